@@ -1,0 +1,57 @@
+"""One rule runs every node of a study's plan: one papermill run of one notebook.
+
+    snakemake --cores 2 --config study=params/embedded.yaml
+
+A node's executed notebook is its output, and appears only when the run has ended well. What a node makes lies in the store under
+identities of its own, so a node that is run again after an interruption makes only what is missing.
+"""
+
+import os
+
+from rd_utils import plan as planning
+
+STUDY = config.get("study", "params/embedded.yaml")
+PLAN = planning.load_plan(STUDY)
+NODES = {node.id: node for node in PLAN.nodes}
+FOLDER = str(planning.node_folder("{node}"))
+OUTPUTS = str(planning.outputs_root())
+
+if workflow.is_main_process:
+    planning.prepare(PLAN)
+
+# glibc gives every large activation back to the kernel and faults it in again each step, unless told to keep big blocks.
+MALLOC = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864"
+
+
+def upstream(wildcards):
+    return [ancient(FOLDER.format(node=node) + "/notebook.ipynb") for node in NODES[wildcards.node].needs]
+
+
+rule study:
+    input:
+        [FOLDER.format(node=node) + "/notebook.ipynb" for node in NODES],
+    shell:
+        "python -m rd_utils publish {STUDY}"
+
+
+rule node:
+    input:
+        upstream,
+    output:
+        notebook=FOLDER + "/notebook.ipynb",
+    params:
+        notebook=lambda wildcards: f"notebooks/{NODES[wildcards.node].notebook}.ipynb",
+        folder=FOLDER,
+        name=lambda wildcards: NODES[wildcards.node].name,
+    log:
+        FOLDER + "/log.txt",
+    message:
+        "{params.name}"
+    wildcard_constraints:
+        node="|".join(NODES),
+    threads: int(config.get("threads", 1))
+    shell:
+        "export RD_NODE={wildcards.node} RD_OUTPUTS={OUTPUTS} OMP_NUM_THREADS={threads} GLIBC_TUNABLES={MALLOC} TOKENIZERS_PARALLELISM=false; "
+        "papermill {params.notebook} {params.folder}/running.ipynb -f {params.folder}/parameters.yaml "
+        "--cwd notebooks --log-output --no-progress-bar > {log} 2>&1 "
+        "&& mv {params.folder}/running.ipynb {output.notebook}"

@@ -1,0 +1,8 @@
+"""Ranking distillation studies: which negatives, which teacher, which loss, and was it worth the cost?
+
+The modules follow the flow of the data: ``params`` and ``plan`` (what to run), ``store`` and ``pipeline`` (what exists and how it is made),
+``synthetic``, ``collections``, ``retrieval``, ``sampling``, ``teachers``, ``models``, ``losses``, ``training``, ``evaluation``, ``stats``
+and ``report``. Importing the package imports none of them.
+"""
+
+__version__ = "0.1.0"

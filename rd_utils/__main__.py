@@ -1,0 +1,72 @@
+"""Command line: ``python -m rd_utils check|plan|prepare|publish STUDY.yaml``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from rd_utils import plan as planning
+from rd_utils.params import ParameterError
+from rd_utils.store import Store, StoreError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m rd_utils", description="Studies of ranking distillation.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in {
+        "check": "validate a study file and the names in it; start nothing",
+        "plan": "print the cells, what is already done, and an estimate of the cost",
+        "prepare": "write the parameters of every notebook run (the workflow does this itself)",
+        "publish": "copy the executed notebooks beside the report (the workflow does this itself)",
+    }.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("study", help="a study file, such as params/embedded.yaml")
+    options = parser.parse_args(arguments)
+    try:
+        plan = planning.load_plan(options.study)
+        if options.command == "check":
+            print(f"{options.study}: valid; {_size(plan)}")
+        elif options.command == "plan":
+            print_plan(plan)
+        elif options.command == "prepare":
+            planning.prepare(plan)
+        else:
+            folder = planning.publish(plan)
+            print(f"report: {folder / 'report.html'}")
+    except (ParameterError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def print_plan(plan: planning.Plan) -> None:
+    """Print the cells with what is done and left, the notebook runs, and the cost that is left."""
+    store = Store()
+    records = planning.estimate(plan, store)
+    print(f"study {plan.study.name}: {plan.study.question}")
+    print(_size(plan))
+    print()
+    width = max(len(record["cell"]) for record in records)
+    print(f"{'cell':{width}}  students  done   documents each  CPU s left  basis")
+    for record in records:
+        print(
+            f"{record['cell']:{width}}  {record['students']:8d}  {record['done']:4d}  {record['documents']:15,d}"
+            f"  {record['cpu_seconds']:10,.1f}  {record['basis']}"
+        )
+    done = sum(planning.is_done(node, plan, store) for node in plan.nodes)
+    left = len(plan.nodes) - done
+    seconds = sum(record["cpu_seconds"] for record in records)
+    print()
+    print(f"notebook runs: {len(plan.nodes)}, done {done}, left {left} (each starts in about 10 s)")
+    print(f"left: about {seconds:,.0f} CPU s of training on the machine measured (or one core, where guessed), {left * 10:,} CPU s of starting notebooks")
+    print("not in the estimate: mining, teacher scores of documents not yet scored, evaluation")
+
+
+def _size(plan: planning.Plan) -> str:
+    students = sum(len(cell.students) for cell in plan.cells)
+    return f"{len(plan.cells)} cells, {students} students, {len(plan.baselines)} baseline rows, {len(plan.nodes)} notebook runs"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""Collections as frames: docs (doc_id, text), queries (query_id, text), qrels (query_id, doc_id, relevance).
+
+Every reader returns str ids in the source's own order, and checks that ids are unique and texts are there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rd_utils.params import nearest
+from rd_utils.progress import Track, untracked
+
+
+class CollectionError(ValueError):
+    """A collection cannot be read as asked; the message names the offender and the remedy."""
+
+
+def read_docs(collection: Any, folder: Path | None = None, track: Track = untracked) -> pd.DataFrame:
+    """Read the documents of a collection.
+
+    Args:
+        collection: one of the collection classes of :mod:`rd_utils.params`.
+        folder: where a ``folder`` collection lies (its ``path``, resolved).
+        track: wraps an iterable to show progress; called as ``track(iterable, description, total)``.
+
+    Returns:
+        Frame doc_id, text; title and text joined where the source has both.
+    """
+    if collection.source == "embedded":
+        docs = _embedded(collection).docs
+    elif collection.source == "ir_datasets":
+        dataset = _ir_dataset(collection.id)
+        records = track(dataset.docs_iter(), f"reading documents of {collection.id}", dataset.docs_count())
+        docs = _frame(((doc.doc_id, doc.default_text()) for doc in records), ["doc_id", "text"])
+    else:
+        rows = track(_json_lines(folder / "corpus.jsonl"), f"reading {folder.name}/corpus.jsonl", None)
+        docs = _frame(((_field(row, "_id", where), _title_and_text(row, where)) for where, row in rows), ["doc_id", "text"])
+    return _checked(docs, "doc_id", collection.label)
+
+
+def read_queries(collection: Any, folder: Path | None = None, track: Track = untracked) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the queries and qrels of one split.
+
+    ``max_queries`` keeps the first ones by sorted query_id, among those that have a qrel.
+
+    Returns:
+        queries (query_id, text) and qrels (query_id, doc_id, relevance), the qrels of those queries only.
+    """
+    if collection.source == "embedded":
+        generated = _embedded(collection)
+        queries, qrels = generated.queries[collection.split], generated.qrels[collection.split]
+    elif collection.source == "ir_datasets":
+        dataset = _ir_dataset(collection.id)
+        for part, has in (("queries", dataset.has_queries()), ("qrels", dataset.has_qrels())):
+            if not has:
+                raise CollectionError(f"ir_datasets id {collection.id!r} has no {part}; name a split that has, such as {collection.id}/train")
+        records = track(dataset.queries_iter(), f"reading queries of {collection.id}", dataset.queries_count())
+        queries = _frame(((query.query_id, query.default_text()) for query in records), ["query_id", "text"])
+        records = track(dataset.qrels_iter(), f"reading qrels of {collection.id}", dataset.qrels_count())
+        qrels = _frame(((q.query_id, q.doc_id, q.relevance) for q in records), ["query_id", "doc_id", "relevance"])
+    else:
+        rows = track(_json_lines(folder / "queries.jsonl"), f"reading {folder.name}/queries.jsonl", None)
+        queries = _frame(((_field(row, "_id", where), _field(row, "text", where)) for where, row in rows), ["query_id", "text"])
+        qrels = _read_qrels(folder / "qrels", collection.split)
+        queries = queries[queries["query_id"].isin(qrels["query_id"])]  # BEIR keeps all splits' queries in one file
+    queries = _checked(queries, "query_id", collection.label)
+    unknown = sorted(set(qrels["query_id"]) - set(queries["query_id"]))
+    if unknown:
+        raise CollectionError(f"{collection.label}: {len(unknown)} queries of the qrels have no text, the first is {unknown[0]!r}")
+    twice = qrels[qrels.duplicated(["query_id", "doc_id"])]
+    if len(twice):
+        raise CollectionError(f"{collection.label}: {len(twice)} qrels stand twice, the first is {tuple(twice.iloc[0][['query_id', 'doc_id']])}")
+    if collection.max_queries is not None:
+        kept = sorted(set(qrels["query_id"]))[: collection.max_queries]
+        queries, qrels = queries[queries["query_id"].isin(kept)], qrels[qrels["query_id"].isin(kept)]
+    return queries.reset_index(drop=True), qrels.reset_index(drop=True)
+
+
+def check_source(collection: Any, folder: Path | None = None) -> None:
+    """Check, without reading it, that a collection can be read: a known ir_datasets id, a folder with its files.
+
+    Raises:
+        CollectionError: naming the offender and the nearest valid name.
+    """
+    if collection.source == "ir_datasets":
+        _ir_dataset(collection.id)
+    elif collection.source == "folder":
+        for name in ("corpus.jsonl", "queries.jsonl", f"qrels/{collection.split}.tsv"):
+            if not (folder / name).is_file():
+                there = sorted(p.stem for p in (folder / "qrels").glob("*.tsv")) if name.startswith("qrels") else []
+                raise CollectionError(f"{collection.path}: no file {name}; a BEIR folder needs it{nearest(collection.split, there)}")
+
+
+def positives(qrels: pd.DataFrame) -> pd.DataFrame:
+    """Return the qrels with relevance above 0: the known positives."""
+    return qrels[qrels["relevance"] > 0]
+
+
+def _embedded(collection: Any) -> Any:
+    from rd_utils import synthetic
+
+    return synthetic.generate(collection.profile, collection.world, collection.seed)
+
+
+def _ir_dataset(name: str) -> Any:
+    import ir_datasets
+
+    try:
+        return ir_datasets.load(name)
+    except KeyError:
+        raise CollectionError(f"ir_datasets knows no id {name!r}{_near_ids(name, list(ir_datasets.registry))}") from None
+
+
+def _near_ids(name: str, ids: list[str]) -> str:
+    hint = nearest(name, ids).split(" (choices")[0]
+    return hint if "did you mean" in hint else "; its catalogue lists all ids"
+
+
+def _frame(rows: Iterator[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
+    frame = pd.DataFrame.from_records(list(rows), columns=columns)
+    for column in columns:
+        frame[column] = frame[column].astype("int64" if column == "relevance" else "str")
+    return frame
+
+
+def _checked(frame: pd.DataFrame, key: str, label: str) -> pd.DataFrame:
+    if frame.empty:
+        raise CollectionError(f"{label}: no {key.removesuffix('_id')} was read; check the source")
+    twice = frame[key][frame[key].duplicated()]
+    if len(twice):
+        raise CollectionError(f"{label}: {len(twice)} values of {key} stand twice, the first is {twice.iloc[0]!r}; ids must be unique")
+    return frame.reset_index(drop=True)
+
+
+def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    with path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.strip():
+                where = f"{path.name} line {number}"
+                try:
+                    yield where, json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise CollectionError(f"{where} is not valid JSON: {error}") from None
+
+
+def _field(row: dict[str, Any], name: str, where: str) -> str:
+    if name not in row:
+        raise CollectionError(f"{where} has no field {name!r}; it has {', '.join(sorted(row))}")
+    return str(row[name])
+
+
+def _title_and_text(row: dict[str, Any], where: str) -> str:
+    title = str(row.get("title") or "")
+    return f"{title} {_field(row, 'text', where)}".strip()
+
+
+def _read_qrels(folder: Path, split: str) -> pd.DataFrame:
+    path = folder / f"{split}.tsv"
+    if not path.is_file():
+        raise CollectionError(f"no qrels for split {split!r}{nearest(split, sorted(p.stem for p in folder.glob('*.tsv')))}")
+    qrels = pd.read_csv(path, sep="\t", dtype=str)
+    if list(qrels.columns) != ["query-id", "corpus-id", "score"]:
+        raise CollectionError(f"{path.name} has columns {list(qrels.columns)}, expected query-id, corpus-id, score")
+    qrels.columns = ["query_id", "doc_id", "relevance"]
+    qrels["relevance"] = qrels["relevance"].astype("int64")
+    return qrels

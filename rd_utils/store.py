@@ -1,0 +1,425 @@
+"""The store: every artefact under an identity, written atomically, with a manifest.
+
+An identity is the SHA-256 of an artefact's stage, its parameters, the identities of its inputs, and the code that its stage runs
+(comments and docstrings left out), so that the same parameters find the same artefact and a changed parameter finds another.
+
+A folder ``<root>/<stage>/<identity>`` exists only when it is complete: it is written under another name and renamed last.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from rd_utils import params
+
+PACKAGES = (
+    "accelerate", "bm25s", "faiss-cpu", "ir_datasets", "ir_measures", "numpy", "pandas", "pyarrow", "scipy", "sentence-transformers",
+    "tokenizers", "torch", "transformers",
+)  # fmt: skip
+
+# The modules whose code decides what a stage writes. A stage's inputs bring their own.
+CODE = {
+    "docs": ("collections", "synthetic"),
+    "queries": ("collections", "synthetic"),
+    "oracle": ("synthetic",),
+    "lexicon": ("lexicon",),
+    "tokens": ("tokens",),
+    "candidates": ("retrieval",),
+    "groups": ("sampling",),
+    "pairs": ("models", "teachers", "tokens"),
+    "scores": ("teachers",),
+    "student": ("losses", "models", "tokens", "training"),
+    "evaluation": ("evaluation", "models", "tokens"),
+}
+
+
+class StoreError(RuntimeError):
+    """The store cannot do what was asked; the message names the file and the remedy."""
+
+
+def project_root(start: Path | None = None) -> Path:
+    """Return the project's root: the nearest folder at or above ``start`` (default: the current one) that holds ``params`` and ``rd_utils``.
+
+    Falls back to the checkout that this package was imported from.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents, Path(__file__).resolve().parent.parent):
+        if (folder / "params").is_dir() and (folder / "rd_utils").is_dir():
+            return folder
+    raise StoreError(f"no project root at or above {start}: expected a folder with params/ and rd_utils/; start from inside the checkout")
+
+
+def outputs_root() -> Path:
+    """Return the folder that runs write to: ``$RD_OUTPUTS`` if set, else ``outputs`` in the project's root."""
+    configured = os.environ.get("RD_OUTPUTS")
+    return Path(configured) if configured else project_root() / "outputs"
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------------------
+
+
+def inputs(spec: Any) -> dict[str, Any]:
+    """Return the artefacts that ``spec`` is made from, by role."""
+    stage = spec.stage
+    if stage in ("docs", "queries"):
+        return {}
+    if stage == "oracle":
+        return {"docs": docs_of(spec.collection)}
+    if stage == "lexicon":
+        return {"docs": spec.docs}
+    if stage == "tokens":
+        text = docs_of(spec.collection) if spec.of == "docs" else params.QueriesSpec(collection=spec.collection)
+        return {"text": text} | ({"lexicon": spec.tokenizer.lexicon} if spec.tokenizer.kind == "lexicon" else {})
+    if stage == "candidates":
+        return collection_inputs(spec.collection)
+    if stage == "groups":
+        extra = {}
+        if spec.strategy.kind == "candidates":
+            extra["candidates"] = params.CandidatesSpec(
+                collection=spec.collection, retriever=spec.strategy.retriever, depth=spec.strategy.depth
+            )
+        return collection_inputs(spec.collection) | extra
+    if stage == "scores":
+        return {"groups": spec.groups} | teacher_inputs(spec.teacher, spec.groups.collection)
+    if stage == "student":
+        scores = {"scores": params.ScoresSpec(groups=spec.groups, teacher=spec.teacher)} if spec.teacher else {}
+        return {"groups": spec.groups} | scores | architecture_inputs(spec.architecture, spec.groups.collection)
+    if stage == "evaluation":
+        return collection_inputs(spec.collection) | first_stage_inputs(spec) | system_inputs(spec)
+    raise StoreError(f"unknown stage {stage!r}; one of {', '.join(CODE)}")
+
+
+def docs_of(collection: Any) -> params.DocsSpec:
+    """Return the documents artefact of a collection; splits and query limits share it."""
+    changes: dict[str, Any] = {"max_queries": None}
+    if collection.source in ("embedded", "folder"):
+        changes["split"] = "train"
+    if collection.source == "ir_datasets":
+        import ir_datasets
+
+        changes["id"] = ir_datasets.docs_parent_id(collection.id)
+    return params.DocsSpec(collection=collection.model_copy(update=changes))
+
+
+def collection_inputs(collection: Any) -> dict[str, Any]:
+    """Return the documents and queries artefacts of a collection."""
+    return {"docs": docs_of(collection), "queries": params.QueriesSpec(collection=collection)}
+
+
+def architecture_inputs(architecture: Any, collection: Any) -> dict[str, Any]:
+    """Return the lexicon that a from-scratch architecture starts from; nothing for checkpoints."""
+    if isinstance(architecture, params.FROM_SCRATCH):
+        return {"lexicon": params.LexiconSpec(docs=docs_of(collection), dimension=architecture.dimension)}
+    return {}
+
+
+def teacher_inputs(teacher: Any, collection: Any) -> dict[str, Any]:
+    """Return what a teacher needs before it can score."""
+    if teacher.kind == "oracle":
+        return {"oracle": OracleSpec(collection=docs_of(collection).collection)}
+    if teacher.kind == "trained":
+        return {"student": teacher.student}
+    return {}
+
+
+def first_stage_inputs(spec: params.EvaluationSpec) -> dict[str, Any]:
+    """Return the candidates that an evaluation re-ranks, or that are the bm25 row itself."""
+    if spec.first_stage.kind == "rerank" or spec.system.kind == "bm25":
+        retriever = spec.system.retriever if spec.system.kind == "bm25" else spec.first_stage.retriever
+        return {
+            "candidates": params.CandidatesSpec(collection=spec.collection, retriever=retriever, depth=spec.first_stage.depth)
+        }
+    return {}
+
+
+def system_inputs(spec: params.EvaluationSpec) -> dict[str, Any]:
+    """Return what an evaluated system is made from."""
+    system = spec.system
+    if system.kind == "student":
+        return {"student": system.student}
+    if system.kind == "untrained":
+        return architecture_inputs(system.architecture, system.collection)
+    if system.kind == "teacher":
+        return teacher_inputs(system.teacher, spec.collection)
+    return {}
+
+
+def teacher_identity(teacher: Any, collection: Any) -> str:
+    """Return the identity of a teacher's scoring: its parameters, what it was trained from, and the code that scores."""
+    record = {
+        "parameters": teacher.model_dump(mode="json"),
+        "inputs": {role: identity(part) for role, part in teacher_inputs(teacher, collection).items()},
+        "code": code_version(CODE["pairs"]),
+        "content": outside_content(teacher),
+    }
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:20]
+
+
+class OracleSpec(params.Spec):
+    """The embedded collection's oracle, prepared for all splits."""
+
+    stage = "oracle"
+    collection: params.EmbeddedCollection
+
+
+@functools.lru_cache(maxsize=None)
+def code_version(modules: tuple[str, ...]) -> str:
+    """Return the SHA-256 of the modules' code, comments and docstrings left out."""
+    digest = hashlib.sha256()
+    for module in modules:
+        tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+                if isinstance(body[0].value.value, str):
+                    body[0] = ast.Pass()
+        digest.update(ast.unparse(tree).encode())
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=None)
+def identity(spec: Any) -> str:
+    """Return the identity of an artefact: 20 hexadecimal digits."""
+    record = {
+        "stage": spec.stage,
+        "parameters": spec.model_dump(mode="json"),
+        "inputs": {role: identity(part) for role, part in inputs(spec).items()},
+        "code": code_version(CODE[spec.stage]),
+        "content": outside_content(spec),
+    }
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def outside_content(spec: Any) -> dict[str, str]:
+    """Return the fingerprints of files that a spec names by path: a collection's folder and models' folders."""
+    found: dict[str, str] = {}
+
+    def visit(value: Any) -> None:
+        if isinstance(value, dict):
+            if value.get("source") == "folder":
+                found[value["path"]] = folder_fingerprint(resolve_path(value["path"]))
+            if isinstance(value.get("model"), str):
+                folder = resolve_path(value["model"])
+                if folder.is_dir():
+                    found[value["model"]] = folder_fingerprint(folder)
+            for item in value.values():
+                visit(item)
+
+    visit(spec.model_dump(mode="json"))
+    return found
+
+
+def resolve_path(name: str) -> Path:
+    """Return the place of a model or collection folder: ``package:NAME/FOLDER``, absolute, or relative to the project's root."""
+    if name.startswith("package:"):
+        package, _, folder = name.removeprefix("package:").partition("/")
+        found = importlib.util.find_spec(package)
+        if found is None or found.origin is None:
+            raise StoreError(f"{name}: the Python package {package!r} is not installed; pip install {package.replace('_', '-')}")
+        return Path(found.origin).parent / folder
+    path = Path(name).expanduser()
+    return path if path.is_absolute() else project_root() / path
+
+
+@functools.lru_cache(maxsize=None)
+def folder_fingerprint(folder: Path) -> str:
+    """Return the SHA-256 over the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + file_sha256(path).encode())
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+# --- drafts and manifests ---------------------------------------------------------------------------------------------------------
+
+
+class Draft:
+    """An artefact that is being written; its folder disappears unless the block ends well."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.counts: dict[str, int | float] = {}
+        self.dropped: dict[str, int] = {}
+
+
+class Store:
+    """Artefacts under ``root``, one folder each.
+
+    Args:
+        root: the folder; made when needed.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = Path(root) if root else outputs_root() / "store"
+
+    def folder(self, spec: Any) -> Path:
+        """Return where the artefact lies or would lie."""
+        return self.root / spec.stage / identity(spec)
+
+    def has(self, spec: Any) -> bool:
+        """Tell whether the artefact is complete."""
+        return (self.folder(spec) / "manifest.json").is_file()
+
+    def manifest(self, spec: Any) -> dict[str, Any]:
+        """Return the manifest of a complete artefact."""
+        path = self.folder(spec) / "manifest.json"
+        if not path.is_file():
+            raise StoreError(f"the {spec.stage} artefact {identity(spec)} does not exist; run the notebook of its stage, or make study")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def lock(self, name: str) -> filelock.FileLock:
+        """Return a lock between processes, so that nothing is computed twice at the same time."""
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return filelock.FileLock(str(folder / f"{name}.lock"))
+
+    def checkpoints(self, spec: Any) -> Path:
+        """Return where a long computation keeps what it needs to go on after an interruption."""
+        return self.root / "checkpoints" / identity(spec)
+
+    def verify(self, spec: Any) -> None:
+        """Compare every file of an artefact with the SHA-256 in its manifest.
+
+        Raises:
+            StoreError: naming the first file that differs or is missing.
+        """
+        for name, expected in self.manifest(spec)["files"].items():
+            path = self.folder(spec) / name
+            if not path.is_file() or file_sha256(path) != expected:
+                raise StoreError(f"{path} is damaged or missing; delete the folder {path.parent} and run again")
+
+    @contextmanager
+    def draft(self, spec: Any) -> Iterator[Draft]:
+        """Write one artefact: yields a :class:`Draft`, then adds the manifest and renames the folder into place."""
+        final = self.folder(spec)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in final.parent.glob(f".{final.name}.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        draft = Draft(final.parent / f".{final.name}.{os.getpid()}")
+        draft.folder.mkdir()
+        meter = Meter()
+        try:
+            yield draft
+            manifest = {
+                "stage": spec.stage,
+                "identity": final.name,
+                "parameters": spec.model_dump(mode="json"),
+                "inputs": {role: {"stage": part.stage, "identity": identity(part)} for role, part in inputs(spec).items()},
+                "seed": getattr(spec, "seed", None),
+                "code": code_version(CODE[spec.stage]),
+                "counts": draft.counts,
+                "dropped": draft.dropped,
+                "cost": meter.read(),
+                "files": {
+                    str(path.relative_to(draft.folder)): file_sha256(path) for path in sorted(draft.folder.rglob("*")) if path.is_file()
+                },
+                "node": os.environ.get("RD_NODE"),
+                **surroundings(),
+            }
+            (draft.folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
+            os.rename(draft.folder, final)
+        except OSError as error:
+            shutil.rmtree(draft.folder, ignore_errors=True)
+            if error.errno == errno.ENOSPC:
+                raise StoreError(f"no space left on the disk that holds {self.root}; free some and run again: finished artefacts are kept") from error
+            raise
+        except BaseException:
+            shutil.rmtree(draft.folder, ignore_errors=True)
+            raise
+
+
+class Meter:
+    """Wall and CPU seconds (children included) and peak memory since it was made."""
+
+    def __init__(self) -> None:
+        try:  # Linux: start a new high-water mark for this process
+            Path("/proc/self/clear_refs").write_text("5")
+            self.per_artefact = True
+        except OSError:
+            self.per_artefact = False
+        self.wall, self.cpu = time.perf_counter(), cpu_seconds()
+
+    def read(self) -> dict[str, float | str]:
+        """Return the seconds since the start and the peak memory in MB."""
+        return {
+            "wall_seconds": round(time.perf_counter() - self.wall, 3),
+            "cpu_seconds": round(cpu_seconds() - self.cpu, 3),
+            "peak_memory_mb": round(self._peak_memory(), 1),
+            "peak_memory_of": "artefact" if self.per_artefact else "process so far",
+        }
+
+    def _peak_memory(self) -> float:
+        if self.per_artefact:
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM"):
+                    return int(line.split()[1]) / 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def cpu_seconds() -> float:
+    """Return the CPU seconds of this process and its finished children."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+@functools.lru_cache(maxsize=None)
+def _surroundings() -> str:
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    status = git("status", "--porcelain", "--untracked-files=no")
+    record = {
+        "git": {"revision": git("rev-parse", "HEAD"), "modified": None if status is None else bool(status)},
+        "packages": versions,
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "threads": os.environ.get("OMP_NUM_THREADS"),
+        },
+    }
+    return json.dumps(record)
+
+
+def surroundings() -> dict[str, Any]:
+    """Return the git revision, package versions and machine."""
+    return json.loads(_surroundings())
