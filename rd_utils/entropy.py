@@ -20,9 +20,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import entr, softmax
 
 _BLOCK_VALUES = 4_000_000  # score differences held at once: 32 MB
+_NO_MASS = 1e3  # exp(-1e3) is 0 in float64, and 0 * 1e3 is 0: differences are cut here, before they can be infinite
 
 
 def pairwise_entropy(teacher_scores: ArrayLike, temperature: float = 1.0) -> np.ndarray:
@@ -98,10 +98,12 @@ def listwise_entropy(teacher_scores: ArrayLike, temperature: float = 1.0) -> np.
     [0.9464]
     """
     scores = _checked(teacher_scores, temperature)
-    with np.errstate(over="ignore"):  # a quotient beyond float64 is -inf: no mass
-        tempered = (scores - scores.max(axis=1, keepdims=True)) / temperature
-    entropy = entr(softmax(tempered, axis=1)).sum(axis=1) / math.log(scores.shape[1])
-    return np.clip(entropy, 0.0, 1.0)
+    with np.errstate(over="ignore"):
+        gap = np.minimum((scores.max(axis=1, keepdims=True) - scores) / temperature, _NO_MASS)  # behind the best one
+    mass = np.exp(-gap)
+    total = mass.sum(axis=1)
+    nats = np.log(total) + (mass * gap).sum(axis=1) / total
+    return np.clip(nats / np.log(scores.shape[1]), 0.0, 1.0)
 
 
 def entropies(teacher_scores: ArrayLike, temperature: float = 1.0) -> pd.DataFrame:
@@ -138,9 +140,10 @@ def _pair_entropy(first: np.ndarray, second: np.ndarray, temperature: float) -> 
     digits at either end.
     """
     with np.errstate(over="ignore"):
-        gap = np.minimum(np.abs(first - second) / temperature, 1e3)  # exp(-1e3) is 0, and 0 * 1e3 is 0
+        gap = np.minimum(np.abs(first - second) / temperature, _NO_MASS)
     decay = np.exp(-gap)
-    return ((np.log1p(decay) + gap * decay / (1.0 + decay)) / math.log(2)).mean(axis=1)
+    nats = np.log1p(decay) + gap * decay / (1.0 + decay)
+    return np.clip(nats.mean(axis=1) / math.log(2), 0.0, 1.0)
 
 
 def _blocks(scores: np.ndarray, values_per_row: int) -> Iterator[np.ndarray]:

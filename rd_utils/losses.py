@@ -382,7 +382,9 @@ class CrossEncoderGroupLoss(torch.nn.Module):
 
 def _check_columns(n_columns: int) -> None:
     if n_columns < 3:
-        raise ValueError(f"the data set has {n_columns} text columns; expected query, positive and at least one negative")
+        raise ValueError(
+            f"the data set has {n_columns} text columns; expected query, positive and at least one negative"
+        )
 
 
 def _teacher_scores(loss: str, labels: Tensor | list[Tensor] | None) -> Tensor | None:

@@ -18,7 +18,6 @@ from rd_utils import collections, evaluation, params, retrieval, sampling, teach
 from rd_utils.progress import LOGGER, Track, track
 from rd_utils.store import (
     Draft,
-    OracleSpec,
     Store,
     architecture_inputs,
     collection_inputs,
@@ -185,13 +184,10 @@ class Pipeline:
         if teacher.kind == "oracle":
             from rd_utils import synthetic
 
-            oracle = synthetic.Oracle.load(self.build(OracleSpec(collection=docs_of(collection).collection)))
-            if collection.max_queries is not None:
-                everything = pd.Index(self.queries(collection.model_copy(update={"max_queries": None}))["query_id"])
-                rows = everything.get_indexer(self.queries(collection)["query_id"])
-            else:
-                rows = np.arange(len(self.queries(collection)))
-            return lambda query_rows, doc_rows: oracle.scores(collection.split, rows[query_rows], doc_rows)
+            generated = synthetic.generate(collection.profile, collection.world, collection.seed)
+            every = pd.Index(generated.queries[collection.split]["query_id"])
+            rows = every.get_indexer(pd.Index(self.queries(collection)["query_id"]))
+            return lambda query_rows, doc_rows: generated.oracle_scores(collection.split, rows[query_rows], doc_rows)
         from rd_utils import models
 
         if teacher.kind == "trained":
@@ -199,10 +195,8 @@ class Pipeline:
             student = self.student(teacher.student)
             tokenizer = self.tokenizer(architecture, teacher.student.groups.collection)
         else:
-            architecture = params.CrossEncoder(
-                model=teacher.model, max_length=teacher.max_length, max_query_length=teacher.max_query_length
-            )
-            student, precision = models.build(architecture, seed=0), teacher.precision
+            student = models.load_scorer(teacher.model, max_length=teacher.max_length, max_query_length=teacher.max_query_length)
+            precision = teacher.precision
             tokenizer = params.ModelTokenizer(model=teacher.model)
         queries, docs = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
         return lambda query_rows, doc_rows: student.score_pairs(queries, docs, query_rows, doc_rows, precision=precision)
@@ -219,12 +213,6 @@ class Pipeline:
         queries.to_parquet(draft.folder / "queries.parquet", index=False)
         qrels.to_parquet(draft.folder / "qrels.parquet", index=False)
         draft.counts |= {"queries": len(queries), "qrels": len(qrels), "positives": len(collections.positives(qrels))}
-
-    def _make_oracle(self, spec: OracleSpec, draft: Draft) -> None:
-        from rd_utils import synthetic
-
-        part = spec.collection
-        synthetic.Oracle.prepare(synthetic.generate(part.profile, part.world, part.seed)).save(draft.folder)
 
     def _make_lexicon(self, spec: params.LexiconSpec, draft: Draft) -> None:
         from rd_utils import lexicon
@@ -320,7 +308,7 @@ class Pipeline:
             training=spec.training,
             seed=spec.seed,
             checkpoint_folder=self.store.checkpoints(spec) if spec.training.checkpoint_every else None,
-            progress=_StepProgress(self.track, f"training {spec.architecture.kind}, {spec.loss}, seed {spec.seed}"),
+            progress=_Pushed(self.track, f"training {spec.architecture.kind}, {spec.loss}, seed {spec.seed}"),
         )
         student.save(draft.folder / "model")
         record.history.to_parquet(draft.folder / "history.parquet", index=False)
@@ -354,17 +342,19 @@ class Pipeline:
         else:
             student, tokenizer = self._system(system)
             scored = len(query_rows)
-            if student.is_bi_encoder:
+            if isinstance(student.architecture, params.BI_ENCODERS):
                 vectors = self._vectors_of(system, spec, student, tokenizer, np.unique(doc_rows))
                 place = np.searchsorted(vectors["rows"], doc_rows)
                 scores = np.einsum("ij,ij->i", vectors["queries"][query_rows], vectors["docs"][place], dtype=np.float64)
             else:
                 queries, docs = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
-                scores = student.score_pairs(queries, docs, query_rows, doc_rows, precision=spec.precision, progress=self.track)
+                scores = student.score_pairs(queries, docs, query_rows, doc_rows, precision=spec.precision, progress=_Pushed(self.track, "scoring pairs"))
         return evaluation.rank(candidates["query_id"].to_numpy(), candidates["doc_id"].to_numpy(), scores), scored
 
     def _vectors_of(self, system: Any, spec: Any, student: Student, tokenizer: Any, rows: np.ndarray | None = None) -> dict[str, Any]:
         """Return a student's query and document vectors; the last system's are kept, so that two first stages encode once."""
+        from rd_utils.tokens import take
+
         every = np.arange(len(self.docs(spec.collection)))
         rows = every if rows is None else rows
         key = f"{system.model_dump_json()} {spec.collection.label} {spec.precision}"
@@ -372,31 +362,38 @@ class Pipeline:
             queries, docs = self.tokens("queries", spec.collection, tokenizer), self.tokens("docs", spec.collection, tokenizer)
             vectors = {
                 "rows": rows,
-                "docs": student.encode(docs if len(rows) == len(every) else docs.take(rows), kind="document", precision=spec.precision, progress=self.track),
-                "queries": student.encode(queries, kind="query", precision=spec.precision, progress=self.track),
+                "docs": student.encode(
+                    docs if len(rows) == len(every) else take(docs, rows),
+                    kind="document",
+                    precision=spec.precision,
+                    progress=_Pushed(self.track, "encoding documents"),
+                ),
+                "queries": student.encode(queries, kind="query", precision=spec.precision) * np.float32(student.architecture.scale),
             }
             self._vectors = (key, vectors)
         return self._vectors[1]
 
     def _encode_all(self, student: Student, collection: Any, tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
         queries, docs = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
-        return student.encode(docs, kind="document", progress=self.track), student.encode(queries, kind="query", progress=self.track)
+        doc_vectors = student.encode(docs, kind="document", progress=_Pushed(self.track, "encoding documents"))
+        return doc_vectors, student.encode(queries, kind="query")
 
 
-class _StepProgress:
-    """Shows the steps of a training loop, which pushes, through a ``track``, which pulls."""
+class _Pushed:
+    """Shows work that reports how far it is, through a ``track``, which pulls."""
 
     def __init__(self, track: Track, description: str) -> None:
-        self.track, self.description, self.steps = track, description, None
+        self.track, self.description = track, description
+        self.steps: Any = None
+        self.shown = 0
 
-    def __call__(self, step: int, steps: int, loss: float) -> None:
+    def __call__(self, done: int, total: int, *rest: Any) -> None:
         if self.steps is None:
-            self.steps = iter(self.track(range(steps), self.description, steps))
+            self.steps = iter(self.track(range(total), self.description, total))
             next(self.steps, None)
-        else:
+        while self.shown < done:
             next(self.steps, None)
-        if step == steps:
-            next(self.steps, None)
+            self.shown += 1
 
 
 def _collection_folder(collection: Any) -> Path | None:

@@ -40,7 +40,6 @@ PACKAGES = (
 CODE = {
     "docs": ("collections", "synthetic"),
     "queries": ("collections", "synthetic"),
-    "oracle": ("synthetic",),
     "lexicon": ("lexicon",),
     "tokens": ("tokens",),
     "candidates": ("retrieval",),
@@ -82,8 +81,6 @@ def inputs(spec: Any) -> dict[str, Any]:
     stage = spec.stage
     if stage in ("docs", "queries"):
         return {}
-    if stage == "oracle":
-        return {"docs": docs_of(spec.collection)}
     if stage == "lexicon":
         return {"docs": spec.docs}
     if stage == "tokens":
@@ -135,7 +132,7 @@ def architecture_inputs(architecture: Any, collection: Any) -> dict[str, Any]:
 def teacher_inputs(teacher: Any, collection: Any) -> dict[str, Any]:
     """Return what a teacher needs before it can score."""
     if teacher.kind == "oracle":
-        return {"oracle": OracleSpec(collection=docs_of(collection).collection)}
+        return {"docs": docs_of(collection)}
     if teacher.kind == "trained":
         return {"student": teacher.student}
     return {}
@@ -172,13 +169,6 @@ def teacher_identity(teacher: Any, collection: Any) -> str:
         "content": outside_content(teacher),
     }
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:20]
-
-
-class OracleSpec(params.Spec):
-    """The embedded collection's oracle, prepared for all splits."""
-
-    stage = "oracle"
-    collection: params.EmbeddedCollection
 
 
 @functools.lru_cache(maxsize=None)

@@ -167,9 +167,11 @@ def test_float32_scores_are_computed_in_float64():
 
 
 def test_erratum_02_log_probabilities_peaked_is_below_flat():
-    # log p(relevant) is at most 0. Dividing by the sum would rank the peaked group as nearly flat (2.709 of 2.773 nats).
+    # log p(relevant) is at most 0. Divided by their sum, peaked scores look flat (2.709 of 2.773 nats; softmax: 0.046).
     peaked = [[-0.01] + [-8.0] * 15]
     flat = [[-3.0] * 16]
+    assert stats.entropy(np.abs(peaked[0])) == pytest.approx(2.709, abs=5e-4)
+    assert listwise_entropy(peaked)[0] * math.log(16) == pytest.approx(0.0455, abs=5e-4)
     assert listwise_entropy(flat)[0] == 1.0
     assert listwise_entropy(peaked)[0] < 0.05
     assert positive_entropy(peaked)[0] < 0.05 < positive_entropy(flat)[0] == 1.0

@@ -1,0 +1,1278 @@
+"""Tables, charts and the self-contained HTML report of a study. It draws finished frames and computes no statistic.
+
+The frames that come in:
+
+- ``results``: one row a cell, seed, test collection, first stage and measure, with ``value``;
+- ``summary``: ``mean``, ``sd`` and ``n_seeds`` of each cell per test collection, first stage and measure;
+- ``differences``: paired comparisons with their interval, p-values and verdict;
+- ``costs``: one row a cell and seed with times, counts, memory and the identity of the trained student;
+- ``entropy``: mean entropies per strategy and teacher.
+
+``system`` tells trained cells (``student``) from the baselines (``untrained``, ``teacher``, ``bm25``).
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import json
+import math
+import numbers
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import altair as alt
+import pandas as pd
+
+from rd_utils.params import nearest
+
+# Okabe and Ito's colours (2008), distinct under the common colour vision deficiencies; yellow, weak on white, comes last.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [10, 4], [1, 3], [6, 2, 1, 2, 1, 2])
+INK, MUTED, BAND = "#1a1a1a", "#595959", "#dfe7ee"
+
+# verdict: what the legend says, colour, shape
+VERDICTS = {
+    "different": ("#D55E00", "triangle-up"),
+    "equivalent": ("#0072B2", "circle"),
+    "both": ("#CC79A7", "diamond"),
+    "undecided": ("#767676", "cross"),
+}
+ENTROPIES = {
+    "pairwise_entropy": "pairwise (bits)",
+    "positive_entropy": "positive pairs (bits)",
+    "listwise_entropy": "listwise (share of log G)",
+}
+BASELINES = ("bm25", "untrained", "teacher")
+MISSING = "–"
+
+SUMMARY_COLUMNS = (
+    "test_collection", "first_stage", "measure", "cell", "system", "strategy", "teacher", "loss", "architecture", "temperature",
+    "mean", "sd", "n_seeds",
+)  # fmt: skip
+RESULT_COLUMNS = ("cell", "system", "seed", "test_collection", "first_stage", "measure", "value")
+DIFFERENCE_COLUMNS = (
+    "test_collection", "first_stage", "measure", "contrast", "architecture", "loss", "teacher", "difference", "low", "high",
+    "n_queries", "p_difference", "p_equivalence", "p_holm", "equivalent", "different", "verdict", "smallest_margin",
+    "equivalence_margin",
+)  # fmt: skip
+COST_COLUMNS = ("cell", "seed", "identity", "architecture", "strategy", "teacher", "loss", "total_cpu_seconds")
+
+
+# --- choosing rows ----------------------------------------------------------------------------------------------------
+
+
+def _require(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
+    """Raise a ValueError that names the first missing column."""
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"{name} lacks {len(missing)} column(s), the first is {missing[0]!r}{nearest(missing[0], list(frame.columns))}"
+        )
+    if frame.empty:
+        raise ValueError(f"{name} has no rows; nothing can be shown")
+
+
+def _choose(frame: pd.DataFrame, column: str, value: Any, name: str) -> pd.DataFrame:
+    """Keep the rows with one value of a column; without a value there must be only one."""
+    choices = list(dict.fromkeys(frame[column]))
+    if value is None:
+        if len(choices) > 1:
+            raise ValueError(f"{name} holds {len(choices)} values of {column}: {choices}; pass {column}= one of them")
+        return frame
+    if value not in choices:
+        raise ValueError(f"{name} holds no {column} {value!r}{nearest(str(value), choices)}")
+    return frame[frame[column] == value]
+
+
+def _text(value: Any) -> str:
+    """Return a label as text; a missing one is empty."""
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+
+
+def _order(values: Iterable[Any]) -> list[str]:
+    """Return distinct non-empty labels in order of appearance."""
+    return list(dict.fromkeys(text for value in values if (text := _text(value))))
+
+
+def _join(*parts: Any) -> str:
+    return " · ".join(text for part in parts if (text := _text(part)))
+
+
+def _number(value: Any) -> str:
+    """Return a number without trailing zeros: 2.0 is '2'."""
+    return f"{value:g}" if isinstance(value, numbers.Real) else str(value)
+
+
+def _varies(frame: pd.DataFrame, column: str) -> bool:
+    return column in frame.columns and len(_order(frame[column])) > 1
+
+
+def _variants(students: pd.DataFrame) -> list[str]:
+    """Return for each row what sets a cell apart besides strategy and architecture: loss, teacher, and what else varies."""
+    temperature = _varies(students[students["teacher"].map(_text) != ""], "temperature")
+    augmentation = _varies(students, "augmentation")
+    return [
+        _join(
+            row["loss"],
+            row["teacher"],
+            f"T={_number(row['temperature'])}" if temperature and _text(row["teacher"]) else "",
+            row["augmentation"] if augmentation else "",
+        )
+        for row in students.to_dict("records")
+    ]
+
+
+# --- theme ------------------------------------------------------------------------------------------------------------
+
+
+def theme() -> dict[str, Any]:
+    """Return the configuration that all charts share: Okabe and Ito's colours, 12-point text, light grid.
+
+    >>> theme()["config"]["range"]["category"][0]
+    '#0072B2'
+    """
+    font = "Helvetica, Arial, sans-serif"
+    return {
+        "config": {
+            "background": "white",
+            "font": font,
+            "padding": 8,
+            "range": {"category": list(PALETTE), "symbol": list(SHAPES)},
+            "axis": {
+                "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelColor": INK, "titleColor": INK,
+                "gridColor": "#e6e6e6", "domainColor": "#8c8c8c", "tickColor": "#8c8c8c", "labelLimit": 360, "titlePadding": 8,
+            },
+            "header": {
+                "labelFontSize": 12, "labelFontWeight": "bold", "labelColor": INK, "titleColor": INK, "labelLimit": 360,
+                "labelPadding": 6,
+            },
+            "legend": {
+                "labelFontSize": 12, "titleFontSize": 12, "labelColor": INK, "titleColor": INK, "labelLimit": 360,
+                "symbolSize": 80, "titleFontWeight": "bold", "rowPadding": 4,
+            },
+            "title": {"fontSize": 14, "color": INK, "anchor": "start"},
+            "text": {"font": font, "fontSize": 11, "color": INK},
+            "view": {"stroke": "#c8c8c8"},
+            "facet": {"spacing": 14},
+        }
+    }  # fmt: skip
+
+
+def use_theme() -> Any:
+    """Enable :func:`theme` for Altair: for good when called, or for a block as ``with use_theme(): ...``."""
+    alt.theme.register("rd_utils", enable=False)(lambda: alt.theme.ThemeConfig(**theme()))
+    return alt.theme.enable("rd_utils")
+
+
+def chart_spec(chart: Any) -> dict[str, Any]:
+    """Return a chart's Vega-Lite specification under :func:`theme`, with all rows inside and no limit on their number."""
+    with use_theme(), alt.data_transformers.enable("default", max_rows=None):
+        return chart.to_dict()
+
+
+# --- charts -----------------------------------------------------------------------------------------------------------
+
+
+def _tooltip(frame: pd.DataFrame, columns: Sequence[str]) -> list[alt.Tooltip]:
+    """Return one tooltip line a column, numbers with up to four significant digits."""
+    lines = []
+    for column in columns:
+        if column not in frame.columns:
+            continue
+        numeric = pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_bool_dtype(frame[column])
+        if numeric:
+            lines.append(alt.Tooltip(f"{column}:Q", format=".4~r", title=column))
+        else:
+            lines.append(alt.Tooltip(f"{column}:N", title=column))
+    return lines
+
+
+def _domain(values: pd.Series, share: float = 0.05) -> list[float]:
+    """Return the range of the values, widened by a share on both sides."""
+    low, high = float(values.min()), float(values.max())
+    pad = share * ((high - low) or abs(high) or 1.0)
+    return [low - pad, high + pad]
+
+
+def _references(summary: pd.DataFrame, panels: pd.DataFrame) -> pd.DataFrame:
+    """Repeat the baselines' rows in each panel (architecture, first stage); an untrained one only in its architecture's."""
+    rows = []
+    for panel in panels.drop_duplicates().to_dict("records"):
+        found = summary[summary["system"].isin(BASELINES) & (summary["first_stage"] == panel["first_stage"])]
+        found = found.sort_values("system", key=lambda column: column.map(BASELINES.index), kind="stable")
+        for row in found.to_dict("records"):
+            architecture = panel.get("architecture", "")
+            if row["system"] == "untrained" and architecture and _text(row["architecture"]) not in ("", architecture):
+                continue
+            rows.append({**row, **panel, "role": "reference"})
+    return pd.DataFrame(rows)
+
+
+def _notes(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """Return a row for each panel that would be empty: without one, Vega-Lite moves the panels after it into its place."""
+    shown = set(zip(frame[first], frame[second], strict=True))
+    crossed = [(a, b) for a in _order(frame[first]) for b in _order(frame[second])]
+    rows = [{first: a, second: b, "role": "note", "label": "not evaluated"} for a, b in crossed if (a, b) not in shown]
+    return pd.DataFrame(rows)
+
+
+def _note_layers(notes: pd.DataFrame, width: int, height: int) -> list[alt.Chart]:
+    """Return the layer that writes the notes into their panels, if there are any."""
+    if notes.empty:
+        return []
+    mark = alt.Chart().transform_filter("datum.role == 'note'").mark_text(color=MUTED, fontStyle="italic", fontSize=11)
+    return [mark.encode(x=alt.value(width / 2), y=alt.value(height / 2), text="label:N")]
+
+
+def effectiveness_chart(
+    summary: pd.DataFrame,
+    results: pd.DataFrame,
+    *,
+    measure: str | None = None,
+    test_collection: str | None = None,
+    width: int = 300,
+) -> alt.FacetChart:
+    """Draw each cell's mean with its seeds as small points, and the baselines as labelled rules.
+
+    One column of panels an architecture, one row a first stage; strategies down the side. Up to eight combinations of loss,
+    teacher and temperature are told apart by colour and shape; more of them get a line each.
+
+    Args:
+        summary: Means of cells and baselines.
+        results: One row a cell and seed, for the small points.
+        measure: Which measure; may be left out when the frames hold only one.
+        test_collection: Which test collection; likewise.
+        width: Of one panel, in pixels.
+
+    Returns:
+        A faceted chart whose ``data`` is the frame it shows; the column ``role`` is mean, seed, reference or note.
+
+    Raises:
+        ValueError: A column is missing, a choice is not made or unknown, or there is no trained cell.
+    """
+    _require(summary, SUMMARY_COLUMNS, "summary")
+    _require(results, RESULT_COLUMNS, "results")
+    for column, value in (("measure", measure), ("test_collection", test_collection)):
+        summary, results = _choose(summary, column, value, "summary"), _choose(results, column, value, "results")
+    students = summary[summary["system"] == "student"].copy()
+    if students.empty:
+        raise ValueError(f"summary has no row with system 'student' among {len(summary)} rows; nothing to draw")
+    if "augmentation" in results.columns and "augmentation" not in students.columns:
+        augmentation = results.drop_duplicates("cell").set_index("cell")["augmentation"]
+        students["augmentation"] = students["cell"].map(augmentation)
+    students["variant"] = _variants(students)
+    variants, strategies = _order(students["variant"]), _order(students["strategy"])
+    stages, architectures = _order(students["first_stage"]), _order(students["architecture"])
+    compact = len(variants) <= len(PALETTE)
+    students["row"] = students["strategy"] if compact else [
+        _join(strategy, variant) for strategy, variant in zip(students["strategy"], students["variant"], strict=True)
+    ]  # fmt: skip
+    position = {name: index for index, name in enumerate(strategies)}
+    students = students.sort_values("strategy", key=lambda column: column.map(position), kind="stable")
+    parts = ["cell", "system", "strategy", "teacher", "loss", "architecture", "augmentation", "temperature", "variant", "row"]
+    parts = [part for part in parts if part in students.columns]
+    seeds = results.loc[results["system"] == "student", ["cell", "seed", "first_stage", "test_collection", "measure", "value"]]
+    seeds = seeds.merge(students[parts].drop_duplicates("cell"), on="cell").assign(role="seed")
+    panels = students[["architecture", "first_stage"]].drop_duplicates()
+    notes = _notes(students, "architecture", "first_stage")
+    references = _references(summary, panels)
+    if not references.empty:
+        references["label"] = references["cell"]
+        references["level"] = references.groupby(["architecture", "first_stage"], sort=False).cumcount()
+    means = students.assign(role="mean")
+    means, references = means.rename(columns={"mean": "value"}), references.rename(columns={"mean": "value"})
+    frame = pd.concat([part for part in (means, seeds, references, notes) if not part.empty], ignore_index=True)
+    domain = _domain(frame["value"].dropna())
+    frame["side"] = ["right" if value < sum(domain) / 2 else "left" for value in frame["value"]]
+
+    rows = _order(students["row"])
+    height = len(rows) * (14 + 13 * len(variants)) if compact else len(rows) * 18
+    colour_field, colour_order = ("variant", variants) if compact else ("strategy", strategies)
+    title = "loss · teacher" if compact else "strategy"
+    x = alt.X("value:Q", title=measure or str(means["measure"].iloc[0]), scale=alt.Scale(domain=domain, nice=False))
+    extent = "extent" if compact else "center"
+    y = alt.Y("row:N", sort=rows, title=None, scale=alt.Scale(domain=rows), axis=alt.Axis(tickBand=extent, grid=True))
+    colour = alt.Color(f"{colour_field}:N", sort=colour_order, title=title, scale=_scale(colour_order, PALETTE))
+    shape = alt.Shape(f"{colour_field}:N", sort=colour_order, title=title, scale=_scale(colour_order, SHAPES))
+    common = {"x": x, "y": y, "color": colour}
+    if compact:
+        common["yOffset"] = alt.YOffset("variant:N", sort=variants, scale=alt.Scale(domain=variants, paddingOuter=0.6))
+    base = alt.Chart()
+    layers = [
+        base.transform_filter("datum.role == 'seed'")
+        .mark_point(filled=True, size=16, opacity=0.45, shape="circle")
+        .encode(**common, tooltip=_tooltip(seeds, [*parts, "seed", "test_collection", "first_stage", "measure", "value"])),
+        base.transform_filter("datum.role == 'mean'")
+        .mark_point(filled=True, size=75, opacity=1, stroke="white", strokeWidth=0.7)
+        .encode(
+            **common,
+            shape=shape,
+            tooltip=_tooltip(means, [*parts, "test_collection", "first_stage", "measure", "value", "sd", "n_seeds"]),
+        ),
+    ]
+    fields = _tooltip(frame, ["cell", "system", "test_collection", "first_stage", "measure", "value", "sd", "n_seeds"])
+    for level in range(0 if references.empty else int(references["level"].max()) + 1):
+        layer = base.transform_filter(f"datum.role == 'reference' && datum.level == {level}")
+        top = -5 - 14 * level
+        layers.append(
+            layer.mark_rule(color=MUTED, strokeDash=DASHES[(level + 1) % len(DASHES)], strokeWidth=1.3).encode(
+                x=x, y=alt.value(top - 5), y2=alt.value("height"), tooltip=fields
+            )
+        )
+        for side, align, shift in (("right", "left", 4), ("left", "right", -4)):
+            layers.append(
+                layer.transform_filter(f"datum.side == '{side}'")
+                .mark_text(align=align, dx=shift, baseline="middle", color=MUTED, fontSize=11)
+                .encode(x=x, y=alt.value(top), text="label:N", tooltip=fields)
+            )
+    layers += _note_layers(notes, width, height)
+    return (
+        alt.layer(*layers, data=frame)
+        .properties(width=width, height=height)
+        .facet(
+            column=alt.Column("architecture:N", sort=architectures, title=None),
+            row=alt.Row("first_stage:N", sort=stages, title=None),
+        )
+    )
+
+
+def _scale(names: Sequence[str], values: Sequence[Any]) -> alt.Scale:
+    """Return a scale that gives each name its value; past the end the values start again."""
+    return alt.Scale(domain=list(names), range=[values[index % len(values)] for index in range(len(names))])
+
+
+def forest_chart(
+    differences: pd.DataFrame,
+    *,
+    measure: str | None = None,
+    test_collection: str | None = None,
+    equivalence_margin: float | None = None,
+    width: int = 300,
+) -> alt.FacetChart:
+    """Draw each paired difference with its interval, the zero rule and the shaded band of the equivalence margin.
+
+    One column of panels a first stage, one row an architecture, loss and teacher; contrasts down the side, largest mean difference
+    first. Colour and shape both tell the verdict.
+
+    Args:
+        differences: One row a comparison.
+        measure: Which measure; may be left out when the frame holds only one.
+        test_collection: Which test collection; likewise.
+        equivalence_margin: Which margin, in units of the measure; likewise.
+        width: Of one panel, in pixels.
+
+    Returns:
+        A faceted chart whose ``data`` is the frame it shows.
+
+    Raises:
+        ValueError: A column is missing, a choice is not made or unknown, or a verdict is unknown.
+    """
+    _require(differences, DIFFERENCE_COLUMNS, "differences")
+    choices = {"measure": measure, "test_collection": test_collection, "equivalence_margin": equivalence_margin}
+    for column, value in choices.items():
+        differences = _choose(differences, column, value, "differences")
+    unknown = [verdict for verdict in differences["verdict"] if verdict not in VERDICTS]
+    if unknown:
+        raise ValueError(f"{len(unknown)} unknown verdict(s), the first is {unknown[0]!r}{nearest(unknown[0], VERDICTS)}")
+    frame = differences.copy()
+    names = zip(frame["architecture"], frame["loss"], frame["teacher"], strict=True)
+    frame["comparison"] = [_join(*name) for name in names]
+    margin = float(frame["equivalence_margin"].iloc[0])
+    frame["margin_low"], frame["margin_high"] = -margin, margin
+    frame["role"] = "comparison"
+    contrasts = frame.groupby("contrast", sort=False)["difference"].mean().sort_values(ascending=False, kind="stable")
+    contrasts = list(contrasts.index)
+    present = [verdict for verdict in VERDICTS if verdict in set(frame["verdict"])]
+    name = measure or str(frame["measure"].iloc[0])
+    x = alt.X("difference:Q", title=f"difference in {name} (shaded: ±{margin:g})", axis=alt.Axis(tickCount=5))
+    y = alt.Y("contrast:N", sort=contrasts, title=None, axis=alt.Axis(grid=True))
+    colours = alt.Scale(domain=present, range=[VERDICTS[verdict][0] for verdict in present])
+    shapes = alt.Scale(domain=present, range=[VERDICTS[verdict][1] for verdict in present])
+    colour = alt.Color("verdict:N", title="verdict", scale=colours, sort=present)
+    tooltip = _tooltip(frame, [*DIFFERENCE_COLUMNS])
+    notes = _notes(frame, "comparison", "first_stage")
+    height = 18 * len(contrasts) + 8
+    frame = pd.concat([frame, notes], ignore_index=True) if len(notes) else frame
+    base = alt.Chart()
+    layers = [
+        base.transform_filter("datum.role == 'comparison'")
+        .transform_aggregate(rows="count()", groupby=["margin_low", "margin_high"])
+        .mark_rect(color=BAND, opacity=0.8)
+        .encode(x=alt.X("margin_low:Q"), x2="margin_high:Q"),
+        base.mark_rule(color=INK, strokeWidth=1).encode(x=alt.datum(0)),
+        base.transform_filter("datum.role == 'comparison'")
+        .mark_rule(strokeWidth=2)
+        .encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour, tooltip=tooltip),
+        base.transform_filter("datum.role == 'comparison'")
+        .mark_point(filled=True, size=75, opacity=1)
+        .encode(
+            x=x,
+            y=y,
+            color=colour,
+            shape=alt.Shape("verdict:N", title="verdict", scale=shapes, sort=present),
+            tooltip=tooltip,
+        ),
+        *_note_layers(notes, width, height),
+    ]
+    return (
+        alt.layer(*layers, data=frame)
+        .properties(width=width, height=height)
+        .facet(
+            column=alt.Column("first_stage:N", sort=_order(frame["first_stage"]), title=None),
+            row=alt.Row(
+                "comparison:N",
+                sort=_order(frame["comparison"]),
+                title=None,
+                header=alt.Header(labelAngle=0, labelAnchor="start", labelOrient="top"),
+            ),
+        )
+    )
+
+
+def cost_chart(
+    summary: pd.DataFrame,
+    costs: pd.DataFrame,
+    *,
+    measure: str | None = None,
+    test_collection: str | None = None,
+    width: int = 380,
+    height: int = 300,
+) -> alt.FacetChart:
+    """Draw each cell's mean effectiveness against its total CPU seconds, with the frontier and the baselines as rules.
+
+    The frontier joins the cells that no cheaper (or equally cheap) cell reaches. The cost axis is logarithmic when the dearest
+    cell costs more than ten times the cheapest. Dragging moves, shift and wheel zoom.
+
+    Args:
+        summary: Means of cells and baselines.
+        costs: One row a cell and seed with ``total_cpu_seconds``; a cell's cost is the mean over its seeds.
+        measure: Which measure; may be left out when the frame holds only one.
+        test_collection: Which test collection; likewise.
+        width: Of one panel, in pixels.
+        height: Of one panel, in pixels.
+
+    Returns:
+        A faceted chart, one panel a first stage, whose ``data`` is the frame it shows.
+
+    Raises:
+        ValueError: A column is missing, a choice is not made or unknown, or a cell has no cost.
+    """
+    _require(summary, SUMMARY_COLUMNS, "summary")
+    _require(costs, COST_COLUMNS, "costs")
+    for column, value in (("measure", measure), ("test_collection", test_collection)):
+        summary = _choose(summary, column, value, "summary")
+    students = summary[summary["system"] == "student"].copy()
+    if students.empty:
+        raise ValueError(f"summary has no row with system 'student' among {len(summary)} rows; nothing to draw")
+    by_cell = costs.groupby("cell", sort=False)["total_cpu_seconds"].mean()
+    students["total_cpu_seconds"] = students["cell"].map(by_cell)
+    missing = _order(students.loc[students["total_cpu_seconds"].isna(), "cell"])
+    if missing:
+        raise ValueError(f"costs holds no total_cpu_seconds for {len(missing)} cell(s), the first is {missing[0]!r}")
+    students["on_frontier"] = False
+    for _, panel in students.groupby("first_stage", sort=False):
+        best = -math.inf
+        for index, row in panel.sort_values(["total_cpu_seconds", "mean"], ascending=[True, False]).iterrows():
+            if row["mean"] > best:
+                best = row["mean"]
+                students.loc[index, "on_frontier"] = True
+    label = "no cheaper cell is better"
+    students["frontier"] = [label if on else "" for on in students["on_frontier"]]
+    references = _references(summary, students[["first_stage"]])
+    if not references.empty:
+        references = references[references["system"] != "untrained"].reset_index(drop=True)
+        references["level"] = references.groupby("first_stage", sort=False).cumcount()
+    frame = pd.concat([part for part in (students.assign(role="cell"), references) if not part.empty], ignore_index=True)
+
+    seconds = students["total_cpu_seconds"]
+    log = bool(seconds.min() > 0 and seconds.max() > 10 * seconds.min())
+    domain = [float(seconds.min()) / 1.3, float(seconds.max()) * 1.3] if log else [0.0, float(seconds.max()) * 1.05]
+    scale = alt.Scale(type="log" if log else "linear", domain=domain, nice=False)
+    axis = alt.Axis(format="~s", tickCount=5, labelOverlap=True)
+    title = "total CPU seconds a cell, mean over seeds" + (" (log scale)" if log else "")
+    x = alt.X("total_cpu_seconds:Q", title=title, scale=scale, axis=axis)
+    y = alt.Y("mean:Q", title=measure or str(students["measure"].iloc[0]), scale=alt.Scale(domain=_domain(frame["mean"])))
+    architectures, strategies = _order(students["architecture"]), _order(students["strategy"])
+    fields = [*SUMMARY_COLUMNS, "total_cpu_seconds", "on_frontier"]
+    base = alt.Chart()
+    layers = [
+        base.transform_filter("datum.role == 'cell' && datum.on_frontier")
+        .mark_line(interpolate="step-after", color=MUTED, strokeWidth=1.2, clip=True)
+        .encode(
+            x=x,
+            y=y,
+            order="total_cpu_seconds:Q",
+            strokeDash=alt.StrokeDash(
+                "frontier:N", title="frontier", scale=alt.Scale(domain=[label], range=[[5, 3]]), legend=alt.Legend(symbolSize=300)
+            ),
+        )
+    ]
+    for level in range(0 if references.empty else int(references["level"].max()) + 1):
+        layer = base.transform_filter(f"datum.role == 'reference' && datum.level == {level}")
+        left = level % 2 == 0
+        layers.append(
+            layer.mark_rule(color="#8c8c8c", clip=True).encode(y=y, tooltip=_tooltip(frame, [*SUMMARY_COLUMNS]))
+        )
+        layers.append(
+            layer.mark_text(
+                align="left" if left else "right", dx=4 if left else -4, dy=-6, baseline="middle", color=MUTED, clip=True
+            ).encode(x=alt.value(0 if left else width), y=y, text="cell:N")
+        )
+    layers.append(
+        base.transform_filter("datum.role == 'cell'")
+        .mark_point(filled=True, size=85, opacity=0.9, stroke="white", strokeWidth=0.7, clip=True)
+        .encode(
+            x=x,
+            y=y,
+            color=alt.Color("architecture:N", sort=architectures, title="architecture", scale=_scale(architectures, PALETTE)),
+            shape=alt.Shape("strategy:N", sort=strategies, title="strategy", scale=_scale(strategies, SHAPES)),
+            tooltip=_tooltip(frame, fields),
+        )
+        .properties(name="cells")
+        .add_params(_zoom())
+    )
+    return (
+        alt.layer(*layers, data=frame)
+        .properties(width=width, height=height)
+        .facet(column=alt.Column("first_stage:N", sort=_order(students["first_stage"]), title=None))
+    )
+
+
+def _zoom() -> alt.Parameter:
+    """Return a selection that moves and zooms the axes: drag, and shift with the wheel, so that the page still scrolls."""
+    return alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.shiftKey]")
+
+
+def entropy_chart(entropy: pd.DataFrame, *, width: int = 220) -> alt.FacetChart:
+    """Draw the three mean entropies per strategy and teacher, each in a panel of its own, on one axis from 0 to 1.
+
+    Args:
+        entropy: Columns strategy, teacher, pairwise_entropy, positive_entropy, listwise_entropy (all in [0, 1]), and a
+            temperature that sets rows apart if there is one.
+        width: Of one panel, in pixels.
+
+    Returns:
+        A faceted chart whose ``data`` is the frame in long form: one row a strategy, teacher and kind of entropy.
+
+    Raises:
+        ValueError: A column is missing, or a value is outside [0, 1].
+    """
+    _require(entropy, ("strategy", "teacher", *ENTROPIES), "entropy")
+    teachers = entropy["teacher"].map(_text)
+    if _varies(entropy, "temperature"):
+        teachers = [_join(name, f"T={_number(t)}") for name, t in zip(teachers, entropy["temperature"], strict=True)]
+    keep = [column for column in entropy.columns if column not in ENTROPIES]
+    frame = entropy.assign(label=teachers).melt([*keep, "label"], list(ENTROPIES), "entropy", "value")
+    outside = frame[~frame["value"].between(0, 1 + 1e-9) & frame["value"].notna()]
+    if not outside.empty:
+        first = outside.iloc[0]
+        raise ValueError(
+            f"{len(outside)} entropies lie outside [0, 1], the first is {first['entropy']} = {first['value']:g} of "
+            f"{first['strategy']}; divide a listwise entropy by log2 of the group size"
+        )
+    frame["kind"] = frame["entropy"].map(ENTROPIES)
+    labels, strategies = _order(frame["label"]), _order(frame["strategy"])
+    height = len(strategies) * (12 + 11 * len(labels))
+    chart = (
+        alt.Chart(frame)
+        .mark_point(filled=True, size=75, opacity=1)
+        .encode(
+            x=alt.X("value:Q", title="mean entropy", scale=alt.Scale(domain=[0, 1])),
+            y=alt.Y("strategy:N", sort=strategies, title=None, axis=alt.Axis(tickBand="extent", grid=True)),
+            yOffset=alt.YOffset("label:N", sort=labels, scale=alt.Scale(domain=labels, paddingOuter=0.6)),
+            color=alt.Color("label:N", sort=labels, title="teacher", scale=_scale(labels, PALETTE)),
+            shape=alt.Shape("label:N", sort=labels, title="teacher", scale=_scale(labels, SHAPES)),
+            tooltip=_tooltip(frame, [*keep, "entropy", "value"]),
+        )
+        .properties(width=width, height=height)
+    )
+    return chart.facet(column=alt.Column("kind:N", sort=list(ENTROPIES.values()), title=None))
+
+
+def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260) -> alt.Chart | alt.FacetChart:
+    """Draw the training loss over steps, one line a cell and seed; with more than six cells, one small panel a cell.
+
+    Losses of different kinds have different scales, so the small panels have an axis each. Dragging moves, shift and wheel zoom.
+
+    Args:
+        history: Columns step and loss (its value), and optionally cell and seed.
+        width: Of the chart, in pixels; the small panels share it.
+        height: Of the chart, in pixels.
+
+    Returns:
+        A chart whose ``data`` is the frame it shows.
+
+    Raises:
+        ValueError: A column is missing.
+    """
+    _require(history, ("step", "loss"), "history")
+    encoding: dict[str, Any] = {
+        "x": alt.X("step:Q", title="optimiser step", axis=alt.Axis(tickCount=5)),
+        "y": alt.Y("loss:Q", title="training loss", scale=alt.Scale(zero=False)),
+        "tooltip": _tooltip(history, list(history.columns)),
+    }
+    if "seed" in history.columns:
+        encoding["detail"] = "seed:N"
+    cells = _order(history["cell"]) if "cell" in history.columns else []
+    lines = alt.Chart(history).mark_line(strokeWidth=1.4, opacity=0.85, clip=True)
+    if len(cells) > 6:
+        panel = lines.encode(**encoding, color=alt.value(PALETTE[0])).properties(width=(width - 60) // 3, height=110)
+        facet = alt.Facet("cell:N", sort=cells, title=None, columns=3, header=alt.Header(labelLimit=(width - 60) // 3))
+        return panel.encode(facet=facet).resolve_scale(y="independent")
+    if cells:
+        legend = alt.Legend(symbolStrokeWidth=2, symbolSize=300)
+        encoding["color"] = alt.Color("cell:N", sort=cells, title="cell", scale=_scale(cells, PALETTE), legend=legend)
+        encoding["strokeDash"] = alt.StrokeDash("cell:N", sort=cells, title="cell", scale=_scale(cells, DASHES))
+    return lines.encode(**encoding).properties(width=width, height=height, name="losses").add_params(_zoom())
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def mean_sd(mean: float, sd: float, n_seeds: int, digits: int = 3) -> str:
+    """Write a mean, with its standard deviation where there are several seeds.
+
+    >>> mean_sd(0.5123, 0.0041, 3), mean_sd(0.5123, float("nan"), 1)
+    ('0.512 ± 0.004', '0.512')
+    """
+    if math.isnan(mean):
+        return MISSING
+    if n_seeds > 1 and not math.isnan(sd):
+        return f"{mean:.{digits}f} ± {sd:.{digits}f}"
+    return f"{mean:.{digits}f}"
+
+
+def main_table(
+    summary: pd.DataFrame,
+    *,
+    measures: Sequence[str] | None = None,
+    test_collection: str | None = None,
+    first_stages: Sequence[str] | None = None,
+    rows: Sequence[str] = ("cell",),
+    digits: int = 3,
+) -> pd.DataFrame:
+    """Return the table of all systems: baselines first (BM25, untrained, teachers), then cells in the order of the summary.
+
+    Args:
+        summary: Means of cells and baselines.
+        measures: Which measures, in this order; all by default.
+        test_collection: Which test collection; may be left out when the frame holds only one.
+        first_stages: Which first stages, in this order; all by default.
+        rows: Columns of the summary that make the index, such as ``("cell", "n_seeds")``; ``cell`` must be among them.
+        digits: Decimals shown.
+
+    Returns:
+        Strings such as "0.512 ± 0.004" ("–" where a system was not evaluated), columns (first_stage, measure).
+        ``attrs["n_baselines"]`` counts the baseline rows.
+
+    Raises:
+        ValueError: A column is missing, a choice is not made or unknown, or a cell has two rows for one column.
+    """
+    _require(summary, SUMMARY_COLUMNS, "summary")
+    if "cell" not in rows:
+        raise ValueError(f"rows is {tuple(rows)}, but 'cell' must be among them: it tells the rows apart")
+    _require(summary, rows, "summary")
+    frame = _choose(summary, "test_collection", test_collection, "summary")
+    for column, wanted in (("measure", measures), ("first_stage", first_stages)):
+        for value in wanted or ():
+            _choose(frame, column, value, "summary")
+    measures = list(measures or _order(frame["measure"]))
+    first_stages = list(first_stages or _order(frame["first_stage"]))
+    frame = frame[frame["measure"].isin(measures) & frame["first_stage"].isin(first_stages)]
+    repeated = frame[frame.duplicated(["cell", "first_stage", "measure"])]
+    if not repeated.empty:
+        first = repeated.iloc[0]
+        raise ValueError(
+            f"{len(repeated)} row(s) of summary repeat a cell, first stage and measure, the first is "
+            f"{first['cell']!r}, {first['first_stage']!r}, {first['measure']!r}"
+        )
+    rank = {system: index for index, system in enumerate(BASELINES)}
+    ordered = frame.sort_values("system", key=lambda column: column.map(lambda name: rank.get(name, 3)), kind="stable")
+    systems = ordered.drop_duplicates("cell")
+    values = {
+        (row["cell"], row["first_stage"], row["measure"]): mean_sd(row["mean"], row["sd"], row["n_seeds"], digits)
+        for row in frame.to_dict("records")
+    }
+    columns = [(stage, measure) for stage in first_stages for measure in measures]
+    columns = [column for column in columns if any((cell, *column) in values for cell in systems["cell"])]
+    texts = [[values.get((cell, *column), MISSING) for column in columns] for cell in systems["cell"]]
+    labels = [[_text(value) for value in systems[row]] for row in rows]
+    index = pd.Index(labels[0], name="cell") if len(rows) == 1 else pd.MultiIndex.from_arrays(labels, names=list(rows))
+    table = pd.DataFrame(texts, index=index, columns=pd.MultiIndex.from_tuples(columns, names=["first_stage", "measure"]))
+    table.attrs["n_baselines"] = int(systems["system"].isin(BASELINES).sum())
+    return table
+
+
+def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+    """Return the comparisons as a table: the difference with its interval, p-values, the smallest margin and the verdict.
+
+    Columns that hold one value only (say one measure) are left out, for the caption to state, except contrast and verdict.
+
+    Args:
+        differences: One row a comparison.
+        digits: Decimals shown.
+
+    Returns:
+        One row a comparison, all columns text but for the margins.
+
+    Raises:
+        ValueError: A column is missing.
+    """
+    _require(differences, DIFFERENCE_COLUMNS, "differences")
+    names = ("test_collection", "measure", "first_stage", "architecture", "loss", "teacher")
+    table = differences[[name for name in names if differences[name].nunique(dropna=False) > 1]].copy()
+    table["contrast"] = differences["contrast"]
+    table["difference [interval]"] = [
+        f"{row.difference:+.{digits}f} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]" for row in differences.itertuples()
+    ]
+    for column, title in (("p_holm", "p (Holm)"), ("p_equivalence", "p (equivalence)")):
+        table[title] = [_p_value(value) for value in differences[column]]
+    table["smallest margin"] = [MISSING if pd.isna(v) else f"{v:.{digits}f}" for v in differences["smallest_margin"]]
+    if differences["equivalence_margin"].nunique() > 1:
+        table["margin"] = differences["equivalence_margin"]
+    table["verdict"] = differences["verdict"]
+    return table.reset_index(drop=True)
+
+
+def _p_value(value: float) -> str:
+    """Write a p-value with three decimals, or as below the smallest that they can show.
+
+    >>> _p_value(0.0314), _p_value(0.0002)
+    ('0.031', '< 0.001')
+    """
+    if pd.isna(value):
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def cells_table(costs: pd.DataFrame, *, manifest: str = "student/{identity}/manifest.json") -> pd.DataFrame:
+    """Return the table that traces each number: a row a cell and seed with its costs, identity and manifest.
+
+    Args:
+        costs: One row a cell and seed.
+        manifest: The manifest's path relative to the report, with ``{identity}`` in it.
+
+    Returns:
+        One row a cell and seed; the last two columns are identity and manifest.
+
+    Raises:
+        ValueError: A column is missing, or the path is absolute or has no ``{identity}``.
+    """
+    _require(costs, COST_COLUMNS, "costs")
+    if "{identity}" not in manifest:
+        raise ValueError(f"manifest is {manifest!r}, but must hold '{{identity}}', as in 'student/{{identity}}/manifest.json'")
+    _relative(manifest)
+    columns = {
+        "cell": "cell", "seed": "seed", "documents_seen": "documents seen", "tokens_seen": "tokens seen",
+        "train_wall_seconds": "training wall s", "total_cpu_seconds": "total CPU s", "peak_memory_mb": "peak memory MB",
+    }  # fmt: skip
+    table = costs[[column for column in columns if column in costs.columns]].rename(columns=columns)
+    table["identity"] = costs["identity"]
+    table["manifest"] = [manifest.replace("{identity}", _text(identity)) for identity in costs["identity"]]
+    return table.reset_index(drop=True)
+
+
+def _leading_number(text: Any) -> float:
+    """Return the number that a table entry starts with, or NaN."""
+    found = re.match(r"-?\d+(\.\d+)?", str(text))
+    return float(found[0]) if found else math.nan
+
+
+def _best(table: pd.DataFrame) -> pd.DataFrame:
+    """Mark the highest entry of each column among the rows below the baselines, ties included, as shown."""
+    numbers_shown = table.map(_leading_number)
+    cells = numbers_shown.iloc[table.attrs.get("n_baselines", 0) :]
+    return (numbers_shown == cells.max()) & numbers_shown.index.isin(cells.index).reshape(-1, 1)
+
+
+def styled(table: pd.DataFrame, *, caption: str | None = None) -> Any:
+    """Return :func:`main_table`'s frame as a Styler: baselines grey, and the highest cell of each column in bold.
+
+    Bold marks what is highest as shown; it says nothing about whether a difference is more than chance.
+    """
+    best, n_baselines = _best(table), table.attrs.get("n_baselines", 0)
+    grey = set(table.index[:n_baselines])
+
+    def _style(column: pd.Series) -> list[str]:
+        return [
+            "font-weight: bold" if best.loc[name, column.name] else f"color: {MUTED}" if name in grey else ""
+            for name in column.index
+        ]
+
+    styler = table.style.set_uuid("rd_utils").apply(_style, axis=0)
+    styler = styler.set_properties(**{"text-align": "right", "font-variant-numeric": "tabular-nums"})
+    return styler.set_caption(caption) if caption else styler
+
+
+def _flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with its named index as columns and one line of column names."""
+    names = [_join_space(column) for column in frame.columns]
+    flat = frame.set_axis(names, axis=1)
+    return flat.reset_index() if any(name is not None for name in frame.index.names) else flat
+
+
+def _join_space(column: Any) -> str:
+    return " ".join(str(part) for part in column if str(part)) if isinstance(column, tuple) else str(column)
+
+
+def _shown(value: Any, digits: int = 3) -> str:
+    """Write one value of a table.
+
+    >>> [_shown(v) for v in (0.12345, 12345.6, 0.00004, float("nan"), True, 7, "bm25")]
+    ['0.123', '12,346', '4.0e-05', '–', 'yes', '7', 'bm25']
+    """
+    if value is None or value is pd.NA or (isinstance(value, numbers.Real) and math.isnan(value)):
+        return MISSING
+    if isinstance(value, bool) or type(value).__name__ == "bool":
+        return "yes" if value else "no"
+    if isinstance(value, numbers.Integral):
+        return f"{int(value):,}"
+    if isinstance(value, numbers.Real):
+        if abs(value) >= 1000:
+            return f"{value:,.0f}"
+        if 0 < abs(value) < 0.5 * 10**-digits:
+            return f"{value:.1e}"
+        return f"{value:.{digits}f}"
+    return str(value)
+
+
+def to_markdown(frame: pd.DataFrame, *, digits: int = 3) -> str:
+    """Write a frame as a Markdown table; a named index becomes its first columns, numbers stand to the right.
+
+    >>> print(to_markdown(pd.DataFrame({"strategy": ["bm25"], "diameter": [0.5]})))
+    | strategy | diameter |
+    | :------- | -------: |
+    | bm25     |    0.500 |
+    """
+    flat = _flat(frame)
+    right = [_is_numeric(flat.iloc[:, index]) for index in range(flat.shape[1])]
+    lines = [[str(name) for name in flat.columns]] + [[_shown(v, digits) for v in row] for row in flat.itertuples(index=False)]
+    lines = [[text.replace("|", "\\|").replace("\n", " ") for text in line] for line in lines]
+    widths = [max(3, *(len(line[index]) for line in lines)) for index in range(len(right))]
+    rule = ["-" * (width - 1) + ":" if r else ":" + "-" * (width - 1) for width, r in zip(widths, right, strict=True)]
+    lines.insert(1, rule)
+    return "\n".join(
+        "| " + " | ".join(t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right, strict=True)) + " |"
+        for line in lines
+    )
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    """Tell whether a column stands to the right: numbers, or texts that all start with one (or are missing)."""
+    if pd.api.types.is_bool_dtype(column):
+        return False
+    if pd.api.types.is_numeric_dtype(column):
+        return True
+    texts = [text for value in column if (text := _text(value)) and text != MISSING]
+    return bool(texts) and all(re.match(r"^(< )?[-+]?\d[\d,]*(\.\d+)?($| ± | \[)", text) for text in texts)
+
+
+# --- files of one chart -----------------------------------------------------------------------------------------------
+
+
+class ChartFiles(NamedTuple):
+    """The three files of a saved chart."""
+
+    json: Path
+    svg: Path
+    png: Path
+
+
+def _vega_lite_version() -> str:
+    """Return the Vega-Lite version of the installed Altair, as vl-convert names it (6.4 for v6.4.1)."""
+    import vl_convert
+
+    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    versions = vl_convert.get_vegalite_versions()
+    if version not in versions:
+        raise RuntimeError(
+            f"altair {alt.__version__} writes Vega-Lite {version}, but the installed vl-convert-python "
+            f"{vl_convert.__version__} has only {', '.join(versions)}; install versions that fit each other"
+        )
+    return version
+
+
+def _svg(spec: dict[str, Any]) -> str:
+    import vl_convert
+
+    return vl_convert.vegalite_to_svg(spec, vl_version=_vega_lite_version())
+
+
+def save_chart(chart: Any, path_stem: str | Path) -> ChartFiles:
+    """Write a chart as ``<path_stem>.json``, ``.svg`` and ``.png`` (at double size), under :func:`theme`.
+
+    The JSON is the same, byte for byte, for the same frame; SVG and PNG also depend on the machine's fonts.
+
+    Args:
+        chart: An Altair chart with its data inside.
+        path_stem: Where, without an ending; missing folders are made.
+
+    Returns:
+        The three paths.
+    """
+    import vl_convert
+
+    stem = Path(path_stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    spec = chart_spec(chart)
+    files = ChartFiles(*(stem.with_name(f"{stem.name}.{ending}") for ending in ChartFiles._fields))
+    files.json.write_text(json.dumps(spec, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    files.svg.write_text(_svg(spec), encoding="utf-8")
+    files.png.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=_vega_lite_version(), scale=2))
+    return files
+
+
+# --- the HTML report --------------------------------------------------------------------------------------------------
+
+
+class Table(NamedTuple):
+    """A frame with its caption.
+
+    Attributes:
+        frame: What is shown; a named index becomes row headers, two-level columns two lines of headers.
+        caption: One sentence or two, plain text.
+        digits: Decimals of floats.
+        highlight: Bold for the highest entry of each column among cells, as :func:`styled` does.
+        links: Columns that hold relative paths, to become links.
+    """
+
+    frame: pd.DataFrame
+    caption: str
+    digits: int = 3
+    highlight: bool = False
+    links: Sequence[str] = ()
+
+
+class Figure(NamedTuple):
+    """A chart with its caption.
+
+    Attributes:
+        chart: An Altair chart.
+        caption: One sentence or two, plain text.
+        alt: What a reader who does not see the chart is told; the caption by default.
+        data: The frame behind the data link; the chart's own by default.
+    """
+
+    chart: Any
+    caption: str
+    alt: str | None = None
+    data: pd.DataFrame | None = None
+
+
+class Section(NamedTuple):
+    """A heading with paragraphs (plain text, with `code` between backticks), then tables and figures."""
+
+    title: str
+    paragraphs: Sequence[str] = ()
+    blocks: Sequence[Table | Figure] = ()
+
+
+STYLE = """
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 72rem; background: #fff; color: #1a1a1a;
+  font: 16px/1.55 Helvetica, Arial, sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .25rem; }
+h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; padding-top: .6rem; border-top: 1px solid #d0d0d0; }
+p { max-width: 46rem; margin: .6rem 0; }
+a { color: #00568a; }
+code { font: .88em/1.4 ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+.about { color: #595959; margin: 0; }
+nav { margin: 1.5rem 0; padding: .8rem 1.2rem; background: #f5f7f9; border-left: 4px solid #0072b2; max-width: 46rem; }
+nav h2 { font-size: 1rem; margin: 0; padding: 0; border: 0; }
+nav ol { margin: .4rem 0 0; padding-left: 1.4rem; }
+figure { margin: 1.6rem 0; }
+figcaption { max-width: 46rem; margin: .4rem 0; font-size: .94rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .88rem; line-height: 1.35; font-variant-numeric: tabular-nums;
+  border-top: 2px solid #1a1a1a; border-bottom: 2px solid #1a1a1a; }
+th, td { padding: .28rem .7rem; text-align: left; vertical-align: top; }
+thead th { border-bottom: 1px solid #1a1a1a; vertical-align: bottom; }
+thead th.group { text-align: center; border-bottom: 1px solid #a0a0a0; }
+tbody th { font-weight: normal; }
+tbody tr:nth-child(even) { background: #f7f8f9; }
+tr.baseline th, tr.baseline td { color: #595959; }
+tr.last-baseline th, tr.last-baseline td { border-bottom: 1px solid #1a1a1a; }
+th.number, td.number { text-align: right; white-space: nowrap; }
+td.best { font-weight: bold; }
+td.long { min-width: 12rem; overflow-wrap: anywhere; font: .76rem/1.4 ui-monospace, Menlo, Consolas, monospace; }
+.chart svg, .chart canvas { display: block; }
+.fallback { display: block; max-width: 100%; height: auto; }
+.drawn + .fallback { display: none; }
+.data { font-size: .86rem; margin-left: .5rem; white-space: nowrap; }
+footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid #d0d0d0; color: #595959; font-size: .88rem; }
+@media print {
+  @page { margin: 15mm; }
+  body { max-width: none; padding: 0; font-size: 10.5pt; }
+  nav { background: none; }
+  figure, tr { break-inside: avoid; }
+  figure.table { break-inside: auto; }
+  h2, figcaption { break-after: avoid; }
+  thead { display: table-header-group; }
+  .scroll { overflow: visible; }
+  .chart svg { max-width: 100%; height: auto; }
+  .data, .vega-embed summary { display: none; }
+  a { color: inherit; text-decoration: none; }
+}
+"""
+
+# Each chart is drawn where its specification lies; when that fails the static picture stays in view.
+SCRIPT = """
+for (const holder of document.querySelectorAll("script[data-chart]")) {
+  const place = document.getElementById(holder.dataset.chart);
+  const options = {mode: "vega-lite", renderer: "svg", ast: true,
+    actions: {export: true, source: false, compiled: false, editor: false}};
+  vegaEmbed(place, JSON.parse(holder.textContent), options)
+    .then(() => place.classList.add("drawn"))
+    .catch((error) => { place.replaceChildren(); console.error(holder.dataset.chart + ": " + error); });
+}
+"""
+
+# What the page may do: run what it holds, and fetch nothing.
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:"
+
+
+@functools.cache
+def _javascript(version: str) -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script, from the installed vl-convert-python."""
+    import vl_convert
+
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
+    return re.sub(r"</(script)", r"<\\/\1", bundle, flags=re.IGNORECASE).replace("<!--", "<\\!--")
+
+
+def html_report(
+    sections: Sequence[Section],
+    title: str,
+    path: str | Path,
+    *,
+    study: str,
+    identity: str,
+    about: str = "",
+    date: str | None = None,
+    language: str = "en",
+) -> Path:
+    """Write one self-contained HTML file: contents, sections, tables, and charts drawn by scripts that lie inside.
+
+    The page fetches nothing, and its content security policy forbids it to. Until a chart is drawn, and where scripts do not run,
+    a static picture of it is shown. Each table and figure has a link to its data as CSV, which lies inside too.
+
+    Args:
+        sections: What the report says, in order.
+        title: Of the page.
+        path: The file to write; missing folders are made.
+        study: The study's name, for the footer.
+        identity: The study's identity, for the footer.
+        about: One line under the title, such as the study's question.
+        date: A date to show; none by default, so that the same study gives the same bytes.
+        language: Of the prose, as a language tag.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: There is no section, a block is no table or figure, a link is absolute, or a chart reads from a URL.
+    """
+    if not sections:
+        raise ValueError("sections is empty; a report needs at least one Section")
+    escape = html.escape
+    anchors = [f"section-{number}" for number in range(1, len(sections) + 1)]
+    counts = {"Table": 0, "Figure": 0}
+    body: list[str] = []
+    for number, (anchor, section) in enumerate(zip(anchors, sections, strict=True), start=1):
+        body.append(f'<section id="{anchor}" aria-labelledby="{anchor}-title">')
+        body.append(f'<h2 id="{anchor}-title">{number} {escape(section.title)}</h2>')
+        body += [f"<p>{_prose(paragraph)}</p>" for paragraph in section.paragraphs]
+        for block in section.blocks:
+            kind = type(block).__name__
+            if kind not in counts:
+                raise ValueError(f"section {section.title!r} holds a block of type {kind}; expected Table or Figure")
+            counts[kind] += 1
+            write = _table_html if isinstance(block, Table) else _figure_html
+            body.append(write(block, counts[kind]))
+        body.append("</section>")
+    contents = [
+        f'<li><a href="#{anchor}">{escape(section.title)}</a></li>' for anchor, section in zip(anchors, sections, strict=True)
+    ]
+    scripts = []
+    if counts["Figure"]:
+        scripts = [f"<script>{_javascript(_vega_lite_version())}</script>", f"<script>{SCRIPT}</script>"]
+    footer = [f"Study {escape(study)}", f"identity <code>{escape(identity)}</code>"]
+    footer += [escape(date)] if date else []
+    lines = [
+        "<!DOCTYPE html>",
+        f'<html lang="{escape(language)}">',
+        "<head>",
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{STYLE}</style>",
+        "</head>",
+        "<body>",
+        f"<header><h1>{escape(title)}</h1>" + (f'<p class="about">{_prose(about)}</p>' if about else "") + "</header>",
+        '<nav aria-labelledby="contents"><h2 id="contents">Contents</h2><ol>',
+        *contents,
+        "</ol></nav>",
+        "<main>",
+        *body,
+        "</main>",
+        f"<footer>{' · '.join(footer)}</footer>",
+        *scripts,
+        "</body>",
+        "</html>",
+    ]
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    draft.replace(path)
+    return path
+
+
+def _prose(text: str) -> str:
+    """Escape a paragraph; what stands between backticks is set as code.
+
+    >>> _prose("a < b in `run`")
+    'a &lt; b in <code>run</code>'
+    """
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
+def _csv_link(frame: pd.DataFrame, name: str) -> str:
+    """Return a link that holds the frame as CSV."""
+    text = _flat(frame).to_csv(index=False, lineterminator="\n")
+    data = base64.b64encode(text.encode("utf-8")).decode("ascii")
+    rows = f"{len(frame):,} row" + ("" if len(frame) == 1 else "s")
+    return f'<a class="data" download="{name}.csv" href="data:text/csv;charset=utf-8;base64,{data}">Data ({rows}, CSV)</a>'
+
+
+def _relative(path: str) -> str:
+    """Return a path unchanged; refuse one that is absolute or has a scheme."""
+    if PurePosixPath(path).is_absolute() or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|\\|//", path):
+        raise ValueError(f"{path!r} is not a relative path; a report links only to files beside it")
+    return path
+
+
+def _table_html(table: Table, number: int) -> str:
+    frame, escape = table.frame, html.escape
+    named = any(name is not None for name in frame.index.names)
+    levels = frame.index.nlevels if named else 0
+    unknown = [name for name in table.links if name not in frame.columns]
+    if unknown:
+        raise ValueError(f"table {table.caption!r} has no column {unknown[0]!r} to link{nearest(unknown[0], frame.columns)}")
+    right = [_is_numeric(frame.iloc[:, index]) for index in range(frame.shape[1])]
+    best = _best(frame) if table.highlight else None
+    n_baselines = frame.attrs.get("n_baselines", 0)
+
+    head = []
+    depth = frame.columns.nlevels
+    for level in range(depth):
+        row = []
+        if level == 0 and named:
+            span = f' rowspan="{depth}"' if depth > 1 else ""
+            row += [f'<th scope="col"{span}>{escape(_text(name))}</th>' for name in frame.index.names]
+        values = [_text(column[level] if depth > 1 else column) for column in frame.columns]
+        if level < depth - 1:
+            start = 0
+            while start < len(values):
+                end = start
+                while end < len(values) and values[end] == values[start]:
+                    end += 1
+                row.append(f'<th scope="colgroup" class="group" colspan="{end - start}">{escape(values[start])}</th>')
+                start = end
+        else:
+            for value, numeric in zip(values, right, strict=True):
+                row.append(f'<th scope="col"{_class(number=numeric)}>{escape(value)}</th>')
+        head.append("<tr>" + "".join(row) + "</tr>")
+
+    body = []
+    for index in range(len(frame)):
+        row = []
+        if named:
+            label = frame.index[index]
+            parts = label if levels > 1 else (label,)
+            row += [f'<th scope="row">{escape(_shown(part, table.digits))}</th>' for part in parts]
+        for place in range(frame.shape[1]):
+            text = _shown(frame.iat[index, place], table.digits)
+            shown = escape(text)
+            if frame.columns[place] in table.links:
+                shown = f'<a href="{escape(_relative(text))}">{shown}</a>'
+            marks = {"number": right[place], "best": best is not None and bool(best.iat[index, place]), "long": len(text) > 40}
+            row.append(f"<td{_class(**marks)}>{shown}</td>")
+        marks = {"baseline": index < n_baselines, "last-baseline": index == n_baselines - 1 and n_baselines < len(frame)}
+        body.append(f"<tr{_class(**marks)}>" + "".join(row) + "</tr>")
+
+    name = f"table-{number}"
+    return "\n".join(
+        [
+            f'<figure class="table" id="{name}" aria-labelledby="{name}-caption">',
+            f'<figcaption id="{name}-caption"><strong>Table {number}.</strong> {_prose(table.caption)}'
+            f"{_csv_link(frame, name)}</figcaption>",
+            f'<div class="scroll"><table aria-labelledby="{name}-caption"><thead>',
+            *head,
+            "</thead><tbody>",
+            *body,
+            "</tbody></table></div>",
+            "</figure>",
+        ]
+    )
+
+
+def _class(**marks: bool) -> str:
+    """Return a class attribute with the names that hold, or nothing."""
+    names = " ".join(name for name, holds in marks.items() if holds)
+    return f' class="{names}"' if names else ""
+
+
+def _figure_html(figure: Figure, number: int) -> str:
+    data = figure.data if figure.data is not None else getattr(figure.chart, "data", None)
+    if not isinstance(data, pd.DataFrame):
+        raise ValueError(f"figure {figure.caption!r}: the chart holds no frame of its own; pass data= the frame behind it")
+    spec = chart_spec(figure.chart)
+    if url := _data_url(spec):
+        raise ValueError(f"figure {figure.caption!r} reads its data from {url!r}; a self-contained report needs it inside")
+    alternative = html.escape(figure.alt or figure.caption)
+    picture = base64.b64encode(_svg(spec).encode("utf-8")).decode("ascii")
+    embedded = json.dumps(spec, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    embedded = embedded.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    name = f"figure-{number}"
+    return "\n".join(
+        [
+            f'<figure id="{name}" aria-labelledby="{name}-caption">',
+            f'<div class="scroll"><div class="chart" id="{name}-chart" role="group" aria-label="{alternative}"></div>',
+            f'<img class="fallback" alt="{alternative}" src="data:image/svg+xml;base64,{picture}"></div>',
+            f'<script type="application/json" data-chart="{name}-chart">{embedded}</script>',
+            f'<figcaption id="{name}-caption"><strong>Figure {number}.</strong> {_prose(figure.caption)}'
+            f"{_csv_link(data, name)}</figcaption>",
+            "</figure>",
+        ]
+    )
+
+
+def _data_url(spec: Any) -> str | None:
+    """Return the first URL that a specification reads data from."""
+    if isinstance(spec, dict):
+        if isinstance(spec.get("data"), dict) and isinstance(spec["data"].get("url"), str):
+            return spec["data"]["url"]
+        parts: Iterable[Any] = (value for key, value in spec.items() if key not in ("datasets", "config"))
+    elif isinstance(spec, list):
+        parts = spec
+    else:
+        return None
+    return next((url for part in parts if (url := _data_url(part))), None)
+
+
+CHARTS = {
+    "effectiveness": effectiveness_chart,
+    "forest": forest_chart,
+    "cost": cost_chart,
+    "entropy": entropy_chart,
+    "learning": learning_chart,
+}
