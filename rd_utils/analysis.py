@@ -5,8 +5,11 @@ Everything that an analysis notebook shows starts here; nothing is parsed from a
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ import pandas as pd
 from rd_utils import params, stats
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import Plan
+from rd_utils.progress import LOGGER
 from rd_utils.store import identity, inputs
 
 CELL = ["system", "strategy", "teacher", "loss", "architecture", "augmentation", "temperature"]
@@ -215,3 +219,196 @@ def _cost(pipeline: Pipeline, specs: set[Any]) -> tuple[float, float]:
     """Return the wall and CPU seconds that artefacts took."""
     costs = [pipeline.store.manifest(spec)["cost"] for spec in specs]
     return round(sum(c["wall_seconds"] for c in costs), 3), round(sum(c["cpu_seconds"] for c in costs), 3)
+
+
+# --- what single notebooks show ---------------------------------------------------------------------------------------------------
+
+
+def evaluate(parameters: params.EvaluateParameters, pipeline: Pipeline) -> pd.DataFrame:
+    """Evaluate what an evaluation notebook names; one row a system, seed, test collection, first stage, query and measure."""
+    frames = []
+    for spec in parameters.evaluations():
+        system = spec.system
+        label = {"bm25": "BM25", "teacher": "teacher", "untrained": "untrained"}.get(system.kind) or system.student.loss
+        seed = system.student.seed if system.kind == "student" else getattr(system, "seed", -1)
+        about = {"row": label, "seed": seed, "test_collection": spec.collection.label, "first_stage": spec.first_stage.label}
+        frames.append(pipeline.frame(spec, "per_query").assign(**about))
+    columns = ["row", "seed", "test_collection", "first_stage", "query_id", "measure", "value"]
+    return pd.concat(frames, ignore_index=True)[columns]
+
+
+def mean_table(values: pd.DataFrame, index: list[str], digits: int = 3) -> pd.DataFrame:
+    """Average over queries and then seeds; rows ``index``, columns measures, rounded."""
+    per_seed = values.groupby([*index, "seed", "measure"], sort=False)["value"].mean()
+    return per_seed.groupby([*index, "measure"], sort=False).mean().unstack("measure", sort=False).round(digits)
+
+
+def true_grades(pipeline: Pipeline, spec: params.GroupsSpec) -> np.ndarray:
+    """Return the true grade of every document of every group, (n_groups, group_size): known for the embedded collection only.
+
+    Raises:
+        ValueError: for any other collection, whose unjudged documents nobody graded.
+    """
+    collection = spec.collection
+    if collection.source != "embedded":
+        raise ValueError(f"the true grades of {collection.label!r} are unknown; only the embedded collection knows them")
+    from rd_utils import synthetic
+
+    generated = synthetic.generate(collection.profile, collection.world, collection.seed)
+    every = pd.Index(generated.queries[collection.split]["query_id"])
+    query_rows, doc_rows = pipeline.group_rows(spec)
+    rows = every.get_indexer(pd.Index(pipeline.queries(collection)["query_id"]))
+    return generated.grades(collection.split)[rows[query_rows][:, None], doc_rows]
+
+
+def negative_ranks(pipeline: Pipeline, spec: params.GroupsSpec) -> pd.DataFrame:
+    """Return the candidate rank of every negative of a strategy that draws from candidates: query_id, doc_id, rank."""
+    candidates = pipeline.candidates(inputs(spec)["candidates"])
+    candidates = candidates.assign(rank=candidates.groupby("query_id").cumcount() + 1)
+    groups = pipeline.groups(spec)
+    negatives = groups.assign(doc_id=groups["doc_ids"].map(lambda ids: list(ids)[1:])).explode("doc_id")[["query_id", "doc_id"]]
+    return negatives.merge(candidates[["query_id", "doc_id", "rank"]], how="left", on=["query_id", "doc_id"])
+
+
+# --- the study's folder -----------------------------------------------------------------------------------------------------------
+
+
+def write(
+    plan: Plan,
+    pipeline: Pipeline,
+    per_query: pd.DataFrame,
+    results: pd.DataFrame,
+    summary: pd.DataFrame,
+    differences: pd.DataFrame,
+    costs: pd.DataFrame,
+    entropies: pd.DataFrame,
+    charts: dict[str, Any],
+) -> list[Path]:
+    """Write a study's tables, charts and report into its folder.
+
+    Args:
+        plan: the study.
+        pipeline: where its artefacts lie.
+        per_query: of :func:`per_query`; likewise the other tables.
+        results: see there.
+        summary: see there.
+        differences: see there.
+        costs: see there.
+        entropies: see there.
+        charts: Altair charts by name, as the notebook showed them.
+
+    Returns:
+        The files written, but for the charts.
+    """
+    from rd_utils import report
+
+    folder, settings = plan.folder, plan.study.analysis
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {"results": results, "per_query": per_query, "cells": costs, "summary": summary, "differences": differences}
+    for name, table in tables.items():
+        table.to_parquet(folder / f"{name}.parquet", index=False)
+    for name, chart in charts.items():
+        report.save_chart(chart, folder / "charts" / _file_name(name))
+    page = report.html_report(
+        _sections(plan, pipeline, summary, differences, costs, entropies, charts),
+        f"Study {plan.study.name}",
+        folder / "report.html",
+        study=plan.study.name,
+        identity=hashlib.sha256(plan.study.model_dump_json().encode()).hexdigest()[:20],
+        about=plan.study.question,
+    )
+    margin = f"margin {settings.equivalence_margin:g}"
+    LOGGER.info("wrote %s (%d contrasts, %s)", page, len(differences), margin)
+    return [folder / f"{name}.parquet" for name in tables] + [page]
+
+
+def _sections(
+    plan: Plan,
+    pipeline: Pipeline,
+    summary: pd.DataFrame,
+    differences: pd.DataFrame,
+    costs: pd.DataFrame,
+    entropies: pd.DataFrame,
+    charts: dict[str, Any],
+) -> list[Any]:
+    from rd_utils.report import Figure, Section, Table, cells_table, differences_table, main_table
+
+    study, settings = plan.study, plan.study.analysis
+    collections = list(dict.fromkeys(summary["test_collection"]))
+    seeds = sorted({seed for cell in plan.cells for seed in cell.students})
+
+    def figures(start: str, caption: str) -> list[Any]:
+        return [Figure(chart, f"{caption} ({name})") for name, chart in charts.items() if name.startswith(start)]
+
+    sections = [
+        Section(
+            "What was run",
+            [
+                f"{len(plan.cells)} cells (strategy x teacher x loss x architecture x temperature) with the seeds {', '.join(map(str, seeds))}: "
+                f"{sum(len(cell.students) for cell in plan.cells)} students, trained on `{study.collections.train.label}` in groups of "
+                f"{study.group_size} (one positive), tested on {', '.join(f'`{name}`' for name in collections)}.",
+                "A seed draws the groups, the initial weights and the order of training, so the spread over seeds holds all three.",
+                "First stages: " + ", ".join(f"`{stage.label}`" for stage in plan.first_stages) + ". `full` searches the whole collection "
+                "and is for BM25 and bi-encoders; the others re-rank the named candidates. Every list is cut at the first stage's depth.",
+            ],
+            [Table(judged(plan, pipeline), "Test queries: judged ones are averaged over, unjudged ones only counted.")],
+        ),
+        Section(
+            "Effectiveness",
+            [
+                f"Mean and standard deviation over seeds, of means over the judged queries. The measure that is compared below is {settings.measure}."
+            ],
+            [
+                *(Table(main_table(summary, test_collection=name), f"All systems on {name}.", highlight=True) for name in collections),
+                *figures("effectiveness", "Means as large marks, seeds as small ones, baselines as lines"),
+            ],
+        ),
+        Section(
+            "Differences",
+            [
+                "Cells that differ in one thing only, compared query by query on values averaged over seeds. Intervals are Student's t over "
+                f"queries at level {settings.level:g}; they do not hold the variance over seeds. p_holm corrects within each family, test "
+                "collection and first stage.",
+                f"Equivalence is TOST with the margin {settings.equivalence_margin:g} that the study's file fixed: both one-sided tests must "
+                f"reject at {settings.alpha:g}. The smallest margin is the one that these data could just have proved. Equivalence is not "
+                "transitive: read each row by itself.",
+            ],
+            [
+                *figures("differences", "Differences with intervals; the band is the equivalence margin"),
+                *([Table(differences_table(differences), "Every contrast.")] if len(differences) else []),
+            ],
+        ),
+        Section(
+            "Cost",
+            [
+                "What a cell would have paid alone: mining, teacher scores (with the teacher's own training), training, evaluation, in CPU "
+                "seconds of the machine in its manifests. The study itself paid shared parts once."
+            ],
+            figures("cost", "Effectiveness against cost; the line joins the cells that no cheaper cell reaches"),
+        ),
+        Section(
+            "Teachers and training",
+            ["Pairwise, positive and listwise entropy order strategies differently; each bar says which it is."],
+            [
+                *([Table(entropies, "Mean entropies of the teachers over the training groups.")] if len(entropies) else []),
+                *figures("entropy", "Mean entropies"),
+                *figures("losses", "Training loss by step; each loss has a unit of its own"),
+            ],
+        ),
+        Section(
+            "Where each number comes from",
+            ["A student's identity is the name of its folder; its manifest holds parameters, inputs, versions, cost and checksums."],
+            [
+                Table(
+                    cells_table(costs, manifest="../store/student/{identity}/manifest.json"),
+                    "Cells, seeds and manifests.",
+                    links=("manifest",),
+                )
+            ],
+        ),
+    ]
+    return sections
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

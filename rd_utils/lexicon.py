@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 import scipy.sparse as sp
 import tokenizers
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import eigsh
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -64,3 +64,97 @@ def build_tokenizer(texts: Iterable[str], max_words: int | None = None) -> token
     )
     tokenizer.add_special_tokens(list(SPECIALS))
     return tokenizer
+
+
+def token_vectors(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: int, dimension: int) -> np.ndarray:
+    """Return token vectors from the documents' co-occurrences, without training.
+
+    With C the counts of pairs of different words in one document (C = X^T X without its diagonal), P = max(0, log(C_ij * sum(C) / (C_i * C_j)))
+    and w_i = (frequency of i / mean frequency)^0.25, the vectors are the rows of U sqrt(S) / w, scaled to length 1, where U S U^T is
+    the best approximation of w_i P_ij w_j of that rank with S >= 0. The weights keep frequent words from being drowned by the many rare
+    ones. Words that stand everywhere have P near 0 with all others: they neither attract nor split the vectors of others.
+
+    Args:
+        token_ids: The documents' token ids, flat, shape (n_tokens,). Ids below ``len(SPECIALS)`` are passed over.
+        offsets: Document i has ``token_ids[offsets[i]:offsets[i + 1]]``; shape (n_docs + 1,).
+        vocabulary_size: V, the specials included.
+        dimension: Columns of the result; those beyond the rank of P are 0.
+
+    Returns:
+        float32 array (vocabulary_size, dimension). Rows have length 1; those of specials, and of words without a word that they prefer to
+        stand with, are 0. In each column the entry of largest magnitude in U is positive. Equal inputs give equal results.
+
+    Raises:
+        ValueError: On ids outside the vocabulary, offsets that do not fit, or a dimension below 1.
+
+    Example:
+        >>> ids, offsets = np.array([5, 6, 5, 6, 7, 8]), np.array([0, 2, 4, 6])  # words 5 and 6 stand together, and 7 and 8
+        >>> vectors = token_vectors(ids, offsets, 9, 2)
+        >>> (vectors @ vectors.T).round(2)[5:, 5:].tolist()
+        [[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
+    """
+    token_ids, offsets = np.asarray(token_ids), np.asarray(offsets)
+    _check(token_ids, offsets, vocabulary_size, dimension)
+    n_specials, n_docs = len(SPECIALS), len(offsets) - 1
+    n_words = max(vocabulary_size - n_specials, 0)
+    vectors = np.zeros((vocabulary_size, dimension), dtype=np.float32)
+    is_word = token_ids >= n_specials
+    rows = np.repeat(np.arange(n_docs), np.diff(offsets))[is_word]
+    words = token_ids[is_word] - n_specials
+    counts = sp.csr_array(sp.coo_array((np.ones(len(words)), (rows, words)), shape=(n_docs, n_words)))
+    frequency = np.bincount(words, minlength=n_words)
+    weight = np.ones(n_words)
+    weight[frequency > 0] = (frequency[frequency > 0] / frequency[frequency > 0].mean()) ** 0.25 if len(words) else 1.0
+    matrix = _weighted_ppmi(counts, weight)
+    if matrix.nnz == 0:
+        return vectors
+    values, columns = _largest(matrix, dimension)
+    columns = columns * np.sign(columns[np.abs(columns).argmax(axis=0), np.arange(len(values))])
+    found = columns * np.sqrt(values) / weight[:, None]
+    length = np.linalg.norm(found, axis=1, keepdims=True)
+    seen = (np.diff(matrix.indptr) > 0)[:, None] & (length > 1e-9)
+    vectors[n_specials:, : len(values)] = np.where(seen, found / np.maximum(length, 1e-300), 0)
+    return vectors
+
+
+def _check(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: int, dimension: int) -> None:
+    if dimension < 1:
+        raise ValueError(f"The dimension is {dimension}: expected at least 1.")
+    if len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != len(token_ids) or (np.diff(offsets) < 0).any():
+        raise ValueError(f"The offsets do not fit the {len(token_ids)} token ids: expected 0 first, {len(token_ids)} last, ascending.")
+    wrong = token_ids[(token_ids < 0) | (token_ids >= vocabulary_size)]
+    if len(wrong):
+        raise ValueError(f"{len(wrong)} token ids are outside the vocabulary, the first is {wrong[0]}: expected 0 to {vocabulary_size - 1}.")
+
+
+def _weighted_ppmi(counts: sp.csr_array, weight: np.ndarray) -> sp.csr_array:
+    """Return the symmetric matrix w_i max(0, PMI_ij) w_j of word counts (n_docs, n_words)."""
+    pairs = sp.csr_array(counts.T @ counts)
+    row = np.repeat(np.arange(pairs.shape[0], dtype=np.int32), np.diff(pairs.indptr))
+    column = pairs.indices
+    pairs.data[row == column] = 0
+    total = pairs.sum(axis=1)
+    with np.errstate(divide="ignore"):
+        log_total = np.log(total)
+        values = np.log(pairs.data)
+    values += np.log(total.sum()) if total.any() else 0.0
+    values -= log_total[row]
+    values -= log_total[column]
+    values[pairs.data == 0] = 0
+    np.maximum(values, 0, out=values)
+    values *= weight[row]
+    values *= weight[column]
+    matrix = sp.csr_array((values, column, pairs.indptr), shape=pairs.shape)
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def _largest(matrix: sp.csr_array, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return up to n largest positive eigenvalues, descending, and their eigenvectors as columns."""
+    if matrix.shape[0] <= 4 * n or matrix.shape[0] <= 64:
+        values, columns = np.linalg.eigh(matrix.toarray())
+    else:
+        values, columns = eigsh(matrix, k=n, which="LA", v0=np.ones(matrix.shape[0]))
+    order = np.argsort(-values, kind="stable")[:n]
+    order = order[values[order] > 1e-9 * np.abs(values).max()]
+    return values[order], columns[:, order]

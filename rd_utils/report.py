@@ -30,7 +30,7 @@ import pandas as pd
 
 from rd_utils.params import nearest
 
-# Okabe and Ito's colours (2008), distinct under the common colour vision deficiencies; yellow, weak on white, comes last.
+# Okabe and Ito's colours (2008), distinct under the common colour vision deficiencies; yellow, weak on white, is last.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [10, 4], [1, 3], [6, 2, 1, 2, 1, 2])
@@ -52,14 +52,14 @@ BASELINES = ("bm25", "untrained", "teacher")
 MISSING = "–"
 
 SUMMARY_COLUMNS = (
-    "test_collection", "first_stage", "measure", "cell", "system", "strategy", "teacher", "loss", "architecture", "temperature",
-    "mean", "sd", "n_seeds",
+    "test_collection", "first_stage", "measure", "cell", "system", "strategy", "teacher", "loss", "architecture",
+    "temperature", "mean", "sd", "n_seeds",
 )  # fmt: skip
 RESULT_COLUMNS = ("cell", "system", "seed", "test_collection", "first_stage", "measure", "value")
 DIFFERENCE_COLUMNS = (
-    "test_collection", "first_stage", "measure", "contrast", "architecture", "loss", "teacher", "difference", "low", "high",
-    "n_queries", "p_difference", "p_equivalence", "p_holm", "equivalent", "different", "verdict", "smallest_margin",
-    "equivalence_margin",
+    "test_collection", "first_stage", "measure", "contrast", "architecture", "loss", "teacher", "difference",
+    "low", "high", "n_queries", "p_difference", "p_equivalence", "p_holm", "equivalent", "different", "verdict",
+    "smallest_margin", "equivalence_margin",
 )  # fmt: skip
 COST_COLUMNS = ("cell", "seed", "identity", "architecture", "strategy", "teacher", "loss", "total_cpu_seconds")
 
@@ -71,9 +71,8 @@ def _require(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
     """Raise a ValueError that names the first missing column."""
     missing = [column for column in columns if column not in frame.columns]
     if missing:
-        raise ValueError(
-            f"{name} lacks {len(missing)} column(s), the first is {missing[0]!r}{nearest(missing[0], list(frame.columns))}"
-        )
+        hint = nearest(missing[0], list(frame.columns))
+        raise ValueError(f"{name} lacks {len(missing)} column(s), the first is {missing[0]!r}{hint}")
     if frame.empty:
         raise ValueError(f"{name} has no rows; nothing can be shown")
 
@@ -114,7 +113,7 @@ def _varies(frame: pd.DataFrame, column: str) -> bool:
 
 
 def _variants(students: pd.DataFrame) -> list[str]:
-    """Return for each row what sets a cell apart besides strategy and architecture: loss, teacher, and what else varies."""
+    """Return for each row what sets a cell apart besides strategy and architecture: loss, teacher, what else varies."""
     temperature = _varies(students[students["teacher"].map(_text) != ""], "temperature")
     augmentation = _varies(students, "augmentation")
     return [
@@ -145,8 +144,9 @@ def theme() -> dict[str, Any]:
             "padding": 8,
             "range": {"category": list(PALETTE), "symbol": list(SHAPES)},
             "axis": {
-                "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelColor": INK, "titleColor": INK,
-                "gridColor": "#e6e6e6", "domainColor": "#8c8c8c", "tickColor": "#8c8c8c", "labelLimit": 360, "titlePadding": 8,
+                "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelColor": INK,
+                "titleColor": INK, "gridColor": "#e6e6e6", "domainColor": "#8c8c8c", "tickColor": "#8c8c8c",
+                "labelLimit": 360, "titlePadding": 8,
             },
             "header": {
                 "labelFontSize": 12, "labelFontWeight": "bold", "labelColor": INK, "titleColor": INK, "labelLimit": 360,
@@ -171,7 +171,7 @@ def use_theme() -> Any:
 
 
 def chart_spec(chart: Any) -> dict[str, Any]:
-    """Return a chart's Vega-Lite specification under :func:`theme`, with all rows inside and no limit on their number."""
+    """Return a chart's Vega-Lite specification under :func:`theme`, with all rows inside, however many."""
     with use_theme(), alt.data_transformers.enable("default", max_rows=None):
         return chart.to_dict()
 
@@ -201,7 +201,7 @@ def _domain(values: pd.Series, share: float = 0.05) -> list[float]:
 
 
 def _references(summary: pd.DataFrame, panels: pd.DataFrame) -> pd.DataFrame:
-    """Repeat the baselines' rows in each panel (architecture, first stage); an untrained one only in its architecture's."""
+    """Repeat the baselines' rows in each panel; an untrained system only in its architecture's panels."""
     rows = []
     for panel in panels.drop_duplicates().to_dict("records"):
         found = summary[summary["system"].isin(BASELINES) & (summary["first_stage"] == panel["first_stage"])]
@@ -215,7 +215,7 @@ def _references(summary: pd.DataFrame, panels: pd.DataFrame) -> pd.DataFrame:
 
 
 def _notes(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    """Return a row for each panel that would be empty: without one, Vega-Lite moves the panels after it into its place."""
+    """Return a row for each panel that would be empty: without it, Vega-Lite moves later panels into its place."""
     shown = set(zip(frame[first], frame[second], strict=True))
     crossed = [(a, b) for a in _order(frame[first]) for b in _order(frame[second])]
     rows = [{first: a, second: b, "role": "note", "label": "not evaluated"} for a, b in crossed if (a, b) not in shown]
@@ -230,6 +230,22 @@ def _note_layers(notes: pd.DataFrame, width: int, height: int) -> list[alt.Chart
     return [mark.encode(x=alt.value(width / 2), y=alt.value(height / 2), text="label:N")]
 
 
+def _place_labels(references: pd.DataFrame, middle: float) -> None:
+    """Add side and level, so that labels lie one above the other and no rule crosses the label of one beside it.
+
+    Labels point inwards. On either side the outermost rule is the tallest, so that its label passes over the others.
+    """
+    if references.empty:
+        return
+    references["side"] = ["right" if value < middle else "left" for value in references["value"]]
+    references["distance"] = (references["value"] - middle).abs()
+    panels = references.sort_values(["side", "distance"], kind="stable").groupby(
+        ["architecture", "first_stage"], sort=False
+    )
+    references["level"] = panels.cumcount()
+    del references["distance"]
+
+
 def effectiveness_chart(
     summary: pd.DataFrame,
     results: pd.DataFrame,
@@ -240,8 +256,8 @@ def effectiveness_chart(
 ) -> alt.FacetChart:
     """Draw each cell's mean with its seeds as small points, and the baselines as labelled rules.
 
-    One column of panels an architecture, one row a first stage; strategies down the side. Up to eight combinations of loss,
-    teacher and temperature are told apart by colour and shape; more of them get a line each.
+    One column of panels an architecture, one row a first stage; strategies down the side. Up to eight combinations of
+    loss, teacher and temperature are told apart by colour and shape; more of them get a line each.
 
     Args:
         summary: Means of cells and baselines.
@@ -275,31 +291,45 @@ def effectiveness_chart(
     ]  # fmt: skip
     position = {name: index for index, name in enumerate(strategies)}
     students = students.sort_values("strategy", key=lambda column: column.map(position), kind="stable")
-    parts = ["cell", "system", "strategy", "teacher", "loss", "architecture", "augmentation", "temperature", "variant", "row"]
+    parts = [
+        "cell",
+        "system",
+        "strategy",
+        "teacher",
+        "loss",
+        "architecture",
+        "augmentation",
+        "temperature",
+        "variant",
+        "row",
+    ]
     parts = [part for part in parts if part in students.columns]
-    seeds = results.loc[results["system"] == "student", ["cell", "seed", "first_stage", "test_collection", "measure", "value"]]
+    seeds = results.loc[
+        results["system"] == "student", ["cell", "seed", "first_stage", "test_collection", "measure", "value"]
+    ]
     seeds = seeds.merge(students[parts].drop_duplicates("cell"), on="cell").assign(role="seed")
     panels = students[["architecture", "first_stage"]].drop_duplicates()
     notes = _notes(students, "architecture", "first_stage")
     references = _references(summary, panels)
     if not references.empty:
-        references["label"] = references["cell"]
-        references["level"] = references.groupby(["architecture", "first_stage"], sort=False).cumcount()
-    means = students.assign(role="mean")
-    means, references = means.rename(columns={"mean": "value"}), references.rename(columns={"mean": "value"})
-    frame = pd.concat([part for part in (means, seeds, references, notes) if not part.empty], ignore_index=True)
-    domain = _domain(frame["value"].dropna())
-    frame["side"] = ["right" if value < sum(domain) / 2 else "left" for value in frame["value"]]
+        references = references.rename(columns={"mean": "value"}).assign(label=references["cell"])
+    means = students.rename(columns={"mean": "value"}).assign(role="mean")
+    parts_shown = [part for part in (means, seeds, references, notes) if not part.empty]
+    domain = _domain(pd.concat([part["value"] for part in parts_shown if "value" in part.columns]))
+    _place_labels(references, middle=sum(domain) / 2)
+    frame = pd.concat(parts_shown, ignore_index=True)
 
     rows = _order(students["row"])
     height = len(rows) * (14 + 13 * len(variants)) if compact else len(rows) * 18
     colour_field, colour_order = ("variant", variants) if compact else ("strategy", strategies)
     title = "loss · teacher" if compact else "strategy"
     x = alt.X("value:Q", title=measure or str(means["measure"].iloc[0]), scale=alt.Scale(domain=domain, nice=False))
-    extent = "extent" if compact else "center"
-    y = alt.Y("row:N", sort=rows, title=None, scale=alt.Scale(domain=rows), axis=alt.Axis(tickBand=extent, grid=True))
-    colour = alt.Color(f"{colour_field}:N", sort=colour_order, title=title, scale=_scale(colour_order, PALETTE))
-    shape = alt.Shape(f"{colour_field}:N", sort=colour_order, title=title, scale=_scale(colour_order, SHAPES))
+    axis = alt.Axis(tickBand="extent" if compact else "center", grid=True)
+    y = alt.Y("row:N", sort=rows, title=None, scale=alt.Scale(domain=rows, padding=0), axis=axis)
+    legend = alt.Legend(title=title, symbolOpacity=1)
+    field = f"{colour_field}:N"
+    colour = alt.Color(field, sort=colour_order, legend=legend, scale=_scale(colour_order, PALETTE))
+    shape = alt.Shape(field, sort=colour_order, legend=legend, scale=_scale(colour_order, SHAPES))
     common = {"x": x, "y": y, "color": colour}
     if compact:
         common["yOffset"] = alt.YOffset("variant:N", sort=variants, scale=alt.Scale(domain=variants, paddingOuter=0.6))
@@ -307,7 +337,9 @@ def effectiveness_chart(
     layers = [
         base.transform_filter("datum.role == 'seed'")
         .mark_point(filled=True, size=16, opacity=0.45, shape="circle")
-        .encode(**common, tooltip=_tooltip(seeds, [*parts, "seed", "test_collection", "first_stage", "measure", "value"])),
+        .encode(
+            **common, tooltip=_tooltip(seeds, [*parts, "seed", "test_collection", "first_stage", "measure", "value"])
+        ),
         base.transform_filter("datum.role == 'mean'")
         .mark_point(filled=True, size=75, opacity=1, stroke="white", strokeWidth=0.7)
         .encode(
@@ -317,20 +349,19 @@ def effectiveness_chart(
         ),
     ]
     fields = _tooltip(frame, ["cell", "system", "test_collection", "first_stage", "measure", "value", "sd", "n_seeds"])
-    for level in range(0 if references.empty else int(references["level"].max()) + 1):
-        layer = base.transform_filter(f"datum.role == 'reference' && datum.level == {level}")
-        top = -5 - 14 * level
-        layers.append(
-            layer.mark_rule(color=MUTED, strokeDash=DASHES[(level + 1) % len(DASHES)], strokeWidth=1.3).encode(
-                x=x, y=alt.value(top - 5), y2=alt.value("height"), tooltip=fields
-            )
-        )
-        for side, align, shift in (("right", "left", 4), ("left", "right", -4)):
-            layers.append(
-                layer.transform_filter(f"datum.side == '{side}'")
-                .mark_text(align=align, dx=shift, baseline="middle", color=MUTED, fontSize=11)
-                .encode(x=x, y=alt.value(top), text="label:N", tooltip=fields)
-            )
+    marks = [] if references.empty else sorted(set(zip(references["level"], references["side"], strict=True)))
+    dash = alt.StrokeDash("system:N", scale=_scale(BASELINES, DASHES[1:]), legend=None)
+    labels = []
+    for level, side in marks:
+        layer = base.transform_filter(f"datum.role == 'reference' && datum.level == {level} && datum.side == '{side}'")
+        top = -6 - 14 * level
+        rule = layer.mark_rule(color=MUTED, strokeWidth=1.3)
+        layers.append(rule.encode(x=x, y=alt.value(top - 5), y2=alt.value("height"), strokeDash=dash, tooltip=fields))
+        align, shift = ("left", 4) if side == "right" else ("right", -4)
+        for halo in ({"stroke": "white", "strokeWidth": 5}, {}):
+            text = layer.mark_text(align=align, dx=shift, baseline="middle", color=MUTED, fontSize=11, **halo)
+            labels.append(text.encode(x=x, y=alt.value(top), text="label:N", tooltip=fields))
+    layers += labels
     layers += _note_layers(notes, width, height)
     return (
         alt.layer(*layers, data=frame)
@@ -357,8 +388,8 @@ def forest_chart(
 ) -> alt.FacetChart:
     """Draw each paired difference with its interval, the zero rule and the shaded band of the equivalence margin.
 
-    One column of panels a first stage, one row an architecture, loss and teacher; contrasts down the side, largest mean difference
-    first. Colour and shape both tell the verdict.
+    One column of panels a first stage, one row an architecture, loss and teacher; contrasts down the side, largest mean
+    difference first. Colour and shape both tell the verdict.
 
     Args:
         differences: One row a comparison.
@@ -379,7 +410,9 @@ def forest_chart(
         differences = _choose(differences, column, value, "differences")
     unknown = [verdict for verdict in differences["verdict"] if verdict not in VERDICTS]
     if unknown:
-        raise ValueError(f"{len(unknown)} unknown verdict(s), the first is {unknown[0]!r}{nearest(unknown[0], VERDICTS)}")
+        raise ValueError(
+            f"{len(unknown)} unknown verdict(s), the first is {unknown[0]!r}{nearest(unknown[0], VERDICTS)}"
+        )
     frame = differences.copy()
     names = zip(frame["architecture"], frame["loss"], frame["teacher"], strict=True)
     frame["comparison"] = [_join(*name) for name in names]
@@ -405,7 +438,10 @@ def forest_chart(
         .transform_aggregate(rows="count()", groupby=["margin_low", "margin_high"])
         .mark_rect(color=BAND, opacity=0.8)
         .encode(x=alt.X("margin_low:Q"), x2="margin_high:Q"),
-        base.mark_rule(color=INK, strokeWidth=1).encode(x=alt.datum(0)),
+        base.transform_filter("datum.role == 'comparison'")
+        .transform_aggregate(rows="count()", groupby=["margin_low"])
+        .mark_rule(color=INK, strokeWidth=1)
+        .encode(x=alt.datum(0)),
         base.transform_filter("datum.role == 'comparison'")
         .mark_rule(strokeWidth=2)
         .encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour, tooltip=tooltip),
@@ -429,8 +465,9 @@ def forest_chart(
                 "comparison:N",
                 sort=_order(frame["comparison"]),
                 title=None,
-                header=alt.Header(labelAngle=0, labelAnchor="start", labelOrient="top"),
+                header=alt.Header(labelAngle=0, labelAnchor="start", labelOrient="top", labelPadding=-12),
             ),
+            spacing={"row": 18, "column": 14},
         )
     )
 
@@ -446,8 +483,8 @@ def cost_chart(
 ) -> alt.FacetChart:
     """Draw each cell's mean effectiveness against its total CPU seconds, with the frontier and the baselines as rules.
 
-    The frontier joins the cells that no cheaper (or equally cheap) cell reaches. The cost axis is logarithmic when the dearest
-    cell costs more than ten times the cheapest. Dragging moves, shift and wheel zoom.
+    The frontier joins the cells that no cheaper (or equally cheap) cell reaches. The cost axis is logarithmic when the
+    dearest cell costs more than ten times the cheapest. Dragging moves, shift and wheel zoom.
 
     Args:
         summary: Means of cells and baselines.
@@ -488,16 +525,23 @@ def cost_chart(
     if not references.empty:
         references = references[references["system"] != "untrained"].reset_index(drop=True)
         references["level"] = references.groupby("first_stage", sort=False).cumcount()
-    frame = pd.concat([part for part in (students.assign(role="cell"), references) if not part.empty], ignore_index=True)
+    frame = pd.concat(
+        [part for part in (students.assign(role="cell"), references) if not part.empty], ignore_index=True
+    )
 
     seconds = students["total_cpu_seconds"]
     log = bool(seconds.min() > 0 and seconds.max() > 10 * seconds.min())
     domain = [float(seconds.min()) / 1.3, float(seconds.max()) * 1.3] if log else [0.0, float(seconds.max()) * 1.05]
     scale = alt.Scale(type="log" if log else "linear", domain=domain, nice=False)
     axis = alt.Axis(format="~s", tickCount=5, labelOverlap=True)
+    if log:  # of the ticks at 1 to 9 times a power of ten, only 1, 2 and 5 are written out
+        digit = "round(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))"
+        axis = alt.Axis(labelExpr=f"indexof([1, 2, 5], {digit}) < 0 ? '' : format(datum.value, '~s')")
     title = "total CPU seconds a cell, mean over seeds" + (" (log scale)" if log else "")
     x = alt.X("total_cpu_seconds:Q", title=title, scale=scale, axis=axis)
-    y = alt.Y("mean:Q", title=measure or str(students["measure"].iloc[0]), scale=alt.Scale(domain=_domain(frame["mean"])))
+    y = alt.Y(
+        "mean:Q", title=measure or str(students["measure"].iloc[0]), scale=alt.Scale(domain=_domain(frame["mean"]))
+    )
     architectures, strategies = _order(students["architecture"]), _order(students["strategy"])
     fields = [*SUMMARY_COLUMNS, "total_cpu_seconds", "on_frontier"]
     base = alt.Chart()
@@ -509,7 +553,10 @@ def cost_chart(
             y=y,
             order="total_cpu_seconds:Q",
             strokeDash=alt.StrokeDash(
-                "frontier:N", title="frontier", scale=alt.Scale(domain=[label], range=[[5, 3]]), legend=alt.Legend(symbolSize=300)
+                "frontier:N",
+                title="frontier",
+                scale=alt.Scale(domain=[label], range=[[5, 3]]),
+                legend=alt.Legend(symbolSize=300),
             ),
         )
     ]
@@ -521,7 +568,12 @@ def cost_chart(
         )
         layers.append(
             layer.mark_text(
-                align="left" if left else "right", dx=4 if left else -4, dy=-6, baseline="middle", color=MUTED, clip=True
+                align="left" if left else "right",
+                dx=4 if left else -4,
+                dy=-6,
+                baseline="middle",
+                color=MUTED,
+                clip=True,
             ).encode(x=alt.value(0 if left else width), y=y, text="cell:N")
         )
     layers.append(
@@ -530,7 +582,9 @@ def cost_chart(
         .encode(
             x=x,
             y=y,
-            color=alt.Color("architecture:N", sort=architectures, title="architecture", scale=_scale(architectures, PALETTE)),
+            color=alt.Color(
+                "architecture:N", sort=architectures, title="architecture", scale=_scale(architectures, PALETTE)
+            ),
             shape=alt.Shape("strategy:N", sort=strategies, title="strategy", scale=_scale(strategies, SHAPES)),
             tooltip=_tooltip(frame, fields),
         )
@@ -545,7 +599,7 @@ def cost_chart(
 
 
 def _zoom() -> alt.Parameter:
-    """Return a selection that moves and zooms the axes: drag, and shift with the wheel, so that the page still scrolls."""
+    """Return a selection that drags the axes, and zooms them by shift and wheel, so that the page still scrolls."""
     return alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.shiftKey]")
 
 
@@ -584,7 +638,13 @@ def entropy_chart(entropy: pd.DataFrame, *, width: int = 220) -> alt.FacetChart:
         .mark_point(filled=True, size=75, opacity=1)
         .encode(
             x=alt.X("value:Q", title="mean entropy", scale=alt.Scale(domain=[0, 1])),
-            y=alt.Y("strategy:N", sort=strategies, title=None, axis=alt.Axis(tickBand="extent", grid=True)),
+            y=alt.Y(
+                "strategy:N",
+                sort=strategies,
+                title=None,
+                scale=alt.Scale(domain=strategies, padding=0),
+                axis=alt.Axis(tickBand="extent", grid=True),
+            ),
             yOffset=alt.YOffset("label:N", sort=labels, scale=alt.Scale(domain=labels, paddingOuter=0.6)),
             color=alt.Color("label:N", sort=labels, title="teacher", scale=_scale(labels, PALETTE)),
             shape=alt.Shape("label:N", sort=labels, title="teacher", scale=_scale(labels, SHAPES)),
@@ -598,12 +658,13 @@ def entropy_chart(entropy: pd.DataFrame, *, width: int = 220) -> alt.FacetChart:
 def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260) -> alt.Chart | alt.FacetChart:
     """Draw the training loss over steps, one line a cell and seed; with more than six cells, one small panel a cell.
 
-    Losses of different kinds have different scales, so the small panels have an axis each. Dragging moves, shift and wheel zoom.
+    Losses of different kinds have different scales, so the small panels have an axis each. Dragging moves, shift and
+    wheel zoom (not in the small panels).
 
     Args:
         history: Columns step and loss (its value), and optionally cell and seed.
-        width: Of the chart, in pixels; the small panels share it.
-        height: Of the chart, in pixels.
+        width: Of the chart, in pixels; a small panel has half of it.
+        height: Of the chart, in pixels; not of the small panels.
 
     Returns:
         A chart whose ``data`` is the frame it shows.
@@ -622,8 +683,9 @@ def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260
     cells = _order(history["cell"]) if "cell" in history.columns else []
     lines = alt.Chart(history).mark_line(strokeWidth=1.4, opacity=0.85, clip=True)
     if len(cells) > 6:
-        panel = lines.encode(**encoding, color=alt.value(PALETTE[0])).properties(width=(width - 60) // 3, height=110)
-        facet = alt.Facet("cell:N", sort=cells, title=None, columns=3, header=alt.Header(labelLimit=(width - 60) // 3))
+        panel = lines.encode(**encoding, color=alt.value(PALETTE[0])).properties(width=width // 2, height=110)
+        header = alt.Header(labelLimit=width // 2, labelFontSize=11)
+        facet = alt.Facet("cell:N", sort=cells, title=None, columns=2, header=header)
         return panel.encode(facet=facet).resolve_scale(y="independent")
     if cells:
         legend = alt.Legend(symbolStrokeWidth=2, symbolSize=300)
@@ -657,7 +719,7 @@ def main_table(
     rows: Sequence[str] = ("cell",),
     digits: int = 3,
 ) -> pd.DataFrame:
-    """Return the table of all systems: baselines first (BM25, untrained, teachers), then cells in the order of the summary.
+    """Return the table of all systems: BM25, untrained, teachers, then cells in the order of the summary.
 
     Args:
         summary: Means of cells and baselines.
@@ -704,15 +766,17 @@ def main_table(
     texts = [[values.get((cell, *column), MISSING) for column in columns] for cell in systems["cell"]]
     labels = [[_text(value) for value in systems[row]] for row in rows]
     index = pd.Index(labels[0], name="cell") if len(rows) == 1 else pd.MultiIndex.from_arrays(labels, names=list(rows))
-    table = pd.DataFrame(texts, index=index, columns=pd.MultiIndex.from_tuples(columns, names=["first_stage", "measure"]))
+    table = pd.DataFrame(
+        texts, index=index, columns=pd.MultiIndex.from_tuples(columns, names=["first_stage", "measure"])
+    )
     table.attrs["n_baselines"] = int(systems["system"].isin(BASELINES).sum())
     return table
 
 
 def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
-    """Return the comparisons as a table: the difference with its interval, p-values, the smallest margin and the verdict.
+    """Return the comparisons as a table: difference with interval, p-values, smallest margin and verdict.
 
-    Columns that hold one value only (say one measure) are left out, for the caption to state, except contrast and verdict.
+    Columns with one value only (say one measure) are left out, for the caption to state; contrast and verdict stay.
 
     Args:
         differences: One row a comparison.
@@ -729,7 +793,8 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
     table = differences[[name for name in names if differences[name].nunique(dropna=False) > 1]].copy()
     table["contrast"] = differences["contrast"]
     table["difference [interval]"] = [
-        f"{row.difference:+.{digits}f} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]" for row in differences.itertuples()
+        f"{row.difference:+.{digits}f} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]"
+        for row in differences.itertuples()
     ]
     for column, title in (("p_holm", "p (Holm)"), ("p_equivalence", "p (equivalence)")):
         table[title] = [_p_value(value) for value in differences[column]]
@@ -766,7 +831,9 @@ def cells_table(costs: pd.DataFrame, *, manifest: str = "student/{identity}/mani
     """
     _require(costs, COST_COLUMNS, "costs")
     if "{identity}" not in manifest:
-        raise ValueError(f"manifest is {manifest!r}, but must hold '{{identity}}', as in 'student/{{identity}}/manifest.json'")
+        raise ValueError(
+            f"manifest is {manifest!r}, but must hold '{{identity}}', as in 'student/{{identity}}/manifest.json'"
+        )
     _relative(manifest)
     columns = {
         "cell": "cell", "seed": "seed", "documents_seen": "documents seen", "tokens_seen": "tokens seen",
@@ -786,9 +853,10 @@ def _leading_number(text: Any) -> float:
 
 def _best(table: pd.DataFrame) -> pd.DataFrame:
     """Mark the highest entry of each column among the rows below the baselines, ties included, as shown."""
-    numbers_shown = table.map(_leading_number)
-    cells = numbers_shown.iloc[table.attrs.get("n_baselines", 0) :]
-    return (numbers_shown == cells.max()) & numbers_shown.index.isin(cells.index).reshape(-1, 1)
+    values, n_baselines = table.map(_leading_number), table.attrs.get("n_baselines", 0)
+    best = values == values.iloc[n_baselines:].max()
+    best.iloc[:n_baselines] = False
+    return best
 
 
 def styled(table: pd.DataFrame, *, caption: str | None = None) -> Any:
@@ -852,7 +920,9 @@ def to_markdown(frame: pd.DataFrame, *, digits: int = 3) -> str:
     """
     flat = _flat(frame)
     right = [_is_numeric(flat.iloc[:, index]) for index in range(flat.shape[1])]
-    lines = [[str(name) for name in flat.columns]] + [[_shown(v, digits) for v in row] for row in flat.itertuples(index=False)]
+    lines = [[str(name) for name in flat.columns]] + [
+        [_shown(v, digits) for v in row] for row in flat.itertuples(index=False)
+    ]
     lines = [[text.replace("|", "\\|").replace("\n", " ") for text in line] for line in lines]
     widths = [max(3, *(len(line[index]) for line in lines)) for index in range(len(right))]
     rule = ["-" * (width - 1) + ":" if r else ":" + "-" * (width - 1) for width, r in zip(widths, right, strict=True)]
@@ -990,9 +1060,9 @@ nav ol { margin: .4rem 0 0; padding-left: 1.4rem; }
 figure { margin: 1.6rem 0; }
 figcaption { max-width: 46rem; margin: .4rem 0; font-size: .94rem; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .88rem; line-height: 1.35; font-variant-numeric: tabular-nums;
+table { border-collapse: collapse; font-size: .84rem; line-height: 1.35; font-variant-numeric: tabular-nums;
   border-top: 2px solid #1a1a1a; border-bottom: 2px solid #1a1a1a; }
-th, td { padding: .28rem .7rem; text-align: left; vertical-align: top; }
+th, td { padding: .28rem .55rem; text-align: left; vertical-align: top; }
 thead th { border-bottom: 1px solid #1a1a1a; vertical-align: bottom; }
 thead th.group { text-align: center; border-bottom: 1px solid #a0a0a0; }
 tbody th { font-weight: normal; }
@@ -1016,6 +1086,8 @@ footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid #d0d0d0; co
   h2, figcaption { break-after: avoid; }
   thead { display: table-header-group; }
   .scroll { overflow: visible; }
+  table { font-size: 7.5pt; }
+  th, td { padding: .12rem .3rem; }
   .chart svg { max-width: 100%; height: auto; }
   .data, .vega-embed summary { display: none; }
   a { color: inherit; text-decoration: none; }
@@ -1024,14 +1096,19 @@ footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid #d0d0d0; co
 
 # Each chart is drawn where its specification lies; when that fails the static picture stays in view.
 SCRIPT = """
-for (const holder of document.querySelectorAll("script[data-chart]")) {
+const options = {mode: "vega-lite", renderer: "svg", ast: true,
+  actions: {export: true, source: false, compiled: false, editor: false}};
+async function draw(holder) {
   const place = document.getElementById(holder.dataset.chart);
-  const options = {mode: "vega-lite", renderer: "svg", ast: true,
-    actions: {export: true, source: false, compiled: false, editor: false}};
-  vegaEmbed(place, JSON.parse(holder.textContent), options)
-    .then(() => place.classList.add("drawn"))
-    .catch((error) => { place.replaceChildren(); console.error(holder.dataset.chart + ": " + error); });
+  try {
+    await vegaEmbed(place, JSON.parse(holder.textContent), options);
+    place.classList.add("drawn");
+  } catch (error) {
+    place.replaceChildren();
+    console.error(holder.dataset.chart + ": " + error);
+  }
 }
+document.querySelectorAll("script[data-chart]").forEach(draw);
 """
 
 # What the page may do: run what it holds, and fetch nothing.
@@ -1060,8 +1137,8 @@ def html_report(
 ) -> Path:
     """Write one self-contained HTML file: contents, sections, tables, and charts drawn by scripts that lie inside.
 
-    The page fetches nothing, and its content security policy forbids it to. Until a chart is drawn, and where scripts do not run,
-    a static picture of it is shown. Each table and figure has a link to its data as CSV, which lies inside too.
+    The page fetches nothing, and its content security policy forbids it to. Until a chart is drawn, and where scripts
+    do not run, a static picture of it is shown. Each table and figure has a link to its data as CSV, which lies inside too.
 
     Args:
         sections: What the report says, in order.
@@ -1098,7 +1175,8 @@ def html_report(
             body.append(write(block, counts[kind]))
         body.append("</section>")
     contents = [
-        f'<li><a href="#{anchor}">{escape(section.title)}</a></li>' for anchor, section in zip(anchors, sections, strict=True)
+        f'<li><a href="#{anchor}">{escape(section.title)}</a></li>'
+        for anchor, section in zip(anchors, sections, strict=True)
     ]
     scripts = []
     if counts["Figure"]:
@@ -1150,7 +1228,9 @@ def _csv_link(frame: pd.DataFrame, name: str) -> str:
     text = _flat(frame).to_csv(index=False, lineterminator="\n")
     data = base64.b64encode(text.encode("utf-8")).decode("ascii")
     rows = f"{len(frame):,} row" + ("" if len(frame) == 1 else "s")
-    return f'<a class="data" download="{name}.csv" href="data:text/csv;charset=utf-8;base64,{data}">Data ({rows}, CSV)</a>'
+    return (
+        f'<a class="data" download="{name}.csv" href="data:text/csv;charset=utf-8;base64,{data}">Data ({rows}, CSV)</a>'
+    )
 
 
 def _relative(path: str) -> str:
@@ -1166,7 +1246,9 @@ def _table_html(table: Table, number: int) -> str:
     levels = frame.index.nlevels if named else 0
     unknown = [name for name in table.links if name not in frame.columns]
     if unknown:
-        raise ValueError(f"table {table.caption!r} has no column {unknown[0]!r} to link{nearest(unknown[0], frame.columns)}")
+        raise ValueError(
+            f"table {table.caption!r} has no column {unknown[0]!r} to link{nearest(unknown[0], frame.columns)}"
+        )
     right = [_is_numeric(frame.iloc[:, index]) for index in range(frame.shape[1])]
     best = _best(frame) if table.highlight else None
     n_baselines = frame.attrs.get("n_baselines", 0)
@@ -1204,9 +1286,16 @@ def _table_html(table: Table, number: int) -> str:
             shown = escape(text)
             if frame.columns[place] in table.links:
                 shown = f'<a href="{escape(_relative(text))}">{shown}</a>'
-            marks = {"number": right[place], "best": best is not None and bool(best.iat[index, place]), "long": len(text) > 40}
+            marks = {
+                "number": right[place],
+                "best": best is not None and bool(best.iat[index, place]),
+                "long": len(text) > 40,
+            }
             row.append(f"<td{_class(**marks)}>{shown}</td>")
-        marks = {"baseline": index < n_baselines, "last-baseline": index == n_baselines - 1 and n_baselines < len(frame)}
+        marks = {
+            "baseline": index < n_baselines,
+            "last-baseline": index == n_baselines - 1 and n_baselines < len(frame),
+        }
         body.append(f"<tr{_class(**marks)}>" + "".join(row) + "</tr>")
 
     name = f"table-{number}"
@@ -1234,10 +1323,14 @@ def _class(**marks: bool) -> str:
 def _figure_html(figure: Figure, number: int) -> str:
     data = figure.data if figure.data is not None else getattr(figure.chart, "data", None)
     if not isinstance(data, pd.DataFrame):
-        raise ValueError(f"figure {figure.caption!r}: the chart holds no frame of its own; pass data= the frame behind it")
+        raise ValueError(
+            f"figure {figure.caption!r}: the chart holds no frame of its own; pass data= the frame behind it"
+        )
     spec = chart_spec(figure.chart)
     if url := _data_url(spec):
-        raise ValueError(f"figure {figure.caption!r} reads its data from {url!r}; a self-contained report needs it inside")
+        raise ValueError(
+            f"figure {figure.caption!r} reads its data from {url!r}; a self-contained report needs it inside"
+        )
     alternative = html.escape(figure.alt or figure.caption)
     picture = base64.b64encode(_svg(spec).encode("utf-8")).decode("ascii")
     embedded = json.dumps(spec, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -73,13 +73,13 @@ class Profile:
     domain_words: int = 20
     entities: int = 2
     shared: int = 35
-    homonyms: int = 20
+    homonyms: int = 30
     leak: int = 15
     lay_documents: int = 45
     lay_queries: int = 85
     aboutness: tuple[int, int, int] = (3, 4, 3)
-    document_roles: tuple[tuple[int, ...], ...] = ((300, 160, 120, 30, 390), (200, 110, 120, 12, 558), (120, 70, 120, 0, 690))
-    query_roles: tuple[int, ...] = (420, 230, 50, 80, 220)
+    document_roles: tuple[tuple[int, ...], ...] = ((300, 160, 120, 50, 370), (200, 110, 120, 20, 550), (120, 70, 120, 4, 686))
+    query_roles: tuple[int, ...] = (410, 220, 50, 100, 220)
     mentions: tuple[int, ...] = (12, 1, 3, 6, 12, 66)
     document_length: tuple[int, int] = (20, 60)
     query_lengths: tuple[int, ...] = (0, 0, 0, 2, 4, 4, 3, 2, 1)
@@ -91,8 +91,17 @@ class Profile:
 
 
 PROFILES = {
-    "default": Profile(n_docs=8000, n_queries=(4000, 150, 300), n_domains=16, topics_per_domain=8, n_facets=16),
-    "smallest": Profile(n_docs=1200, n_queries=(300, 40, 60), n_domains=6, topics_per_domain=5, n_facets=8, n_background=200, n_names=300),
+    "default": Profile(n_docs=8000, n_queries=(4000, 150, 300), n_domains=32, topics_per_domain=8, n_facets=12),
+    "smallest": Profile(
+        n_docs=1200,
+        n_queries=(300, 40, 60),
+        n_domains=6,
+        topics_per_domain=5,
+        n_facets=8,
+        n_background=200,
+        n_names=300,
+        document_length=(14, 40),
+    ),
 }
 WORLDS = {"additive": 0, "compositional": 70}
 """Per cent of facet tokens that come from words of the (domain, facet) pair."""

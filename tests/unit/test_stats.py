@@ -356,21 +356,17 @@ def test_bootstrap_is_a_function_of_the_seed_and_of_the_values_by_query():
     assert np.random.get_state()[1].tolist() == state
 
 
-def test_bootstrap_is_the_same_in_two_processes_with_different_hash_seeds():
+def test_bootstrap_is_the_same_in_a_second_process_with_another_hash_seed():
     code = "from rd_utils.stats import bootstrap_interval; print(bootstrap_interval([0.1, 0.4, 0.2, 0.9], seed=6))"
-    root = Path(__file__).resolve().parents[2]
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=root,
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for hash_seed in ("1", "2")
-    }
-    assert found == {str(bootstrap_interval([0.1, 0.4, 0.2, 0.9], seed=6)) + "\n"}
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "PYTHONHASHSEED": "271828"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert other.stdout.strip() == str(bootstrap_interval([0.1, 0.4, 0.2, 0.9], seed=6))
 
 
 def test_bootstrap_of_equal_values_is_a_point():
