@@ -1,14 +1,15 @@
-"""Word-level tokenizer and token vectors of a collection's own documents, from which students without a checkpoint start.
+"""Word-level tokenizer and token vectors of a collection's own documents, from which students without a checkpoint
+start.
 
-Transformers and embedding models with random weights learn next to nothing from a few thousand queries. Token vectors from the documents'
-co-occurrences (weighted positive pointwise mutual information, truncated SVD) cost seconds, need no labels and no download, and give a
-start that already retrieves.
+Transformers and embedding models with random weights learn next to nothing from a few thousand queries. Token vectors
+from the documents' co-occurrences (weighted positive pointwise mutual information, truncated SVD) cost seconds, need no
+labels and no download, and give a start that already retrieves.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,12 +20,19 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """Special tokens; a token's id is its index here."""
 
+CORE = 10_000
+"""The most frequent words, whose co-occurrences are decomposed; rarer words are then placed among them by theirs with
+these."""
+
+BLOCK = 2_000
+
 
 def build_tokenizer(texts: Iterable[str], max_words: int | None = None) -> tokenizers.Tokenizer:
     """Build a word-level tokenizer whose vocabulary is the texts' words, the most frequent first.
 
-    Words are runs of letters, digits and underscores, lower-cased; punctuation separates words and is dropped. Ids 0 to 4 are ``SPECIALS``,
-    then words follow by (-frequency, word). Encoding adds ``[CLS] a [SEP]``, and for a pair ``[CLS] a [SEP] b [SEP]`` with type ids 0 and 1.
+    Words are runs of letters, digits and underscores, lower-cased; punctuation separates words and is dropped. Ids 0 to
+    4 are ``SPECIALS``, then words follow by (-frequency, word). Encoding adds ``[CLS] a [SEP]``, and for a pair ``[CLS]
+    a [SEP] b [SEP]`` with type ids 0 and 1.
 
     Args:
         texts: The documents.
@@ -69,10 +77,11 @@ def build_tokenizer(texts: Iterable[str], max_words: int | None = None) -> token
 def token_vectors(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: int, dimension: int) -> np.ndarray:
     """Return token vectors from the documents' co-occurrences, without training.
 
-    With C the counts of pairs of different words in one document (C = X^T X without its diagonal), P = max(0, log(C_ij * sum(C) / (C_i * C_j)))
-    and w_i = (frequency of i / mean frequency)^0.25, the vectors are the rows of U sqrt(S) / w, scaled to length 1, where U S U^T is
-    the best approximation of w_i P_ij w_j of that rank with S >= 0. The weights keep frequent words from being drowned by the many rare
-    ones. Words that stand everywhere have P near 0 with all others: they neither attract nor split the vectors of others.
+    With C the counts of pairs of different words in one document (C = X^T X without its diagonal), P = max(0, log(C_ij
+    * sum(C) / (C_i * C_j))) and w_i = (frequency of i / mean frequency)^0.25, the vectors are the rows of U sqrt(S) /
+    w, scaled to length 1, where U S U^T is the best approximation of w_i P_ij w_j of that rank with S >= 0, over the
+    ``CORE`` most frequent words. The weights keep frequent words from being drowned by the many rare ones. Words that
+    stand everywhere have P near 0 with all others: they neither attract nor split the vectors of others.
 
     Args:
         token_ids: The documents' token ids, flat, shape (n_tokens,). Ids below ``len(SPECIALS)`` are passed over.
@@ -81,39 +90,47 @@ def token_vectors(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: i
         dimension: Columns of the result; those beyond the rank of P are 0.
 
     Returns:
-        float32 array (vocabulary_size, dimension). Rows have length 1; those of specials, and of words without a word that they prefer to
-        stand with, are 0. In each column the entry of largest magnitude in U is positive. Equal inputs give equal results.
+        float32 array (vocabulary_size, dimension). Rows have length 1; those of specials, and of words without a word
+        that they prefer to stand with, are 0. In each column the entry of largest magnitude in U is positive. Equal
+        inputs give equal results.
 
     Raises:
         ValueError: On ids outside the vocabulary, offsets that do not fit, or a dimension below 1.
 
     Example:
-        >>> ids, offsets = np.array([5, 6, 5, 6, 7, 8]), np.array([0, 2, 4, 6])  # words 5 and 6 stand together, and 7 and 8
-        >>> vectors = token_vectors(ids, offsets, 9, 2)
-        >>> (vectors @ vectors.T).round(2)[5:, 5:].tolist()
-        [[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
+        >>> ids, offsets = np.array([5, 6, 5, 6, 7, 8]), np.array([0, 2, 4, 6])  # words 5 and 6 stand together, and 7
+        and 8 >>> vectors = token_vectors(ids, offsets, 9, 2) >>> (vectors @ vectors.T).round(2)[5:, 5:].tolist() [[1.0,
+        1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
     """
     token_ids, offsets = np.asarray(token_ids), np.asarray(offsets)
     _check(token_ids, offsets, vocabulary_size, dimension)
     n_specials, n_docs = len(SPECIALS), len(offsets) - 1
-    n_words = max(vocabulary_size - n_specials, 0)
     vectors = np.zeros((vocabulary_size, dimension), dtype=np.float32)
     is_word = token_ids >= n_specials
-    rows = np.repeat(np.arange(n_docs), np.diff(offsets))[is_word]
-    words = token_ids[is_word] - n_specials
-    counts = sp.csr_array(sp.coo_array((np.ones(len(words)), (rows, words)), shape=(n_docs, n_words)))
-    frequency = np.bincount(words, minlength=n_words)
-    weight = np.ones(n_words)
-    weight[frequency > 0] = (frequency[frequency > 0] / frequency[frequency > 0].mean()) ** 0.25 if len(words) else 1.0
-    matrix = _weighted_ppmi(counts, weight)
-    if matrix.nnz == 0:
+    if not is_word.any():
         return vectors
-    values, columns = _largest(matrix, dimension)
+    rows = np.repeat(np.arange(n_docs), np.diff(offsets))[is_word]
+    seen, words = np.unique(token_ids[is_word], return_inverse=True)
+    frequency = np.bincount(words)
+    order = np.argsort(-frequency, kind="stable")  # the most frequent first: the first CORE of them are the core
+    words = np.argsort(order)[words]
+    counts = sp.csr_array(sp.coo_array((np.ones(len(words)), (rows, words)), shape=(n_docs, len(seen))))
+    weight = (frequency[order] / frequency.mean()) ** 0.25
+    n_core = min(CORE, len(seen))
+    blocks = _weighted_ppmi(counts, weight, n_core)
+    core = sp.csr_array(sp.vstack([next(blocks) for _ in range(0, n_core, BLOCK)]))
+    if core.nnz == 0:
+        return vectors
+    values, columns = _largest(core, dimension)
     columns = columns * np.sign(columns[np.abs(columns).argmax(axis=0), np.arange(len(values))])
-    found = columns * np.sqrt(values) / weight[:, None]
+    # U sqrt(S) = (U S U^T) U / sqrt(S): the second form also places the rows of the rarer words.
+    found = (
+        np.vstack([columns * np.sqrt(values), *(block @ columns / np.sqrt(values) for block in blocks)])
+        / weight[:, None]
+    )
     length = np.linalg.norm(found, axis=1, keepdims=True)
-    seen = (np.diff(matrix.indptr) > 0)[:, None] & (length > 1e-9)
-    vectors[n_specials:, : len(values)] = np.where(seen, found / np.maximum(length, 1e-300), 0)
+    found = np.where(length > 1e-9, found / np.maximum(length, 1e-9), 0)
+    vectors[seen[order], : len(values)] = found
     return vectors
 
 
@@ -121,32 +138,43 @@ def _check(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: int, dim
     if dimension < 1:
         raise ValueError(f"The dimension is {dimension}: expected at least 1.")
     if len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != len(token_ids) or (np.diff(offsets) < 0).any():
-        raise ValueError(f"The offsets do not fit the {len(token_ids)} token ids: expected 0 first, {len(token_ids)} last, ascending.")
+        raise ValueError(
+            f"The offsets do not fit the {len(token_ids)} token ids: expected 0 first, {len(token_ids)} last,
+            ascending."
+        )
     wrong = token_ids[(token_ids < 0) | (token_ids >= vocabulary_size)]
     if len(wrong):
-        raise ValueError(f"{len(wrong)} token ids are outside the vocabulary, the first is {wrong[0]}: expected 0 to {vocabulary_size - 1}.")
+        raise ValueError(
+            f"{len(wrong)} token ids are outside the vocabulary, the first is {wrong[0]}: expected 0 to {vocabulary_size
+            - 1}."
+        )
 
 
-def _weighted_ppmi(counts: sp.csr_array, weight: np.ndarray) -> sp.csr_array:
-    """Return the symmetric matrix w_i max(0, PMI_ij) w_j of word counts (n_docs, n_words)."""
-    pairs = sp.csr_array(counts.T @ counts)
-    row = np.repeat(np.arange(pairs.shape[0], dtype=np.int32), np.diff(pairs.indptr))
-    column = pairs.indices
-    pairs.data[row == column] = 0
-    total = pairs.sum(axis=1)
+def _weighted_ppmi(counts: sp.csr_array, weight: np.ndarray, n_core: int) -> Iterator[sp.csr_array]:
+    """Yield w_i max(0, PMI_ij) w_j for columns j < n_core in blocks of BLOCK rows, first the core's rows, then the
+    others.
+
+    Args:
+        counts: Word counts (n_docs, n_words).
+        weight: w, shape (n_words,).
+        n_core: Words that are columns.
+    """
+    by_word = sp.csr_array(counts.T)
+    core = counts[:, :n_core]
+    n_words = by_word.shape[0]
+    total = by_word @ counts.sum(axis=1) - by_word.power(2).sum(axis=1)  # row sums of C without its diagonal
     with np.errstate(divide="ignore"):
-        log_total = np.log(total)
-        values = np.log(pairs.data)
-    values += np.log(total.sum()) if total.any() else 0.0
-    values -= log_total[row]
-    values -= log_total[column]
-    values[pairs.data == 0] = 0
-    np.maximum(values, 0, out=values)
-    values *= weight[row]
-    values *= weight[column]
-    matrix = sp.csr_array((values, column, pairs.indptr), shape=pairs.shape)
-    matrix.eliminate_zeros()
-    return matrix
+        log_total, log_all = np.log(total), np.log(total.sum())
+    starts = [*range(0, n_core, BLOCK), *range(n_core, n_words, BLOCK)]
+    for start, stop in zip(starts, [*starts[1:], n_words], strict=True):
+        block = sp.csr_array(by_word[start:stop] @ core)
+        row = start + np.repeat(np.arange(stop - start), np.diff(block.indptr))
+        pair = row != block.indices
+        values = np.zeros(block.nnz)
+        values[pair] = np.log(block.data[pair]) + log_all - log_total[row[pair]] - log_total[block.indices[pair]]
+        block.data = np.maximum(values, 0) * weight[row] * weight[block.indices]
+        block.eliminate_zeros()
+        yield block
 
 
 def _largest(matrix: sp.csr_array, n: int) -> tuple[np.ndarray, np.ndarray]:

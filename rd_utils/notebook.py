@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 from rd_utils import params
@@ -39,6 +40,7 @@ def validate(model: type[params.Part], namespace: dict[str, Any]) -> Any:
 
 def open_pipeline() -> Pipeline:
     """Return a pipeline on the project's store whose progress also goes to ``outputs/rd_utils.log``."""
+    warnings.filterwarnings("ignore", message="IProgress not found")  # plain progress bars are meant
     log_to(outputs_root() / "rd_utils.log")
     LOGGER.info("notebook started, node %s", os.environ.get("RD_NODE", "none"))
     return Pipeline()
@@ -51,13 +53,15 @@ def describe(parameters: params.Part) -> None:
 
 
 def _short(value: Any) -> str:
+    if hasattr(value, "label") and hasattr(value, "source"):
+        return value.label
     if isinstance(value, params.Part):
         fields = value.model_dump(mode="json", exclude_defaults=True)
         name = getattr(value, "kind", None) or getattr(value, "source", None)
         inner = ", ".join(f"{key}={_short(getattr(value, key))}" for key in fields if key not in ("kind", "source"))
-        return f"{name}({inner})" if name else f"({inner})"
+        return f"{name or ''}({inner})" if inner else (name or "")
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
+        return ", ".join(f"{key}{_short(item)}" for key, item in value.items())
     if isinstance(value, tuple):
         return ", ".join(_short(item) for item in value)
     return str(value)

@@ -249,9 +249,14 @@ NEEDS_TEACHER: dict[str, bool] = {"lce": False, "ranknet": True, "margin_mse": T
 
 
 class Oracle(Part):
-    """The embedded collection's Bayes-optimal teacher: log of the expected grade given both texts."""
+    """The embedded collection's Bayes-optimal teacher: log(max(E, floor)), E the expected grade given both texts.
+
+    Below the floor a document counts as irrelevant without degrees. Without it (1e-30) the scores of documents that share nothing with
+    the query spread over tens of units, which margins and pairwise entropies are then made of.
+    """
 
     kind: Literal["oracle"] = "oracle"
+    floor: float = Field(default=1e-4, ge=1e-30, lt=1)
 
 
 class LoadedTeacher(Part):

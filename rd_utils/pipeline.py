@@ -187,7 +187,8 @@ class Pipeline:
             generated = synthetic.generate(collection.profile, collection.world, collection.seed)
             every = pd.Index(generated.queries[collection.split]["query_id"])
             rows = every.get_indexer(pd.Index(self.queries(collection)["query_id"]))
-            return lambda query_rows, doc_rows: generated.oracle_scores(collection.split, rows[query_rows], doc_rows)
+            least = np.log(teacher.floor)
+            return lambda query_rows, doc_rows: np.maximum(generated.oracle_scores(collection.split, rows[query_rows], doc_rows), least)
         from rd_utils import models
 
         if teacher.kind == "trained":

@@ -20,7 +20,7 @@ import yaml
 
 from rd_utils import params
 from rd_utils.params import ParameterError, Study
-from rd_utils.store import Store, identity, inputs, outputs_root, project_root, resolve_path
+from rd_utils.store import Store, StoreError, identity, inputs, outputs_root, project_root, resolve_path
 
 NOTEBOOKS = ("01_mine", "02_score", "03_train", "04_evaluate", "05_analyse")
 
@@ -267,6 +267,8 @@ def _baselines(study: Study, cells: list[Cell]) -> list[Baseline]:
         rows.append(Baseline(f"teacher {name}", "teacher", name, "", {-1: params.TeacherSystem(teacher=teacher)}))
     for name in dict.fromkeys(cell.architecture for cell in cells):
         seeds = sorted({seed for cell in cells if cell.architecture == name for seed in cell.students})
+        if isinstance(study.architectures[name], params.BiEncoder):
+            seeds = [0]  # a checkpoint's embeddings have nothing random in them
         systems = {
             seed: params.UntrainedSystem(architecture=study.architectures[name], collection=study.collections.train, seed=seed)
             for seed in seeds
@@ -495,7 +497,10 @@ def publish(plan: Plan) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for node in plan.nodes:
-        shutil.copyfile(node_folder(node.id) / "notebook.ipynb", target / f"{node.name}.ipynb")
+        executed = node_folder(node.id) / "notebook.ipynb"
+        if not executed.is_file():
+            raise StoreError(f"{node.name} has not been executed with the code as it is now; run `make study STUDY={plan.path}` again")
+        shutil.copyfile(executed, target / f"{node.name}.ipynb")
     return plan.folder
 
 

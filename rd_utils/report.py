@@ -969,9 +969,14 @@ def _vega_lite_version() -> str:
 
 
 def _svg(spec: dict[str, Any]) -> str:
+    """Return the chart as SVG, its ids counted from 0: the converter goes on counting from one chart to the next."""
     import vl_convert
 
-    return vl_convert.vegalite_to_svg(spec, vl_version=_vega_lite_version())
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=_vega_lite_version())
+    names = list(dict.fromkeys(re.findall(r'\bid="((?:clip|gradient_|pattern_)\d+)"', svg)))
+    for index, name in enumerate(names):
+        svg = re.sub(rf'(id="|url\(#){name}(?=["\)])', rf"\g<1>part{index}", svg)
+    return svg
 
 
 def save_chart(chart: Any, path_stem: str | Path) -> ChartFiles:
@@ -1083,7 +1088,7 @@ footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid #d0d0d0; co
   nav { background: none; }
   figure, tr { break-inside: avoid; }
   figure.table { break-inside: auto; }
-  h2, figcaption { break-after: avoid; }
+  h2, figcaption, p:has(+ figure) { break-after: avoid; }
   thead { display: table-header-group; }
   .scroll { overflow: visible; }
   table { font-size: 7.5pt; }
@@ -1138,7 +1143,7 @@ def html_report(
     """Write one self-contained HTML file: contents, sections, tables, and charts drawn by scripts that lie inside.
 
     The page fetches nothing, and its content security policy forbids it to. Until a chart is drawn, and where scripts
-    do not run, a static picture of it is shown. Each table and figure has a link to its data as CSV, which lies inside too.
+    do not run, a static picture of it is shown. Each table and figure has a link to its data as CSV, which lies inside.
 
     Args:
         sections: What the report says, in order.
@@ -1289,7 +1294,7 @@ def _table_html(table: Table, number: int) -> str:
             marks = {
                 "number": right[place],
                 "best": best is not None and bool(best.iat[index, place]),
-                "long": len(text) > 40,
+                "long": len(text) > 40 and " " not in text,
             }
             row.append(f"<td{_class(**marks)}>{shown}</td>")
         marks = {

@@ -1,15 +1,17 @@
 """The embedded collection: a synthetic test collection whose exact relevance posterior is known.
 
-Every document has a latent *topic* (grouped into domains), *facet* (grouped into facet groups), *register* (lay or technical) and
-*aboutness* (0: about its topic, 2: mentions it in passing); every query has a topic, a facet and a register. The grade of a pair follows
-from these states alone. Texts are drawn word by word from a mixture that the states set, so Bayes' rule gives E[grade | both texts] exactly:
-an *oracle* teacher whose scores are calibrated by construction, and against which every trained teacher can be held.
+Every document has a latent *topic* (grouped into domains), *facet* (grouped into facet groups), *register* (lay or
+technical) and *aboutness* (0: about its topic, 2: mentions it in passing); every query has a topic, a facet and a
+register. The grade of a pair follows from these states alone. Texts are drawn word by word from a mixture that the
+states set, so Bayes' rule gives E[grade | both texts] exactly: an *oracle* teacher whose scores are calibrated by
+construction, and against which every trained teacher can be held.
 
-Two worlds share every latent state: in the ``additive`` one a facet is said with the same words in all domains; in the ``compositional``
-one 70 % of a facet's tokens come from words of its own in each domain.
+Two worlds share every latent state: in the ``additive`` one a facet is said with the same words in all domains; in the
+``compositional`` one 70 % of a facet's tokens come from words of its own in each domain.
 
-Up to the texts there are integers only: one PCG64 stream per purpose and split, integer weights, cumulative sums, ``Generator.integers``
-and ``searchsorted``. So the collection is the same, byte for byte, on every platform. Floats enter with the oracle.
+Up to the texts there are integers only: one PCG64 stream per purpose and split, integer weights, cumulative sums,
+``Generator.integers`` and ``searchsorted``. So the collection is the same, byte for byte, on every platform. Floats
+enter with the oracle.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ GRADES = np.array([[3, 2, 1], [2, 1, 0], [1, 0, 0]], dtype=np.int8)
 """Grade of a pair of one topic, by facet relation (same, same group, other) and the document's aboutness (0, 1, 2)."""
 
 FUNCTION_WORDS = {"the": 12, "of": 8, "and": 6, "in": 4, "for": 3, "with": 3, "to": 2, "by": 2}
-"""Glue with its integer weights: put before words of documents independently of everything latent, so that it tells nothing about them."""
+"""Glue with its integer weights: put before words of documents independently of everything latent, so that it tells
+nothing about them."""
 
 CONSONANTS, VOWELS, LAST_VOWELS = "bdfklmnprstvz", "aeiou", "aou"
 REFUSED = re.compile("puta|puto|pedo|kaka|dodo|nazi")
@@ -55,7 +58,8 @@ class Profile:
         n_names: Rare words of the background.
         document_roles: For aboutness 0, 1, 2: per mille of tokens from topic, facet, domain, entity, background.
         query_roles: The same for queries.
-        mentions: Percentages of background tokens that are: any topic's form, any facet's form, any domain's word, any entity, a name,
+        mentions: Percentages of background tokens that are: any topic's form, any facet's form, any domain's word, any
+            entity, a name,
             a background word.
     """
 
@@ -78,7 +82,11 @@ class Profile:
     lay_documents: int = 45
     lay_queries: int = 85
     aboutness: tuple[int, int, int] = (3, 4, 3)
-    document_roles: tuple[tuple[int, ...], ...] = ((300, 160, 120, 50, 370), (200, 110, 120, 20, 550), (120, 70, 120, 4, 686))
+    document_roles: tuple[tuple[int, ...], ...] = (
+        (300, 160, 120, 50, 370),
+        (200, 110, 120, 20, 550),
+        (120, 70, 120, 4, 686),
+    )
     query_roles: tuple[int, ...] = (410, 220, 50, 100, 220)
     mentions: tuple[int, ...] = (12, 1, 3, 6, 12, 66)
     document_length: tuple[int, int] = (20, 60)
@@ -107,7 +115,7 @@ WORLDS = {"additive": 0, "compositional": 70}
 """Per cent of facet tokens that come from words of the (domain, facet) pair."""
 
 
-# --- integers only: words, latent states, tokens ----------------------------------------------------------------------------------
+# --- integers only: words, latent states, tokens ----------------------------------------------------------------------
 
 
 class _Streams:
@@ -159,7 +167,8 @@ class _Vocabulary:
 
 
 def _pseudo_words(streams: _Streams, n: int) -> list[str]:
-    """Return n different words of two or three consonant-vowel syllables; the last vowel is one that no English stemmer touches."""
+    """Return n different words of two or three consonant-vowel syllables; the last vowel is one that no English stemmer
+    touches."""
     words: dict[str, None] = {}
     while len(words) < n:
         size = 4096
@@ -203,7 +212,9 @@ def _vocabulary(profile: Profile, specific_share: int, streams: _Streams) -> _Vo
     replaced = streams.below("words/homonym", 100, own.shape) < p.homonyms
     other_domain = np.arange(p.n_topics)[:, None, None] // p.topics_per_domain
     other_domain = (other_domain + 1 + streams.below("words/homonym-domain", p.n_domains - 1, own.shape)) % p.n_domains
-    other_topic = other_domain * p.topics_per_domain + streams.below("words/homonym-topic", p.topics_per_domain, own.shape)
+    other_topic = other_domain * p.topics_per_domain + streams.below(
+        "words/homonym-topic", p.topics_per_domain, own.shape
+    )
     other_concept = streams.below("words/homonym-concept", p.topic_concepts, own.shape)
     other = own[other_topic, other_concept, streams.below("words/homonym-register", 2, own.shape)]
     return _Vocabulary(
@@ -286,12 +297,16 @@ class _Tokens:
     def counts(self, n_words: int) -> sp.csr_array:
         """Return the (n_texts, n_words) matrix of word counts."""
         shape = (len(self.offsets) - 1, n_words)
-        matrix = sp.csr_array((np.ones(len(self.ids)), self.ids.astype(np.int32), self.offsets.astype(np.int32)), shape=shape)
+        matrix = sp.csr_array(
+            (np.ones(len(self.ids)), self.ids.astype(np.int32), self.offsets.astype(np.int32)), shape=shape
+        )
         matrix.sum_duplicates()
         return matrix
 
 
-def _draw_documents(profile: Profile, specific_share: int, vocabulary: _Vocabulary, streams: _Streams) -> tuple[Latent, _Tokens]:
+def _draw_documents(
+    profile: Profile, specific_share: int, vocabulary: _Vocabulary, streams: _Streams
+) -> tuple[Latent, _Tokens]:
     p, n = profile, profile.n_docs
     latent = Latent(
         topic=streams.draw("docs/topic", vocabulary.topic_prior, n),
@@ -310,7 +325,14 @@ def _draw_documents(profile: Profile, specific_share: int, vocabulary: _Vocabula
 
 
 def _draw_queries(
-    profile: Profile, specific_share: int, vocabulary: _Vocabulary, streams: _Streams, split: str, n: int, about: Latent, taken: set[bytes]
+    profile: Profile,
+    specific_share: int,
+    vocabulary: _Vocabulary,
+    streams: _Streams,
+    split: str,
+    n: int,
+    about: Latent,
+    taken: set[bytes],
 ) -> tuple[Latent, _Tokens]:
     """Draw n queries; one without a token of its topic, or with the words of an earlier one, is drawn anew.
 
@@ -371,7 +393,7 @@ def _document_texts(tokens: _Tokens, words: list[str], streams: _Streams) -> lis
     return texts
 
 
-# --- the collection ---------------------------------------------------------------------------------------------------------------
+# --- the collection ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -411,13 +433,15 @@ class EmbeddedCollection:
         return _grades(self.profile, self.latent[self._known(split)], self.latent["docs"])
 
     def geometry(self, of: str = "docs") -> np.ndarray:
-        """Return the true geometry: unit vectors of domain (.30), topic (.40), facet group (.15) and facet (.15) as one-hot blocks.
+        """Return the true geometry: unit vectors of domain (.30), topic (.40), facet group (.15) and facet (.15) as
+        one-hot blocks.
 
         Args:
             of: ``docs`` or a split.
 
         Returns:
-            float64 array (n_texts, n_domains + n_topics + n_groups + n_facets); a dot product is the summed share of what two texts agree on.
+            float64 array (n_texts, n_domains + n_topics + n_groups + n_facets); a dot product is the summed share of
+            what two texts agree on.
         """
         p, latent = self.profile, self.latent[of if of == "docs" else self._known(of)]
         parts = (
@@ -461,7 +485,9 @@ class EmbeddedCollection:
 def _grades(profile: Profile, queries: Latent, docs: Latent) -> np.ndarray:
     """Return the (n_queries, n_docs) grades: the table's where topics agree, else 0."""
     facets = np.arange(profile.n_facets)
-    table = GRADES[_relation(facets[:, None], facets[None, :], profile.facets_per_group)]  # (facet of query, facet of document, aboutness)
+    table = GRADES[
+        _relation(facets[:, None], facets[None, :], profile.facets_per_group)
+    ]  # (facet of query, facet of document, aboutness)
     flat = table.reshape(profile.n_facets, -1)
     grades = np.take(flat[queries.facet], docs.facet * 3 + docs.aboutness, axis=1)
     grades *= queries.topic[:, None] == docs.topic[None, :]
@@ -484,8 +510,9 @@ def generate(
 ) -> EmbeddedCollection:
     """Generate the embedded collection: the same arguments give the same bytes on every platform.
 
-    Each split has random streams of its own, so the number of queries in one changes no query of another (but for the one rule that a
-    train query with the very words of a test or validation query is drawn anew), and more queries extend a split without changing it.
+    Each split has random streams of its own, so the number of queries in one changes no query of another (but for the
+    one rule that a train query with the very words of a test or validation query is drawn anew), and more queries
+    extend a split without changing it.
 
     Args:
         profile: A name in ``PROFILES``, or a profile.
@@ -530,7 +557,9 @@ def generate(
         if split not in splits:
             continue
         ids, offsets = tokens[split].ids.tolist(), tokens[split].offsets.tolist()
-        texts = [" ".join(vocabulary.words[i] for i in ids[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        texts = [
+            " ".join(vocabulary.words[i] for i in ids[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)
+        ]
         query_ids = np.array([f"{split}-{i:05d}" for i in range(len(texts))])
         queries[split] = pd.DataFrame({"query_id": query_ids, "text": texts})
         grades = _grades(profile, latent[split], about)
@@ -577,17 +606,19 @@ def fingerprint(collection: EmbeddedCollection) -> str:
     return digest.hexdigest()
 
 
-# --- floats: the oracle -----------------------------------------------------------------------------------------------------------
+# --- floats: the oracle -----------------------------------------------------------------------------------------------
 
 
 class Oracle:
-    """The exact posterior expectation of a pair's grade, given both texts and the generator's parameters (never its draws).
+    """The exact posterior expectation of a pair's grade, given both texts and the generator's parameters (never its
+    draws).
 
-    For states s = (topic, facet): E[grade | q, d] = sum_s P(s | q) D(d, s), where D(d, s) = sum over the document's states of their
-    posterior times the grade that such a document has for a query of state s. Both are found by enumerating all states.
+    For states s = (topic, facet): E[grade | q, d] = sum_s P(s | q) D(d, s), where D(d, s) = sum over the document's
+    states of their posterior times the grade that such a document has for a query of state s. Both are found by
+    enumerating all states.
 
-    A query has at least one token that was drawn from its topic: P(q | s) = prod_i p_i - prod_i (p_i - topic part of p_i). So P(s | q) is
-    exactly 0 for most topics, and query posteriors are kept sparse.
+    A query has at least one token that was drawn from its topic: P(q | s) = prod_i p_i - prod_i (p_i - topic part of
+    p_i). So P(s | q) is exactly 0 for most topics, and query posteriors are kept sparse.
 
     Attributes:
         documents: float32 (n_docs, n_topics * n_facets), the array D.
@@ -619,7 +650,10 @@ class Oracle:
         """Return E[grade | both texts] of aligned pairs, float64 (n,)."""
         query_rows, doc_rows = np.asarray(query_rows, dtype=np.int64), np.asarray(doc_rows, dtype=np.int64)
         if query_rows.shape != doc_rows.shape or query_rows.ndim != 1:
-            raise ValueError(f"Pairs are not aligned: {query_rows.shape} query rows, {doc_rows.shape} doc rows; expected two (n,) arrays.")
+            raise ValueError(
+                f"Pairs are not aligned: {query_rows.shape} query rows, {doc_rows.shape} doc rows; expected two (n,)
+                arrays."
+            )
         posterior = self.query_posterior(split)
         for name, rows, n in (("query", query_rows, posterior.shape[0]), ("doc", doc_rows, len(self.documents))):
             if len(rows) and (rows.min() < 0 or rows.max() >= n):
@@ -655,7 +689,9 @@ class Oracle:
                 for h, roles in enumerate(p.document_roles):
                     logs[r, h] = (counts[rows] @ ratios[r][h]).toarray()
                     logs[r, h] += self._log_prior
-                    logs[r, h] += (registers[r] + aboutness[h] + lengths[rows] * np.log(roles[BACKGROUND] / 1000))[:, None]
+                    logs[r, h] += (registers[r] + aboutness[h] + lengths[rows] * np.log(roles[BACKGROUND] / 1000))[
+                        :, None
+                    ]
             logs -= logs.max(axis=(0, 1, 3))[None, None, :, None]
             np.exp(logs, out=logs)
             posterior = logs.sum(axis=0)
@@ -687,7 +723,8 @@ class Oracle:
         return sp.csr_array(sp.vstack(blocks))
 
     def _log_ratio(self, register: int, roles: Sequence[int]) -> tuple[sp.csr_array, sp.csr_array]:
-        """Return two sparse (n_words, n_states) matrices: log p / (background part of p), and log (p - topic part of p) / p."""
+        """Return two sparse (n_words, n_states) matrices: log p / (background part of p), and log (p - topic part of p)
+        / p."""
         parts = self._parts
         per_role = [parts.topic[register], parts.facet[register], parts.domain, parts.entity]
         total = sum(matrix * (share / 1000) for matrix, share in zip(per_role, roles, strict=False))
@@ -705,7 +742,8 @@ class Oracle:
 
 @dataclass(frozen=True, eq=False)
 class _WordProbabilities:
-    """Word probabilities by role; matrices are sparse (n_words, n_topics * n_facets), those of topic and facet one per register."""
+    """Word probabilities by role; matrices are sparse (n_words, n_topics * n_facets), those of topic and facet one per
+    register."""
 
     topic: tuple[sp.csr_array, sp.csr_array]
     facet: tuple[sp.csr_array, sp.csr_array]
@@ -733,9 +771,18 @@ def _word_probabilities(profile: Profile, specific_share: int, vocabulary: _Voca
     by_facet = [matrix(v.facet[facet, :, r], _zipf(p.facet_concepts, 3)) for r in (LAY, TECHNICAL)]
     if specific_share:
         own = [matrix(v.specific[domain, facet, :, r], _zipf(p.specific_concepts, 3)) for r in (LAY, TECHNICAL)]
-        by_facet = [a * (1 - specific_share / 100) + b * (specific_share / 100) for a, b in zip(by_facet, own, strict=True)]
+        by_facet = [
+            a * (1 - specific_share / 100) + b * (specific_share / 100) for a, b in zip(by_facet, own, strict=True)
+        ]
 
-    pools = [v.topic.ravel(), np.concatenate([v.facet.ravel(), v.specific.ravel()]), v.domain.ravel(), v.entity.ravel(), v.name, v.background]
+    pools = [
+        v.topic.ravel(),
+        np.concatenate([v.facet.ravel(), v.specific.ravel()]),
+        v.domain.ravel(),
+        v.entity.ravel(),
+        v.name,
+        v.background,
+    ]
     weights = [np.ones(len(pool)) for pool in pools[:4]] + [_zipf(p.n_names, 50), _zipf(p.n_background, 2)]
     background = np.zeros(n_words)
     for share, pool, weight in zip(p.mentions, pools, weights, strict=True):
