@@ -1,5 +1,4 @@
-"""Word-level tokenizer and token vectors of a collection's own documents, from which students without a checkpoint
-start.
+"""Word-level tokenizer and token vectors of a collection's documents, where students without a checkpoint start.
 
 Transformers and embedding models with random weights learn next to nothing from a few thousand queries. Token vectors
 from the documents' co-occurrences (weighted positive pointwise mutual information, truncated SVD) cost seconds, need no
@@ -21,8 +20,7 @@ SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """Special tokens; a token's id is its index here."""
 
 CORE = 10_000
-"""The most frequent words, whose co-occurrences are decomposed; rarer words are then placed among them by theirs with
-these."""
+"""So many most frequent words are decomposed; rarer ones are placed by their co-occurrences with these."""
 
 BLOCK = 2_000
 
@@ -31,8 +29,8 @@ def build_tokenizer(texts: Iterable[str], max_words: int | None = None) -> token
     """Build a word-level tokenizer whose vocabulary is the texts' words, the most frequent first.
 
     Words are runs of letters, digits and underscores, lower-cased; punctuation separates words and is dropped. Ids 0 to
-    4 are ``SPECIALS``, then words follow by (-frequency, word). Encoding adds ``[CLS] a [SEP]``, and for a pair ``[CLS]
-    a [SEP] b [SEP]`` with type ids 0 and 1.
+    4 are ``SPECIALS``, then words follow by (-frequency, word). A text becomes ``[CLS] a [SEP]``, a pair
+    ``[CLS] a [SEP] b [SEP]`` with type ids 0 and 1.
 
     Args:
         texts: The documents.
@@ -77,11 +75,11 @@ def build_tokenizer(texts: Iterable[str], max_words: int | None = None) -> token
 def token_vectors(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: int, dimension: int) -> np.ndarray:
     """Return token vectors from the documents' co-occurrences, without training.
 
-    With C the counts of pairs of different words in one document (C = X^T X without its diagonal), P = max(0, log(C_ij
-    * sum(C) / (C_i * C_j))) and w_i = (frequency of i / mean frequency)^0.25, the vectors are the rows of U sqrt(S) /
-    w, scaled to length 1, where U S U^T is the best approximation of w_i P_ij w_j of that rank with S >= 0, over the
-    ``CORE`` most frequent words. The weights keep frequent words from being drowned by the many rare ones. Words that
-    stand everywhere have P near 0 with all others: they neither attract nor split the vectors of others.
+    Let C_ij count the pairs of the words i and j in one document (X^T X without its diagonal),
+    P_ij = max(0, log(C_ij * sum(C) / (C_i * C_j))) and w_i = (frequency of i / mean frequency)^0.25. The vectors are
+    the rows of U sqrt(S) / w, scaled to length 1, where U S U^T is the best approximation of w_i P_ij w_j of that rank
+    with S >= 0, over the ``CORE`` most frequent words. The weights keep the many rare words from drowning the frequent
+    ones; words that stand everywhere have P near 0 with all others, and so hardly move the others' vectors.
 
     Args:
         token_ids: The documents' token ids, flat, shape (n_tokens,). Ids below ``len(SPECIALS)`` are passed over.
@@ -98,9 +96,11 @@ def token_vectors(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: i
         ValueError: On ids outside the vocabulary, offsets that do not fit, or a dimension below 1.
 
     Example:
-        >>> ids, offsets = np.array([5, 6, 5, 6, 7, 8]), np.array([0, 2, 4, 6])  # words 5 and 6 stand together, and 7
-        and 8 >>> vectors = token_vectors(ids, offsets, 9, 2) >>> (vectors @ vectors.T).round(2)[5:, 5:].tolist() [[1.0,
-        1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
+        >>> ids = np.array([5, 6, 5, 6, 5, 6, 7, 8])  # words 5 and 6 stand together, and so do 7 and 8
+        >>> vectors = token_vectors(ids, np.array([0, 2, 4, 6, 8]), 9, 2)
+        >>> cosine = vectors @ vectors.T
+        >>> bool(cosine[5, 6] > 0.99), bool(cosine[7, 8] > 0.99), bool(abs(cosine[5, 7]) < 0.01)
+        (True, True, True)
     """
     token_ids, offsets = np.asarray(token_ids), np.asarray(offsets)
     _check(token_ids, offsets, vocabulary_size, dimension)
@@ -139,20 +139,18 @@ def _check(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: int, dim
         raise ValueError(f"The dimension is {dimension}: expected at least 1.")
     if len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != len(token_ids) or (np.diff(offsets) < 0).any():
         raise ValueError(
-            f"The offsets do not fit the {len(token_ids)} token ids: expected 0 first, {len(token_ids)} last,
-            ascending."
+            f"The offsets do not fit {len(token_ids)} token ids: expected 0 first, {len(token_ids)} last, ascending."
         )
     wrong = token_ids[(token_ids < 0) | (token_ids >= vocabulary_size)]
     if len(wrong):
         raise ValueError(
-            f"{len(wrong)} token ids are outside the vocabulary, the first is {wrong[0]}: expected 0 to {vocabulary_size
-            - 1}."
+            f"{len(wrong)} token ids are outside the vocabulary, the first is {wrong[0]}: "
+            f"expected 0 to {vocabulary_size - 1}."
         )
 
 
 def _weighted_ppmi(counts: sp.csr_array, weight: np.ndarray, n_core: int) -> Iterator[sp.csr_array]:
-    """Yield w_i max(0, PMI_ij) w_j for columns j < n_core in blocks of BLOCK rows, first the core's rows, then the
-    others.
+    """Yield w_i max(0, PMI_ij) w_j for columns j < n_core, in blocks of BLOCK rows: the core's rows, then the others'.
 
     Args:
         counts: Word counts (n_docs, n_words).

@@ -52,7 +52,8 @@ from rd_utils.tokens import TokenTable, gather, join, length_buckets, take, toke
 SCRATCH_MAX_LENGTH = 256  # tokens of a text or pair, special tokens included, for the students from scratch that have a limit
 SCRATCH_MAX_QUERY_LENGTH = 64
 NOISE = 0.02  # standard deviation of what the seed adds to the token vectors of students from scratch
-TRAINING_TOKENS = 4096  # most padded tokens of one forward pass within a training batch, on a CPU
+TRAINING_TOKENS = 4096  # most padded tokens of one forward pass within a training batch, on a CPU: fastest of 1024 to 16384
+INTERACTION_TOKENS = 12_288  # the same for the interaction cross-encoder
 ACCELERATOR_TOKENS = 131_072  # the same on an accelerator, where few large passes are faster
 INFERENCE_TOKENS = 8192
 _ARCHITECTURE = "architecture.json"
@@ -169,7 +170,9 @@ class Student(nn.Module):
         return first.model.get_input_embeddings().weight if isinstance(first, Transformer) else first.embedding.weight
 
     def _max_tokens(self) -> int:
-        return TRAINING_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS
+        if self.device.type != "cpu":
+            return ACCELERATOR_TOKENS
+        return INTERACTION_TOKENS if isinstance(self.model[0], KernelInteraction) else TRAINING_TOKENS
 
     def _inference(self, precision: str) -> _Inference:
         return _Inference(self, precision)
@@ -723,32 +726,31 @@ def _start_from_vectors(bert: BertModel, vectors: Tensor) -> None:
 def _start_matching(bert: BertForSequenceClassification) -> None:
     """Make the first layer a soft matching of the two segments, and the second one read it.
 
-    The last coordinate is reserved for the segment, + for the query and - for the document, and the words have 0 there. Queries
+    Two coordinates are reserved, and the words have 0 there. The last one is the segment: + for the query, - for the document. Queries
     and keys of the first layer are the words themselves, with the segment's sign turned, so that a word attends to its like in the
     OTHER segment, and half of what it finds there is subtracted from it. What is left of a matched word is small, so that after the
     layer norm its segment coordinate is large: the more of a query's words the document has, the larger it is over the query's words.
-    In the second layer [CLS] averages that coordinate over the query, and the head starts by reading it.
+    In the second layer [CLS] averages it over the query into the last coordinate but one, from which the head starts.
     """
     dimension = bert.config.hidden_size
-    last = torch.zeros(dimension)
-    last[-1] = 1.0
-    only_last = torch.outer(last, last)
+    segment, match = torch.eye(dimension)[[-1, -2]]
     embeddings, layers = bert.bert.embeddings, bert.bert.encoder.layer
-    embeddings.word_embeddings.weight[:, -1] = 0.0
-    embeddings.token_type_embeddings.weight.copy_(torch.stack([3.5 * last, -3.5 * last]))
+    embeddings.word_embeddings.weight[:, -2:] = 0.0
+    embeddings.token_type_embeddings.weight.copy_(torch.stack([3.5 * segment, -3.5 * segment]))
     matching = layers[0].attention
-    matching.self.query.weight.copy_(torch.eye(dimension) - 2 * only_last)
+    matching.self.query.weight.copy_(torch.eye(dimension) - 2 * torch.outer(segment, segment))
     matching.self.key.weight.copy_(torch.eye(dimension))
     matching.self.value.weight.copy_(torch.eye(dimension))
     matching.output.dense.weight.copy_(-0.5 * torch.eye(dimension))
     if len(layers) > 1:
         reading = layers[1].attention
-        reading.self.query.weight.add_(only_last)
-        reading.self.key.weight.add_(only_last)
-        reading.self.value.weight.add_(only_last)
-        reading.output.dense.weight.add_(only_last)
-        bert.bert.pooler.dense.weight[0].copy_(0.2 * last)
-        bert.classifier.weight[0, 0] = 1.0
+        reading.self.query.weight.add_(torch.outer(segment, segment))
+        reading.self.key.weight.add_(torch.outer(segment, segment))
+        reading.self.value.weight.add_(torch.outer(match, segment))
+        reading.output.dense.weight.add_(torch.outer(match, match))
+        bert.bert.pooler.dense.weight[0].copy_(match)
+        bert.bert.pooler.dense.bias[0] = -5.5
+        bert.classifier.weight[0, 0] = 4.0
 
 
 def _noisy(vectors: Tensor) -> Tensor:

@@ -37,8 +37,7 @@ GRADES = np.array([[3, 2, 1], [2, 1, 0], [1, 0, 0]], dtype=np.int8)
 """Grade of a pair of one topic, by facet relation (same, same group, other) and the document's aboutness (0, 1, 2)."""
 
 FUNCTION_WORDS = {"the": 12, "of": 8, "and": 6, "in": 4, "for": 3, "with": 3, "to": 2, "by": 2}
-"""Glue with its integer weights: put before words of documents independently of everything latent, so that it tells
-nothing about them."""
+"""Glue with its weights: put before words of documents independently of the latent states, so it tells nothing of them."""
 
 CONSONANTS, VOWELS, LAST_VOWELS = "bdfklmnprstvz", "aeiou", "aou"
 REFUSED = re.compile("puta|puto|pedo|kaka|dodo|nazi")
@@ -59,8 +58,7 @@ class Profile:
         document_roles: For aboutness 0, 1, 2: per mille of tokens from topic, facet, domain, entity, background.
         query_roles: The same for queries.
         mentions: Percentages of background tokens that are: any topic's form, any facet's form, any domain's word, any
-            entity, a name,
-            a background word.
+            entity, a name, a background word.
     """
 
     n_docs: int
@@ -167,8 +165,7 @@ class _Vocabulary:
 
 
 def _pseudo_words(streams: _Streams, n: int) -> list[str]:
-    """Return n different words of two or three consonant-vowel syllables; the last vowel is one that no English stemmer
-    touches."""
+    """Return n different words of two or three consonant-vowel syllables, which no English stemmer changes."""
     words: dict[str, None] = {}
     while len(words) < n:
         size = 4096
@@ -433,8 +430,9 @@ class EmbeddedCollection:
         return _grades(self.profile, self.latent[self._known(split)], self.latent["docs"])
 
     def geometry(self, of: str = "docs") -> np.ndarray:
-        """Return the true geometry: unit vectors of domain (.30), topic (.40), facet group (.15) and facet (.15) as
-        one-hot blocks.
+        """Return the true geometry: unit vectors of one-hot blocks.
+
+        The squared shares are: domain 0.30, topic 0.40, facet group 0.15, facet 0.15.
 
         Args:
             of: ``docs`` or a split.
@@ -610,8 +608,9 @@ def fingerprint(collection: EmbeddedCollection) -> str:
 
 
 class Oracle:
-    """The exact posterior expectation of a pair's grade, given both texts and the generator's parameters (never its
-    draws).
+    """The exact posterior expectation of a pair's grade, given both texts and the generator's parameters.
+
+    It never looks at the latent states that were drawn.
 
     For states s = (topic, facet): E[grade | q, d] = sum_s P(s | q) D(d, s), where D(d, s) = sum over the document's
     states of their posterior times the grade that such a document has for a query of state s. Both are found by
@@ -651,8 +650,8 @@ class Oracle:
         query_rows, doc_rows = np.asarray(query_rows, dtype=np.int64), np.asarray(doc_rows, dtype=np.int64)
         if query_rows.shape != doc_rows.shape or query_rows.ndim != 1:
             raise ValueError(
-                f"Pairs are not aligned: {query_rows.shape} query rows, {doc_rows.shape} doc rows; expected two (n,)
-                arrays."
+                f"Pairs are not aligned: {query_rows.shape} query rows and {doc_rows.shape} doc rows; "
+                "expected two (n,) arrays."
             )
         posterior = self.query_posterior(split)
         for name, rows, n in (("query", query_rows, posterior.shape[0]), ("doc", doc_rows, len(self.documents))):
@@ -723,27 +722,24 @@ class Oracle:
         return sp.csr_array(sp.vstack(blocks))
 
     def _log_ratio(self, register: int, roles: Sequence[int]) -> tuple[sp.csr_array, sp.csr_array]:
-        """Return two sparse (n_words, n_states) matrices: log p / (background part of p), and log (p - topic part of p)
-        / p."""
+        """Return log(p / background part of p) and log((p - topic part of p) / p), sparse (n_words, n_states)."""
         parts = self._parts
         per_role = [parts.topic[register], parts.facet[register], parts.domain, parts.entity]
         total = sum(matrix * (share / 1000) for matrix, share in zip(per_role, roles, strict=False))
         scale = sp.diags_array(1 / (roles[BACKGROUND] / 1000 * parts.background))
         ratio = sp.csr_array(scale @ total)  # p / background part - 1
+        whole = ratio.copy()
+        whole.data = 1 / (1 + whole.data)
         by_topic = sp.csr_array(scale @ (per_role[TOPIC] * (roles[TOPIC] / 1000)))
-        mask = by_topic.sign()
-        without = by_topic.copy()
-        whole = sp.csr_array(mask.multiply(ratio))
-        whole.sort_indices(), without.sort_indices()
-        without.data = np.log1p(-without.data / (1 + whole.data))
+        without = sp.csr_array(by_topic.multiply(whole))
+        without.data = np.log1p(-without.data)
         ratio.data = np.log1p(ratio.data)
         return ratio, without
 
 
 @dataclass(frozen=True, eq=False)
 class _WordProbabilities:
-    """Word probabilities by role; matrices are sparse (n_words, n_topics * n_facets), those of topic and facet one per
-    register."""
+    """Word probabilities by role: sparse (n_words, n_topics * n_facets), for topic and facet one per register."""
 
     topic: tuple[sp.csr_array, sp.csr_array]
     facet: tuple[sp.csr_array, sp.csr_array]
