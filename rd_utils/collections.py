@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ def read_docs(collection: Any, folder: Path | None = None, track: Track = untrac
         docs = _embedded(collection).docs
     elif collection.source == "ir_datasets":
         dataset = _ir_dataset(collection.id)
-        records = track(dataset.docs_iter(), f"reading documents of {collection.id}", dataset.docs_count())
-        docs = _frame(((doc.doc_id, doc.default_text()) for doc in records), ["doc_id", "text"])
+        with _downloads(collection.id):
+            records = track(dataset.docs_iter(), f"reading documents of {collection.id}", dataset.docs_count())
+            docs = _frame(((doc.doc_id, doc.default_text()) for doc in records), ["doc_id", "text"])
     else:
         rows = track(_json_lines(folder / "corpus.jsonl"), f"reading {folder.name}/corpus.jsonl", None)
         docs = _frame(((_field(row, "_id", where), _title_and_text(row, where)) for where, row in rows), ["doc_id", "text"])
@@ -59,10 +61,11 @@ def read_queries(collection: Any, folder: Path | None = None, track: Track = unt
         for part, has in (("queries", dataset.has_queries()), ("qrels", dataset.has_qrels())):
             if not has:
                 raise CollectionError(f"ir_datasets id {collection.id!r} has no {part}; name a split that has, such as {collection.id}/train")
-        records = track(dataset.queries_iter(), f"reading queries of {collection.id}", dataset.queries_count())
-        queries = _frame(((query.query_id, query.default_text()) for query in records), ["query_id", "text"])
-        records = track(dataset.qrels_iter(), f"reading qrels of {collection.id}", dataset.qrels_count())
-        qrels = _frame(((q.query_id, q.doc_id, q.relevance) for q in records), ["query_id", "doc_id", "relevance"])
+        with _downloads(collection.id):
+            records = track(dataset.queries_iter(), f"reading queries of {collection.id}", dataset.queries_count())
+            queries = _frame(((query.query_id, query.default_text()) for query in records), ["query_id", "text"])
+            records = track(dataset.qrels_iter(), f"reading qrels of {collection.id}", dataset.qrels_count())
+            qrels = _frame(((q.query_id, q.doc_id, q.relevance) for q in records), ["query_id", "doc_id", "relevance"])
     else:
         rows = track(_json_lines(folder / "queries.jsonl"), f"reading {folder.name}/queries.jsonl", None)
         queries = _frame(((_field(row, "_id", where), _field(row, "text", where)) for where, row in rows), ["query_id", "text"])
@@ -114,6 +117,18 @@ def _ir_dataset(name: str) -> Any:
         return ir_datasets.load(name)
     except KeyError:
         raise CollectionError(f"ir_datasets knows no id {name!r}{_near_ids(name, list(ir_datasets.registry))}") from None
+
+
+@contextmanager
+def _downloads(name: str) -> Iterator[None]:
+    """Turn a failed download into an error that says where a local copy goes."""
+    try:
+        yield
+    except (OSError, EOFError, RuntimeError) as error:
+        raise CollectionError(
+            f"ir_datasets id {name!r} could not be read or downloaded ({type(error).__name__}: {error}); check the network, or put a local "
+            "copy of its source where IR_DATASETS_HOME points"
+        ) from error
 
 
 def _near_ids(name: str, ids: list[str]) -> str:

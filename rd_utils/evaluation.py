@@ -52,7 +52,7 @@ def rank(query_ids: np.ndarray, doc_ids: np.ndarray, scores: np.ndarray) -> pd.D
     scores = np.round(np.asarray(scores, dtype=np.float64), SCORE_DECIMALS)
     if not np.isfinite(scores).all():
         first = int(np.flatnonzero(~np.isfinite(scores))[0])
-        raise EvaluationError(f"score of query {query_ids[first]!r}, document {doc_ids[first]!r} is {scores[first]}: the model is broken or untrained in this precision")
+        raise EvaluationError(f"score of query {str(query_ids[first])!r}, document {str(doc_ids[first])!r} is {scores[first]}: the model is broken or untrained in this precision")
     run = pd.DataFrame({"query_id": query_ids, "doc_id": doc_ids, "score": scores + 0.0}).astype({"query_id": "str", "doc_id": "str"})
     twice = run[run.duplicated(["query_id", "doc_id"])]
     if len(twice):

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +46,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.utils import logging as transformers_logging
 
 from rd_utils import params
 from rd_utils.tokens import TokenTable, gather, join, length_buckets, take, tokenize
@@ -536,7 +538,7 @@ def build(architecture: Any, *, seed: int, lexicon: Path | None = None) -> Stude
     Raises:
         ValueError: When a lexicon is missing or does not fit, or a checkpoint cannot be what the architecture asks for.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
         if isinstance(architecture, params.FROM_SCRATCH):
             student = _BUILDERS[architecture.kind](architecture, tokenizer_of(architecture, lexicon), _vectors(architecture, lexicon))
@@ -556,7 +558,7 @@ def load(folder: Path) -> Student:
         raise FileNotFoundError(f"no student in {folder}: {_ARCHITECTURE} is missing; for a model that this package did not save use build()")
     architecture = TypeAdapter(params.Architecture).validate_json((folder / _ARCHITECTURE).read_text(encoding="utf-8"))
     options = {"device": "cpu", "local_files_only": True}
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _quiet():
         if isinstance(architecture, params.BI_ENCODERS):
             return BiStudent(architecture, SentenceTransformer(str(folder), **options)).eval()
         trusted = isinstance(architecture, params.InteractionCross)
@@ -697,6 +699,23 @@ _BUILDERS = {
 }
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back progress bars and remarks on heads that no checkpoint gives: both are expected here."""
+    ours = logging.getLogger("sentence_transformers")
+    level, verbosity, bars = ours.level, transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    ours.setLevel(logging.ERROR)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        ours.setLevel(level)
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
 def _bert_config(architecture: Any, tokenizer: PreTrainedTokenizerFast, **options: Any) -> BertConfig:
     return BertConfig(
         vocab_size=len(tokenizer),
@@ -748,8 +767,8 @@ def _start_matching(bert: BertForSequenceClassification) -> None:
         reading.self.key.weight.add_(torch.outer(segment, segment))
         reading.self.value.weight.add_(torch.outer(match, segment))
         reading.output.dense.weight.add_(torch.outer(match, match))
-        bert.bert.pooler.dense.weight[0].copy_(match)
-        bert.bert.pooler.dense.bias[0] = -5.5
+        bert.bert.pooler.dense.weight[0].copy_(32 / dimension**0.5 * match)
+        bert.bert.pooler.dense.bias[0] = -21.2  # the coordinate is about 0.66 sqrt(dimension) for a query that matches nothing
         bert.classifier.weight[0, 0] = 4.0
 
 

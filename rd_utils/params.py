@@ -829,7 +829,11 @@ _UniqueKeyLoader.add_implicit_resolver(
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     """Turn a validation error into one line per offender, naming the nearest valid name."""
     lines = []
-    for item in error.errors():
+    items = error.errors()
+    deeper = {item["loc"][:end] for item in items for end in range(len(item["loc"]))}
+    for item in items:
+        if item["type"] == "too_short" and item["loc"] in deeper:
+            continue  # only short because of the mistake inside it
         place = ".".join(str(part) for part in item["loc"]) or "(whole)"
         if item["type"] == "extra_forbidden":
             name = str(item["loc"][-1])

@@ -6,7 +6,7 @@ register. The grade of a pair follows from these states alone. Texts are drawn w
 states set, so Bayes' rule gives E[grade | both texts] exactly: an *oracle* teacher whose scores are calibrated by
 construction, and against which every trained teacher can be held.
 
-Two worlds share every latent state: in the ``additive`` one a facet is said with the same words in all domains; in the
+Two worlds share the states of their documents: in the ``additive`` one a facet is said with the same words in all domains; in the
 ``compositional`` one 70 % of a facet's tokens come from words of its own in each domain.
 
 Up to the texts there are integers only: one PCG64 stream per purpose and split, integer weights, cumulative sums,
@@ -37,7 +37,7 @@ GRADES = np.array([[3, 2, 1], [2, 1, 0], [1, 0, 0]], dtype=np.int8)
 """Grade of a pair of one topic, by facet relation (same, same group, other) and the document's aboutness (0, 1, 2)."""
 
 FUNCTION_WORDS = {"the": 12, "of": 8, "and": 6, "in": 4, "for": 3, "with": 3, "to": 2, "by": 2}
-"""Glue with its weights: put before words of documents independently of the latent states, so it tells nothing of them."""
+"""Glue words with their weights, put before words of documents whatever the latent states: they tell nothing of them."""
 
 CONSONANTS, VOWELS, LAST_VOWELS = "bdfklmnprstvz", "aeiou", "aou"
 REFUSED = re.compile("puta|puto|pedo|kaka|dodo|nazi")
@@ -471,8 +471,10 @@ class EmbeddedCollection:
     def oracle_matrix(self, split: str) -> np.ndarray:
         """Return the oracle scores of all pairs of a split, float64 (n_queries, n_docs)."""
         n_queries, n_docs = len(self.queries[self._known(split)]), len(self.docs)
-        rows = np.repeat(np.arange(n_queries), n_docs)
-        return self.oracle_scores(split, rows, np.tile(np.arange(n_docs), n_queries)).reshape(n_queries, n_docs)
+        scores = np.empty((n_queries, n_docs))
+        for row in range(n_queries):
+            scores[row] = self.oracle_scores(split, np.full(n_docs, row), np.arange(n_docs))
+        return scores
 
     def _known(self, split: str) -> str:
         if split not in self.queries:

@@ -191,7 +191,7 @@ class _Run:
                 teacher_scores = torch.from_numpy(self.groups.teacher_scores[mine]).to(accelerator.device)
             is_last = position == len(micro_batches) - 1
             with nullcontext() if is_last else accelerator.no_sync(self.wrapped):
-                student_scores = self.wrapped(batch).float()
+                student_scores = self.wrapped(batch)
                 # processes are averaged, so that each group weighs 1 / (groups of the step) whatever the slices' sizes
                 weight = len(mine) * accelerator.num_processes / self.groups_per_step
                 value = weight * group_loss(self.loss, student_scores, teacher_scores, self.temperature)

@@ -1,0 +1,73 @@
+"""The toy collection, printed in full, and where tests may write."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL = ROOT.parent / "shared" / "ir_datasets"  # local copies of real collections, where a machine has them
+if REAL.is_dir():  # ir_datasets reads its home once, when it is imported, and writes to it
+    _home = Path(tempfile.mkdtemp(prefix="ir_datasets_"))
+    atexit.register(shutil.rmtree, _home, ignore_errors=True)
+    shutil.copytree(REAL, _home, dirs_exist_ok=True, copy_function=shutil.copyfile)
+    for _path in [_home, *_home.rglob("*")]:
+        _path.chmod(0o755)
+    os.environ["IR_DATASETS_HOME"] = str(_home)
+
+DOCS = {  # doc_id -> (title, text)
+    "d1": ("Cats", "the cat sat on the mat"),
+    "d2": ("Cats and dogs", "a cat chased a dog"),
+    "d3": ("Dogs", "the dog slept"),
+    "d4": ("", "stock markets fell sharply"),
+    "d5": ("", "markets rose and stock prices rose"),
+    "d6": ("Weather", "rain fell on the hills"),
+}
+QUERIES = {"q1": "cat mat", "q2": "stock markets", "q3": "sleeping dog"}
+QRELS = {"train": [("q1", "d1", 1), ("q2", "d4", 1), ("q2", "d5", 1)], "test": [("q3", "d3", 2), ("q3", "d2", 1), ("q1", "d2", 0)]}
+
+
+def write_toy(folder: Path) -> Path:
+    """Write the toy collection in BEIR layout."""
+    (folder / "qrels").mkdir(parents=True)
+    docs = [json.dumps({"_id": key, "title": title, "text": text}) for key, (title, text) in DOCS.items()]
+    (folder / "corpus.jsonl").write_text("\n".join(docs) + "\n")
+    (folder / "queries.jsonl").write_text("\n".join(json.dumps({"_id": key, "text": text}) for key, text in QUERIES.items()) + "\n")
+    for split, rows in QRELS.items():
+        lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, row)) for row in rows)]
+        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    return write_toy(tmp_path / "toy")
+
+
+@pytest.fixture
+def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty outputs folder that the store uses."""
+    monkeypatch.setenv("RD_OUTPUTS", str(tmp_path / "outputs"))
+    return tmp_path / "outputs"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_collections() -> Path:
+    """The home of ir_datasets with local copies of SciFact and Vaswani."""
+    if not REAL.is_dir():
+        pytest.skip("no local copies of real collections beside the checkout (../shared/ir_datasets)")
+    return Path(os.environ["IR_DATASETS_HOME"])

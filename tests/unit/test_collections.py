@@ -1,0 +1,100 @@
+"""Collections: the three sources, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from rd_utils import collections, params
+from rd_utils.collections import CollectionError
+
+
+def folder(path, split="train", **changes):
+    return params.FolderCollection(path=str(path), split=split, **changes)
+
+
+def test_a_beir_folder_joins_title_and_text_and_keeps_ids_as_strings(toy):
+    docs = collections.read_docs(folder(toy), toy)
+    assert docs["doc_id"].tolist() == ["d1", "d2", "d3", "d4", "d5", "d6"]
+    assert docs["text"].tolist()[0] == "Cats the cat sat on the mat"
+    assert docs["text"].tolist()[3] == "stock markets fell sharply"
+
+
+def test_queries_are_those_of_the_split(toy):
+    queries, qrels = collections.read_queries(folder(toy, "train"), toy)
+    assert queries["query_id"].tolist() == ["q1", "q2"]
+    assert qrels.values.tolist() == [["q1", "d1", 1], ["q2", "d4", 1], ["q2", "d5", 1]]
+    queries, qrels = collections.read_queries(folder(toy, "test"), toy)
+    assert queries["query_id"].tolist() == ["q1", "q3"]
+    assert collections.positives(qrels)["doc_id"].tolist() == ["d3", "d2"]
+
+
+def test_max_queries_keeps_the_first_by_id_and_their_qrels(toy):
+    queries, qrels = collections.read_queries(folder(toy, max_queries=1), toy)
+    assert queries["query_id"].tolist() == ["q1"]
+    assert set(qrels["query_id"]) == {"q1"}
+
+
+def test_integer_ids_in_files_become_strings(toy):
+    (toy / "corpus.jsonl").write_text('{"_id": 7, "text": "seven"}\n')
+    assert collections.read_docs(folder(toy), toy)["doc_id"].tolist() == ["7"]
+
+
+def test_a_repeated_id_is_refused(toy):
+    (toy / "corpus.jsonl").write_text('{"_id": "d1", "text": "a"}\n{"_id": "d1", "text": "b"}\n')
+    with pytest.raises(CollectionError, match="doc_id stand twice, the first is 'd1'"):
+        collections.read_docs(folder(toy), toy)
+
+
+def test_a_broken_line_is_named(toy):
+    (toy / "corpus.jsonl").write_text('{"_id": "d1", "text": "a"}\n{broken\n')
+    with pytest.raises(CollectionError, match="corpus.jsonl line 2 is not valid JSON"):
+        collections.read_docs(folder(toy), toy)
+
+
+def test_a_field_that_is_missing_is_named(toy):
+    (toy / "corpus.jsonl").write_text('{"_id": "d1", "txt": "a"}\n')
+    with pytest.raises(CollectionError, match="no field 'text'; it has _id, txt"):
+        collections.read_docs(folder(toy), toy)
+
+
+def test_a_split_that_is_missing_lists_those_there(toy):
+    with pytest.raises(CollectionError, match="did you mean 'train'"):
+        collections.check_source(folder(toy, "trian"), toy)
+
+
+def test_qrels_of_a_query_without_text_are_refused(toy):
+    with (toy / "qrels" / "train.tsv").open("a") as stream:
+        stream.write("q9\td1\t1\n")
+    with pytest.raises(CollectionError, match="have no text, the first is 'q9'"):
+        collections.read_queries(folder(toy), toy)
+
+
+def test_an_unknown_ir_datasets_id_names_the_nearest():
+    with pytest.raises(CollectionError, match="did you mean 'beir/scifact/train'"):
+        collections.check_source(params.IrDatasetsCollection(id="beir/scifact/trian"))
+
+
+def test_an_ir_datasets_id_without_queries_is_refused():
+    with pytest.raises(CollectionError, match="has no qrels"):
+        collections.read_queries(params.IrDatasetsCollection(id="beir/scifact"))
+
+
+def test_scifact_has_its_published_size_and_titles(real_collections):
+    import ir_datasets
+
+    docs = collections.read_docs(params.IrDatasetsCollection(id="beir/scifact"))
+    queries, qrels = collections.read_queries(params.IrDatasetsCollection(id="beir/scifact/test"))
+    assert (len(docs), len(queries), len(qrels)) == (5183, 300, 339)
+    first = next(ir_datasets.load("beir/scifact").docs_iter())
+    assert docs["text"][0].startswith(first.title)
+
+
+def test_a_collection_that_cannot_be_downloaded_says_so(monkeypatch):
+    import requests
+
+    def fail(*arguments, **options):
+        raise requests.exceptions.ConnectionError("no route")
+
+    monkeypatch.setattr(collections, "_ir_dataset", lambda name: type("Dataset", (), {"docs_iter": fail, "docs_count": lambda self: 1})())
+    with pytest.raises(CollectionError, match="could not be read or downloaded.*IR_DATASETS_HOME"):
+        collections.read_docs(params.IrDatasetsCollection(id="beir/scifact"))

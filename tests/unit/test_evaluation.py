@@ -1,0 +1,80 @@
+"""Runs and measures: order, ties, judged and unjudged queries."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rd_utils import evaluation
+from rd_utils.evaluation import EvaluationError
+
+QRELS = pd.DataFrame([("q1", "a", 2), ("q1", "b", 1), ("q1", "c", 0), ("q2", "a", 1)], columns=["query_id", "doc_id", "relevance"])
+
+
+def ranked(rows):
+    query_ids, doc_ids, scores = map(np.array, zip(*rows, strict=True))
+    return evaluation.rank(query_ids, doc_ids, scores)
+
+
+def values(run, *measures):
+    table, counts = evaluation.measure_run(run, QRELS, measures)
+    return {(row.query_id, row.measure): row.value for row in table.itertuples()}, counts
+
+
+def test_ndcg_by_hand_with_linear_gain():
+    run = ranked([("q1", "c", 3.0), ("q1", "a", 2.0), ("q1", "b", 1.0), ("q2", "a", 1.0)])
+    found, _ = values(run, "nDCG@10", "RR@10", "AP")
+    dcg, ideal = 2 / math.log2(3) + 1 / math.log2(4), 2 + 1 / math.log2(3)
+    assert found["q1", "nDCG@10"] == pytest.approx(dcg / ideal)
+    assert found["q1", "RR@10"] == pytest.approx(0.5)
+    assert found["q1", "AP"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert found["q2", "nDCG@10"] == 1.0
+
+
+def test_equal_scores_are_ranked_by_doc_id_and_the_measures_see_that_order():
+    run = ranked([("q2", "b", 1.0), ("q2", "a", 1.0), ("q1", "a", 0.0)])
+    assert run["doc_id"].tolist() == ["a", "a", "b"]
+    assert values(run, "RR@10")[0]["q2", "RR@10"] == 1.0  # a library's own tie-break (descending ids) would say 0.5
+
+
+def test_a_judged_query_without_result_counts_0_and_an_unjudged_one_not_at_all():
+    run = ranked([("q1", "a", 1.0), ("q9", "a", 1.0)])
+    found, counts = values(run, "nDCG@10")
+    assert set(found) == {("q1", "nDCG@10"), ("q2", "nDCG@10")}
+    assert found["q2", "nDCG@10"] == 0.0
+    assert counts == {"queries_judged": 2, "queries_unjudged": 1, "queries_without_result": 1}
+
+
+def test_unjudged_documents_show_in_judged_at_k():
+    run = ranked([("q1", "a", 2.0), ("q1", "zz", 1.0), ("q2", "a", 1.0)])
+    assert values(run, "Judged@2")[0]["q1", "Judged@2"] == 0.5
+
+
+def test_a_run_file_comes_back_as_it_was(tmp_path):
+    run = ranked([("q1", "c", 3.25), ("q1", "a", -2.0), ("q2", "b", 0.5)])
+    evaluation.write_run(run, tmp_path / "run.trec", "tag")
+    assert (tmp_path / "run.trec").read_text().splitlines()[0] == "q1 Q0 c 1 3.25000 tag"
+    pd.testing.assert_frame_equal(evaluation.read_run(tmp_path / "run.trec"), run)
+
+
+def test_a_score_that_is_no_number_is_refused():
+    with pytest.raises(EvaluationError, match="score of query 'q1', document 'b' is nan"):
+        ranked([("q1", "a", 1.0), ("q1", "b", math.nan)])
+
+
+def test_a_pair_that_stands_twice_is_refused():
+    with pytest.raises(EvaluationError, match="twice"):
+        ranked([("q1", "a", 1.0), ("q1", "a", 2.0)])
+
+
+def test_white_space_in_an_id_is_refused(tmp_path):
+    with pytest.raises(EvaluationError, match="'a b' holds white space"):
+        evaluation.write_run(ranked([("q1", "a b", 1.0)]), tmp_path / "run.trec", "tag")
+
+
+def test_an_unknown_measure_names_the_nearest():
+    with pytest.raises(EvaluationError, match="did you mean 'nDCG@10'"):
+        evaluation.parse_measures(("nDGC@10",))
