@@ -1,4 +1,4 @@
-"""Command line: ``python -m rd_utils check|plan|prepare|publish STUDY.yaml``."""
+"""Command line: ``python -m rd_utils check|plan|where|prepare|publish STUDY.yaml``, and ``execute`` and ``lock`` for developers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 from rd_utils import plan as planning
 from rd_utils.params import ParameterError
-from rd_utils.store import Store, StoreError
+from rd_utils.store import Store, StoreError, project_root
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,12 +17,21 @@ def main(arguments: list[str] | None = None) -> int:
     for name, text in {
         "check": "validate a study file and the names in it; start nothing",
         "plan": "print the cells, what is already done, and an estimate of the cost",
+        "where": "print where the study's report is",
         "prepare": "write the parameters of every notebook run (the workflow does this itself)",
         "publish": "copy the executed notebooks beside the report (the workflow does this itself)",
     }.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("study", help="a study file, such as params/embedded.yaml")
+    commands.add_parser("execute", help="execute the notebooks in place on their defaults, as they are committed")
+    commands.add_parser("lock", help="write constraints.txt from what is installed")
     options = parser.parse_args(arguments)
+    if options.command == "execute":
+        execute_notebooks()
+        return 0
+    if options.command == "lock":
+        lock()
+        return 0
     try:
         plan = planning.load_plan(options.study)
         if options.command == "check":
@@ -31,9 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
             print_plan(plan)
         elif options.command == "prepare":
             planning.prepare(plan)
+        elif options.command == "where":
+            print(f"report: {plan.folder / 'report.html'}")
         else:
-            folder = planning.publish(plan)
-            print(f"report: {folder / 'report.html'}")
+            planning.publish(plan)
     except (ParameterError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -61,6 +71,38 @@ def print_plan(plan: planning.Plan) -> None:
     print(f"notebook runs: {len(plan.nodes)}, done {done}, left {left} (each starts in about 10 s)")
     print(f"left: about {seconds:,.0f} CPU s of training on the machine measured (or one core, where guessed), {left * 10:,} CPU s of starting notebooks")
     print("not in the estimate: mining, teacher scores of documents not yet scored, evaluation")
+
+
+def execute_notebooks() -> None:
+    """Execute every notebook in place on its defaults; keep outputs, drop progress bars, warnings and timings of cells."""
+    import nbformat
+    import papermill
+
+    for path in sorted((project_root() / "notebooks").glob("*.ipynb")):
+        print(path.name, flush=True)
+        papermill.execute_notebook(str(path), str(path), cwd=str(path.parent), progress_bar=False, kernel_name="python3")
+        notebook = nbformat.read(path, as_version=4)
+        notebook.metadata.pop("papermill", None)
+        for cell in notebook.cells:
+            tags = [tag for tag in cell.metadata.get("tags", []) if tag != "papermill-error-cell-tag"]
+            cell.metadata.clear()
+            if tags:
+                cell.metadata["tags"] = tags
+            if cell.cell_type == "code":
+                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        nbformat.write(notebook, path)
+
+
+def lock() -> None:
+    """Write constraints.txt: every installed distribution but this one, without local version labels."""
+    import importlib.metadata
+
+    skip = {"rd-utils", "pip", "setuptools", "wheel"}
+    pins = {d.metadata["Name"].lower().replace("_", "-"): d.version.split("+")[0] for d in importlib.metadata.distributions()}
+    lines = [f"{name}=={version}" for name, version in sorted(pins.items()) if name not in skip]
+    header = "# What make installs. Written by `make lock` in a fresh environment; pip reads it as constraints.\n"
+    (project_root() / "constraints.txt").write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
+    print(f"constraints.txt: {len(lines)} distributions")
 
 
 def _size(plan: planning.Plan) -> str:

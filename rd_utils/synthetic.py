@@ -6,8 +6,8 @@ register. The grade of a pair follows from these states alone. Texts are drawn w
 states set, so Bayes' rule gives E[grade | both texts] exactly: an *oracle* teacher whose scores are calibrated by
 construction, and against which every trained teacher can be held.
 
-Two worlds share the states of their documents: in the ``additive`` one a facet is said with the same words in all domains; in the
-``compositional`` one 70 % of a facet's tokens come from words of its own in each domain.
+Two worlds share the states of their documents: in the ``additive`` one a facet is said with the same words in all
+domains; in the ``compositional`` one 70 % of a facet's tokens come from words of its own in each domain.
 
 Up to the texts there are integers only: one PCG64 stream per purpose and split, integer weights, cumulative sums,
 ``Generator.integers`` and ``searchsorted``. So the collection is the same, byte for byte, on every platform. Floats
@@ -37,7 +37,7 @@ GRADES = np.array([[3, 2, 1], [2, 1, 0], [1, 0, 0]], dtype=np.int8)
 """Grade of a pair of one topic, by facet relation (same, same group, other) and the document's aboutness (0, 1, 2)."""
 
 FUNCTION_WORDS = {"the": 12, "of": 8, "and": 6, "in": 4, "for": 3, "with": 3, "to": 2, "by": 2}
-"""Glue words with their weights, put before words of documents whatever the latent states: they tell nothing of them."""
+"""Glue words with their weights, put before words of documents whatever the latent states: they tell nothing."""
 
 CONSONANTS, VOWELS, LAST_VOWELS = "bdfklmnprstvz", "aeiou", "aou"
 REFUSED = re.compile("puta|puto|pedo|kaka|dodo|nazi")

@@ -219,7 +219,8 @@ class _Run:
         """Take accelerate's wrapping off the student."""
         self.optimiser.zero_grad(set_to_none=True)
         self.accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=False)
-        self.student.__dict__.pop("forward", None)
+        for left_behind in ("forward", "_is_accelerate_prepared"):  # a second run would otherwise not be prepared
+            self.student.__dict__.pop(left_behind, None)
         self.student.eval()
 
     def finish(self) -> TrainingRecord:

@@ -134,7 +134,7 @@ def test_worlds_share_their_documents_latent_states_but_not_their_texts() -> Non
         np.testing.assert_array_equal(
             getattr(additive.latent["docs"], name), getattr(compositional.latent["docs"], name)
         )
-    assert (additive.docs["text"] != compositional.docs["text"]).mean() > 0.9
+    assert (additive.docs["text"] != compositional.docs["text"]).mean() > 0.7
 
 
 # --- texts ------------------------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_geometry_is_unit_length_and_orders_pairs_by_what_they_share(
 
 
 def brute_force(collection: synthetic.EmbeddedCollection, query: str, doc: str) -> float:
-    """E[grade | query, doc] by enumerating states and adding word probabilities one by one, in the definition's order."""
+    """E[grade | query, doc] by enumerating states and adding up word probabilities one by one."""
     p, v = collection.profile, collection._vocabulary
     specific = synthetic.WORLDS[collection.world] / 100
 
@@ -290,7 +290,7 @@ def brute_force(collection: synthetic.EmbeddedCollection, query: str, doc: str) 
             for word in words_of(text)
         )
 
-    expected = weight_q = weight_d = 0.0
+    expected = 0.0
     posterior_q, posterior_d = Counter(), Counter()
     for t, f, r in itertools.product(range(p.n_topics), range(p.n_facets), range(2)):
         of = parts(t, f, r)

@@ -1,0 +1,58 @@
+# Everything a newcomer needs; `make help` lists it.
+PYTHON ?= python3
+STUDY ?= params/embedded.yaml
+CORES ?= 2
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+export TOKENIZERS_PARALLELISM := false
+SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules --show-failed-logs
+
+.PHONY: help study test lint unit notebooks-test end-to-end lab plan check notebooks lock clean
+
+help:  ## list what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@echo "  variables: STUDY=$(STUDY) CORES=$(CORES) PYTHON=$(PYTHON)"
+
+study: $(VENV)/.ready  ## run a study (STUDY=params/x.yaml CORES=2) and print where its report is
+	@python -m rd_utils check $(STUDY)
+	@$(SNAKEMAKE) --config study=$(STUDY)
+	@python -m rd_utils where $(STUDY)
+
+test: lint unit notebooks-test end-to-end  ## lint, unit tests and doctests, nbval, and the smallest study end to end
+
+lint: $(VENV)/.ready  ## ruff over code, tests and notebooks
+	ruff check .
+
+unit: $(VENV)/.ready  ## unit tests and doctests
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q tests/unit tests/notebooks rd_utils
+
+notebooks-test: $(VENV)/.ready  ## run every notebook and compare its checked cells (nbval)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_OUTPUTS=$$(mktemp -d) pytest -q -p no:doctest --nbval-lax --nbval-kernel-name python3 --nbval-cell-timeout 300 notebooks
+
+end-to-end: $(VENV)/.ready  ## the smallest study through papermill and snakemake, and the real-collection path where its data is there
+	HF_HUB_OFFLINE=1 pytest -q tests/integration
+
+lab: $(VENV)/.ready  ## JupyterLab on the notebooks
+	cd notebooks && jupyter lab
+
+plan: $(VENV)/.ready  ## print a study's cells, what is done, and what is left
+	@python -m rd_utils plan $(STUDY)
+
+check: $(VENV)/.ready  ## validate a study file
+	@python -m rd_utils check $(STUDY)
+
+notebooks: $(VENV)/.ready  ## execute the notebooks in place on their defaults, as they are committed
+	OMP_NUM_THREADS=1 RD_OUTPUTS=$$(mktemp -d) python -m rd_utils execute
+
+lock: $(VENV)/.ready  ## write constraints.txt from what is installed
+	python -m rd_utils lock
+
+clean:  ## delete the environment (outputs stay)
+	rm -rf $(VENV) .snakemake
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, found " + sys.version.split()[0] + "; set PYTHON=...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,349 @@
+"""The training loop: budget, order, accumulation, resuming, determinism, refusals."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rd_utils import params
+from rd_utils.losses import group_loss
+from rd_utils.models import GroupBatch, Student, build, tokenizer_of
+from rd_utils.params import Training
+from rd_utils.tokens import TokenTable, tokenize
+from rd_utils.training import GroupTable, TrainingError, TrainingRecord, group_order, learning_rate_factor, train
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertModel
+
+WORDS = [f"w{i}" for i in range(40)]
+STATIC = params.StaticBi(dimension=8)
+RATES = {"learning_rate": 1e-2, "embedding_learning_rate": 1e-2}
+
+
+def make_lexicon(folder: Path) -> Path:
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    vectors = np.random.default_rng(0).normal(size=(len(vocabulary), 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[:5] = 0
+    np.save(folder / "vectors.npy", vectors)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lexicon(tmp_path_factory) -> Path:
+    return make_lexicon(tmp_path_factory.mktemp("lexicon"))
+
+
+class Toy:
+    """Queries w0 .. w9; the positive of query i has the word w(i + 10), which stands in no other document."""
+
+    def __init__(self, lexicon: Path, n_groups: int = 24, group_size: int = 4) -> None:
+        tokenizer = tokenizer_of(STATIC, lexicon)
+        rng = np.random.default_rng(0)
+        noise = [" ".join(rng.choice(WORDS[20:], size=rng.integers(3, 12))) for _ in range(30)]
+        docs = [f"w{10 + i} {noise[i]}" for i in range(10)] + noise[10:]
+        self.queries = tokenize([f"w{i}" for i in range(10)], tokenizer)
+        self.docs = tokenize(docs, tokenizer)
+        query_rows = np.arange(n_groups) % 10
+        negatives = np.stack([rng.choice(20, size=group_size - 1, replace=False) + 10 for _ in range(n_groups)])
+        scores = rng.normal(size=(n_groups, group_size)).astype(np.float32)
+        scores[:, 0] += 3
+        self.groups = GroupTable(query_rows, np.column_stack([query_rows, negatives]), scores)
+
+    def train(self, student: Student, *, loss: str = "kl", seed: int = 0, training: Training | None = None, **options) -> TrainingRecord:
+        training = training or Training(documents=160, queries_per_batch=4, **RATES)
+        groups = options.pop("groups", self.groups)
+        return train(student, self.queries, self.docs, groups, loss=loss, temperature=1.0, training=training, seed=seed, **options)
+
+
+@pytest.fixture
+def toy(lexicon) -> Toy:
+    return Toy(lexicon)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(lexicon, tmp_path_factory) -> params.BiEncoder:
+    """A tiny BERT with dropout 0.1, so that a run depends on its random stream."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tokenizer = tokenizer_of(params.TinyBertBi(), lexicon)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(
+            BertConfig(vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+        ).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return params.BiEncoder(model=str(folder), pooling="mean")
+
+
+def weights(student: Student) -> torch.Tensor:
+    return torch.cat([p.detach().reshape(-1) for p in student.parameters()])
+
+
+def test_the_learning_rate_rises_and_falls_linearly_and_is_never_zero() -> None:
+    factors = [learning_rate_factor(step, steps=10, warmup_share=0.2) for step in range(10)]
+    np.testing.assert_allclose(factors, [1 / 3, 2 / 3, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
+    assert learning_rate_factor(0, steps=4, warmup_share=0.0) == 1.0
+    assert [learning_rate_factor(s, steps=3, warmup_share=1.0) for s in range(3)] == [0.25, 0.5, 0.75]
+
+
+def test_the_order_of_groups_is_a_permutation_per_epoch_whatever_the_pieces_it_is_asked_in() -> None:
+    whole = group_order(7, seed=3, start=0, count=21)
+    for epoch in range(3):
+        assert sorted(whole[7 * epoch : 7 * epoch + 7].tolist()) == list(range(7))
+    pieces = np.concatenate([group_order(7, seed=3, start=start, count=3) for start in range(0, 21, 3)])
+    np.testing.assert_array_equal(pieces, whole)
+    assert not np.array_equal(whole[:7], whole[7:14])
+    assert not np.array_equal(group_order(7, seed=4, start=0, count=21), whole)
+
+
+def test_the_budget_counts_documents_with_accumulation(toy, lexicon) -> None:
+    """100 documents at 2 x 3 groups x 4 documents = 24 a step: 5 steps, 120 documents."""
+    student = build(STATIC, seed=0, lexicon=lexicon)
+    training = Training(documents=100, queries_per_batch=2, accumulation_steps=3, **RATES)
+    record = toy.train(student, training=training)
+    assert (record.steps, record.documents_seen) == (5, 120)
+    assert record.history["step"].tolist() == [1, 2, 3, 4, 5]
+    assert record.history["documents_seen"].tolist() == [24, 48, 72, 96, 120]
+    np.testing.assert_allclose(record.history["learning_rate"], 0.01 * np.array([1, 0.8, 0.6, 0.4, 0.2]))
+
+
+def test_tokens_seen_are_those_of_every_text_of_every_group(toy, lexicon) -> None:
+    record = toy.train(build(STATIC, seed=0, lexicon=lexicon), training=Training(documents=24 * 4, queries_per_batch=24))
+    docs = toy.docs.lengths()[toy.groups.doc_rows].sum()
+    assert record.tokens_seen == 24 + docs
+
+
+def gradients_of_one_step(student: Student, toy: Toy, queries_per_batch: int, accumulation_steps: int, loss: str) -> dict[str, torch.Tensor]:
+    """Record the gradients that the optimiser sees."""
+    seen: dict[str, torch.Tensor] = {}
+    hooks = [
+        p.register_post_accumulate_grad_hook(lambda p, n=n: seen.__setitem__(n, p.grad.clone()))
+        for n, p in student.named_parameters()
+        if p.requires_grad
+    ]
+    training = Training(
+        documents=32, queries_per_batch=queries_per_batch, accumulation_steps=accumulation_steps, max_gradient_norm=None, **RATES
+    )
+    record = toy.train(student, loss=loss, training=training)
+    assert record.steps == 1
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize("loss", ["lce", "ranknet", "margin_mse", "kl"])
+def test_accumulating_4_batches_of_2_gives_the_gradients_of_1_batch_of_8(loss, toy, lexicon) -> None:
+    architecture = params.TinyBertBi(dimension=8, heads=2, feed_forward=8)
+    once = gradients_of_one_step(build(architecture, seed=0, lexicon=lexicon), toy, 8, 1, loss)
+    summed = gradients_of_one_step(build(architecture, seed=0, lexicon=lexicon), toy, 2, 4, loss)
+    assert once.keys() == summed.keys()
+    assert max(float(g.abs().max()) for g in once.values()) > 1e-3
+    for key in once:
+        torch.testing.assert_close(summed[key], once[key], rtol=1e-5, atol=1e-6, msg=key)
+
+
+def test_the_gradients_of_a_step_are_those_of_the_loss_on_its_groups(toy, lexicon) -> None:
+    student = build(STATIC, seed=0, lexicon=lexicon)
+    rows = group_order(24, seed=0, start=0, count=8)
+    batch = GroupBatch(toy.queries, toy.docs, toy.groups.query_rows[rows], toy.groups.doc_rows[rows])
+    group_loss("kl", student(batch), torch.from_numpy(toy.groups.teacher_scores[rows]), 1.0).backward()
+    expected = student.model[0].embedding.weight.grad.clone()
+    seen = gradients_of_one_step(build(STATIC, seed=0, lexicon=lexicon), toy, 8, 1, "kl")
+    torch.testing.assert_close(seen["model.0.embedding.weight"], expected, rtol=1e-6, atol=1e-8)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(toy, lexicon, checkpoint) -> None:
+    for architecture in (STATIC, checkpoint):
+        runs = []
+        for seed, noise in ((5, 1), (5, 2), (6, 1)):
+            torch.manual_seed(noise)
+            student = build(architecture, seed=0, lexicon=lexicon)
+            toy.train(student, seed=seed)
+            runs.append(weights(student))
+        assert torch.equal(runs[0], runs[1])
+        assert not torch.equal(runs[0], runs[2])
+
+
+def test_the_global_random_states_are_kept_and_the_student_is_given_back_as_it_was(toy, checkpoint) -> None:
+    student = build(checkpoint, seed=0)
+    attributes = set(student.__dict__)
+    torch.manual_seed(11)
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    toy.train(student, training=Training(documents=32, queries_per_batch=4, precision="bf16"))
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    assert not student.training and set(student.__dict__) == attributes
+    assert all(p.dtype == torch.float32 and p.grad is None for p in student.parameters())
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("which", ["static", "with dropout"])
+def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights_bit_for_bit(which, precision, toy, lexicon, checkpoint, tmp_path) -> None:
+    architecture = STATIC if which == "static" else checkpoint
+    training = Training(documents=160, queries_per_batch=2, accumulation_steps=2, checkpoint_every=3, precision=precision, **RATES)
+    whole = build(architecture, seed=0, lexicon=lexicon)
+    expected = toy.train(whole, training=training)
+
+    def kill(step: int, steps: int, loss: float) -> None:
+        if step == 8:
+            raise Killed
+
+    with pytest.raises(Killed):
+        toy.train(build(architecture, seed=0, lexicon=lexicon), training=training, checkpoint_folder=tmp_path, progress=kill)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    steps: list[int] = []
+    resumed = build(architecture, seed=0, lexicon=lexicon)
+    record = toy.train(
+        resumed, training=training, checkpoint_folder=tmp_path, progress=lambda step, total, loss: steps.append(step)
+    )
+    assert steps == [7, 8, 9, 10]  # the checkpoint was of step 6
+    assert torch.equal(weights(resumed), weights(whole))
+    assert record.history.equals(expected.history)
+    assert (record.documents_seen, record.tokens_seen, record.steps) == (expected.documents_seen, expected.tokens_seen, 10)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_of_another_run_is_refused(toy, lexicon, tmp_path) -> None:
+    training = Training(documents=160, queries_per_batch=4, checkpoint_every=3, **RATES)
+
+    def kill(step: int, steps: int, loss: float) -> None:
+        if step == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        toy.train(build(STATIC, seed=0, lexicon=lexicon), training=training, checkpoint_folder=tmp_path, progress=kill)
+    with pytest.raises(TrainingError, match="belongs to another run: seed differ"):
+        toy.train(build(STATIC, seed=0, lexicon=lexicon), training=training, checkpoint_folder=tmp_path, seed=1)
+    other = toy.groups._replace(teacher_scores=toy.groups.teacher_scores + 1)
+    with pytest.raises(TrainingError, match="belongs to another run: groups differ"):
+        toy.train(build(STATIC, seed=0, lexicon=lexicon), training=training, checkpoint_folder=tmp_path, groups=other)
+
+
+@pytest.mark.parametrize("loss", ["lce", "ranknet", "margin_mse", "kl"])
+@pytest.mark.parametrize("kind", ["static_bi", "interaction_cross"])
+def test_the_loss_falls_and_the_positives_come_first_on_a_task_that_can_be_learnt(kind, loss, toy, lexicon) -> None:
+    """Chance level of a positive coming first among 4 documents is 1/4; the loss of the untrained student is the first one."""
+    architecture = STATIC if kind == "static_bi" else params.InteractionCross(dimension=8)
+    student = build(architecture, seed=0, lexicon=lexicon)
+    groups = toy.groups._replace(teacher_scores=np.tile(np.float32([3, 0, 0, 0]), (24, 1)))
+    training = Training(documents=200 * 8 * 4, queries_per_batch=8, learning_rate=3e-2, weight_decay=0.0)
+    record = toy.train(student, loss=loss, training=training, groups=groups)
+    first, last = record.history["loss"].iloc[0], record.history["loss"].iloc[-10:].mean()
+    assert last < 0.95 * first
+    with torch.no_grad():
+        scores = student(GroupBatch(toy.queries, toy.docs, groups.query_rows, groups.doc_rows))
+    assert (scores.argmax(dim=1) == 0).float().mean() > 0.7
+
+
+def test_distillation_without_teacher_scores_is_refused_before_anything_starts(toy, lexicon) -> None:
+    student = build(STATIC, seed=0, lexicon=lexicon)
+    before = weights(student).clone()
+    with pytest.raises(TrainingError, match="the loss 'kl' distils a teacher, but the groups have no teacher scores"):
+        toy.train(student, groups=toy.groups._replace(teacher_scores=None))
+    holes = toy.groups.teacher_scores.copy()
+    holes[5, 2] = holes[9, 0] = np.nan
+    with pytest.raises(TrainingError, match="2 of 96 teacher scores are missing or not finite, the first is nan for document 2 of group 5"):
+        toy.train(student, groups=toy.groups._replace(teacher_scores=holes))
+    assert torch.equal(weights(student), before)
+    assert toy.train(student, loss="lce", groups=toy.groups._replace(teacher_scores=None)).steps == 10
+
+
+def test_fp16_on_a_cpu_is_refused_before_anything_starts(toy, lexicon) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has an accelerator, where fp16 works")
+    with pytest.raises(ValueError, match="fp16 needs an accelerator, but the device is a cpu; use bf16"):
+        toy.train(build(STATIC, seed=0, lexicon=lexicon), training=Training(documents=32, precision="fp16"))
+
+
+def test_malformed_groups_are_refused(toy, lexicon) -> None:
+    student = build(STATIC, seed=0, lexicon=lexicon)
+    docs = toy.groups.doc_rows.copy()
+    docs[3, 1] = 99
+    with pytest.raises(TrainingError, match="1 of 96 doc_rows are outside of a token table with 30 rows, the first is 99 in group 3"):
+        toy.train(student, groups=toy.groups._replace(doc_rows=docs))
+    with pytest.raises(TrainingError, match="no training groups"):
+        toy.train(student, groups=GroupTable(np.zeros(0, int), np.zeros((0, 4), int), np.zeros((0, 4), np.float32)))
+    with pytest.raises(TrainingError, match=r"doc_rows has shape \(24, 1\)"):
+        toy.train(student, groups=toy.groups._replace(doc_rows=docs[:, :1]))
+    with pytest.raises(TrainingError, match=r"teacher_scores has shape \(24, 3\)"):
+        toy.train(student, groups=toy.groups._replace(teacher_scores=toy.groups.teacher_scores[:, :3]))
+    with pytest.raises(ValueError, match="did you mean 'ranknet'"):
+        toy.train(student, loss="ranknets")
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step_and_the_remedy(toy, lexicon) -> None:
+    student = build(STATIC, seed=0, lexicon=lexicon)
+
+    def poison(step: int, steps: int, loss: float) -> None:
+        if step == 2:
+            with torch.no_grad():
+                student.model[0].embedding.weight.fill_(torch.nan)
+
+    with pytest.raises(TrainingError, match="the loss is nan at step 3 of 10 .*lower the learning rate"):
+        toy.train(student, progress=poison)
+
+
+def test_one_precision_after_another_works_in_one_process(toy, lexicon) -> None:
+    losses = {}
+    for precision in ("fp32", "bf16", "fp32"):
+        training = Training(documents=160, queries_per_batch=4, precision=precision, **RATES)
+        student = build(params.TinyBertBi(dimension=8, heads=2, feed_forward=8), seed=0, lexicon=lexicon)
+        losses.setdefault(precision, []).append(toy.train(student, training=training).history["loss"].to_numpy())
+    np.testing.assert_array_equal(losses["fp32"][0], losses["fp32"][1])
+    assert not np.array_equal(losses["fp32"][0], losses["bf16"][0])
+    np.testing.assert_allclose(losses["bf16"][0], losses["fp32"][0], rtol=0.05)
+
+
+def test_token_tables_may_be_memory_mapped(toy, lexicon, tmp_path) -> None:
+    toy.docs.save(tmp_path)
+    direct, mapped = (build(STATIC, seed=0, lexicon=lexicon) for _ in range(2))
+    toy.train(direct)
+    toy.docs = TokenTable.load(tmp_path)
+    toy.train(mapped)
+    assert torch.equal(weights(direct), weights(mapped))
+
+
+PROCESS = """
+import sys
+import torch
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from test_training import Toy, build, make_lexicon, params, weights
+from rd_utils.params import Training
+folder = Path({folder!r})
+student = build(params.TinyBertBi(dimension=8, heads=2, feed_forward=8), seed=0, lexicon=folder)
+training = Training(documents=120, queries_per_batch=5, accumulation_steps=2, learning_rate=1e-3)
+record = Toy(folder).train(student, training=training)
+import torch.distributed
+rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+torch.save([weights(student), record.history["loss"].tolist(), record.tokens_seen], folder / f"{{sys.argv[1]}}.{{rank}}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(tmp_path) -> None:
+    """Slices of 3 and 2 queries of each micro-batch of 5: unequal, so that a plain mean of means would differ."""
+    make_lexicon(tmp_path)
+    script = tmp_path / "run.py"
+    script.write_text(PROCESS.format(paths=[str(Path(__file__).parent), str(Path(__file__).parents[2])], folder=str(tmp_path)))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517", str(script), "two"]
+    for command in ([sys.executable, str(script), "one"], launch):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, first, second = (torch.load(tmp_path / f"{which}.pt") for which in ("one.0", "two.0", "two.1"))
+    assert torch.equal(first[0], second[0])
+    torch.testing.assert_close(first[0], one[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(first[1], one[1], rtol=1e-4)
+    assert first[2] == second[2] == one[2]
