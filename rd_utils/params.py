@@ -638,9 +638,10 @@ class FirstStageEntry(Part):
 
 
 class EvaluationSettings(Part):
-    """First stages and measures of a study."""
+    """First stages and measures of a study; ``untrained`` names architectures to evaluate untrained that no grid trains."""
 
     first_stages: tuple[FirstStageEntry, ...] = Field(min_length=1)
+    untrained: tuple[str, ...] = ()
     measures: tuple[str, ...] = ("nDCG@10", "AP", "RR@10", "R@100")
     precision: Precision = "fp32"
 
@@ -757,6 +758,8 @@ class Study(Part):
                     known(value, choices, f"overrides[{number}].when.{field}")
         for number, stage in enumerate(self.evaluation.first_stages):
             known(stage.retriever, self.retrievers, f"evaluation.first_stages[{number}].retriever")
+        for name in self.evaluation.untrained:
+            known(name, self.architectures, "evaluation.untrained")
         known(self.analysis.baseline_strategy, self.strategies, "analysis.baseline_strategy")
         known(self.analysis.measure, dict.fromkeys(self.evaluation.measures), "analysis.measure")
         return self

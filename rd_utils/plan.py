@@ -265,8 +265,8 @@ def _baselines(study: Study, cells: list[Cell]) -> list[Baseline]:
     for name in dict.fromkeys(cell.teacher for cell in cells if cell.teacher):
         teacher = _resolve_teacher(study, name)
         rows.append(Baseline(f"teacher {name}", "teacher", name, "", {-1: params.TeacherSystem(teacher=teacher)}))
-    for name in dict.fromkeys(cell.architecture for cell in cells):
-        seeds = sorted({seed for cell in cells if cell.architecture == name for seed in cell.students})
+    for name in dict.fromkeys([*(cell.architecture for cell in cells), *study.evaluation.untrained]):
+        seeds = sorted({seed for cell in cells if cell.architecture == name for seed in cell.students}) or [0]
         if isinstance(study.architectures[name], params.BiEncoder):
             seeds = [0]  # a checkpoint's embeddings have nothing random in them
         systems = {
@@ -303,7 +303,7 @@ class _NodeBuilder:
                 self._score(block[0].strategy, teacher, self._seeds(block))
         trained = [self._train(block) for block in blocks]
         evaluated = [self._evaluate(block, values) for block, values in zip(blocks, trained, strict=True)]
-        evaluated += self._evaluate_baselines(blocks, trained)
+        evaluated += self._evaluate_baselines(trained[0])
         artefacts = tuple(spec for node in evaluated for spec in node.artefacts)
         digest = hashlib.sha256(self.study.model_dump_json().encode()).hexdigest()
         self._add("05_analyse", "analyse", {"study": self.plan.path}, (), needs=tuple(identity(s) for s in artefacts), extra=digest)
@@ -403,22 +403,23 @@ class _NodeBuilder:
         specs = [s for cell in block for student in cell.students.values() for s in self.plan.evaluations(params.StudentSystem(student=student))]
         return self._add("04_evaluate", self._block_name(block), values | self._evaluation_values() | {"systems": ["student"]}, tuple(specs))
 
-    def _evaluate_baselines(self, blocks: list[list[Cell]], trained: list[dict[str, Any]]) -> list[Node]:
+    def _evaluate_baselines(self, values: dict[str, Any]) -> list[Node]:
+        """Evaluate every row that is not trained; the first stages' own rows go with the first of them."""
+        first_stages = [system for row in self.plan.baselines if row.system == "bm25" for system in row.systems.values()]
         nodes = []
         for row in self.plan.baselines:
             if row.system == "bm25":
-                continue  # goes with the first baseline node below
-            for block, values in zip(blocks, trained, strict=True):
-                teacher = next((cell.teacher for cell in block if cell.teacher), "")
-                if row.system == "teacher" and teacher == row.teacher or row.system == "untrained" and block[0].architecture == row.architecture:
-                    systems = [row.system] if nodes else ["bm25", row.system]
-                    specs = [s for system in row.systems.values() for s in self.plan.evaluations(system)]
-                    if not nodes:
-                        specs += [s for r in self.plan.baselines if r.system == "bm25" for y in r.systems.values() for s in self.plan.evaluations(y)]
-                    values = values | {"seeds": list(row.systems) if row.system == "untrained" else values["seeds"]}
-                    label = ("bm25-and-" if not nodes else "") + row.name.replace(" ", "-")
-                    nodes.append(self._add("04_evaluate", label, values | self._evaluation_values() | {"systems": systems}, tuple(specs)))
-                    break
+                continue
+            own = {"systems": [row.system]}
+            if row.system == "teacher":
+                own["teacher"] = _resolve_teacher(self.study, row.teacher)
+            else:
+                own |= {"architecture": self.study.architectures[row.architecture], "seeds": list(row.systems)}
+            systems, name = list(row.systems.values()), row.name.replace(" ", "-")
+            if not nodes:
+                own["systems"], systems, name = ["bm25", row.system], first_stages + systems, f"bm25-and-{name}"
+            specs = tuple(spec for system in systems for spec in self.plan.evaluations(system))
+            nodes.append(self._add("04_evaluate", name, values | self._evaluation_values() | own, specs))
         return nodes
 
     def _add(
