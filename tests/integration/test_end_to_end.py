@@ -1,0 +1,144 @@
+"""The smallest study through Snakemake and papermill: everything it promises is there, makes sense, and is made once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rd_utils import plan
+from rd_utils.store import Store
+
+STUDY = "params/smallest.yaml"
+pytestmark = pytest.mark.timeout(1200)
+
+
+def snakemake(root: Path, outputs: Path, *options: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"RD_OUTPUTS": str(outputs), "PATH": path}
+    return subprocess.run([*command, *options, "--config", f"study={STUDY}"], cwd=root, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def outputs(root, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("outputs")
+    done = snakemake(root, folder)
+    logs = "\n".join(path.read_text()[-2000:] for path in folder.glob("store/nodes/*/log.txt")) if done.returncode else ""
+    assert done.returncode == 0, done.stderr[-4000:] + logs
+    return folder
+
+
+@pytest.fixture(scope="module")
+def planned(outputs, root):
+    previous = os.environ.get("RD_OUTPUTS")
+    os.environ["RD_OUTPUTS"] = str(outputs)
+    yield plan.load_plan(root / STUDY)
+    os.environ.pop("RD_OUTPUTS") if previous is None else os.environ.update(RD_OUTPUTS=previous)
+
+
+@pytest.fixture(scope="module")
+def results(outputs) -> pd.DataFrame:
+    return pd.read_parquet(outputs / "smallest" / "results.parquet")
+
+
+def test_the_study_folder_holds_what_the_readme_promises(outputs, planned):
+    folder = outputs / "smallest"
+    for name in ("report.html", "results.parquet", "per_query.parquet", "cells.parquet"):
+        assert (folder / name).stat().st_size > 0
+    assert {path.name for path in (folder / "notebooks").iterdir()} == {f"{node.name}.ipynb" for node in planned.nodes}
+    assert {path.suffix for path in (folder / "charts").iterdir()} == {".json", ".svg", ".png"}
+
+
+def test_results_have_the_promised_columns_and_every_cell(results, planned):
+    expected = "study cell collection strategy teacher loss architecture augmentation temperature seed test_collection first_stage measure value"
+    assert set(expected.split()) <= set(results.columns)
+    students = results[(results.system == "student") & (results.measure == "nDCG@10")]
+    assert set(students.cell) == {cell.name for cell in planned.cells}
+    assert set(results[results.system != "student"].cell) == {row.name for row in planned.baselines}
+    assert results.value.between(0, 1).all()
+
+
+def test_the_order_of_systems_is_sane(results):
+    """Chance nDCG@10 over BM25's top 100 is about 0.15 here; seeds move a student by less than 0.02."""
+    means = results[(results.measure == "nDCG@10") & (results.first_stage == "bm25@100")].groupby("cell").value.mean()
+    assert 0.40 < means["BM25"] < 0.48
+    assert means["teacher oracle"] > 0.74
+    assert means["static-bm25-oracle-kl"] > means["BM25"] + 0.08
+    assert means["static-bm25-oracle-kl"] > means["untrained static"] + 0.02
+    assert means["interaction-bm25-lce"] > means["untrained interaction"] + 0.1
+    assert means["static-bm25-oracle-kl"] < means["teacher oracle"]
+
+
+def test_per_query_averages_to_results(outputs, results):
+    per_query = pd.read_parquet(outputs / "smallest" / "per_query.parquet")
+    assert per_query.query_id.nunique() == 60
+    keys = [column for column in results.columns if column != "value"]
+    again = per_query.groupby(keys, dropna=False).value.mean().reset_index()
+    merged = results.merge(again, on=keys, suffixes=("", "_again"))
+    assert len(merged) == len(results)
+    assert (merged.value - merged.value_again).abs().max() < 1e-12
+
+
+def test_cells_name_manifests_that_exist_with_cost_and_checksums(outputs, planned):
+    cells = pd.read_parquet(outputs / "smallest" / "cells.parquet")
+    store = Store(outputs / "store")
+    assert len(cells) == sum(len(cell.students) for cell in planned.cells)
+    assert (cells.total_cpu_seconds >= cells.train_cpu_seconds).all() and (cells.documents_seen == 20480).all()
+    for path in cells.manifest:
+        manifest = json.loads((outputs / path).read_text())
+        assert manifest["node"] in {node.id for node in planned.nodes}
+    for cell in planned.cells:
+        for student in cell.students.values():
+            store.verify(student)
+
+
+def test_saved_students_load_as_what_they_are(outputs, planned):
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+
+    store = Store(outputs / "store")
+    students = {cell.architecture: store.folder(cell.students[0]) / "model" for cell in planned.cells}
+    vectors = SentenceTransformer(str(students["static"])).encode(["kumovo pinupu", "ruzazu"])
+    assert vectors.shape == (2, 64)
+    scores = CrossEncoder(str(students["interaction"]), trust_remote_code=True).predict([("kumovo", "kumovo pinupu")])
+    assert scores.shape == (1,)
+
+
+def test_running_again_runs_only_the_last_step(outputs, root):
+    done = snakemake(root, outputs, "--dry-run", "--quiet")
+    assert "node" not in {line.split()[0] for line in done.stdout.splitlines() if line[:1].isalpha()}, done.stdout
+
+
+def test_what_is_lost_is_made_again_and_nothing_else(outputs, planned, root):
+    store = Store(outputs / "store")
+    node = next(node for node in planned.nodes if node.notebook == "03_train")
+    lost = node.artefacts[0]
+    kept = store.folder(node.artefacts[1]) / "manifest.json"
+    before, stamp = store.manifest(lost)["files"], kept.stat().st_mtime_ns
+    shutil.rmtree(store.folder(lost))
+    done = snakemake(root, outputs)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert kept.stat().st_mtime_ns == stamp
+    assert store.manifest(lost)["files"] == before  # the same bytes
+
+
+def browser() -> str | None:
+    return next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+
+
+@pytest.mark.skipif(browser() is None, reason="no Chromium on this machine")
+def test_the_report_opens_in_a_browser_without_errors_and_draws_its_charts(outputs, tmp_path):
+    command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    command += ["--disable-sync", "--no-first-run", f"--user-data-dir={tmp_path}", "--enable-logging=stderr", "--virtual-time-budget=30000"]
+    page = outputs / "smallest" / "report.html"
+    done = subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=180)
+    assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line], done.stderr[-2000:]
+    charts = page.read_text().count("<script type=\"application/json\" data-chart=") or page.read_text().count("data-chart=")
+    assert charts >= 5
+    assert done.stdout.count("class=\"chart vega-embed") + done.stdout.count(" drawn") >= charts - 1
