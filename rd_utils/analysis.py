@@ -240,7 +240,8 @@ def evaluate(parameters: params.EvaluateParameters, pipeline: Pipeline) -> pd.Da
 def mean_table(values: pd.DataFrame, index: list[str], digits: int = 3) -> pd.DataFrame:
     """Average over queries and then seeds; rows ``index``, columns measures, rounded."""
     per_seed = values.groupby([*index, "seed", "measure"], sort=False)["value"].mean()
-    return per_seed.groupby([*index, "measure"], sort=False).mean().unstack("measure", sort=False).round(digits)
+    table = per_seed.groupby([*index, "measure"], sort=False).mean().unstack("measure", sort=False).round(digits)
+    return table.sort_index(level=index[:-1], sort_remaining=False) if len(index) > 1 else table
 
 
 def true_grades(pipeline: Pipeline, spec: params.GroupsSpec) -> np.ndarray:

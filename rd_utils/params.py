@@ -575,7 +575,8 @@ class EvaluateParameters(TrainParameters):
             systems.append(TeacherSystem(teacher=self.teacher))
         if "untrained" in self.systems:
             systems += [
-                UntrainedSystem(architecture=self.architecture, collection=self.collection, seed=seed) for seed in self.seeds
+                UntrainedSystem(architecture=self.architecture, collection=self.collection, seed=seed)
+                for seed in untrained_seeds(self.architecture, self.seeds)
             ]
         if "student" in self.systems:
             systems += [StudentSystem(student=student) for student in self.students().values()]
@@ -592,6 +593,11 @@ class AnalyseParameters(Part):
     """Parameters of ``05_analyse``."""
 
     study: str
+
+
+def untrained_seeds(architecture: Any, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the seeds that an untrained student differs by: one is enough for a checkpoint's embeddings, which hold nothing random."""
+    return (0,) if isinstance(architecture, BiEncoder) else tuple(seeds)
 
 
 def serves(system: Any, stage: FirstStage) -> bool:

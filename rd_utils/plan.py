@@ -266,9 +266,8 @@ def _baselines(study: Study, cells: list[Cell]) -> list[Baseline]:
         teacher = _resolve_teacher(study, name)
         rows.append(Baseline(f"teacher {name}", "teacher", name, "", {-1: params.TeacherSystem(teacher=teacher)}))
     for name in dict.fromkeys([*(cell.architecture for cell in cells), *study.evaluation.untrained]):
-        seeds = sorted({seed for cell in cells if cell.architecture == name for seed in cell.students}) or [0]
-        if isinstance(study.architectures[name], params.BiEncoder):
-            seeds = [0]  # a checkpoint's embeddings have nothing random in them
+        trained = sorted({seed for cell in cells if cell.architecture == name for seed in cell.students}) or [0]
+        seeds = params.untrained_seeds(study.architectures[name], tuple(trained))
         systems = {
             seed: params.UntrainedSystem(architecture=study.architectures[name], collection=study.collections.train, seed=seed)
             for seed in seeds
@@ -302,8 +301,9 @@ class _NodeBuilder:
             if teacher:
                 self._score(block[0].strategy, teacher, self._seeds(block))
         trained = [self._train(block) for block in blocks]
-        evaluated = [self._evaluate(block, values) for block, values in zip(blocks, trained, strict=True)]
-        evaluated += self._evaluate_baselines(trained[0])
+        rows = list(self.plan.baselines)
+        evaluated = [self._evaluate(block, values, rows) for block, values in zip(blocks, trained, strict=True)]
+        evaluated += [self._evaluate_baseline(row, trained[0]) for row in rows]
         artefacts = tuple(spec for node in evaluated for spec in node.artefacts)
         digest = hashlib.sha256(self.study.model_dump_json().encode()).hexdigest()
         self._add("05_analyse", "analyse", {"study": self.plan.path}, (), needs=tuple(identity(s) for s in artefacts), extra=digest)
@@ -399,28 +399,34 @@ class _NodeBuilder:
             "precision": self.study.evaluation.precision,
         }
 
-    def _evaluate(self, block: list[Cell], values: dict[str, Any]) -> Node:
-        specs = [s for cell in block for student in cell.students.values() for s in self.plan.evaluations(params.StudentSystem(student=student))]
-        return self._add("04_evaluate", self._block_name(block), values | self._evaluation_values() | {"systems": ["student"]}, tuple(specs))
+    def _evaluate(self, block: list[Cell], values: dict[str, Any], rows: list[Baseline]) -> Node:
+        """Evaluate a block's students, and those of the baseline ``rows`` that it can say; these leave ``rows``."""
+        teacher = next((cell.teacher for cell in block if cell.teacher), "")
+        seeds = params.untrained_seeds(self.study.architectures[block[0].architecture], self._seeds(block))
+        own = [
+            row
+            for row in rows
+            if row.system == "bm25"
+            or (row.system == "teacher" and row.teacher == teacher)
+            or (row.system == "untrained" and row.architecture == block[0].architecture and tuple(row.systems) == seeds)
+        ]
+        for row in own:
+            rows.remove(row)
+        systems = [system for row in own for system in row.systems.values()]
+        systems += [params.StudentSystem(student=student) for cell in block for student in cell.students.values()]
+        specs = tuple(spec for system in systems for spec in self.plan.evaluations(system))
+        kinds = [*dict.fromkeys(row.system for row in own), "student"]
+        return self._add("04_evaluate", self._block_name(block), values | self._evaluation_values() | {"systems": kinds}, specs)
 
-    def _evaluate_baselines(self, values: dict[str, Any]) -> list[Node]:
-        """Evaluate every row that is not trained; the first stages' own rows go with the first of them."""
-        first_stages = [system for row in self.plan.baselines if row.system == "bm25" for system in row.systems.values()]
-        nodes = []
-        for row in self.plan.baselines:
-            if row.system == "bm25":
-                continue
-            own = {"systems": [row.system]}
-            if row.system == "teacher":
-                own["teacher"] = _resolve_teacher(self.study, row.teacher)
-            else:
-                own |= {"architecture": self.study.architectures[row.architecture], "seeds": list(row.systems)}
-            systems, name = list(row.systems.values()), row.name.replace(" ", "-")
-            if not nodes:
-                own["systems"], systems, name = ["bm25", row.system], first_stages + systems, f"bm25-and-{name}"
-            specs = tuple(spec for system in systems for spec in self.plan.evaluations(system))
-            nodes.append(self._add("04_evaluate", name, values | self._evaluation_values() | own, specs))
-        return nodes
+    def _evaluate_baseline(self, row: Baseline, values: dict[str, Any]) -> Node:
+        """Evaluate a row that no block of cells could take along."""
+        own: dict[str, Any] = {"systems": [row.system]}
+        if row.system == "teacher":
+            own["teacher"] = _resolve_teacher(self.study, row.teacher)
+        elif row.system == "untrained":
+            own |= {"architecture": self.study.architectures[row.architecture], "seeds": list(row.systems)}
+        specs = tuple(spec for system in row.systems.values() for spec in self.plan.evaluations(system))
+        return self._add("04_evaluate", row.name.replace(" ", "-"), values | self._evaluation_values() | own, specs)
 
     def _add(
         self, notebook: str, name: str, values: dict[str, Any], artefacts: tuple[Any, ...], needs: tuple[str, ...] = (), extra: str = ""
