@@ -69,7 +69,10 @@ def print_plan(plan: planning.Plan) -> None:
     seconds = sum(record["cpu_seconds"] for record in records)
     print()
     print(f"notebook runs: {len(plan.nodes)}, done {done}, left {left} (each starts in about 10 s)")
-    print(f"left: about {seconds:,.0f} CPU s of training on the machine measured (or one core, where guessed), {left * 10:,} CPU s of starting notebooks")
+    print(
+        f"left: about {seconds:,.0f} CPU s of training (on the machine measured, or one core where guessed), "
+        f"{left * 10:,} CPU s of starting notebooks"
+    )
     print("not in the estimate: mining, teacher scores of documents not yet scored, evaluation")
 
 
@@ -94,13 +97,33 @@ def execute_notebooks() -> None:
 
 
 def lock() -> None:
-    """Write constraints.txt: every installed distribution but this one, without local version labels."""
+    """Write constraints.txt: the installed versions of everything that this package needs, its development extra included."""
     import importlib.metadata
 
-    skip = {"rd-utils", "pip", "setuptools", "wheel"}
-    pins = {d.metadata["Name"].lower().replace("_", "-"): d.version.split("+")[0] for d in importlib.metadata.distributions()}
-    lines = [f"{name}=={version}" for name, version in sorted(pins.items()) if name not in skip]
-    header = "# What make installs. Written by `make lock` in a fresh environment; pip reads it as constraints.\n"
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    pins: dict[str, str] = {}
+    wanted = [("rd-utils", frozenset({"dev"}))]
+    seen = set(wanted)
+    while wanted:
+        name, extras = wanted.pop()
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # for another platform
+        pins[canonicalize_name(name)] = distribution.version.split("+")[0]
+        for text in distribution.requires or []:
+            requirement = Requirement(text)
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in (*extras, "")):
+                found = (canonicalize_name(requirement.name), frozenset(requirement.extras))
+                if found not in seen:
+                    seen.add(found)
+                    wanted.append(found)
+    pins.pop("rd-utils")
+    lines = [f"{name}=={version}" for name, version in sorted(pins.items())]
+    header = "# What make installs. Written by `make lock`; pip reads it as constraints.\n"
     (project_root() / "constraints.txt").write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
     print(f"constraints.txt: {len(lines)} distributions")
 

@@ -105,7 +105,10 @@ def differences(per_query: pd.DataFrame, settings: params.AnalysisSettings) -> p
 def _contrasts(cells: pd.DataFrame, baseline: str) -> list[tuple[str, str, str, str]]:
     """Return (family, cell before, cell after, label) of cells that differ in one thing."""
     found = []
-    same = {"strategy": ["teacher", "loss", "architecture", "augmentation", "temperature"], "loss": ["strategy", "architecture", "augmentation"]}
+    same = {
+        "strategy": ["teacher", "loss", "architecture", "augmentation", "temperature"],
+        "loss": ["strategy", "architecture", "augmentation"],
+    }
     for after, cell in cells.iterrows():
         if cell["strategy"] != baseline:
             alike = (cells[same["strategy"]] == cell[same["strategy"]]).all(axis=1) & (cells["strategy"] == baseline)
@@ -178,7 +181,9 @@ def group_entropies(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
             if student.teacher:
                 spec = params.ScoresSpec(groups=student.groups, teacher=student.teacher)
                 specs[identity(spec)] = (cell.strategy, cell.teacher, spec)
-    parts = [entropies(pipeline.group_scores(spec)).assign(strategy=strategy, teacher=teacher) for strategy, teacher, spec in specs.values()]
+    parts = [
+        entropies(pipeline.group_scores(spec)).assign(strategy=strategy, teacher=teacher) for strategy, teacher, spec in specs.values()
+    ]
     columns = ["strategy", "teacher", "pairwise_entropy", "positive_entropy", "listwise_entropy"]
     if not parts:
         return pd.DataFrame(columns=columns)
@@ -345,7 +350,8 @@ def _sections(
         Section(
             "What was run",
             [
-                f"{len(plan.cells)} cells (strategy x teacher x loss x architecture x temperature) with the seeds {', '.join(map(str, seeds))}: "
+                f"{len(plan.cells)} cells (strategy x teacher x loss x architecture x temperature) with the seeds "
+                f"{', '.join(map(str, seeds))}: "
                 f"{sum(len(cell.students) for cell in plan.cells)} students, trained on `{study.collections.train.label}` in groups of "
                 f"{study.group_size} (one positive), tested on {', '.join(f'`{name}`' for name in collections)}.",
                 "A seed draws the groups, the initial weights and the order of training, so the spread over seeds holds all three.",
@@ -357,7 +363,8 @@ def _sections(
         Section(
             "Effectiveness",
             [
-                f"Mean and standard deviation over seeds, of means over the judged queries. The measure that is compared below is {settings.measure}."
+                f"Mean and standard deviation over seeds, of means over the judged queries. "
+                f"The measure that is compared below is {settings.measure}."
             ],
             [
                 *(Table(main_table(summary, test_collection=name), f"All systems on {name}.", highlight=True) for name in collections),
@@ -367,10 +374,12 @@ def _sections(
         Section(
             "Differences",
             [
-                "Cells that differ in one thing only, compared query by query on values averaged over seeds. Intervals are Student's t over "
+                "Cells that differ in one thing only, compared query by query on values averaged over seeds. Intervals are "
+                "Student's t over "
                 f"queries at level {settings.level:g}; they do not hold the variance over seeds. p_holm corrects within each family, test "
                 "collection and first stage.",
-                f"Equivalence is TOST with the margin {settings.equivalence_margin:g} that the study's file fixed: both one-sided tests must "
+                f"Equivalence is TOST with the margin {settings.equivalence_margin:g} that the study's file fixed: both one-sided "
+                "tests must "
                 f"reject at {settings.alpha:g}. The smallest margin is the one that these data could just have proved. Equivalence is not "
                 "transitive: read each row by itself.",
             ],

@@ -60,7 +60,9 @@ def read_queries(collection: Any, folder: Path | None = None, track: Track = unt
         dataset = _ir_dataset(collection.id)
         for part, has in (("queries", dataset.has_queries()), ("qrels", dataset.has_qrels())):
             if not has:
-                raise CollectionError(f"ir_datasets id {collection.id!r} has no {part}; name a split that has, such as {collection.id}/train")
+                raise CollectionError(
+                    f"ir_datasets id {collection.id!r} has no {part}; name a split that has, such as {collection.id}/train"
+                )
         with _downloads(collection.id):
             records = track(dataset.queries_iter(), f"reading queries of {collection.id}", dataset.queries_count())
             queries = _frame(((query.query_id, query.default_text()) for query in records), ["query_id", "text"])
@@ -77,7 +79,9 @@ def read_queries(collection: Any, folder: Path | None = None, track: Track = unt
         raise CollectionError(f"{collection.label}: {len(unknown)} queries of the qrels have no text, the first is {unknown[0]!r}")
     twice = qrels[qrels.duplicated(["query_id", "doc_id"])]
     if len(twice):
-        raise CollectionError(f"{collection.label}: {len(twice)} qrels stand twice, the first is {tuple(twice.iloc[0][['query_id', 'doc_id']])}")
+        raise CollectionError(
+            f"{collection.label}: {len(twice)} qrels stand twice, the first is {tuple(twice.iloc[0][['query_id', 'doc_id']])}"
+        )
     if collection.max_queries is not None:
         kept = sorted(set(qrels["query_id"]))[: collection.max_queries]
         queries, qrels = queries[queries["query_id"].isin(kept)], qrels[qrels["query_id"].isin(kept)]

@@ -169,7 +169,5 @@ def _checked(teacher_scores: ArrayLike, temperature: float) -> np.ndarray:
             "score every document of every group first"
         )
     if not 0 < temperature < math.inf:
-        raise ValueError(
-            f"temperature is {temperature}; expected a positive, finite number (1 leaves the scores as they are)"
-        )
+        raise ValueError(f"temperature is {temperature}; expected a positive, finite number (1 leaves the scores as they are)")
     return scores

@@ -52,7 +52,10 @@ def rank(query_ids: np.ndarray, doc_ids: np.ndarray, scores: np.ndarray) -> pd.D
     scores = np.round(np.asarray(scores, dtype=np.float64), SCORE_DECIMALS)
     if not np.isfinite(scores).all():
         first = int(np.flatnonzero(~np.isfinite(scores))[0])
-        raise EvaluationError(f"score of query {str(query_ids[first])!r}, document {str(doc_ids[first])!r} is {scores[first]}: the model is broken or untrained in this precision")
+        raise EvaluationError(
+            f"score of query {str(query_ids[first])!r}, document {str(doc_ids[first])!r} is {scores[first]}: "
+            "the model is broken, or its precision too low; try fp32"
+        )
     run = pd.DataFrame({"query_id": query_ids, "doc_id": doc_ids, "score": scores + 0.0}).astype({"query_id": "str", "doc_id": "str"})
     twice = run[run.duplicated(["query_id", "doc_id"])]
     if len(twice):
@@ -66,7 +69,9 @@ def write_run(run: pd.DataFrame, path: Path, tag: str) -> None:
     for column in ("query_id", "doc_id"):
         spaced = run[column][run[column].str.contains(r"\s")]
         if len(spaced):
-            raise EvaluationError(f"the {column} {spaced.iloc[0]!r} holds white space, which the TREC format cannot say; rename it in the collection")
+            raise EvaluationError(
+                f"the {column} {spaced.iloc[0]!r} holds white space, which the TREC format cannot say; rename it in the collection"
+            )
     ranks = run.groupby("query_id", sort=False).cumcount() + 1
     with path.open("w", encoding="utf-8") as stream:
         for query_id, doc_id, place, score in zip(run["query_id"], run["doc_id"], ranks, run["score"], strict=True):

@@ -124,10 +124,7 @@ def token_vectors(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: i
     values, columns = _largest(core, dimension)
     columns = columns * np.sign(columns[np.abs(columns).argmax(axis=0), np.arange(len(values))])
     # U sqrt(S) = (U S U^T) U / sqrt(S): the second form also places the rows of the rarer words.
-    found = (
-        np.vstack([columns * np.sqrt(values), *(block @ columns / np.sqrt(values) for block in blocks)])
-        / weight[:, None]
-    )
+    found = np.vstack([columns * np.sqrt(values), *(block @ columns / np.sqrt(values) for block in blocks)]) / weight[:, None]
     length = np.linalg.norm(found, axis=1, keepdims=True)
     found = np.where(length > 1e-9, found / np.maximum(length, 1e-9), 0)
     vectors[seen[order], : len(values)] = found
@@ -138,14 +135,11 @@ def _check(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: int, dim
     if dimension < 1:
         raise ValueError(f"The dimension is {dimension}: expected at least 1.")
     if len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != len(token_ids) or (np.diff(offsets) < 0).any():
-        raise ValueError(
-            f"The offsets do not fit {len(token_ids)} token ids: expected 0 first, {len(token_ids)} last, ascending."
-        )
+        raise ValueError(f"The offsets do not fit {len(token_ids)} token ids: expected 0 first, {len(token_ids)} last, ascending.")
     wrong = token_ids[(token_ids < 0) | (token_ids >= vocabulary_size)]
     if len(wrong):
         raise ValueError(
-            f"{len(wrong)} token ids are outside the vocabulary, the first is {wrong[0]}: "
-            f"expected 0 to {vocabulary_size - 1}."
+            f"{len(wrong)} token ids are outside the vocabulary, the first is {wrong[0]}: expected 0 to {vocabulary_size - 1}."
         )
 
 

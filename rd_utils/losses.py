@@ -138,9 +138,7 @@ class Loss(NamedTuple):
     source: str
 
 
-def group_loss(
-    name: str, student_scores: Tensor, teacher_scores: Tensor | None = None, temperature: float = 1.0
-) -> Tensor:
+def group_loss(name: str, student_scores: Tensor, teacher_scores: Tensor | None = None, temperature: float = 1.0) -> Tensor:
     """Check a batch of groups and compute the named loss on it.
 
     The students' values are not checked for nan (that would wait for an accelerator at every step); the teacher's are,
@@ -210,10 +208,7 @@ def _checked_teacher(name: str, teacher_scores: Tensor | None, shape: tuple[int,
     """Return the teacher's scores if they are present, of the right shape and finite; raise otherwise."""
     if teacher_scores is None:
         without = " or ".join(repr(loss.name) for loss in LOSSES.values() if not loss.needs_teacher)
-        raise ValueError(
-            f"the loss {name!r} distils a teacher, but teacher_scores is None; "
-            f"pass its {shape} scores, or use {without}"
-        )
+        raise ValueError(f"the loss {name!r} distils a teacher, but teacher_scores is None; pass its {shape} scores, or use {without}")
     if tuple(teacher_scores.shape) != shape:
         raise ValueError(
             f"teacher_scores has shape {tuple(teacher_scores.shape)}, student_scores {shape}; expected the same "
@@ -272,9 +267,7 @@ class BiEncoderGroupLoss(torch.nn.Module):
         self.scale = scale
         self.similarity = similarity
 
-    def forward(
-        self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | list[Tensor] | None = None
-    ) -> Tensor:
+    def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | list[Tensor] | None = None) -> Tensor:
         """Compute the loss of a batch.
 
         Args:
@@ -288,9 +281,7 @@ class BiEncoderGroupLoss(torch.nn.Module):
 
         return self.compute_loss_from_embeddings(embed_columns(self.model, sentence_features), labels)
 
-    def compute_loss_from_embeddings(
-        self, embeddings: list[Tensor], labels: Tensor | list[Tensor] | None = None
-    ) -> Tensor:
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | list[Tensor] | None = None) -> Tensor:
         """Compute the loss from one (batch, dimension) tensor per column."""
         _check_columns(len(embeddings))
         query = _at_least_float32(embeddings[0])
@@ -382,9 +373,7 @@ class CrossEncoderGroupLoss(torch.nn.Module):
 
 def _check_columns(n_columns: int) -> None:
     if n_columns < 3:
-        raise ValueError(
-            f"the data set has {n_columns} text columns; expected query, positive and at least one negative"
-        )
+        raise ValueError(f"the data set has {n_columns} text columns; expected query, positive and at least one negative")
 
 
 def _teacher_scores(loss: str, labels: Tensor | list[Tensor] | None) -> Tensor | None:
@@ -403,8 +392,7 @@ LOSSES: dict[str, Loss] = {
         function=lce,
         needs_teacher=False,
         formula="-log softmax(f)[0]",
-        source="Gao, Dai, Callan 2021, Rethink Training of BERT Rerankers in Multi-Stage Retrieval Pipeline, "
-        "arXiv 2101.08751",
+        source="Gao, Dai, Callan 2021, Rethink Training of BERT Rerankers in Multi-Stage Retrieval Pipeline, arXiv 2101.08751",
     ),
     "ranknet": Loss(
         name="ranknet",

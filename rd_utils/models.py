@@ -58,6 +58,7 @@ TRAINING_TOKENS = 4096  # most padded tokens of one forward pass within a traini
 INTERACTION_TOKENS = 12_288  # the same for the interaction cross-encoder
 ACCELERATOR_TOKENS = 131_072  # the same on an accelerator, where few large passes are faster
 INFERENCE_TOKENS = 8192
+LOGGER = logging.getLogger("rd_utils")
 _ARCHITECTURE = "architecture.json"
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
 
@@ -394,6 +395,8 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise ValueError(f"precision is {precision!r}; choose from fp32, bf16, fp16")
     if precision == "fp16" and device.type == "cpu":
         raise ValueError("precision fp16 needs an accelerator, but the device is a cpu; use bf16 (half the memory, wider range) or fp32")
+    if precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        LOGGER.warning("this processor has no instructions for bf16, which is then about ten times slower than fp32; use fp32")
 
 
 # --- the interaction cross-encoder ------------------------------------------------------------------------------------------------
@@ -555,7 +558,9 @@ def load(folder: Path) -> Student:
     """
     folder = Path(folder)
     if not (folder / _ARCHITECTURE).exists():
-        raise FileNotFoundError(f"no student in {folder}: {_ARCHITECTURE} is missing; for a model that this package did not save use build()")
+        raise FileNotFoundError(
+            f"no student in {folder}: {_ARCHITECTURE} is missing; for a model that this package did not save use build()"
+        )
     architecture = TypeAdapter(params.Architecture).validate_json((folder / _ARCHITECTURE).read_text(encoding="utf-8"))
     options = {"device": "cpu", "local_files_only": True}
     with torch.random.fork_rng(devices=[]), _quiet():
@@ -779,7 +784,9 @@ def _noisy(vectors: Tensor) -> Tensor:
 
 def _lexicon_file(architecture: Any, lexicon: Path | None, name: str) -> Path:
     if lexicon is None:
-        raise ValueError(f"{architecture.kind} starts from a lexicon, but none is given; pass the folder with tokenizer.json and vectors.npy")
+        raise ValueError(
+            f"{architecture.kind} starts from a lexicon, but none is given; pass the folder with tokenizer.json and vectors.npy"
+        )
     path = Path(lexicon) / name
     if not path.exists():
         raise ValueError(f"the lexicon {lexicon} has no {name}; make the lexicon first")
@@ -789,7 +796,9 @@ def _lexicon_file(architecture: Any, lexicon: Path | None, name: str) -> Path:
 def _vectors(architecture: Any, lexicon: Path | None) -> Tensor:
     vectors = np.load(_lexicon_file(architecture, lexicon, "vectors.npy"))
     if vectors.ndim != 2 or vectors.shape[1] != architecture.dimension:
-        raise ValueError(f"the lexicon's vectors have shape {vectors.shape}, but {architecture.kind} asks for dimension {architecture.dimension}")
+        raise ValueError(
+            f"the lexicon's vectors have shape {vectors.shape}, but {architecture.kind} asks for dimension {architecture.dimension}"
+        )
     return torch.from_numpy(vectors.astype(np.float32))
 
 

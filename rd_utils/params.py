@@ -82,7 +82,7 @@ Collection = Annotated[Union[EmbeddedCollection, IrDatasetsCollection, FolderCol
 
 
 class BM25(Part):
-    """BM25 by bm25s; ``form`` is its idf (lucene: log(1 + (N - n + 0.5) / (n + 0.5)); robertson: log((N - n + 0.5) / (n + 0.5)), floored at 0)."""
+    """BM25 by bm25s; ``form`` is its idf, as :mod:`rd_utils.retrieval` writes them out."""
 
     kind: Literal["bm25"] = "bm25"
     k1: float = Field(default=1.2, gt=0)
@@ -203,9 +203,7 @@ class CrossEncoder(Part):
     max_query_length: int = Field(default=64, ge=4)
 
 
-Architecture = Annotated[
-    Union[StaticBi, InteractionCross, TinyBertBi, TinyBertCross, BiEncoder, CrossEncoder], Field(discriminator="kind")
-]
+Architecture = Annotated[Union[StaticBi, InteractionCross, TinyBertBi, TinyBertCross, BiEncoder, CrossEncoder], Field(discriminator="kind")]
 BI_ENCODERS = (StaticBi, TinyBertBi, BiEncoder)
 FROM_SCRATCH = (StaticBi, InteractionCross, TinyBertBi, TinyBertCross)
 
@@ -273,7 +271,7 @@ class TrainedTeacher(Part):
     """A cross-encoder that the suite trains with LCE on its own groups, then scores with."""
 
     kind: Literal["trained"] = "trained"
-    student: "StudentSpec"
+    student: StudentSpec
 
 
 Teacher = Annotated[Union[Oracle, LoadedTeacher, TrainedTeacher], Field(discriminator="kind")]
@@ -339,7 +337,7 @@ class StudentSpec(Spec):
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _loss_and_teacher_agree(self) -> "StudentSpec":
+    def _loss_and_teacher_agree(self) -> StudentSpec:
         if NEEDS_TEACHER[self.loss] and self.teacher is None:
             raise ValueError(f"the loss {self.loss!r} distils a teacher, but none is given; name a teacher or use loss: lce")
         if not NEEDS_TEACHER[self.loss] and self.teacher is not None:
@@ -356,7 +354,7 @@ class ScoresSpec(Spec):
     teacher: Teacher
 
     @model_validator(mode="after")
-    def _oracle_knows_the_collection(self) -> "ScoresSpec":
+    def _oracle_knows_the_collection(self) -> ScoresSpec:
         _check_oracle(self.teacher, self.groups.collection)
         return self
 
@@ -418,7 +416,7 @@ class EvaluationSpec(Spec):
     precision: Precision = "fp32"
 
     @model_validator(mode="after")
-    def _possible(self) -> "EvaluationSpec":
+    def _possible(self) -> EvaluationSpec:
         if self.system.kind == "teacher":
             _check_oracle(self.system.teacher, self.collection)
         architecture = architecture_of(self.system)
@@ -433,7 +431,7 @@ class TokensSpec(Spec):
     stage: ClassVar[str] = "tokens"
     of: Literal["docs", "queries"]
     collection: Collection
-    tokenizer: "Tokenizer"
+    tokenizer: Tokenizer
 
 
 class LexiconSpec(Spec):
@@ -508,16 +506,14 @@ class MineParameters(Part):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
 
     @model_validator(mode="after")
-    def _seeds_unique(self) -> "MineParameters":
+    def _seeds_unique(self) -> MineParameters:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds repeat: {list(self.seeds)}; name each seed once")
         return self
 
     def groups(self, seed: int) -> GroupsSpec:
         """Return the groups artefact of one seed."""
-        return GroupsSpec(
-            collection=self.collection, strategy=self.strategy, group_size=self.group_size, shortage=self.shortage, seed=seed
-        )
+        return GroupsSpec(collection=self.collection, strategy=self.strategy, group_size=self.group_size, shortage=self.shortage, seed=seed)
 
 
 class ScoreParameters(MineParameters):
@@ -615,7 +611,6 @@ class StudyCollections(Part):
     test: tuple[Collection, ...] = Field(min_length=1)
 
 
-
 class FromCandidatesEntry(Part):
     """A named strategy of a study: drawn from a named retriever's candidates."""
 
@@ -673,7 +668,7 @@ class Grid(Part):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _teachers_where_needed(self) -> "Grid":
+    def _teachers_where_needed(self) -> Grid:
         distils = [loss for loss in self.losses if NEEDS_TEACHER[loss]]
         if distils and not self.teachers:
             raise ValueError(f"the loss {distils[0]!r} distils a teacher, but the grid names no teachers")
@@ -740,7 +735,7 @@ class Study(Part):
     workflow: WorkflowSettings = WorkflowSettings()
 
     @model_validator(mode="after")
-    def _names_exist(self) -> "Study":
+    def _names_exist(self) -> Study:
         for strategy_name, strategy in self.strategies.items():
             if strategy.kind == "candidates":
                 known(strategy.retriever, self.retrievers, f"strategies.{strategy_name}.retriever")
@@ -749,7 +744,9 @@ class Study(Part):
                 known(teacher.architecture, self.architectures, f"teachers.{teacher_name}.architecture")
                 known(teacher.strategy, self.strategies, f"teachers.{teacher_name}.strategy")
                 if isinstance(self.architectures[teacher.architecture], BI_ENCODERS):
-                    raise ValueError(f"teachers.{teacher_name}: a trained teacher is a cross-encoder; {teacher.architecture!r} is a bi-encoder")
+                    raise ValueError(
+                        f"teachers.{teacher_name}: a trained teacher is a cross-encoder; {teacher.architecture!r} is a bi-encoder"
+                    )
             if teacher.kind == "oracle":
                 for collection in (self.collections.train, *self.collections.test):
                     _check_oracle(teacher, collection)
@@ -852,7 +849,10 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
             lines.append(f"{place}: {item['input']!r} is not a valid value{nearest(str(item['input']), choices)}")
         elif item["type"] == "union_tag_invalid":
             choices = re.findall(r"'([^']*)'", item["ctx"]["expected_tags"])
-            lines.append(f"{place}: unknown {item['ctx']['discriminator'].strip(chr(39))} {item['ctx']['tag']!r}{nearest(item['ctx']['tag'], choices)}")
+            lines.append(
+                f"{place}: unknown {item['ctx']['discriminator'].strip(chr(39))} {item['ctx']['tag']!r}"
+                f"{nearest(item['ctx']['tag'], choices)}"
+            )
         elif item["type"] == "missing":
             lines.append(f"{place}: required, but missing")
         else:

@@ -6,7 +6,6 @@ that want the same artefact wait for each other.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,6 @@ from rd_utils.store import (
     Draft,
     Store,
     architecture_inputs,
-    collection_inputs,
     docs_of,
     identity,
     inputs,
@@ -124,7 +122,9 @@ class Pipeline:
         rows = index.get_indexer(pd.Index(ids))
         if (rows < 0).any():
             unknown = np.asarray(ids, dtype=object)[rows < 0]
-            raise collections.CollectionError(f"{spec.collection.label}: {len(unknown)} values of {key} are unknown, the first is {unknown[0]!r}")
+            raise collections.CollectionError(
+                f"{spec.collection.label}: {len(unknown)} values of {key} are unknown, the first is {unknown[0]!r}"
+            )
         return rows
 
     def group_rows(self, spec: params.GroupsSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -334,8 +334,12 @@ class Pipeline:
             student, tokenizer = self._system(system)
             vectors = self._vectors_of(system, spec, student, tokenizer)
             queries = self.queries(collection)
-            run = retrieval.dense_candidates(self.docs(collection)["doc_id"], vectors["docs"], queries, vectors["queries"], spec.first_stage.depth)
-            return evaluation.rank(run["query_id"].to_numpy(), run["doc_id"].to_numpy(), run["score"].to_numpy()), len(queries) * len(self.docs(collection))
+            run = retrieval.dense_candidates(
+                self.docs(collection)["doc_id"], vectors["docs"], queries, vectors["queries"], spec.first_stage.depth
+            )
+            return evaluation.rank(run["query_id"].to_numpy(), run["doc_id"].to_numpy(), run["score"].to_numpy()), len(queries) * len(
+                self.docs(collection)
+            )
         query_rows = self.query_rows(collection, candidates["query_id"])
         doc_rows = self.doc_rows(collection, candidates["doc_id"])
         if system.kind == "teacher":
@@ -349,7 +353,9 @@ class Pipeline:
                 scores = np.einsum("ij,ij->i", vectors["queries"][query_rows], vectors["docs"][place], dtype=np.float64)
             else:
                 queries, docs = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
-                scores = student.score_pairs(queries, docs, query_rows, doc_rows, precision=spec.precision, progress=_Pushed(self.track, "scoring pairs"))
+                scores = student.score_pairs(
+                    queries, docs, query_rows, doc_rows, precision=spec.precision, progress=_Pushed(self.track, "scoring pairs")
+                )
         return evaluation.rank(candidates["query_id"].to_numpy(), candidates["doc_id"].to_numpy(), scores), scored
 
     def _vectors_of(self, system: Any, spec: Any, student: Student, tokenizer: Any, rows: np.ndarray | None = None) -> dict[str, Any]:

@@ -237,7 +237,8 @@ def _cells(study: Study) -> list[Cell]:
     for number, (met, override) in enumerate(zip(used, study.overrides, strict=True)):
         if not met:
             raise ParameterError(
-                f"study {study.name}: overrides[{number}] meets no cell: {override.when.model_dump(exclude_none=True)}; correct its `when` or delete it"
+                f"study {study.name}: overrides[{number}] meets no cell: {override.when.model_dump(exclude_none=True)}; "
+                "correct its `when` or delete it"
             )
     return list(cells.values())
 
@@ -381,7 +382,10 @@ class _NodeBuilder:
         parsed = params.TrainParameters.model_validate(_plain(values))
         specs = tuple(student for cell in block for student in cell.students.values())
         if {identity(spec) for spec in specs} != {identity(spec) for spec in parsed.students().values()}:
-            raise ParameterError(f"study {self.study.name}: {block[0].name} cannot be said as notebook parameters; an override clears a value that its block sets")
+            raise ParameterError(
+                f"study {self.study.name}: {block[0].name} cannot be said as notebook parameters; "
+                "an override clears a value that its block sets"
+            )
         self._add("03_train", self._block_name(block), values, specs)
         return values
 

@@ -239,9 +239,7 @@ def _place_labels(references: pd.DataFrame, middle: float) -> None:
         return
     references["side"] = ["right" if value < middle else "left" for value in references["value"]]
     references["distance"] = (references["value"] - middle).abs()
-    panels = references.sort_values(["side", "distance"], kind="stable").groupby(
-        ["architecture", "first_stage"], sort=False
-    )
+    panels = references.sort_values(["side", "distance"], kind="stable").groupby(["architecture", "first_stage"], sort=False)
     references["level"] = panels.cumcount()
     del references["distance"]
 
@@ -304,9 +302,7 @@ def effectiveness_chart(
         "row",
     ]
     parts = [part for part in parts if part in students.columns]
-    seeds = results.loc[
-        results["system"] == "student", ["cell", "seed", "first_stage", "test_collection", "measure", "value"]
-    ]
+    seeds = results.loc[results["system"] == "student", ["cell", "seed", "first_stage", "test_collection", "measure", "value"]]
     seeds = seeds.merge(students[parts].drop_duplicates("cell"), on="cell").assign(role="seed")
     panels = students[["architecture", "first_stage"]].drop_duplicates()
     notes = _notes(students, "architecture", "first_stage")
@@ -337,9 +333,7 @@ def effectiveness_chart(
     layers = [
         base.transform_filter("datum.role == 'seed'")
         .mark_point(filled=True, size=16, opacity=0.45, shape="circle")
-        .encode(
-            **common, tooltip=_tooltip(seeds, [*parts, "seed", "test_collection", "first_stage", "measure", "value"])
-        ),
+        .encode(**common, tooltip=_tooltip(seeds, [*parts, "seed", "test_collection", "first_stage", "measure", "value"])),
         base.transform_filter("datum.role == 'mean'")
         .mark_point(filled=True, size=75, opacity=1, stroke="white", strokeWidth=0.7)
         .encode(
@@ -410,9 +404,7 @@ def forest_chart(
         differences = _choose(differences, column, value, "differences")
     unknown = [verdict for verdict in differences["verdict"] if verdict not in VERDICTS]
     if unknown:
-        raise ValueError(
-            f"{len(unknown)} unknown verdict(s), the first is {unknown[0]!r}{nearest(unknown[0], VERDICTS)}"
-        )
+        raise ValueError(f"{len(unknown)} unknown verdict(s), the first is {unknown[0]!r}{nearest(unknown[0], VERDICTS)}")
     frame = differences.copy()
     names = zip(frame["architecture"], frame["loss"], frame["teacher"], strict=True)
     frame["comparison"] = [_join(*name) for name in names]
@@ -525,9 +517,7 @@ def cost_chart(
     if not references.empty:
         references = references[references["system"] != "untrained"].reset_index(drop=True)
         references["level"] = references.groupby("first_stage", sort=False).cumcount()
-    frame = pd.concat(
-        [part for part in (students.assign(role="cell"), references) if not part.empty], ignore_index=True
-    )
+    frame = pd.concat([part for part in (students.assign(role="cell"), references) if not part.empty], ignore_index=True)
 
     seconds = students["total_cpu_seconds"]
     log = bool(seconds.min() > 0 and seconds.max() > 10 * seconds.min())
@@ -539,9 +529,7 @@ def cost_chart(
         axis = alt.Axis(labelExpr=f"indexof([1, 2, 5], {digit}) < 0 ? '' : format(datum.value, '~s')")
     title = "total CPU seconds a cell, mean over seeds" + (" (log scale)" if log else "")
     x = alt.X("total_cpu_seconds:Q", title=title, scale=scale, axis=axis)
-    y = alt.Y(
-        "mean:Q", title=measure or str(students["measure"].iloc[0]), scale=alt.Scale(domain=_domain(frame["mean"]))
-    )
+    y = alt.Y("mean:Q", title=measure or str(students["measure"].iloc[0]), scale=alt.Scale(domain=_domain(frame["mean"])))
     architectures, strategies = _order(students["architecture"]), _order(students["strategy"])
     fields = [*SUMMARY_COLUMNS, "total_cpu_seconds", "on_frontier"]
     base = alt.Chart()
@@ -563,9 +551,7 @@ def cost_chart(
     for level in range(0 if references.empty else int(references["level"].max()) + 1):
         layer = base.transform_filter(f"datum.role == 'reference' && datum.level == {level}")
         left = level % 2 == 0
-        layers.append(
-            layer.mark_rule(color="#8c8c8c", clip=True).encode(y=y, tooltip=_tooltip(frame, [*SUMMARY_COLUMNS]))
-        )
+        layers.append(layer.mark_rule(color="#8c8c8c", clip=True).encode(y=y, tooltip=_tooltip(frame, [*SUMMARY_COLUMNS])))
         layers.append(
             layer.mark_text(
                 align="left" if left else "right",
@@ -582,9 +568,7 @@ def cost_chart(
         .encode(
             x=x,
             y=y,
-            color=alt.Color(
-                "architecture:N", sort=architectures, title="architecture", scale=_scale(architectures, PALETTE)
-            ),
+            color=alt.Color("architecture:N", sort=architectures, title="architecture", scale=_scale(architectures, PALETTE)),
             shape=alt.Shape("strategy:N", sort=strategies, title="strategy", scale=_scale(strategies, SHAPES)),
             tooltip=_tooltip(frame, fields),
         )
@@ -766,9 +750,7 @@ def main_table(
     texts = [[values.get((cell, *column), MISSING) for column in columns] for cell in systems["cell"]]
     labels = [[_text(value) for value in systems[row]] for row in rows]
     index = pd.Index(labels[0], name="cell") if len(rows) == 1 else pd.MultiIndex.from_arrays(labels, names=list(rows))
-    table = pd.DataFrame(
-        texts, index=index, columns=pd.MultiIndex.from_tuples(columns, names=["first_stage", "measure"])
-    )
+    table = pd.DataFrame(texts, index=index, columns=pd.MultiIndex.from_tuples(columns, names=["first_stage", "measure"]))
     table.attrs["n_baselines"] = int(systems["system"].isin(BASELINES).sum())
     return table
 
@@ -793,8 +775,7 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
     table = differences[[name for name in names if differences[name].nunique(dropna=False) > 1]].copy()
     table["contrast"] = differences["contrast"]
     table["difference [interval]"] = [
-        f"{row.difference:+.{digits}f} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]"
-        for row in differences.itertuples()
+        f"{row.difference:+.{digits}f} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]" for row in differences.itertuples()
     ]
     for column, title in (("p_holm", "p (Holm)"), ("p_equivalence", "p (equivalence)")):
         table[title] = [_p_value(value) for value in differences[column]]
@@ -831,9 +812,7 @@ def cells_table(costs: pd.DataFrame, *, manifest: str = "student/{identity}/mani
     """
     _require(costs, COST_COLUMNS, "costs")
     if "{identity}" not in manifest:
-        raise ValueError(
-            f"manifest is {manifest!r}, but must hold '{{identity}}', as in 'student/{{identity}}/manifest.json'"
-        )
+        raise ValueError(f"manifest is {manifest!r}, but must hold '{{identity}}', as in 'student/{{identity}}/manifest.json'")
     _relative(manifest)
     columns = {
         "cell": "cell", "seed": "seed", "documents_seen": "documents seen", "tokens_seen": "tokens seen",
@@ -868,10 +847,7 @@ def styled(table: pd.DataFrame, *, caption: str | None = None) -> Any:
     grey = set(table.index[:n_baselines])
 
     def _style(column: pd.Series) -> list[str]:
-        return [
-            "font-weight: bold" if best.loc[name, column.name] else f"color: {MUTED}" if name in grey else ""
-            for name in column.index
-        ]
+        return ["font-weight: bold" if best.loc[name, column.name] else f"color: {MUTED}" if name in grey else "" for name in column.index]
 
     styler = table.style.set_uuid("rd_utils").apply(_style, axis=0)
     styler = styler.set_properties(**{"text-align": "right", "font-variant-numeric": "tabular-nums"})
@@ -920,16 +896,13 @@ def to_markdown(frame: pd.DataFrame, *, digits: int = 3) -> str:
     """
     flat = _flat(frame)
     right = [_is_numeric(flat.iloc[:, index]) for index in range(flat.shape[1])]
-    lines = [[str(name) for name in flat.columns]] + [
-        [_shown(v, digits) for v in row] for row in flat.itertuples(index=False)
-    ]
+    lines = [[str(name) for name in flat.columns]] + [[_shown(v, digits) for v in row] for row in flat.itertuples(index=False)]
     lines = [[text.replace("|", "\\|").replace("\n", " ") for text in line] for line in lines]
     widths = [max(3, *(len(line[index]) for line in lines)) for index in range(len(right))]
     rule = ["-" * (width - 1) + ":" if r else ":" + "-" * (width - 1) for width, r in zip(widths, right, strict=True)]
     lines.insert(1, rule)
     return "\n".join(
-        "| " + " | ".join(t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right, strict=True)) + " |"
-        for line in lines
+        "| " + " | ".join(t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, widths, right, strict=True)) + " |" for line in lines
     )
 
 
@@ -1179,10 +1152,7 @@ def html_report(
             write = _table_html if isinstance(block, Table) else _figure_html
             body.append(write(block, counts[kind]))
         body.append("</section>")
-    contents = [
-        f'<li><a href="#{anchor}">{escape(section.title)}</a></li>'
-        for anchor, section in zip(anchors, sections, strict=True)
-    ]
+    contents = [f'<li><a href="#{anchor}">{escape(section.title)}</a></li>' for anchor, section in zip(anchors, sections, strict=True)]
     scripts = []
     if counts["Figure"]:
         scripts = [f"<script>{_javascript(_vega_lite_version())}</script>", f"<script>{SCRIPT}</script>"]
@@ -1233,9 +1203,7 @@ def _csv_link(frame: pd.DataFrame, name: str) -> str:
     text = _flat(frame).to_csv(index=False, lineterminator="\n")
     data = base64.b64encode(text.encode("utf-8")).decode("ascii")
     rows = f"{len(frame):,} row" + ("" if len(frame) == 1 else "s")
-    return (
-        f'<a class="data" download="{name}.csv" href="data:text/csv;charset=utf-8;base64,{data}">Data ({rows}, CSV)</a>'
-    )
+    return f'<a class="data" download="{name}.csv" href="data:text/csv;charset=utf-8;base64,{data}">Data ({rows}, CSV)</a>'
 
 
 def _relative(path: str) -> str:
@@ -1251,9 +1219,7 @@ def _table_html(table: Table, number: int) -> str:
     levels = frame.index.nlevels if named else 0
     unknown = [name for name in table.links if name not in frame.columns]
     if unknown:
-        raise ValueError(
-            f"table {table.caption!r} has no column {unknown[0]!r} to link{nearest(unknown[0], frame.columns)}"
-        )
+        raise ValueError(f"table {table.caption!r} has no column {unknown[0]!r} to link{nearest(unknown[0], frame.columns)}")
     right = [_is_numeric(frame.iloc[:, index]) for index in range(frame.shape[1])]
     best = _best(frame) if table.highlight else None
     n_baselines = frame.attrs.get("n_baselines", 0)
@@ -1328,14 +1294,10 @@ def _class(**marks: bool) -> str:
 def _figure_html(figure: Figure, number: int) -> str:
     data = figure.data if figure.data is not None else getattr(figure.chart, "data", None)
     if not isinstance(data, pd.DataFrame):
-        raise ValueError(
-            f"figure {figure.caption!r}: the chart holds no frame of its own; pass data= the frame behind it"
-        )
+        raise ValueError(f"figure {figure.caption!r}: the chart holds no frame of its own; pass data= the frame behind it")
     spec = chart_spec(figure.chart)
     if url := _data_url(spec):
-        raise ValueError(
-            f"figure {figure.caption!r} reads its data from {url!r}; a self-contained report needs it inside"
-        )
+        raise ValueError(f"figure {figure.caption!r} reads its data from {url!r}; a self-contained report needs it inside")
     alternative = html.escape(figure.alt or figure.caption)
     picture = base64.b64encode(_svg(spec).encode("utf-8")).decode("ascii")
     embedded = json.dumps(spec, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -1,6 +1,7 @@
 """Candidates: the top documents of a retriever, as a run (query_id, doc_id, score), ties broken by doc_id.
 
-BM25 (Robertson and Zaragoza, 2009) by bm25s: score(q, d) = sum over terms t of q of idf(t) * tf / (tf + k1 * (1 - b + b * |d| / avgdl)), with
+BM25 (Robertson and Zaragoza, 2009) by bm25s: score(q, d) = sum over terms t of q of idf(t) * tf / (tf + k1 * (1 - b + b * |d| / avgdl)), up to
+a constant factor, with
 
 - lucene: idf(t) = log(1 + (N - n_t + 0.5) / (n_t + 0.5)), never negative;
 - robertson: idf(t) = log((N - n_t + 0.5) / (n_t + 0.5)), floored at 0, so that words in more than half of the documents count nothing.
@@ -49,9 +50,7 @@ def top_k(scores: np.ndarray, k: int, ties: np.ndarray, above: float = -np.inf) 
     return rows[np.lexsort((ties[rows], -scores[rows]))][:k]
 
 
-def bm25_candidates(
-    docs: pd.DataFrame, queries: pd.DataFrame, retriever: Any, depth: int, track: Track = untracked
-) -> pd.DataFrame:
+def bm25_candidates(docs: pd.DataFrame, queries: pd.DataFrame, retriever: Any, depth: int, track: Track = untracked) -> pd.DataFrame:
     """Rank all documents by BM25 and keep the top ``depth`` of every query; documents that share no word are left out.
 
     Args:

@@ -83,19 +83,14 @@ def spread_over_seeds(per_query: pd.DataFrame, *, value: str = "value") -> pd.Da
     keys = [key for key in _checked_keys(per_query, value) if key != "query_id"]
     per_seed = per_query.groupby([*keys, "seed"], sort=True, dropna=False, observed=True)[value].agg(["mean", "size"])
     groups = per_seed.reset_index().groupby(keys, sort=True, dropna=False, observed=True)
-    return groups.agg(
-        mean=("mean", "mean"), sd=("mean", "std"), n_seeds=("mean", "size"), n_queries=("size", "first")
-    ).reset_index()
+    return groups.agg(mean=("mean", "mean"), sd=("mean", "std"), n_seeds=("mean", "size"), n_queries=("size", "first")).reset_index()
 
 
 def _checked_keys(per_query: pd.DataFrame, value: str) -> list[str]:
     """Return the keys of a complete table: unique keys, no missing value, every query with every seed of its cell."""
     needed = [*QUERY_KEYS, "seed", value]
     if absent := [column for column in needed if column not in per_query.columns]:
-        raise ValueError(
-            f"per_query has no column {absent[0]!r}; expected {needed} and any further keys, "
-            f"found {list(per_query.columns)}"
-        )
+        raise ValueError(f"per_query has no column {absent[0]!r}; expected {needed} and any further keys, found {list(per_query.columns)}")
     keys = [*QUERY_KEYS, *(column for column in per_query.columns if column not in needed)]
     repeated = per_query.duplicated([*keys, "seed"])
     if repeated.any():
@@ -290,9 +285,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     wrong = ~((values >= 0) & (values <= 1))
     if wrong.any():
         first = int(np.argmax(wrong))
-        raise ValueError(
-            f"{int(wrong.sum())} p-values are not in [0, 1], the first ({values[first]}) at position {first}"
-        )
+        raise ValueError(f"{int(wrong.sum())} p-values are not in [0, 1], the first ({values[first]}) at position {first}")
     return multipletests(values, method="holm")[1] if len(values) else values
 
 

@@ -56,7 +56,7 @@ class StoreError(RuntimeError):
 
 
 def project_root(start: Path | None = None) -> Path:
-    """Return the project's root: the nearest folder at or above ``start`` (default: the current one) that holds ``params`` and ``rd_utils``.
+    """Return the project's root: the nearest folder at or above ``start`` that holds ``params`` and ``rd_utils``.
 
     Falls back to the checkout that this package was imported from.
     """
@@ -142,9 +142,7 @@ def first_stage_inputs(spec: params.EvaluationSpec) -> dict[str, Any]:
     """Return the candidates that an evaluation re-ranks, or that are the bm25 row itself."""
     if spec.first_stage.kind == "rerank" or spec.system.kind == "bm25":
         retriever = spec.system.retriever if spec.system.kind == "bm25" else spec.first_stage.retriever
-        return {
-            "candidates": params.CandidatesSpec(collection=spec.collection, retriever=retriever, depth=spec.first_stage.depth)
-        }
+        return {"candidates": params.CandidatesSpec(collection=spec.collection, retriever=retriever, depth=spec.first_stage.depth)}
     return {}
 
 
@@ -171,7 +169,7 @@ def teacher_identity(teacher: Any, collection: Any) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:20]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def code_version(modules: tuple[str, ...]) -> str:
     """Return the SHA-256 of the modules' code, comments and docstrings left out."""
     digest = hashlib.sha256()
@@ -186,7 +184,7 @@ def code_version(modules: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def identity(spec: Any) -> str:
     """Return the identity of an artefact: 20 hexadecimal digits."""
     record = {
@@ -230,7 +228,7 @@ def resolve_path(name: str) -> Path:
     return path if path.is_absolute() else project_root() / path
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def folder_fingerprint(folder: Path) -> str:
     """Return the SHA-256 over the names and contents of a folder's files."""
     digest = hashlib.sha256()
@@ -336,7 +334,9 @@ class Store:
         except OSError as error:
             shutil.rmtree(draft.folder, ignore_errors=True)
             if error.errno == errno.ENOSPC:
-                raise StoreError(f"no space left on the disk that holds {self.root}; free some and run again: finished artefacts are kept") from error
+                raise StoreError(
+                    f"no space left on the disk that holds {self.root}; free some and run again: finished artefacts are kept"
+                ) from error
             raise
         except BaseException:
             shutil.rmtree(draft.folder, ignore_errors=True)
@@ -378,7 +378,7 @@ def cpu_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _surroundings() -> str:
     root = Path(__file__).resolve().parent.parent
 

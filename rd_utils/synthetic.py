@@ -209,9 +209,7 @@ def _vocabulary(profile: Profile, specific_share: int, streams: _Streams) -> _Vo
     replaced = streams.below("words/homonym", 100, own.shape) < p.homonyms
     other_domain = np.arange(p.n_topics)[:, None, None] // p.topics_per_domain
     other_domain = (other_domain + 1 + streams.below("words/homonym-domain", p.n_domains - 1, own.shape)) % p.n_domains
-    other_topic = other_domain * p.topics_per_domain + streams.below(
-        "words/homonym-topic", p.topics_per_domain, own.shape
-    )
+    other_topic = other_domain * p.topics_per_domain + streams.below("words/homonym-topic", p.topics_per_domain, own.shape)
     other_concept = streams.below("words/homonym-concept", p.topic_concepts, own.shape)
     other = own[other_topic, other_concept, streams.below("words/homonym-register", 2, own.shape)]
     return _Vocabulary(
@@ -294,16 +292,12 @@ class _Tokens:
     def counts(self, n_words: int) -> sp.csr_array:
         """Return the (n_texts, n_words) matrix of word counts."""
         shape = (len(self.offsets) - 1, n_words)
-        matrix = sp.csr_array(
-            (np.ones(len(self.ids)), self.ids.astype(np.int32), self.offsets.astype(np.int32)), shape=shape
-        )
+        matrix = sp.csr_array((np.ones(len(self.ids)), self.ids.astype(np.int32), self.offsets.astype(np.int32)), shape=shape)
         matrix.sum_duplicates()
         return matrix
 
 
-def _draw_documents(
-    profile: Profile, specific_share: int, vocabulary: _Vocabulary, streams: _Streams
-) -> tuple[Latent, _Tokens]:
+def _draw_documents(profile: Profile, specific_share: int, vocabulary: _Vocabulary, streams: _Streams) -> tuple[Latent, _Tokens]:
     p, n = profile, profile.n_docs
     latent = Latent(
         topic=streams.draw("docs/topic", vocabulary.topic_prior, n),
@@ -485,9 +479,7 @@ class EmbeddedCollection:
 def _grades(profile: Profile, queries: Latent, docs: Latent) -> np.ndarray:
     """Return the (n_queries, n_docs) grades: the table's where topics agree, else 0."""
     facets = np.arange(profile.n_facets)
-    table = GRADES[
-        _relation(facets[:, None], facets[None, :], profile.facets_per_group)
-    ]  # (facet of query, facet of document, aboutness)
+    table = GRADES[_relation(facets[:, None], facets[None, :], profile.facets_per_group)]  # (facet of query, facet of document, aboutness)
     flat = table.reshape(profile.n_facets, -1)
     grades = np.take(flat[queries.facet], docs.facet * 3 + docs.aboutness, axis=1)
     grades *= queries.topic[:, None] == docs.topic[None, :]
@@ -505,9 +497,7 @@ def _unknown(what: str, name: str, choices: Iterable[str]) -> str:
     return f"Unknown {what} {name!r}: expected one of {', '.join(map(repr, choices))}.{hint}"
 
 
-def generate(
-    profile: str | Profile, world: str = "additive", seed: int = 13, splits: Sequence[str] = SPLITS
-) -> EmbeddedCollection:
+def generate(profile: str | Profile, world: str = "additive", seed: int = 13, splits: Sequence[str] = SPLITS) -> EmbeddedCollection:
     """Generate the embedded collection: the same arguments give the same bytes on every platform.
 
     Each split has random streams of its own, so the number of queries in one changes no query of another (but for the
@@ -557,9 +547,7 @@ def generate(
         if split not in splits:
             continue
         ids, offsets = tokens[split].ids.tolist(), tokens[split].offsets.tolist()
-        texts = [
-            " ".join(vocabulary.words[i] for i in ids[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)
-        ]
+        texts = [" ".join(vocabulary.words[i] for i in ids[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
         query_ids = np.array([f"{split}-{i:05d}" for i in range(len(texts))])
         queries[split] = pd.DataFrame({"query_id": query_ids, "text": texts})
         grades = _grades(profile, latent[split], about)
@@ -652,8 +640,7 @@ class Oracle:
         query_rows, doc_rows = np.asarray(query_rows, dtype=np.int64), np.asarray(doc_rows, dtype=np.int64)
         if query_rows.shape != doc_rows.shape or query_rows.ndim != 1:
             raise ValueError(
-                f"Pairs are not aligned: {query_rows.shape} query rows and {doc_rows.shape} doc rows; "
-                "expected two (n,) arrays."
+                f"Pairs are not aligned: {query_rows.shape} query rows and {doc_rows.shape} doc rows; expected two (n,) arrays."
             )
         posterior = self.query_posterior(split)
         for name, rows, n in (("query", query_rows, posterior.shape[0]), ("doc", doc_rows, len(self.documents))):
@@ -690,9 +677,7 @@ class Oracle:
                 for h, roles in enumerate(p.document_roles):
                     logs[r, h] = (counts[rows] @ ratios[r][h]).toarray()
                     logs[r, h] += self._log_prior
-                    logs[r, h] += (registers[r] + aboutness[h] + lengths[rows] * np.log(roles[BACKGROUND] / 1000))[
-                        :, None
-                    ]
+                    logs[r, h] += (registers[r] + aboutness[h] + lengths[rows] * np.log(roles[BACKGROUND] / 1000))[:, None]
             logs -= logs.max(axis=(0, 1, 3))[None, None, :, None]
             np.exp(logs, out=logs)
             posterior = logs.sum(axis=0)
@@ -769,9 +754,7 @@ def _word_probabilities(profile: Profile, specific_share: int, vocabulary: _Voca
     by_facet = [matrix(v.facet[facet, :, r], _zipf(p.facet_concepts, 3)) for r in (LAY, TECHNICAL)]
     if specific_share:
         own = [matrix(v.specific[domain, facet, :, r], _zipf(p.specific_concepts, 3)) for r in (LAY, TECHNICAL)]
-        by_facet = [
-            a * (1 - specific_share / 100) + b * (specific_share / 100) for a, b in zip(by_facet, own, strict=True)
-        ]
+        by_facet = [a * (1 - specific_share / 100) + b * (specific_share / 100) for a, b in zip(by_facet, own, strict=True)]
 
     pools = [
         v.topic.ravel(),

@@ -61,9 +61,7 @@ class TokenTable:
         return cls(ids=ids, offsets=offsets)
 
 
-def tokenize(
-    texts: Iterable[str], tokenizer: Any, *, batch_size: int = 4096, progress: Callable[[int], None] | None = None
-) -> TokenTable:
+def tokenize(texts: Iterable[str], tokenizer: Any, *, batch_size: int = 4096, progress: Callable[[int], None] | None = None) -> TokenTable:
     """Tokenise texts once, whole (no truncation, no padding) and without special tokens.
 
     Args:
@@ -206,7 +204,9 @@ def _plain_copy(tokenizer: Any) -> Any:
 
     engine = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not isinstance(engine, Tokenizer):
-        raise TypeError(f"{type(tokenizer).__name__} is not a fast tokenizer; give a tokenizers.Tokenizer or a fast tokenizer of transformers")
+        raise TypeError(
+            f"{type(tokenizer).__name__} is not a fast tokenizer; give a tokenizers.Tokenizer or a fast tokenizer of transformers"
+        )
     engine = Tokenizer.from_str(engine.to_str())
     engine.no_padding()
     engine.no_truncation()

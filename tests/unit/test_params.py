@@ -46,7 +46,7 @@ def set_in(*place):
         (set_in("analysis", "measure", "nDCG@100"), "unknown name 'nDCG@100'", "did you mean 'nDCG@10'"),
         (set_in("analysis", "equivalence_margin", 0), "analysis.equivalence_margin", "greater than 0"),
         (set_in("teachers", "cross", "architecture", "static"), "a trained teacher is a cross-encoder", "'static' is a bi-encoder"),
-        (set_in("collections", "train", {"source": "ir_datasets", "id": "beir/scifact/train"}), "the oracle knows the embedded", "trained or loaded"),
+        (set_in("collections", "train", {"source": "ir_datasets", "id": "beir/scifact/train"}), "the oracle knows", "trained or loaded"),
         (set_in("training", {}), "training.documents", "required"),
     ],
 )  # fmt: skip

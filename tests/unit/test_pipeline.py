@@ -74,7 +74,9 @@ def test_a_manifest_names_its_inputs_by_identity(pipeline, train):
 def test_reranking_orders_only_the_candidates(pipeline, toy, train):
     system = params.UntrainedSystem(architecture=params.StaticBi(dimension=4), collection=train)
     per_stage = {kind: pipeline.build(evaluation(system, toy, kind)) for kind in ("full", "rerank")}
-    ranked = {kind: {tuple(line.split()[:3:2]) for line in (path / "run.trec").read_text().splitlines()} for kind, path in per_stage.items()}
+    ranked = {
+        kind: {tuple(line.split()[:3:2]) for line in (path / "run.trec").read_text().splitlines()} for kind, path in per_stage.items()
+    }
     candidates = pipeline.candidates(inputs(evaluation(system, toy, "rerank"))["candidates"])
     assert ranked["rerank"] == set(zip(candidates["query_id"], candidates["doc_id"], strict=True)) < ranked["full"]
 

@@ -23,7 +23,9 @@ def test_every_study_that_ships_is_valid_and_plans(path):
     made = {identity(spec) for node in planned.nodes for spec in node.artefacts}
     students = {identity(student) for cell in planned.cells for student in cell.students.values()}
     assert students <= made
-    wanted = {identity(s) for cell in planned.cells for y in cell.students.values() for s in planned.evaluations(params.StudentSystem(student=y))}
+    wanted = {
+        identity(s) for cell in planned.cells for y in cell.students.values() for s in planned.evaluations(params.StudentSystem(student=y))
+    }
     wanted |= {identity(s) for row in planned.baselines for y in row.systems.values() for s in planned.evaluations(y)}
     assert wanted <= made
     before: set[str] = set()

@@ -19,7 +19,7 @@ MAIN = [Requirement(text) for text in PROJECT["dependencies"]]
 DEV = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
 IMPORT_NAMES = {"ir-datasets": "ir_datasets", "ir-measures": "ir_measures", "pystemmer": "Stemmer", "pyyaml": "yaml", "faiss-cpu": "faiss"}
 IMPORT_NAMES |= {"sentence-transformers": "sentence_transformers", "vl-convert-python": "vl_convert"}
-NOT_IMPORTED = {"jupyterlab", "papermill", "snakemake", "ipykernel"}  # run as programs
+NOT_IMPORTED = {"jupyterlab", "snakemake", "ipykernel", "pyarrow"}  # programs, and what pandas writes Parquet with
 
 
 def by_name(requirements):

@@ -21,9 +21,7 @@ from rd_utils import report
 
 NAN = float("nan")
 IDENTITY = "ab12" * 16
-BROWSER = next(
-    (path for name in ("chromium", "google-chrome", "chromium-browser") if (path := shutil.which(name))), None
-)
+BROWSER = next((path for name in ("chromium", "google-chrome", "chromium-browser") if (path := shutil.which(name))), None)
 
 
 # --- frames made by hand ----------------------------------------------------------------------------------------------
@@ -157,12 +155,7 @@ def make_entropy() -> pd.DataFrame:
 
 
 def make_history(cells: int = 2) -> pd.DataFrame:
-    rows = [
-        (f"cell {c}", seed, step, 2.0 - step / 100 + c)
-        for c in range(cells)
-        for seed in (0, 1)
-        for step in (0, 50, 100)
-    ]
+    rows = [(f"cell {c}", seed, step, 2.0 - step / 100 + c) for c in range(cells) for seed in (0, 1) for step in (0, 50, 100)]
     return pd.DataFrame(rows, columns=["cell", "seed", "step", "loss"])
 
 
@@ -312,9 +305,7 @@ def test_effectiveness_shows_means_seeds_and_each_baseline_where_it_belongs() ->
 
 def test_labels_of_reference_rules_in_one_panel_lie_on_different_levels() -> None:
     rows = rows_of(spec_of("effectiveness"))
-    panel = [
-        r for r in rows if r["role"] == "reference" and (r["architecture"], r["first_stage"]) == ("static", "bm25@100")
-    ]
+    panel = [r for r in rows if r["role"] == "reference" and (r["architecture"], r["first_stage"]) == ("static", "bm25@100")]
     assert sorted(r["level"] for r in panel) == [0, 1, 2]
     right = sorted((r["value"], r["level"]) for r in panel if r["side"] == "right")
     assert right[0][1] > right[1][1]  # the outer rule is taller: its label passes over the inner one
@@ -384,9 +375,7 @@ def test_cost_axis_is_logarithmic_only_when_the_range_asks_for_it() -> None:
     assert points["encoding"]["color"]["field"] == "architecture"
     assert points["encoding"]["shape"]["field"] == "strategy"
     near = make_costs().assign(total_cpu_seconds=[20.0, 22.0, 10.0, 10.0, 99.0, 99.0])
-    points = next(
-        x for x in layers_of(report.chart_spec(report.cost_chart(make_summary(), near))) if mark_of(x) == "point"
-    )
+    points = next(x for x in layers_of(report.chart_spec(report.cost_chart(make_summary(), near))) if mark_of(x) == "point")
     assert points["encoding"]["x"]["scale"]["type"] == "linear"
 
 
@@ -458,9 +447,7 @@ def test_main_table_puts_baselines_first_and_writes_means_with_deviations() -> N
 
 def test_main_table_follows_the_order_that_is_asked_for() -> None:
     summary = pd.concat([make_summary(), make_summary().assign(measure="RR@10")])
-    table = report.main_table(
-        summary, measures=["RR@10", "nDCG@10"], first_stages=["full"], rows=("cell", "n_seeds"), digits=1
-    )
+    table = report.main_table(summary, measures=["RR@10", "nDCG@10"], first_stages=["full"], rows=("cell", "n_seeds"), digits=1)
     assert list(table.columns) == [("full", "RR@10"), ("full", "nDCG@10")]
     assert list(table.index) == [("BM25", "1"), ("bm25-kl-static", "2"), ("random-kl-static", "2")]
 
@@ -526,9 +513,7 @@ def test_cells_table_traces_each_seed_to_its_manifest_by_a_relative_path() -> No
 def test_save_chart_writes_json_svg_and_png_and_the_same_bytes_again(tmp_path: Path) -> None:
     files = report.save_chart(make_charts()["cost"], tmp_path / "charts" / "cost.v1")
     assert [path.name for path in files] == ["cost.v1.json", "cost.v1.svg", "cost.v1.png"]
-    assert json.loads(files.json.read_text(encoding="utf-8"))["$schema"].endswith(
-        f"vega-lite/{alt.SCHEMA_VERSION}.json"
-    )
+    assert json.loads(files.json.read_text(encoding="utf-8"))["$schema"].endswith(f"vega-lite/{alt.SCHEMA_VERSION}.json")
     assert files.svg.read_text(encoding="utf-8").startswith("<svg")
     assert files.png.read_bytes().startswith(b"\x89PNG\r\n")
     before = [path.read_bytes() for path in files]
@@ -581,9 +566,7 @@ def make_sections() -> list[report.Section]:
                 report.Figure(charts["forest"], "Differences."),
             ],
         ),
-        report.Section(
-            "Cost", [], [report.Figure(charts["cost"], "Cost."), report.Figure(charts["entropy"], "Entropy.")]
-        ),
+        report.Section("Cost", [], [report.Figure(charts["cost"], "Cost."), report.Figure(charts["entropy"], "Entropy.")]),
         report.Section(
             f"Cells {NASTY}",
             [],
@@ -611,9 +594,7 @@ def test_page_loads_nothing_from_outside(page: Page, path: Path) -> None:
     places = [a[key] for _, a in page.tags for key in ("src", "href", "srcset", "action", "data") if a.get(key)]
     assert len(places) > 20
     for place in places:
-        assert re.match(
-            r"#section-\d+$|data:text/csv;|data:image/svg\+xml;|student/[0-9a-f]+/manifest\.json$", place
-        ), place
+        assert re.match(r"#section-\d+$|data:text/csv;|data:image/svg\+xml;|student/[0-9a-f]+/manifest\.json$", place), place
     assert not page.all("link") + page.all("iframe") + page.all("object")
     assert "@import" not in report.STYLE and "url(" not in report.STYLE
     policy = next(a for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")["content"]
@@ -748,14 +729,10 @@ def test_browser_draws_every_chart_without_a_word_on_its_console(path: Path, tmp
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the path")
-def test_browser_keeps_the_picture_of_a_chart_that_cannot_be_drawn_and_draws_the_others(
-    path: Path, tmp_path: Path
-) -> None:
+def test_browser_keeps_the_picture_of_a_chart_that_cannot_be_drawn_and_draws_the_others(path: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.html"
     text = path.read_text(encoding="utf-8")
-    broken.write_text(
-        text.replace('data-chart="figure-2-chart">{', 'data-chart="figure-2-chart">{{', 1), encoding="utf-8"
-    )
+    broken.write_text(text.replace('data-chart="figure-2-chart">{', 'data-chart="figure-2-chart">{{', 1), encoding="utf-8")
     document, console = browse(broken, tmp_path / "profile")
     assert len(console) == 1 and "figure-2-chart: SyntaxError" in console[0]
     assert drawn(document) == {f"figure-{number}": number != 2 for number in range(1, 7)}

@@ -27,9 +27,7 @@ from rd_utils.stats import (
 
 
 def queries(n: int, collection: str = "dl19") -> pd.MultiIndex:
-    return pd.MultiIndex.from_tuples(
-        [(collection, f"q{i:04d}") for i in range(n)], names=["test_collection", "query_id"]
-    )
+    return pd.MultiIndex.from_tuples([(collection, f"q{i:04d}") for i in range(n)], names=["test_collection", "query_id"])
 
 
 def two_systems(n: int = 40, shift: float = 0.01, noise: float = 0.05, seed: int = 3) -> tuple[pd.Series, pd.Series]:
@@ -215,8 +213,7 @@ def test_type_one_error_of_tost_at_the_margin_is_about_alpha():
     rng = np.random.default_rng(20)
     a = pd.Series(np.full(30, 0.5), queries(30))
     wrong = sum(
-        paired_difference(a, a + rng.normal(loc=0.02, scale=0.02, size=30), equivalence_margin=0.02).equivalent
-        for _ in range(1000)
+        paired_difference(a, a + rng.normal(loc=0.02, scale=0.02, size=30), equivalence_margin=0.02).equivalent for _ in range(1000)
     )
     assert 26 <= wrong <= 74
 

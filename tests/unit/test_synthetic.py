@@ -131,9 +131,7 @@ def test_asking_for_one_split_gives_the_same_split(collection: synthetic.Embedde
 def test_worlds_share_their_documents_latent_states_but_not_their_texts() -> None:
     additive, compositional = generate("smallest"), generate("smallest", "compositional")
     for name in ("topic", "facet", "register", "aboutness"):
-        np.testing.assert_array_equal(
-            getattr(additive.latent["docs"], name), getattr(compositional.latent["docs"], name)
-        )
+        np.testing.assert_array_equal(getattr(additive.latent["docs"], name), getattr(compositional.latent["docs"], name))
     assert (additive.docs["text"] != compositional.docs["text"]).mean() > 0.7
 
 
@@ -152,9 +150,7 @@ def test_sizes_and_ids_are_the_profiles(collection: synthetic.EmbeddedCollection
 def test_words_are_pronounceable_and_unlike_function_words(collection: synthetic.EmbeddedCollection) -> None:
     words = {word for text in collection.docs["text"] for word in words_of(text)}
     assert len(words) > 1000
-    assert [
-        word for word in words if not re.fullmatch(r"([bdfklmnprstvz][aeiou]){1,2}[bdfklmnprstvz][aou]", word)
-    ] == []
+    assert [word for word in words if not re.fullmatch(r"([bdfklmnprstvz][aeiou]){1,2}[bdfklmnprstvz][aou]", word)] == []
 
 
 def test_english_stemming_changes_no_word(collection: synthetic.EmbeddedCollection) -> None:
@@ -194,9 +190,7 @@ def test_counts_behind_the_oracle_are_those_of_the_texts(collection: synthetic.E
 
 def test_grade_table_by_hand() -> None:
     queries = synthetic.Latent(*(np.array(a) for a in ([0], [1], [0], [0])))
-    docs = synthetic.Latent(
-        *(np.array(a) for a in ([0, 0, 0, 0, 0, 0, 1], [1, 1, 1, 0, 0, 3, 1], [0] * 7, [0, 1, 2, 0, 2, 0, 0]))
-    )
+    docs = synthetic.Latent(*(np.array(a) for a in ([0, 0, 0, 0, 0, 0, 1], [1, 1, 1, 0, 0, 3, 1], [0] * 7, [0, 1, 2, 0, 2, 0, 0])))
     # facets 0 and 1 are one group, 2 and 3 the other
     assert synthetic._grades(TINY, queries, docs).tolist() == [[3, 2, 1, 2, 0, 1, 0]]
 
@@ -296,9 +290,7 @@ def brute_force(collection: synthetic.EmbeddedCollection, query: str, doc: str) 
         of = parts(t, f, r)
         prior = float(v.topic_prior[t] * v.facet_prior[f])
         lay = p.lay_queries if r == 0 else 100 - p.lay_queries
-        posterior_q[t, f] += (
-            prior * lay * (likelihood(query, p.query_roles, of) - likelihood(query, p.query_roles, of, 0))
-        )
+        posterior_q[t, f] += prior * lay * (likelihood(query, p.query_roles, of) - likelihood(query, p.query_roles, of, 0))
         lay = p.lay_documents if r == 0 else 100 - p.lay_documents
         for h in range(3):
             posterior_d[t, f, h] += prior * lay * p.aboutness[h] * likelihood(doc, p.document_roles[h], of)
@@ -315,10 +307,7 @@ def brute_force(collection: synthetic.EmbeddedCollection, query: str, doc: str) 
 def test_oracle_equals_enumeration_of_all_states(world: str) -> None:
     tiny = generate(TINY, world, 5)
     queries, docs = np.array([0, 0, 3, 7]), np.array([0, 11, 200, 299])
-    truth = [
-        brute_force(tiny, tiny.queries["test"]["text"][q], tiny.docs["text"][d])
-        for q, d in zip(queries, docs, strict=True)
-    ]
+    truth = [brute_force(tiny, tiny.queries["test"]["text"][q], tiny.docs["text"][d]) for q, d in zip(queries, docs, strict=True)]
     np.testing.assert_allclose(tiny.oracle_scores("test", queries, docs), np.log(truth), rtol=0, atol=1e-5)
 
 
@@ -370,9 +359,7 @@ def test_oracle_beats_bm25_and_bm25_beats_chance(collection: synthetic.EmbeddedC
     assert 0.38 < lexical < 0.55
     assert 0.80 < best < 0.97
     assert perfect == pytest.approx(1)
-    reranked = np.where(
-        np.argsort(np.argsort(-bm25, axis=1, kind="stable"), axis=1) < 100, collection.oracle_matrix("test"), -99
-    )
+    reranked = np.where(np.argsort(np.argsort(-bm25, axis=1, kind="stable"), axis=1) < 100, collection.oracle_matrix("test"), -99)
     assert lexical + 0.2 < ndcg(collection, reranked) < best
 
 
@@ -380,9 +367,7 @@ def test_oracle_beats_bm25_and_bm25_beats_chance(collection: synthetic.EmbeddedC
 
 
 def test_unknown_names_are_refused_with_the_choices() -> None:
-    with pytest.raises(
-        KeyError, match="Unknown profile 'smalest': expected one of 'default', 'smallest'. Did you mean"
-    ):
+    with pytest.raises(KeyError, match="Unknown profile 'smalest': expected one of 'default', 'smallest'. Did you mean"):
         generate("smalest")
     with pytest.raises(KeyError, match="Unknown world 'adition'"):
         generate("smallest", "adition")

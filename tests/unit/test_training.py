@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertModel
+
 from rd_utils import params
 from rd_utils.losses import group_loss
 from rd_utils.models import GroupBatch, Student, build, tokenizer_of
 from rd_utils.params import Training
 from rd_utils.tokens import TokenTable, tokenize
 from rd_utils.training import GroupTable, TrainingError, TrainingRecord, group_order, learning_rate_factor, train
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel
 
 WORDS = [f"w{i}" for i in range(40)]
 STATIC = params.StaticBi(dimension=8)
@@ -120,7 +121,9 @@ def test_tokens_seen_are_those_of_every_text_of_every_group(toy, lexicon) -> Non
     assert record.tokens_seen == 24 + docs
 
 
-def gradients_of_one_step(student: Student, toy: Toy, queries_per_batch: int, accumulation_steps: int, loss: str) -> dict[str, torch.Tensor]:
+def gradients_of_one_step(
+    student: Student, toy: Toy, queries_per_batch: int, accumulation_steps: int, loss: str
+) -> dict[str, torch.Tensor]:
     """Record the gradients that the optimiser sees."""
     seen: dict[str, torch.Tensor] = {}
     hooks = [
@@ -189,7 +192,9 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("which", ["static", "with dropout"])
-def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights_bit_for_bit(which, precision, toy, lexicon, checkpoint, tmp_path) -> None:
+def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights_bit_for_bit(
+    which, precision, toy, lexicon, checkpoint, tmp_path
+) -> None:
     architecture = STATIC if which == "static" else checkpoint
     training = Training(documents=160, queries_per_batch=2, accumulation_steps=2, checkpoint_every=3, precision=precision, **RATES)
     whole = build(architecture, seed=0, lexicon=lexicon)
@@ -204,9 +209,7 @@ def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights_bit_for_bi
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
     steps: list[int] = []
     resumed = build(architecture, seed=0, lexicon=lexicon)
-    record = toy.train(
-        resumed, training=training, checkpoint_folder=tmp_path, progress=lambda step, total, loss: steps.append(step)
-    )
+    record = toy.train(resumed, training=training, checkpoint_folder=tmp_path, progress=lambda step, total, loss: steps.append(step))
     assert steps == [7, 8, 9, 10]  # the checkpoint was of step 6
     assert torch.equal(weights(resumed), weights(whole))
     assert record.history.equals(expected.history)
