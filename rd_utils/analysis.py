@@ -119,6 +119,13 @@ def _contrasts(cells: pd.DataFrame, baseline: str) -> list[tuple[str, str, str, 
     return found
 
 
+def best(summary: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return the trained cell with the highest mean of a measure, per test collection and first stage."""
+    trained = summary[(summary["measure"] == measure) & (summary["system"] == "student")]
+    ordered = trained.sort_values("mean", ascending=False, kind="stable")
+    return ordered.groupby(["test_collection", "first_stage"], sort=False).head(1)
+
+
 def costs(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     """Return the cost of every cell and seed, from the manifests of what it was made of.
 

@@ -26,6 +26,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from rd_utils.params import nearest
@@ -676,6 +677,65 @@ def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260
         encoding["color"] = alt.Color("cell:N", sort=cells, title="cell", scale=_scale(cells, PALETTE), legend=legend)
         encoding["strokeDash"] = alt.StrokeDash("cell:N", sort=cells, title="cell", scale=_scale(cells, DASHES))
     return lines.encode(**encoding).properties(width=width, height=height, name="losses").add_params(_zoom())
+
+
+def rank_chart(ranks: pd.DataFrame, *, width: int = 420, height: int = 180) -> alt.Chart:
+    """Draw how many negatives stand at which rank among their query's candidates.
+
+    Args:
+        ranks: Column rank; rows without one (documents from elsewhere) are left out.
+        width: In pixels.
+        height: In pixels.
+    """
+    _require(ranks, ("rank",), "ranks")
+    bins = alt.X("rank:Q", bin=alt.Bin(maxbins=20), title="rank among the candidates")
+    chart = alt.Chart(ranks[["rank"]].dropna()).mark_bar(color=PALETTE[0])
+    return chart.encode(x=bins, y=alt.Y("count()", title="negatives")).properties(width=width, height=height)
+
+
+def score_chart(teacher_scores: np.ndarray, *, groups: int = 500, width: int = 420, height: int = 180) -> alt.Chart:
+    """Draw the distributions of a teacher's scores of labelled positives and of negatives, each scaled to the same area.
+
+    Args:
+        teacher_scores: (n_groups, group_size), the positive in column 0.
+        groups: How many groups are shown, spread evenly over those there are.
+        width: In pixels.
+        height: In pixels.
+    """
+    shown = teacher_scores[:: max(1, len(teacher_scores) // groups)]
+    role = np.where(np.arange(shown.size) % shown.shape[1] == 0, "positive", "negative")
+    frame = pd.DataFrame({"role": role, "score": shown.ravel().round(3)})
+    density = alt.Chart(frame).transform_density("score", groupby=["role"], as_=["score", "density"]).mark_area(opacity=0.5)
+    encoding = {"x": alt.X("score:Q", title="teacher score"), "y": alt.Y("density:Q", title="density")}
+    return density.encode(**encoding, color=alt.Color("role:N", title=None)).properties(width=width, height=height)
+
+
+def temperature_chart(dial: pd.DataFrame, *, width: int = 420, height: int = 200) -> alt.Chart:
+    """Draw mean entropies against the temperature.
+
+    Args:
+        dial: Index temperature; one column an entropy.
+        width: In pixels.
+        height: In pixels.
+    """
+    long = dial.rename_axis("temperature").reset_index().melt("temperature", var_name="which", value_name="entropy")
+    x = alt.X("temperature:Q", scale=alt.Scale(type="log"), title="temperature")
+    encoding = {"y": alt.Y("entropy:Q", title="mean entropy"), "color": alt.Color("which:N", title=None)}
+    return alt.Chart(long).mark_line(point=True).encode(x=x, **encoding).properties(width=width, height=height)
+
+
+def query_chart(values: pd.DataFrame, *, width: int = 420) -> alt.FacetChart:
+    """Draw one mark a query, its value averaged over seeds; one row a system, one panel a first stage.
+
+    Args:
+        values: Columns first_stage, row (the system), query_id, value, of one measure.
+        width: In pixels.
+    """
+    _require(values, ("first_stage", "row", "query_id", "value", "measure"), "values")
+    points = values.groupby(["first_stage", "row", "query_id"], sort=False)["value"].mean().reset_index()
+    x = alt.X("value:Q", title=str(values["measure"].iloc[0]))
+    marks = alt.Chart(points).mark_tick(opacity=0.4).encode(x=x, y=alt.Y("row:N", sort=None, title=None), tooltip=["query_id", "value"])
+    return marks.properties(width=width).facet(row=alt.Row("first_stage:N", title=None))
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
