@@ -130,8 +130,10 @@ def costs(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     """Return the cost of every cell and seed, from the manifests of what it was made of.
 
     Mining and teacher scores are shared by the cells that use them; a cell's row carries what they cost in full, because a cell alone
-    would have paid it. What a teacher's own training cost is part of its scores.
+    would have paid it. A pair is scored once however many groups it stands in, so a cell's scores are charged by the pair, at the mean cost
+    of the pairs that this teacher did score for the study. What a teacher's own training cost is part of its scores.
     """
+    rates = _scoring_rates(plan, pipeline)
     rows = []
     for cell in plan.cells:
         for seed, student in cell.students.items():
@@ -139,7 +141,11 @@ def costs(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
             scores = params.ScoresSpec(groups=student.groups, teacher=student.teacher) if student.teacher else None
             evaluations = plan.evaluations(params.StudentSystem(student=student))
             mine = _cost(pipeline, _upstream(student.groups))
-            score = _cost(pipeline, _upstream(scores) - _upstream(student.groups)) if scores else (0.0, 0.0)
+            score = (0.0, 0.0)
+            if scores:
+                pairs, rate = pipeline.store.manifest(scores)["counts"]["pairs"], rates[student.teacher]
+                teacher = _cost(pipeline, _upstream(scores) - _upstream(student.groups) - {scores})
+                score = (teacher[0] + pairs * rate[0], teacher[1] + pairs * rate[1])
             evaluate = _cost(pipeline, set(evaluations))
             train = (trained["cost"]["wall_seconds"], trained["cost"]["cpu_seconds"])
             rows.append(
@@ -151,11 +157,11 @@ def costs(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
                     "manifest": f"store/student/{identity(student)}/manifest.json",
                     **{name: getattr(cell, name) for name in CELL[1:]},
                     "mine_wall_seconds": mine[0],
-                    "score_wall_seconds": score[0],
+                    "score_wall_seconds": round(score[0], 3),
                     "train_wall_seconds": train[0],
                     "evaluate_wall_seconds": evaluate[0],
                     "mine_cpu_seconds": mine[1],
-                    "score_cpu_seconds": score[1],
+                    "score_cpu_seconds": round(score[1], 3),
                     "train_cpu_seconds": train[1],
                     "evaluate_cpu_seconds": evaluate[1],
                     "total_cpu_seconds": mine[1] + score[1] + train[1] + evaluate[1],
@@ -166,6 +172,23 @@ def costs(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _scoring_rates(plan: Plan, pipeline: Pipeline) -> dict[Any, tuple[float, float]]:
+    """Return the wall and CPU seconds that each teacher's scored pairs took on average; 0 where another study scored them all."""
+    specs = {
+        params.ScoresSpec(groups=student.groups, teacher=student.teacher)
+        for cell in plan.cells
+        for student in cell.students.values()
+        if student.teacher
+    }
+    rates = {}
+    for teacher in {spec.teacher for spec in specs}:
+        manifests = [pipeline.store.manifest(spec) for spec in specs if spec.teacher == teacher]
+        manifests = [manifest for manifest in manifests if manifest["counts"]["pairs_scored_now"]]
+        scored = max(1, sum(manifest["counts"]["pairs_scored_now"] for manifest in manifests))
+        rates[teacher] = tuple(sum(m["cost"][f"{kind}_seconds"] for m in manifests) / scored for kind in ("wall", "cpu"))
+    return rates
 
 
 def histories(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:

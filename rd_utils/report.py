@@ -166,7 +166,8 @@ def theme() -> dict[str, Any]:
 
 
 def use_theme() -> Any:
-    """Enable :func:`theme` for Altair: for good when called, or for a block as ``with use_theme(): ...``."""
+    """Enable :func:`theme` for Altair: for good when called, or for a block as ``with use_theme(): ...``; lift its limit on rows for good."""
+    alt.data_transformers.enable("default", max_rows=None)
     alt.theme.register("rd_utils", enable=False)(lambda: alt.theme.ThemeConfig(**theme()))
     return alt.theme.enable("rd_utils")
 
@@ -688,12 +689,16 @@ def rank_chart(ranks: pd.DataFrame, *, width: int = 420, height: int = 180) -> a
         height: In pixels.
     """
     _require(ranks, ("rank",), "ranks")
-    bins = alt.X("rank:Q", bin=alt.Bin(maxbins=20), title="rank among the candidates")
-    chart = alt.Chart(ranks[["rank"]].dropna()).mark_bar(color=PALETTE[0])
-    return chart.encode(x=bins, y=alt.Y("count()", title="negatives")).properties(width=width, height=height)
+    found = ranks["rank"].dropna().to_numpy(dtype=float)
+    step = max(1, int(np.ceil(found.max(initial=1.0) / 20)))
+    edges = np.arange(1, found.max(initial=1.0) + step + 1, step)
+    bars = pd.DataFrame({"first": edges[:-1], "after": edges[1:], "negatives": np.histogram(found, bins=edges)[0]})
+    x = alt.X("first:Q", bin="binned", title="rank among the candidates")
+    chart = alt.Chart(bars).mark_bar(color=PALETTE[0]).encode(x=x, x2="after:Q", y=alt.Y("negatives:Q", title="negatives"))
+    return chart.properties(width=width, height=height)
 
 
-def score_chart(teacher_scores: np.ndarray, *, groups: int = 500, width: int = 420, height: int = 180) -> alt.Chart:
+def score_chart(teacher_scores: np.ndarray, *, groups: int = 250, width: int = 420, height: int = 180) -> alt.Chart:
     """Draw the distributions of a teacher's scores of labelled positives and of negatives, each scaled to the same area.
 
     Args:
@@ -702,7 +707,7 @@ def score_chart(teacher_scores: np.ndarray, *, groups: int = 500, width: int = 4
         width: In pixels.
         height: In pixels.
     """
-    shown = teacher_scores[:: max(1, len(teacher_scores) // groups)]
+    shown = teacher_scores[:: -(-len(teacher_scores) // groups)]
     role = np.where(np.arange(shown.size) % shown.shape[1] == 0, "positive", "negative")
     frame = pd.DataFrame({"role": role, "score": shown.ravel().round(3)})
     density = alt.Chart(frame).transform_density("score", groupby=["role"], as_=["score", "density"]).mark_area(opacity=0.5)

@@ -122,3 +122,19 @@ def test_teacher_scores_stand_in_the_order_of_the_groups(pipeline):
     query_rows, doc_rows = pipeline.group_rows(groups)
     one, _ = pipeline.teacher_scores(params.Oracle(), groups.collection, query_rows[2:3], doc_rows[2, 1:2])
     assert matrix.shape == (4, 3) and matrix[2, 1] == one[0]
+
+
+def test_a_study_charges_every_seed_for_its_pairs_also_those_scored_for_another(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    from rd_utils import analysis, plan
+
+    monkeypatch.setenv("RD_OUTPUTS", str(tmp_path))
+    planned = plan.load_plan(Path(__file__).resolve().parents[2] / "params" / "smallest.yaml")
+    planned.cells = [cell for cell in planned.cells if cell.name == "static-bm25-oracle-kl"]
+    pipeline = Pipeline(track=untracked)
+    analysis.per_query(planned, pipeline)
+    costs = analysis.costs(planned, pipeline)
+    assert costs["score_cpu_seconds"].nunique() == 1 and (costs["score_cpu_seconds"] > 0).all()
+    parts = ["mine", "score", "train", "evaluate"]
+    assert costs["total_cpu_seconds"].to_numpy() == pytest.approx(costs[[f"{part}_cpu_seconds" for part in parts]].sum(axis=1).to_numpy())

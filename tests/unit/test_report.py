@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -736,3 +737,23 @@ def test_browser_keeps_the_picture_of_a_chart_that_cannot_be_drawn_and_draws_the
     document, console = browse(broken, tmp_path / "profile")
     assert len(console) == 1 and "figure-2-chart: SyntaxError" in console[0]
     assert drawn(document) == {f"figure-{number}": number != 2 for number in range(1, 7)}
+
+
+def test_rank_chart_counts_in_bins_however_many_negatives_there_are() -> None:
+    ranks = pd.DataFrame({"rank": list(range(1, 101)) * 600 + [None]})
+    chart = report.rank_chart(ranks)
+    assert chart.data["negatives"].tolist() == [3000] * 20
+    assert (chart.data["first"].iloc[0], chart.data["after"].iloc[-1]) == (1, 101)
+
+
+def test_score_chart_shows_a_spread_sample_of_large_sets() -> None:
+    scores = np.arange(4000 * 16, dtype=float).reshape(4000, 16)
+    data = report.score_chart(scores).data
+    assert len(data) == 250 * 16 and (data["role"] == "positive").sum() == 250
+    assert data["score"].max() > scores.max() * 0.99
+
+
+def test_query_chart_averages_over_seeds() -> None:
+    rows = [("full", "kl", "q1", 0.2, "nDCG@10"), ("full", "kl", "q1", 0.4, "nDCG@10")]
+    chart = report.query_chart(pd.DataFrame(rows, columns=["first_stage", "row", "query_id", "value", "measure"]))
+    assert chart.data["value"].round(6).tolist() == [0.3]
