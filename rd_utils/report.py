@@ -166,7 +166,7 @@ def theme() -> dict[str, Any]:
 
 
 def use_theme() -> Any:
-    """Enable :func:`theme` for Altair: for good when called, or for a block as ``with use_theme(): ...``; lift its limit on rows for good."""
+    """Enable :func:`theme` for Altair: for good when called, or for a block as ``with use_theme(): ...``, without its limit on rows."""
     alt.data_transformers.enable("default", max_rows=None)
     alt.theme.register("rd_utils", enable=False)(lambda: alt.theme.ThemeConfig(**theme()))
     return alt.theme.enable("rd_utils")

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel
 
 from rd_utils import params
-from rd_utils.losses import group_loss
+from rd_utils.losses import BiEncoderGroupLoss, CrossEncoderGroupLoss, group_loss
 from rd_utils.models import GroupBatch, Student, build, tokenizer_of
 from rd_utils.params import Training
 from rd_utils.tokens import TokenTable, tokenize
@@ -160,6 +160,41 @@ def test_the_gradients_of_a_step_are_those_of_the_loss_on_its_groups(toy, lexico
     expected = student.model[0].embedding.weight.grad.clone()
     seen = gradients_of_one_step(build(STATIC, seed=0, lexicon=lexicon), toy, 8, 1, "kl")
     torch.testing.assert_close(seen["model.0.embedding.weight"], expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("loss", ["lce", "ranknet", "margin_mse", "kl"])
+@pytest.mark.parametrize(
+    "kind", [params.TinyBertBi(dimension=8, heads=2, feed_forward=8, scale=0.5), params.TinyBertCross(dimension=8)], ids=["bi", "cross"]
+)
+def test_the_librarys_trainers_and_our_loop_give_the_same_gradients(kind, loss, toy, lexicon) -> None:
+    """Our path from token tables against what sentence-transformers' trainers do with our loss modules and texts, in float64."""
+    rows = group_order(24, seed=0, start=0, count=8)
+    query_rows, doc_rows = toy.groups.query_rows[rows], toy.groups.doc_rows[rows]
+    teacher = torch.from_numpy(toy.groups.teacher_scores[rows]).double()
+
+    ours = build(kind, seed=0, lexicon=lexicon).double()
+    value = group_loss(loss, ours(GroupBatch(toy.queries, toy.docs, query_rows, doc_rows)), teacher, 2.0)
+    value.backward()
+
+    def text(table, row):
+        return " ".join(WORDS[token - 5] for token in table.row(row))
+
+    theirs = build(kind, seed=0, lexicon=lexicon).double()
+    columns = [[text(toy.queries, row) for row in query_rows]]
+    columns += [[text(toy.docs, row) for row in doc_rows[:, column]] for column in range(doc_rows.shape[1])]
+    if isinstance(kind, params.TinyBertBi):
+        module = BiEncoderGroupLoss(theirs.model, loss, temperature=2.0, scale=0.5)
+        other = module([theirs.model.preprocess(column) for column in columns], teacher)
+    else:
+        other = CrossEncoderGroupLoss(theirs.model, loss, temperature=2.0)(columns, teacher)
+    other.backward()
+
+    assert other.item() == pytest.approx(value.item(), rel=1e-10)
+    expected = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
+    found = {name: p.grad for name, p in ours.named_parameters() if p.grad is not None}
+    assert found.keys() == expected.keys() and max(float(g.abs().max()) for g in expected.values()) > 1e-4
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-11, msg=name)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(toy, lexicon, checkpoint) -> None:
