@@ -4,6 +4,8 @@ STUDY ?= params/embedded.yaml
 CORES ?= 2
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
+# what every target needs; `make ... READY=` takes the environment that is active instead
+READY ?= $(VENV)/.ready
 export PATH := $(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules reason --show-failed-logs
@@ -14,38 +16,38 @@ help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 	@echo "  variables: STUDY=$(STUDY) CORES=$(CORES) PYTHON=$(PYTHON)"
 
-study: $(VENV)/.ready  ## run a study (STUDY=params/x.yaml CORES=2) and print where its report is
+study: $(READY)  ## run a study (STUDY=params/x.yaml CORES=2) and print where its report is
 	@python -m rd_utils check $(STUDY)
 	@$(SNAKEMAKE) --config study=$(STUDY)
 	@python -m rd_utils where $(STUDY)
 
 test: lint unit notebooks-test end-to-end  ## lint, unit tests and doctests, nbval, and the smallest study end to end
 
-lint: $(VENV)/.ready  ## ruff over code, tests and notebooks
+lint: $(READY)  ## ruff over code, tests and notebooks
 	ruff check .
 
-unit: $(VENV)/.ready  ## unit tests and doctests
+unit: $(READY)  ## unit tests and doctests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q tests/unit tests/notebooks rd_utils
 
-notebooks-test: $(VENV)/.ready  ## run every notebook and compare its checked cells (nbval)
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_OUTPUTS=$$(mktemp -d) pytest -q -p no:doctest --nbval-lax --nbval-kernel-name python3 --nbval-cell-timeout 300 notebooks
+notebooks-test: $(READY)  ## run every notebook and compare its checked cells (nbval)
+	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_OUTPUTS=$$d pytest -q -p no:doctest --nbval-lax --nbval-kernel-name python3 --nbval-cell-timeout 300 notebooks
 
-end-to-end: $(VENV)/.ready  ## the smallest study through papermill and snakemake, and the real-collection path where its data is there
+end-to-end: $(READY)  ## the smallest study through papermill and snakemake, and the real-collection path where its data is there
 	HF_HUB_OFFLINE=1 pytest -q tests/integration
 
-lab: $(VENV)/.ready  ## JupyterLab on the notebooks
+lab: $(READY)  ## JupyterLab on the notebooks
 	cd notebooks && jupyter lab
 
-plan: $(VENV)/.ready  ## print a study's cells, what is done, and what is left
+plan: $(READY)  ## print a study's cells, what is done, and what is left
 	@python -m rd_utils plan $(STUDY)
 
-check: $(VENV)/.ready  ## validate a study file
+check: $(READY)  ## validate a study file
 	@python -m rd_utils check $(STUDY)
 
-notebooks: $(VENV)/.ready  ## execute the notebooks in place on their defaults, as they are committed
-	OMP_NUM_THREADS=1 RD_OUTPUTS=$$(mktemp -d) python -m rd_utils execute
+notebooks: $(READY)  ## execute the notebooks in place on their defaults, as they are committed
+	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; OMP_NUM_THREADS=1 RD_OUTPUTS=$$d python -m rd_utils execute
 
-lock: $(VENV)/.ready  ## write constraints.txt from what is installed
+lock: $(READY)  ## write constraints.txt from what is installed
 	python -m rd_utils lock
 
 clean:  ## delete the environment (outputs stay)

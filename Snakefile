@@ -31,7 +31,7 @@ rule study:
     input:
         [FOLDER.format(node=node) + "/notebook.ipynb" for node in NODES],
     shell:
-        "python -m rd_utils publish {STUDY}"
+        "python -m rd_utils publish {STUDY:q}"
 
 
 rule node:
@@ -51,7 +51,7 @@ rule node:
         node="|".join(NODES),
     threads: int(config.get("threads", 1))
     shell:
-        "export RD_NODE={wildcards.node} RD_OUTPUTS={OUTPUTS} OMP_NUM_THREADS={threads} GLIBC_TUNABLES={MALLOC} TOKENIZERS_PARALLELISM=false; "
-        "papermill {params.notebook} {params.folder}/running.ipynb -f {params.folder}/parameters.yaml "
-        "--cwd notebooks --log-output --no-progress-bar > {log} 2>&1 "
-        "&& mv {params.folder}/running.ipynb {output.notebook}"
+        "export RD_NODE={wildcards.node} RD_OUTPUTS={OUTPUTS:q} OMP_NUM_THREADS={threads} GLIBC_TUNABLES={MALLOC} TOKENIZERS_PARALLELISM=false; "
+        "papermill {params.notebook} {params.folder:q}/running-$$.ipynb -f {params.folder:q}/parameters.yaml "
+        "--cwd notebooks --log-output --no-progress-bar > {log:q} 2>&1 "
+        "&& mv {params.folder:q}/running-$$.ipynb {output.notebook:q}"

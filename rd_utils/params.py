@@ -29,6 +29,10 @@ class ParameterError(ValueError):
     """Parameters that cannot be run; the message names the offender and the remedy."""
 
 
+def _limit(max_queries: int | None) -> str:
+    return "" if max_queries is None else f"[:{max_queries}]"
+
+
 # --- collections ------------------------------------------------------------------------------------------------------------------
 
 
@@ -45,7 +49,7 @@ class EmbeddedCollection(Part):
     @property
     def label(self) -> str:
         """Return the name that tables show."""
-        return f"embedded-{self.profile}-{self.world}-{self.seed}/{self.split}"
+        return f"embedded-{self.profile}-{self.world}-{self.seed}/{self.split}{_limit(self.max_queries)}"
 
 
 class IrDatasetsCollection(Part):
@@ -58,7 +62,7 @@ class IrDatasetsCollection(Part):
     @property
     def label(self) -> str:
         """Return the name that tables show."""
-        return self.id
+        return f"{self.id}{_limit(self.max_queries)}"
 
 
 class FolderCollection(Part):
@@ -72,7 +76,7 @@ class FolderCollection(Part):
     @property
     def label(self) -> str:
         """Return the name that tables show."""
-        return f"{Path(self.path).name}/{self.split}"
+        return f"{Path(self.path).name}/{self.split}{_limit(self.max_queries)}"
 
 
 Collection = Annotated[Union[EmbeddedCollection, IrDatasetsCollection, FolderCollection], Field(discriminator="source")]
@@ -580,7 +584,7 @@ class EvaluateParameters(TrainParameters):
             EvaluationSpec(system=system, collection=collection, first_stage=stage, measures=self.measures, precision=self.precision)
             for collection in self.test_collections
             for system in systems
-            for stage in self.first_stages
+            for stage in sorted(self.first_stages, key=lambda stage: stage.kind != "full")  # full first: it encodes what re-ranking needs
             if serves(system, stage)
         ]
 

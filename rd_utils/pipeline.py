@@ -18,12 +18,13 @@ from rd_utils.progress import LOGGER, Track, track
 from rd_utils.store import (
     Draft,
     Store,
-    architecture_inputs,
     docs_of,
     identity,
     inputs,
+    lexicon_of,
     resolve_path,
     teacher_identity,
+    tokenizer_of,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Pipeline:
             return self.store.folder(spec)
         for part in inputs(spec).values():
             self.build(part)
+        _import_for(spec.stage)
         with self.store.lock(f"{spec.stage}-{identity(spec)}"):
             if not self.store.has(spec):
                 LOGGER.info("making %s %s", spec.stage, identity(spec))
@@ -135,35 +137,26 @@ class Pipeline:
 
     # --- students -----------------------------------------------------------------------------------------------------------------
 
-    def lexicon(self, architecture: Any, collection: Any) -> Path | None:
-        """Return the folder of the lexicon that a from-scratch architecture starts from; None for checkpoints."""
-        needed = architecture_inputs(architecture, collection)
-        return self.build(needed["lexicon"]) if needed else None
-
-    def tokenizer(self, architecture: Any, collection: Any) -> Any:
-        """Return the tokenizer part that a student of this architecture reads."""
-        needed = architecture_inputs(architecture, collection)
-        return params.LexiconTokenizer(lexicon=needed["lexicon"]) if needed else params.ModelTokenizer(model=architecture.model)
-
     def untrained(self, architecture: Any, collection: Any, seed: int) -> Student:
         """Return a student before its first step."""
         from rd_utils import models
 
-        return models.build(architecture, seed=seed, lexicon=self.lexicon(architecture, collection))
+        lexicon = lexicon_of(architecture, collection)
+        return _on_device(models.build(architecture, seed=seed, lexicon=self.build(lexicon) if lexicon else None))
 
     def student(self, spec: params.StudentSpec) -> Student:
         """Return a trained student, training it first where it is missing."""
         from rd_utils import models
 
-        return models.load(self.build(spec) / "model")
+        return _on_device(models.load(self.build(spec) / "model"))
 
     def _system(self, system: Any) -> tuple[Student, Any]:
         """Return the student behind a system and the tokenizer that it reads."""
         if system.kind == "student":
             spec = system.student
-            return self.student(spec), self.tokenizer(spec.architecture, spec.groups.collection)
+            return self.student(spec), tokenizer_of(spec.architecture, spec.groups.collection)
         student = self.untrained(system.architecture, system.collection, system.seed)
-        return student, self.tokenizer(system.architecture, system.collection)
+        return student, tokenizer_of(system.architecture, system.collection)
 
     # --- teachers -----------------------------------------------------------------------------------------------------------------
 
@@ -194,9 +187,11 @@ class Pipeline:
         if teacher.kind == "trained":
             architecture, precision = teacher.student.architecture, teacher.student.training.precision
             student = self.student(teacher.student)
-            tokenizer = self.tokenizer(architecture, teacher.student.groups.collection)
+            tokenizer = tokenizer_of(architecture, teacher.student.groups.collection)
         else:
-            student = models.load_scorer(teacher.model, max_length=teacher.max_length, max_query_length=teacher.max_query_length)
+            student = _on_device(
+                models.load_scorer(teacher.model, max_length=teacher.max_length, max_query_length=teacher.max_query_length)
+            )
             precision = teacher.precision
             tokenizer = params.ModelTokenizer(model=teacher.model)
         queries, docs = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
@@ -236,11 +231,9 @@ class Pipeline:
 
             tokenizer = Tokenizer.from_file(str(self.build(spec.tokenizer.lexicon) / "tokenizer.json"))
         else:
-            from transformers import AutoTokenizer
-
-            tokenizer = AutoTokenizer.from_pretrained(models.resolve_model(spec.tokenizer.model))
+            tokenizer = models.tokenizer_of(spec.tokenizer)
         texts = self.docs(spec.collection) if spec.of == "docs" else self.queries(spec.collection)
-        table = tokenize(texts["text"].tolist(), tokenizer)
+        table = tokenize(self.track(texts["text"].tolist(), f"tokenising {spec.of}", len(texts)), tokenizer)
         table.save(draft.folder)
         draft.counts |= {"texts": len(table), "tokens": len(table.ids)}
 
@@ -256,8 +249,8 @@ class Pipeline:
                 similarity="cosine" if spec.retriever.normalise else "dot",
                 **({"max_length": spec.retriever.max_length} if spec.retriever.max_length else {}),
             )
-            student = models.build(architecture, seed=0)
-            doc_vectors, query_vectors = self._encode_all(student, spec.collection, self.tokenizer(architecture, spec.collection))
+            student = _on_device(models.build(architecture, seed=0))
+            doc_vectors, query_vectors = self._encode_all(student, spec.collection, tokenizer_of(architecture, spec.collection))
             run = retrieval.dense_candidates(docs["doc_id"], doc_vectors, queries, query_vectors, spec.depth)
         run.to_parquet(draft.folder / "candidates.parquet", index=False)
         found = run["query_id"].nunique()
@@ -296,7 +289,7 @@ class Pipeline:
 
         collection = spec.groups.collection
         student = self.untrained(spec.architecture, collection, spec.seed)
-        tokenizer = self.tokenizer(spec.architecture, collection)
+        tokenizer = tokenizer_of(spec.architecture, collection)
         query_rows, doc_rows = self.group_rows(spec.groups)
         scores = self.group_scores(params.ScoresSpec(groups=spec.groups, teacher=spec.teacher)) if spec.teacher else None
         record = training.train(
@@ -364,7 +357,7 @@ class Pipeline:
 
         every = np.arange(len(self.docs(spec.collection)))
         rows = every if rows is None else rows
-        key = f"{system.model_dump_json()} {spec.collection.label} {spec.precision}"
+        key = " ".join((system.model_dump_json(), identity(params.QueriesSpec(collection=spec.collection)), spec.precision))
         if self._vectors[0] != key or not np.isin(rows, self._vectors[1]["rows"]).all():
             queries, docs = self.tokens("queries", spec.collection, tokenizer), self.tokens("docs", spec.collection, tokenizer)
             vectors = {
@@ -384,6 +377,21 @@ class Pipeline:
         queries, docs = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
         doc_vectors = student.encode(docs, kind="document", progress=_Pushed(self.track, "encoding documents"))
         return doc_vectors, student.encode(queries, kind="query")
+
+
+def _import_for(stage: str) -> None:
+    """Import what a stage needs before its cost is measured, so that the first artefact of a process does not pay for the imports."""
+    if stage in ("student", "evaluation", "scores", "candidates", "tokens", "lexicon"):
+        import ir_measures  # noqa: F401
+
+        from rd_utils import lexicon, models, tokens, training  # noqa: F401
+
+
+def _on_device(student: Student) -> Student:
+    """Move a student to where accelerate would train it: an accelerator, if there is one."""
+    from accelerate import PartialState
+
+    return student.to(PartialState().device)
 
 
 class _Pushed:

@@ -12,7 +12,7 @@ import json
 import shutil
 import statistics
 from functools import cached_property
-from itertools import product
+from itertools import chain, count, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ import yaml
 
 from rd_utils import params
 from rd_utils.params import ParameterError, Study
-from rd_utils.store import Store, StoreError, identity, inputs, outputs_root, project_root, resolve_path
+from rd_utils.store import Store, StoreError, code_version, identity, outputs_root, project_root, resolve_path, upstream
 
 NOTEBOOKS = ("01_mine", "02_score", "03_train", "04_evaluate", "05_analyse")
 
@@ -97,6 +97,12 @@ class Plan:
         return outputs_root() / self.study.name
 
     @cached_property
+    def report_version(self) -> str:
+        """Return what decides the report beside the artefacts: the study, and the code that analyses and shows it."""
+        code = code_version(("analysis", "entropy", "report", "stats"))
+        return hashlib.sha256((self.study.model_dump_json() + code).encode()).hexdigest()[:20]
+
+    @cached_property
     def first_stages(self) -> tuple[params.FirstStage, ...]:
         """Return the resolved first stages."""
         retrievers = self.study.retrievers
@@ -125,18 +131,11 @@ class Plan:
 
     def specs(self) -> list[Any]:
         """Return every artefact of the study, upstream first, each once."""
-        seen: dict[str, Any] = {}
-
-        def visit(spec: Any) -> None:
-            if identity(spec) not in seen:
-                for part in inputs(spec).values():
-                    visit(part)
-                seen[identity(spec)] = spec
-
+        found: dict[str, Any] = {}
         for node in self.nodes:
             for artefact in node.artefacts:
-                visit(artefact)
-        return list(seen.values())
+                found |= upstream(artefact) | {identity(artefact): artefact}
+        return list(found.values())
 
 
 def load_plan(path: str | Path) -> Plan:
@@ -163,9 +162,13 @@ def check_files(study: Study) -> None:
         parse_measures(study.evaluation.measures)
     except (CollectionError, EvaluationError) as error:
         raise ParameterError(f"study {study.name}: {error}") from None
-    labels = [collection.label for collection in study.collections.test]
-    if len(set(labels)) != len(labels):
-        raise ParameterError(f"study {study.name}: two test collections have the same name: {labels}")
+    stages = [params.FirstStage(kind=s.kind, retriever=study.retrievers[s.retriever], depth=s.depth) for s in study.evaluation.first_stages]
+    for what, parts in (("test collections", study.collections.test), ("first stages", stages)):
+        labels = [part.label for part in parts]
+        if len(set(labels)) != len(labels):
+            raise ParameterError(
+                f"study {study.name}: two {what} have the same name in tables: {labels}; put them into studies of their own"
+            )
     for kind, parts in (("architectures", study.architectures), ("teachers", study.teachers), ("retrievers", study.retrievers)):
         for name, part in parts.items():
             model = getattr(part, "model", None)
@@ -211,7 +214,8 @@ def _groups(study: Study, strategy: str, seed: int) -> params.GroupsSpec:
 def _cells(study: Study) -> list[Cell]:
     cells: dict[str, Cell] = {}
     used = [False] * len(study.overrides)
-    for grid in study.grids:
+    seen: set[tuple[int, str]] = set()
+    for number, grid in enumerate(study.grids):
         for strategy, loss, architecture in product(grid.strategies, grid.losses, grid.architectures):
             distils = params.NEEDS_TEACHER[loss]
             for teacher, temperature in product(grid.teachers if distils else ("",), grid.temperatures if distils else (1.0,)):
@@ -231,6 +235,11 @@ def _cells(study: Study) -> list[Cell]:
                     )
                     for seed in grid.seeds
                 }
+                if (number, name) in seen:
+                    raise ParameterError(
+                        f"study {study.name}: grids[{number}] makes the cell {name} twice; an override sets its temperature"
+                    )
+                seen.add((number, name))
                 if name in cells:
                     students = {**cells[name].students, **students}
                 cells[name] = Cell(name, strategy, teacher, loss, architecture, temperature, "none", students)
@@ -306,8 +315,8 @@ class _NodeBuilder:
         evaluated = [self._evaluate(block, values, rows) for block, values in zip(blocks, trained, strict=True)]
         evaluated += [self._evaluate_baseline(row, trained[0]) for row in rows]
         artefacts = tuple(spec for node in evaluated for spec in node.artefacts)
-        digest = hashlib.sha256(self.study.model_dump_json().encode()).hexdigest()
-        self._add("05_analyse", "analyse", {"study": self.plan.path}, (), needs=tuple(identity(s) for s in artefacts), extra=digest)
+        needs = tuple(identity(spec) for spec in artefacts)
+        self._add("05_analyse", "analyse", {"study": self.plan.path}, (), needs=needs, extra=self.plan.report_version)
 
     def _blocks(self) -> list[list[Cell]]:
         """Pack cells that share strategy, teacher, architecture, seeds and training (but for what a loss may set) into nodes."""
@@ -321,6 +330,7 @@ class _NodeBuilder:
             teacher = cell.teacher or teachers.get((cell.strategy, cell.architecture, seeds), "")
             training = next(iter(cell.students.values())).training
             rest = training.model_dump(exclude=set(params.LossSettings.model_fields))
+            rest["embeddings"] = training.embedding_learning_rate is None  # a loss's settings can change it, but not clear it
             shared.setdefault((cell.strategy, teacher, cell.architecture, seeds, json.dumps(rest)), []).append(cell)
         blocks: list[list[Cell]] = []
         for cells in shared.values():
@@ -438,20 +448,16 @@ class _NodeBuilder:
         parameters = _plain(values)
         record = [parameters, sorted(identity(spec) for spec in artefacts), sorted(needs), notebook_digest(notebook), extra]
         digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
-        upstream = set(needs) | {found for spec in artefacts for found in _ancestors(spec)}
-        node_needs = dict.fromkeys(self.maker[found] for found in sorted(upstream) if found in self.maker)
-        node = Node(f"{notebook}-{digest}", f"{notebook}-{name}", notebook, parameters, artefacts, tuple(node_needs))
+        before = set(needs) | {found for spec in artefacts for found in upstream(spec)}
+        node_needs = dict.fromkeys(self.maker[found] for found in sorted(before) if found in self.maker)
+        name = f"{notebook}-{name}"
+        taken = {node.name for node in self.nodes}
+        name = next(candidate for candidate in chain([name], (f"{name}-{n}" for n in count(2))) if candidate not in taken)
+        node = Node(f"{notebook}-{digest}", name, notebook, parameters, artefacts, tuple(node_needs))
         self.nodes.append(node)
         for spec in artefacts:
             self.maker.setdefault(identity(spec), node.id)
         return node
-
-
-def _ancestors(spec: Any) -> set[str]:
-    found: set[str] = set()
-    for part in inputs(spec).values():
-        found |= {identity(part)} | _ancestors(part)
-    return found
 
 
 def _plain(value: Any) -> Any:
@@ -483,8 +489,16 @@ def node_folder(node_id: str) -> Path:
 def is_done(node: Node, plan: Plan, store: Store) -> bool:
     """Tell whether a node has been executed and everything it makes is still there."""
     made = all(store.has(spec) for spec in node.artefacts)
-    report = node.notebook != "05_analyse" or (plan.folder / "report.html").is_file()
+    report = node.notebook != "05_analyse" or report_is_current(plan)
     return made and report and (node_folder(node.id) / "notebook.ipynb").is_file()
+
+
+def report_is_current(plan: Plan) -> bool:
+    """Tell whether the study's folder holds the report of this very study, made by the code as it is."""
+    record = plan.folder / "study.json"
+    if not (plan.folder / "report.html").is_file() or not record.is_file():
+        return False
+    return json.loads(record.read_text(encoding="utf-8"))["report_version"] == plan.report_version
 
 
 def prepare(plan: Plan) -> None:
@@ -519,7 +533,9 @@ def publish(plan: Plan) -> Path:
 
 
 def estimate(plan: Plan, store: Store) -> list[dict[str, Any]]:
-    """Estimate the cost of each cell in CPU seconds of training, from measured students where the store has some.
+    """Estimate what each cell, and each teacher that is trained, costs in CPU seconds of training.
+
+    Measured students of the same architecture set the rate where the store has some.
 
     Returns:
         One record a cell: cell, students, done, documents, cpu_seconds (of what is left), basis (``measured`` or ``guessed``).
@@ -532,8 +548,12 @@ def estimate(plan: Plan, store: Store) -> list[dict[str, Any]]:
             key = json.dumps(manifest["parameters"]["architecture"], sort_keys=True)
             measured.setdefault(key, []).append(manifest["counts"]["documents_seen"] / seconds)
     records = []
-    for cell in plan.cells:
-        students = list(cell.students.values())
+    teachers = {
+        row.name: [system.teacher.student for system in row.systems.values()]
+        for row in plan.baselines
+        if row.system == "teacher" and next(iter(row.systems.values())).teacher.kind == "trained"
+    }
+    for name, students in (teachers | {cell.name: list(cell.students.values()) for cell in plan.cells}).items():
         left = [student for student in students if not store.has(student)]
         documents = students[0].training.steps(students[0].groups.group_size) * students[0].training.queries_per_batch
         documents *= students[0].training.accumulation_steps * students[0].groups.group_size
@@ -541,7 +561,7 @@ def estimate(plan: Plan, store: Store) -> list[dict[str, Any]]:
         rate = statistics.median(measured[key]) if key in measured else GUESSED_DOCUMENTS_PER_SECOND[students[0].architecture.kind]
         records.append(
             {
-                "cell": cell.name,
+                "cell": name,
                 "students": len(students),
                 "done": len(students) - len(left),
                 "documents": documents,

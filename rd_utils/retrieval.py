@@ -70,13 +70,14 @@ def bm25_candidates(docs: pd.DataFrame, queries: pd.DataFrame, retriever: Any, d
         import Stemmer
 
         stemmer = Stemmer.Stemmer("english")
+    show = track is not untracked
     stopwords = "en" if retriever.stopwords == "english" else None
 
     def tokens(texts: pd.Series, ids: bool) -> Any:
-        return bm25s.tokenize(texts.tolist(), stopwords=stopwords, stemmer=stemmer, return_ids=ids, show_progress=False)
+        return bm25s.tokenize(texts.tolist(), stopwords=stopwords, stemmer=stemmer, return_ids=ids, show_progress=show)
 
     index = bm25s.BM25(k1=retriever.k1, b=retriever.b, method=retriever.form, backend="numpy")
-    index.index(tokens(docs["text"], True), show_progress=False)
+    index.index(tokens(docs["text"], True), show_progress=show)
     doc_ids, ties = docs["doc_id"].to_numpy(dtype=object), tie_order(docs["doc_id"])
     vocabulary = index.vocab_dict
     rows: list[np.ndarray] = []

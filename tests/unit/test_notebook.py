@@ -20,6 +20,15 @@ def test_a_name_that_papermill_would_only_warn_about_is_refused():
         notebook.validate(params.MineParameters, GOOD | {"group_sise": 4})
 
 
+def test_a_second_run_without_a_new_kernel_takes_no_result_for_a_parameter():
+    namespace = dict(GOOD)
+    notebook.validate(params.MineParameters, namespace)
+    namespace |= {"counts": {"a": 1}, "chart": None, "group_size": 8}
+    assert notebook.validate(params.MineParameters, namespace).group_size == 8
+    with pytest.raises(ParameterError, match="did you mean 'group_size'"):
+        notebook.validate(params.MineParameters, namespace | {"group_sise": 4})
+
+
 def test_what_is_about_to_run_is_printed(capsys):
     values = GOOD | {"strategy": {"kind": "candidates", "depth": 50}, "teacher": None, "training": {"documents": 10}}
     values |= {"losses": {"lce": {}, "kl": {"temperature": 2.0}}, "architecture": {"kind": "static_bi"}}

@@ -1,4 +1,4 @@
-"""The project's own files agree: dependencies, environment, lock, licence of the lock to be what make installs."""
+"""The project's own files agree: imports, dependencies, environment, and the lock, which is what make installs."""
 
 from __future__ import annotations
 
