@@ -389,6 +389,7 @@ def _sections(
 
     study, settings = plan.study, plan.study.analysis
     collections = list(dict.fromkeys(summary["test_collection"]))
+    measures = study.evaluation.measures
     seeds = sorted({seed for cell in plan.cells for seed in cell.students})
 
     def figures(start: str, caption: str) -> list[Any]:
@@ -418,7 +419,10 @@ def _sections(
                 f"The measure that is compared below is {settings.measure}."
             ],
             [
-                *(Table(main_table(summary, test_collection=name), f"All systems on {name}.", highlight=True) for name in collections),
+                *(
+                    Table(main_table(summary, measures=measures, test_collection=name), f"All systems on {name}.", highlight=True)
+                    for name in collections
+                ),
                 *figures("effectiveness", "Means as large marks, seeds as small ones, baselines as lines"),
             ],
         ),

@@ -216,7 +216,7 @@ def _cells(study: Study) -> list[Cell]:
     used = [False] * len(study.overrides)
     seen: set[tuple[int, str]] = set()
     for number, grid in enumerate(study.grids):
-        for strategy, loss, architecture in product(grid.strategies, grid.losses, grid.architectures):
+        for architecture, strategy, loss in product(grid.architectures, grid.strategies, grid.losses):
             distils = params.NEEDS_TEACHER[loss]
             for teacher, temperature in product(grid.teachers if distils else ("",), grid.temperatures if distils else (1.0,)):
                 training, temperature = _overridden(study, used, strategy, teacher, loss, architecture, temperature)

@@ -1108,7 +1108,7 @@ table { border-collapse: collapse; font-size: .84rem; line-height: 1.35; font-va
 th, td { padding: .28rem .55rem; text-align: left; vertical-align: top; }
 thead th { border-bottom: 1px solid #1a1a1a; vertical-align: bottom; }
 thead th.group { text-align: center; border-bottom: 1px solid #a0a0a0; }
-tbody th { font-weight: normal; }
+tbody th { font-weight: normal; white-space: nowrap; }
 tbody tr:nth-child(even) { background: #f7f8f9; }
 tr.baseline th, tr.baseline td { color: #595959; }
 tr.last-baseline th, tr.last-baseline td { border-bottom: 1px solid #1a1a1a; }

@@ -60,6 +60,8 @@ def test_the_published_protocol_is_stated_exactly():
     assert training.steps(16) == 93_750
     assert (training.queries_per_batch, training.accumulation_steps, training.learning_rate) == (8, 2, 1e-5)
     assert (training.warmup_share, training.precision) == (0.1, "fp16")
+    teacher = study.teachers["electra"]
+    assert (teacher.strategy, teacher.architecture, teacher.training.documents) == ("bm25", "electra_cross", 532_761 * 16)
     bm25 = study.retrievers["bm25"]
     assert (bm25.k1, bm25.b, study.strategies["bm25"].depth) == (1.2, 0.75, 200)
     bi, cross = study.architectures["bert_bi"], study.architectures["electra_cross"]
