@@ -30,7 +30,7 @@ unit: $(READY)  ## unit tests and doctests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q tests/unit tests/notebooks rd_utils
 
 notebooks-test: $(READY)  ## run every notebook and compare its checked cells (nbval)
-	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_OUTPUTS=$$d pytest -q -p no:doctest --nbval-lax --nbval-kernel-name python3 --nbval-cell-timeout 300 notebooks
+	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_OUTPUTS=$$d pytest -q -o addopts= --nbval-lax --nbval-kernel-name python3 --nbval-cell-timeout 300 notebooks
 
 end-to-end: $(READY)  ## the smallest study through papermill and snakemake, and the real-collection path where its data is there
 	HF_HUB_OFFLINE=1 pytest -q tests/integration
