@@ -206,7 +206,7 @@ def _scoring_rates(plan: Plan, pipeline: Pipeline) -> dict[Any, tuple[float, flo
 def histories(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     """Return the training losses of every cell and seed: cell, seed, step, documents_seen, loss, learning_rate."""
     parts = [
-        pipeline.frame(student, "history").assign(cell=cell.name, seed=seed, loss_name=cell.loss, architecture=cell.architecture)
+        pipeline.frame(student, "history").assign(cell=cell.name, seed=seed)
         for cell in plan.cells
         for seed, student in cell.students.items()
     ]
