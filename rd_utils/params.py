@@ -79,7 +79,37 @@ class FolderCollection(Part):
         return f"{Path(self.path).name}/{self.split}{_limit(self.max_queries)}"
 
 
-Collection = Annotated[Union[EmbeddedCollection, IrDatasetsCollection, FolderCollection], Field(discriminator="source")]
+Documents = Annotated[Union[EmbeddedCollection, IrDatasetsCollection, FolderCollection], Field(discriminator="source")]
+
+
+class PseudoQueries(Part):
+    """The documents of another collection with queries drawn from them, so that a collection without training queries can be trained on.
+
+    Each query is ``words`` words of one document, which is its only positive (see :func:`rd_utils.augmentation.pseudo_queries`).
+    """
+
+    source: Literal["pseudo_queries"] = "pseudo_queries"
+    documents: Documents
+    queries: int = Field(default=1000, ge=1)
+    words: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (3, 8)
+    weighting: Literal["idf", "uniform"] = "idf"
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _words_ordered(self) -> PseudoQueries:
+        if self.words[0] > self.words[1]:
+            raise ValueError(f"words is {list(self.words)}; expected the least, then the most words of a query")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Return the name that tables show."""
+        return f"{self.documents.label}/pseudo-{self.queries}-{self.seed}"
+
+
+Collection = Annotated[
+    Union[EmbeddedCollection, IrDatasetsCollection, FolderCollection, PseudoQueries], Field(discriminator="source")
+]
 
 
 # --- retrievers and strategies ----------------------------------------------------------------------------------------------------
@@ -102,12 +132,10 @@ class BM25(Part):
 
 
 class Dense(Part):
-    """Exhaustive search by a sentence-transformers model's embeddings (faiss, inner product)."""
+    """Exhaustive search by a bi-encoder's embeddings (faiss, inner product): a checkpoint, or a student that the suite trained."""
 
     kind: Literal["dense"] = "dense"
-    model: str
-    normalise: bool = True
-    max_length: int | None = Field(default=None, ge=2)
+    encoder: Encoder
 
     @property
     def label(self) -> str:
@@ -115,7 +143,66 @@ class Dense(Part):
         return "dense"
 
 
-Retriever = Annotated[Union[BM25, Dense], Field(discriminator="kind")]
+class Reranked(Part):
+    """A retriever's top ``from_depth`` re-ranked by a teacher."""
+
+    kind: Literal["reranked"] = "reranked"
+    retriever: Retriever
+    from_depth: int = Field(default=200, ge=1)
+    teacher: Teacher
+
+    @property
+    def label(self) -> str:
+        """Return the name that tables show."""
+        return f"reranked {self.retriever.label}"
+
+
+class Pooled(Part):
+    """The union of several retrievers, at most ``at_most`` documents from each, ordered by the best rank that any of them gave."""
+
+    kind: Literal["pooled"] = "pooled"
+    retrievers: tuple[Retriever, ...] = Field(min_length=2)
+    at_most: int = Field(default=10, ge=1)
+
+    @property
+    def label(self) -> str:
+        """Return the name that tables show."""
+        return "pooled"
+
+
+class RunFile(Part):
+    """A run made elsewhere, in TREC format: ``query_id Q0 doc_id rank score tag``; ``name`` is what tables call it."""
+
+    kind: Literal["run_file"] = "run_file"
+    path: str
+    name: str
+
+    @property
+    def label(self) -> str:
+        """Return the name that tables show."""
+        return self.name
+
+
+Retriever = Annotated[Union[BM25, Dense, Reranked, Pooled, RunFile], Field(discriminator="kind")]
+Draw = Literal["uniform", "top", "softmax"]
+
+
+class FalseNegativeFilter(Part):
+    """Drops candidates that a teacher finds likely relevant, measured against the query's lowest-scored positive.
+
+    With p the positive's score and d the candidate's, both in ``units``, a candidate is dropped where
+
+    - ``absolute_margin``: d > p - value;
+    - ``relative_margin``: d > p - value * abs(p);
+    - ``share``: d > value * p, which needs units in which scores are positive.
+
+    ``raw`` takes the teacher's scores as they are, ``sigmoid`` maps log-odds and ``exp`` log-probabilities to probabilities.
+    """
+
+    teacher: Teacher
+    rule: Literal["absolute_margin", "relative_margin", "share"] = "absolute_margin"
+    value: float = Field(ge=0)
+    units: Literal["raw", "sigmoid", "exp"] = "raw"
 
 
 class CorpusRandom(Part):
@@ -125,15 +212,69 @@ class CorpusRandom(Part):
 
 
 class FromCandidates(Part):
-    """Negatives drawn from a retriever's top ``depth``, known positives removed first."""
+    """Negatives drawn from the ranks ``from_rank`` to ``depth`` of a retriever's list, known positives removed before ranks are counted.
+
+    ``draw``: ``top`` takes the best, ``uniform`` draws without replacement, ``softmax`` draws without replacement with inclusion
+    probabilities proportional to softmax(score / draw_temperature), capped at 1.
+    """
 
     kind: Literal["candidates"] = "candidates"
     retriever: Retriever = BM25()
+    from_rank: int = Field(default=1, ge=1)
     depth: int = Field(default=200, ge=1)
-    draw: Literal["uniform", "top"] = "uniform"
+    draw: Draw = "uniform"
+    draw_temperature: float = Field(default=1.0, gt=0)
+    filter: FalseNegativeFilter | None = None
+
+    @model_validator(mode="after")
+    def _window_is_open(self) -> FromCandidates:
+        _check_window(self.from_rank, self.depth)
+        return self
 
 
-Strategy = Annotated[Union[CorpusRandom, FromCandidates], Field(discriminator="kind")]
+class Graph(Part):
+    """Negatives drawn from the neighbours of the positive document: what a retriever finds for the positive's own text."""
+
+    kind: Literal["graph"] = "graph"
+    retriever: Retriever = BM25()
+    from_rank: int = Field(default=1, ge=1)
+    depth: int = Field(default=100, ge=1)
+    draw: Draw = "uniform"
+    draw_temperature: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _window_is_open(self) -> Graph:
+        _check_window(self.from_rank, self.depth)
+        return self
+
+
+class DiameterTargeted(Part):
+    """Groups whose diameter in a reference encoder lies at a chosen quantile of those that the same candidates allow.
+
+    For every group ``trials`` trial groups are drawn from the candidates, from a narrow neighbourhood up to all of them, and the one whose
+    diameter ranks nearest to ``quantile`` is taken: 0 the most compact, 1 the widest.
+    """
+
+    kind: Literal["diameter_targeted"] = "diameter_targeted"
+    retriever: Retriever = BM25()
+    from_rank: int = Field(default=1, ge=1)
+    depth: int = Field(default=200, ge=1)
+    quantile: float = Field(ge=0, le=1)
+    trials: int = Field(default=64, ge=2)
+    reference: Encoder
+
+    @model_validator(mode="after")
+    def _window_is_open(self) -> DiameterTargeted:
+        _check_window(self.from_rank, self.depth)
+        return self
+
+
+def _check_window(from_rank: int, depth: int) -> None:
+    if from_rank > depth:
+        raise ValueError(f"from_rank is {from_rank}, below depth {depth}; ranks from_rank to depth are drawn from")
+
+
+Strategy = Annotated[Union[CorpusRandom, FromCandidates, Graph, DiameterTargeted], Field(discriminator="kind")]
 
 
 # --- architectures ----------------------------------------------------------------------------------------------------------------
@@ -218,17 +359,23 @@ FROM_SCRATCH = (StaticBi, InteractionCross, TinyBertBi, TinyBertCross)
 class Training(Part):
     """The budget, in documents seen (accumulation included), and the optimiser.
 
-    One optimiser step sees ``queries_per_batch * accumulation_steps`` groups; the number of steps follows from the budget.
+    One optimiser step sees ``queries_per_batch * accumulation_steps`` groups; the number of steps follows from the budget. ``schedule`` is
+    what follows the linear warm-up. ``stop_at`` ends training early, in documents seen, with the learning rate where the whole budget would
+    have it: an early checkpoint of the same run. ``in_batch_negatives`` adds the documents of the batch's other groups to the contrastive
+    loss (bi-encoders only).
     """
 
     documents: int = Field(ge=1)
+    stop_at: int | None = Field(default=None, ge=1)
     queries_per_batch: int = Field(default=8, ge=1)
     accumulation_steps: int = Field(default=1, ge=1)
+    in_batch_negatives: bool = False
     learning_rate: float = Field(default=1e-5, gt=0)
     embedding_learning_rate: float | None = Field(default=None, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_share: float = Field(default=0.1, ge=0, le=1)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
     max_gradient_norm: float | None = Field(default=1.0, gt=0)
     precision: Precision = "fp32"
     checkpoint_every: int | None = Field(default=None, ge=1)
@@ -243,8 +390,39 @@ class Training(Part):
         return -(-self.documents // per_step)
 
 
-LossName = Literal["lce", "ranknet", "margin_mse", "kl"]
-NEEDS_TEACHER: dict[str, bool] = {"lce": False, "ranknet": True, "margin_mse": True, "kl": True}
+LossName = Literal["lce", "ranknet", "ranknet_thresholded", "margin_mse", "margin_mse_all_pairs", "kl", "listnet", "lambda_loss"]
+NEEDS_TEACHER: dict[str, bool] = {name: name != "lce" for name in get_args(LossName)}
+
+
+class Augmentation(Part):
+    """What training changes in its inputs and targets; the default changes nothing (see :mod:`rd_utils.augmentation`).
+
+    Inputs, drawn afresh every epoch: ``query_dropout`` and ``query_replacement`` are the probabilities that a query's word is left out or
+    replaced by one of its ``neighbours`` nearest words; ``document_span`` is the share of a document that a random span keeps. Targets:
+    ``noise`` is the SD of what is added to each teacher score, once per group and document; ``top_k`` levels the scores below the
+    teacher's k best of the group; ``ranks`` replaces scores by ``1 - rank``; ``smoothing`` moves that share of the target's mass to the
+    uniform distribution; ``hard_weight`` is the weight of LCE beside the distillation loss.
+    """
+
+    query_dropout: float = Field(default=0.0, ge=0, lt=1)
+    query_replacement: float = Field(default=0.0, ge=0, lt=1)
+    neighbours: int = Field(default=5, ge=1)
+    document_span: float = Field(default=1.0, gt=0, le=1)
+    noise: float = Field(default=0.0, ge=0)
+    top_k: int | None = Field(default=None, ge=1)
+    ranks: bool = False
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    hard_weight: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def changes_texts(self) -> bool:
+        """Tell whether training reads other texts than the collection's."""
+        return bool(self.query_dropout or self.query_replacement or self.document_span < 1)
+
+    @property
+    def changes_scores(self) -> bool:
+        """Tell whether training sees other scores than the teacher's."""
+        return bool(self.noise or self.top_k or self.ranks)
 
 
 # --- teachers ---------------------------------------------------------------------------------------------------------------------
@@ -254,11 +432,14 @@ class Oracle(Part):
     """The embedded collection's Bayes-optimal teacher: log(max(E, floor)), E the expected grade given both texts.
 
     Below the floor a document counts as irrelevant without degrees. Without it (1e-30) the scores of documents that share nothing with
-    the query spread over tens of units, which margins and pairwise entropies are then made of.
+    the query spread over tens of units, which margins and pairwise entropies are then made of. ``noise`` is the SD of a normal deviate that
+    is added to every pair's score, fixed per pair and ``noise_seed``.
     """
 
     kind: Literal["oracle"] = "oracle"
     floor: float = Field(default=1e-4, ge=1e-30, lt=1)
+    noise: float = Field(default=0.0, ge=0)
+    noise_seed: int = Field(default=0, ge=0)
 
 
 class LoadedTeacher(Part):
@@ -272,13 +453,44 @@ class LoadedTeacher(Part):
 
 
 class TrainedTeacher(Part):
-    """A cross-encoder that the suite trains with LCE on its own groups, then scores with."""
+    """A student of the suite as a teacher: a cross-encoder or bi-encoder trained on its own groups (``stop_at`` makes a weaker one)."""
 
     kind: Literal["trained"] = "trained"
     student: StudentSpec
 
 
-Teacher = Annotated[Union[Oracle, LoadedTeacher, TrainedTeacher], Field(discriminator="kind")]
+class EncoderTeacher(Part):
+    """A bi-encoder as a teacher: the scaled dot product of its embeddings."""
+
+    kind: Literal["encoder"] = "encoder"
+    encoder: Encoder
+    precision: Precision = "fp32"
+
+
+class FileTeacher(Part):
+    """Scores made elsewhere: a Parquet file with query_id, doc_id, score, or a TREC run; a pair that it lacks is an error."""
+
+    kind: Literal["file"] = "file"
+    path: str
+
+
+class EnsembleTeacher(Part):
+    """The mean of several teachers, each standardised to mean 0 and SD 1 over the groups of ``calibration``."""
+
+    kind: Literal["ensemble"] = "ensemble"
+    members: tuple[Teacher, ...] = Field(min_length=2)
+    calibration: GroupsSpec
+
+    @model_validator(mode="after")
+    def _members_differ(self) -> EnsembleTeacher:
+        if len(set(self.members)) != len(self.members):
+            raise ValueError("an ensemble names the same teacher twice; give each member once")
+        return self
+
+
+Teacher = Annotated[
+    Union[Oracle, LoadedTeacher, TrainedTeacher, EncoderTeacher, FileTeacher, EnsembleTeacher], Field(discriminator="kind")
+]
 
 
 # --- specs: one artefact each -----------------------------------------------------------------------------------------------------
@@ -313,31 +525,102 @@ class CandidatesSpec(Spec):
     depth: int = Field(ge=1)
 
 
+EntropyName = Literal["pairwise_entropy", "positive_entropy", "listwise_entropy"]
+CutPart = Literal[
+    "lower_half", "upper_half", "quarter_1", "quarter_2", "quarter_3", "quarter_4", "inside_fence", "outside_fence"
+]  # see rd_utils.entropy.cut
+
+
+class EntropyCut(Part):
+    """The training queries whose teacher entropy lies in one part of the distribution over queries; parts of one kind partition them."""
+
+    teacher: Teacher
+    entropy: EntropyName = "pairwise_entropy"
+    temperature: float = Field(default=1.0, gt=0)
+    part: CutPart
+
+
 class GroupsSpec(Spec):
     """Training groups: a query, a positive in column 0 and ``group_size - 1`` negatives.
 
-    ``shortage`` says what happens when a strategy has too few documents: ``drop`` the group, or ``fill`` it with corpus-random
-    documents; both are counted.
+    ``shortage`` says what happens when a strategy has too few documents: ``drop`` the group, or fill it from the strategy given; both are
+    counted. ``draws`` is how often each positive's negatives are drawn: once, or afresh for each of the first ``draws`` epochs.
+    ``random_share`` is the share of the negatives that corpus-random documents replace. ``cut`` keeps the groups of a part of the queries.
     """
 
     stage: ClassVar[str] = "groups"
     collection: Collection
     strategy: Strategy
     group_size: int = Field(default=16, ge=2)
-    shortage: Literal["drop", "fill"] = "drop"
+    shortage: Literal["drop"] | Strategy = "drop"
+    draws: int = Field(default=1, ge=1)
+    random_share: float = Field(default=0.0, ge=0, le=1)
+    cut: EntropyCut | None = None
+    seed: int = Field(default=0, ge=0)
+
+
+class VectorsSpec(Spec):
+    """The embeddings of a collection's documents."""
+
+    stage: ClassVar[str] = "vectors"
+    collection: Collection
+    encoder: Encoder
+
+
+class NeighboursSpec(Spec):
+    """What a retriever finds for the text of every labelled positive, the positive itself left out."""
+
+    stage: ClassVar[str] = "neighbours"
+    collection: Collection
+    retriever: Retriever
+    depth: int = Field(ge=1)
+
+
+class Refresh(Part):
+    """Negatives drawn anew every ``every`` steps from what the student itself ranks highest."""
+
+    every: int = Field(ge=1)
+    from_rank: int = Field(default=1, ge=1)
+    depth: int = Field(default=100, ge=1)
+    draw: Draw = "uniform"
+    draw_temperature: float = Field(default=1.0, gt=0)
+
+
+class Search(Part):
+    """A learning rate chosen on validation queries: for the student's loss and architecture, on one collection, strategy and teacher.
+
+    The student is trained once per rate, with the embeddings' rate ``embedding_ratio`` times it, without augmentation and at the student's
+    temperature 1; the rate with the highest mean of ``measure`` over the first stages is taken, the lower of two equal ones.
+    """
+
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=2)
+    embedding_ratio: float = Field(default=1.0, gt=0)
+    collection: Collection
+    strategy: Strategy
+    teacher: Teacher | None = None
+    validation: Collection
+    first_stages: tuple[FirstStage, ...] = Field(min_length=1)
+    measure: str = "nDCG@10"
     seed: int = Field(default=0, ge=0)
 
 
 class StudentSpec(Spec):
-    """A trained student."""
+    """A trained student.
+
+    ``target_entropy`` solves for the temperature at which the teacher has that mean pairwise entropy on the training groups.
+    """
 
     stage: ClassVar[str] = "student"
     groups: GroupsSpec
     loss: LossName
     teacher: Teacher | None = None
     temperature: float = Field(default=1.0, gt=0)
+    target_entropy: float | None = Field(default=None, gt=0, lt=1)
+    augmentation: Augmentation = Augmentation()
     architecture: Architecture
     training: Training
+    refresh: Refresh | None = None
+    search: Search | None = None
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -346,8 +629,51 @@ class StudentSpec(Spec):
             raise ValueError(f"the loss {self.loss!r} distils a teacher, but none is given; name a teacher or use loss: lce")
         if not NEEDS_TEACHER[self.loss] and self.teacher is not None:
             raise ValueError(f"the loss {self.loss!r} uses no teacher; set teacher to null, or choose kl, ranknet or margin_mse")
+        if self.target_entropy is not None and (self.teacher is None or self.temperature != 1.0):
+            raise ValueError("target_entropy solves for the teacher's temperature: give a teacher, and no temperature of your own")
+        if self.teacher is None and (self.augmentation.changes_scores or self.augmentation.hard_weight):
+            raise ValueError("noise, top_k, ranks and hard_weight change a teacher's scores or weight, but this loss uses no teacher")
+        bi_encoder = isinstance(self.architecture, BI_ENCODERS)
+        if self.training.in_batch_negatives:
+            if not bi_encoder:
+                raise ValueError("in_batch_negatives needs a bi-encoder: a cross-encoder would score every query with every document")
+            if self.loss != "lce" and not self.augmentation.hard_weight:
+                raise ValueError(
+                    f"in_batch_negatives has no teacher scores for the loss {self.loss!r}; use loss: lce, or give LCE a hard_weight"
+                )
+        if self.refresh is not None and not bi_encoder:
+            raise ValueError("refresh draws from what the student retrieves, which needs a bi-encoder")
+        if self.refresh is not None and self.groups.draws > 1:
+            raise ValueError("refresh draws the groups anew itself; leave draws at 1")
         _check_oracle(self.teacher, self.groups.collection)
         return self
+
+
+class SearchSpec(Spec):
+    """The choice of a learning rate among ``candidates``, students that differ in nothing else, on validation queries."""
+
+    stage: ClassVar[str] = "search"
+    candidates: tuple[StudentSpec, ...] = Field(min_length=2)
+    collection: Collection
+    first_stages: tuple[FirstStage, ...] = Field(min_length=1)
+    measure: str
+
+
+class DescriptionSpec(Spec):
+    """What training groups are like, before and after augmentation: diameter, entropies, density ratio; and the coverage of test documents.
+
+    Distances are of the embeddings of ``reference``; entropies are of ``teacher`` where one is given.
+    """
+
+    stage: ClassVar[str] = "description"
+    groups: GroupsSpec
+    teacher: Teacher | None = None
+    temperature: float = Field(default=1.0, gt=0)
+    target_entropy: float | None = Field(default=None, gt=0, lt=1)
+    augmentation: Augmentation = Augmentation()
+    reference: Encoder
+    test: tuple[Collection, ...] = ()
+    seed: int = Field(default=0, ge=0)
 
 
 class ScoresSpec(Spec):
@@ -394,6 +720,7 @@ class StudentSystem(Part):
 
 
 System = Annotated[Union[Bm25System, TeacherSystem, UntrainedSystem, StudentSystem], Field(discriminator="kind")]
+Encoder = Annotated[Union[UntrainedSystem, StudentSystem], Field(discriminator="kind")]
 
 
 class FirstStage(Part):
@@ -462,7 +789,7 @@ class LexiconTokenizer(Part):
 
 Tokenizer = Annotated[Union[ModelTokenizer, LexiconTokenizer], Field(discriminator="kind")]
 
-for _late in (TokensSpec, TrainedTeacher, StudentSpec, ScoresSpec, TeacherSystem, UntrainedSystem, StudentSystem, EvaluationSpec):
+for _late in [part for part in globals().values() if isinstance(part, type) and issubclass(part, Part)]:
     _late.model_rebuild()
 
 
