@@ -137,6 +137,15 @@ class Student(nn.Module):
             if parameters
         ]
 
+    def vocabulary(self) -> list[str]:
+        """Return the tokenizer's tokens by id; an id without a token is an empty string."""
+        words = {number: token for token, number in self.tokenizer.get_vocab().items()}
+        return [words.get(number, "") for number in range(max(words) + 1)]
+
+    def token_vectors(self) -> np.ndarray:
+        """Return the token embeddings, float32 (vocabulary, dimension)."""
+        return self._token_embeddings().detach().float().cpu().numpy()
+
     def token_counts(self, batch: GroupBatch) -> int:
         """Return how many tokens the texts of a batch have, each text of each group counted, cut and framed as the model sees them."""
         raise NotImplementedError

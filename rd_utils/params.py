@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 
 class Part(BaseModel):
@@ -107,9 +108,7 @@ class PseudoQueries(Part):
         return f"{self.documents.label}/pseudo-{self.queries}-{self.seed}"
 
 
-Collection = Annotated[
-    Union[EmbeddedCollection, IrDatasetsCollection, FolderCollection, PseudoQueries], Field(discriminator="source")
-]
+Collection = Annotated[Union[EmbeddedCollection, IrDatasetsCollection, FolderCollection, PseudoQueries], Field(discriminator="source")]
 
 
 # --- retrievers and strategies ----------------------------------------------------------------------------------------------------
@@ -488,9 +487,7 @@ class EnsembleTeacher(Part):
         return self
 
 
-Teacher = Annotated[
-    Union[Oracle, LoadedTeacher, TrainedTeacher, EncoderTeacher, FileTeacher, EnsembleTeacher], Field(discriminator="kind")
-]
+Teacher = Annotated[Union[Oracle, LoadedTeacher, TrainedTeacher, EncoderTeacher, FileTeacher, EnsembleTeacher], Field(discriminator="kind")]
 
 
 # --- specs: one artefact each -----------------------------------------------------------------------------------------------------
@@ -689,11 +686,11 @@ class ScoresSpec(Spec):
         return self
 
 
-class Bm25System(Part):
-    """The first stage itself, as a row of the table."""
+class FirstStageSystem(Part):
+    """A retriever's own ranking, as a row of the table."""
 
-    kind: Literal["bm25"] = "bm25"
-    retriever: BM25 = BM25()
+    kind: Literal["first_stage"] = "first_stage"
+    retriever: Retriever = BM25()
 
 
 class TeacherSystem(Part):
@@ -719,7 +716,7 @@ class StudentSystem(Part):
     student: StudentSpec
 
 
-System = Annotated[Union[Bm25System, TeacherSystem, UntrainedSystem, StudentSystem], Field(discriminator="kind")]
+System = Annotated[Union[FirstStageSystem, TeacherSystem, UntrainedSystem, StudentSystem], Field(discriminator="kind")]
 Encoder = Annotated[Union[UntrainedSystem, StudentSystem], Field(discriminator="kind")]
 
 
@@ -751,8 +748,8 @@ class EvaluationSpec(Spec):
         if self.system.kind == "teacher":
             _check_oracle(self.system.teacher, self.collection)
         architecture = architecture_of(self.system)
-        if self.first_stage.kind == "full" and self.system.kind != "bm25" and not isinstance(architecture, BI_ENCODERS):
-            raise ValueError("full retrieval needs a bi-encoder (or bm25); use first_stage kind 'rerank' for cross-encoders and teachers")
+        if self.first_stage.kind == "full" and self.system.kind != "first_stage" and not isinstance(architecture, BI_ENCODERS):
+            raise ValueError("full retrieval needs a bi-encoder or a retriever; use first_stage kind 'rerank' for others")
         return self
 
 
@@ -794,17 +791,52 @@ for _late in [part for part in globals().values() if isinstance(part, type) and 
 
 
 def architecture_of(system: Any) -> Any | None:
-    """Return the architecture behind a system, or None where it has none (bm25, the oracle)."""
+    """Return the architecture behind a system, or None where it has none (a retriever, the oracle)."""
     if system.kind == "student":
         return system.student.architecture
     if system.kind == "untrained":
         return system.architecture
     if system.kind == "teacher" and system.teacher.kind == "trained":
         return system.teacher.student.architecture
+    if system.kind == "teacher" and system.teacher.kind == "encoder":
+        return architecture_of(system.teacher.encoder)
     return None
 
 
+def search_spec(student: StudentSpec) -> SearchSpec | None:
+    """Return the artefact that chooses a student's learning rate; None where it has one of its own."""
+    search = student.search
+    if search is None:
+        return None
+    groups = GroupsSpec(
+        collection=search.collection,
+        strategy=search.strategy,
+        group_size=student.groups.group_size,
+        shortage=student.groups.shortage,
+        seed=search.seed,
+    )
+    candidates = tuple(
+        StudentSpec(
+            groups=groups,
+            loss=student.loss,
+            teacher=search.teacher if NEEDS_TEACHER[student.loss] else None,
+            architecture=student.architecture,
+            training=with_rate(student.training, rate, search.embedding_ratio),
+            seed=search.seed,
+        )
+        for rate in sorted(set(search.learning_rates))
+    )
+    return SearchSpec(candidates=candidates, collection=search.validation, first_stages=search.first_stages, measure=search.measure)
+
+
+def with_rate(training: Training, rate: float, embedding_ratio: float) -> Training:
+    """Return ``training`` at another learning rate, the embeddings' in the given ratio to it."""
+    return training.model_copy(update={"learning_rate": rate, "embedding_learning_rate": float(f"{rate * embedding_ratio:.6g}")})
+
+
 def _check_oracle(teacher: Any, collection: Any) -> None:
+    for member in teacher.members if teacher is not None and teacher.kind == "ensemble" else ():
+        _check_oracle(member, collection)
     if teacher is not None and teacher.kind == "oracle" and collection.source != "embedded":
         raise ValueError(f"the oracle knows the embedded collection only, not {collection.label!r}; use a trained or loaded teacher")
 
@@ -813,18 +845,31 @@ def _check_oracle(teacher: Any, collection: Any) -> None:
 
 
 class LossSettings(Part):
-    """What one loss changes in the training settings, and the temperature that divides the teacher's scores under it."""
+    """One way to train: the loss, how the teacher's scores enter it, and what it changes in the training settings.
 
+    ``loss`` is needed only where the name under which the settings stand is not a loss's own, such as ``kl-T4``.
+    """
+
+    loss: LossName | None = None
     temperature: float = Field(default=1.0, gt=0)
+    target_entropy: float | None = Field(default=None, gt=0, lt=1)
+    augmentation: Augmentation = Augmentation()
+    search: Search | None = None
     documents: int | None = Field(default=None, ge=1)
+    stop_at: int | None = Field(default=None, ge=1)
     queries_per_batch: int | None = Field(default=None, ge=1)
+    accumulation_steps: int | None = Field(default=None, ge=1)
+    in_batch_negatives: bool | None = None
     learning_rate: float | None = Field(default=None, gt=0)
     embedding_learning_rate: float | None = Field(default=None, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
 
     def apply(self, training: Training) -> Training:
-        """Return ``training`` with this loss's own values in place."""
-        changes = {k: v for k, v in self.model_dump(exclude={"temperature"}).items() if v is not None}
-        return training.model_copy(update=changes)
+        """Return ``training`` with these settings' own values in place."""
+        return training.model_copy(update={name: getattr(self, name) for name in OF_TRAINING if getattr(self, name) is not None})
+
+
+OF_TRAINING = tuple(name for name in LossSettings.model_fields if name in Training.model_fields)
 
 
 class MineParameters(Part):
@@ -833,7 +878,12 @@ class MineParameters(Part):
     collection: Collection
     strategy: Strategy
     group_size: int = Field(default=16, ge=2)
-    shortage: Literal["drop", "fill"] = "drop"
+    shortage: Literal["drop"] | Strategy = "drop"
+    draws: int = Field(default=1, ge=1)
+    random_share: float = Field(default=0.0, ge=0, le=1)
+    cut: EntropyCut | None = None
+    reference: Encoder | None = None
+    test_collections: tuple[Collection, ...] = ()
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
 
     @model_validator(mode="after")
@@ -844,7 +894,8 @@ class MineParameters(Part):
 
     def groups(self, seed: int) -> GroupsSpec:
         """Return the groups artefact of one seed."""
-        return GroupsSpec(collection=self.collection, strategy=self.strategy, group_size=self.group_size, shortage=self.shortage, seed=seed)
+        own = {name: getattr(self, name) for name in GroupsSpec.model_fields if name != "seed"}
+        return GroupsSpec(**own, seed=seed)
 
 
 class ScoreParameters(MineParameters):
@@ -858,46 +909,97 @@ class ScoreParameters(MineParameters):
 
 
 class TrainParameters(MineParameters):
-    """Parameters of ``03_train``."""
+    """Parameters of ``03_train``: ``losses`` names every way to train on these groups."""
 
     teacher: Teacher | None = None
-    losses: dict[LossName, LossSettings] = Field(min_length=1)
+    losses: dict[str, LossSettings] = Field(min_length=1)
     architecture: Architecture
     training: Training
+    refresh: Refresh | None = None
 
-    def student(self, loss: str, seed: int) -> StudentSpec:
-        """Return the student artefact of one loss and seed."""
-        settings = self.losses[loss]
+    @model_validator(mode="after")
+    def _losses_exist(self) -> TrainParameters:
+        for name, settings in self.losses.items():
+            if settings.loss is None:
+                known(name, NEEDS_TEACHER, "losses")
+        return self
+
+    def student(self, name: str, seed: int) -> StudentSpec:
+        """Return the student artefact of one of ``losses`` and a seed."""
+        settings = self.losses[name]
+        loss = settings.loss or name
         return StudentSpec(
             groups=self.groups(seed),
             loss=loss,
             teacher=self.teacher if NEEDS_TEACHER[loss] else None,
-            temperature=settings.temperature if NEEDS_TEACHER[loss] else 1.0,
+            temperature=settings.temperature,
+            target_entropy=settings.target_entropy,
+            augmentation=settings.augmentation,
             architecture=self.architecture,
             training=settings.apply(self.training),
+            refresh=self.refresh,
+            search=settings.search,
             seed=seed,
         )
 
     def students(self) -> dict[tuple[str, int], StudentSpec]:
-        """Return every student of the notebook, keyed by (loss, seed)."""
-        return {(loss, seed): self.student(loss, seed) for loss in self.losses for seed in self.seeds}
+        """Return every student of the notebook, keyed by (name in ``losses``, seed)."""
+        return {(name, seed): self.student(name, seed) for name in self.losses for seed in self.seeds}
+
+    def descriptions(self) -> dict[tuple[str, int], DescriptionSpec]:
+        """Return what describes every student's groups, as its augmentation and temperature change them; empty without ``reference``."""
+        if self.reference is None:
+            return {}
+        return {
+            (name, seed): DescriptionSpec(
+                groups=self.groups(seed),
+                teacher=self.teacher,
+                temperature=settings.temperature,
+                target_entropy=settings.target_entropy,
+                augmentation=settings.augmentation,
+                reference=self.reference,
+                test=self.test_collections,
+                seed=seed,
+            )
+            for name, settings in self.losses.items()
+            for seed in self.seeds
+        }
+
+
+class SearchParameters(Part):
+    """Parameters of ``06_search``: the students whose learning rate is chosen, each by its ``search``."""
+
+    students: tuple[StudentSpec, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _all_search(self) -> SearchParameters:
+        for number, student in enumerate(self.students):
+            if student.search is None:
+                raise ValueError(f"students[{number}] has no search; there is nothing to choose")
+        return self
 
 
 class EvaluateParameters(TrainParameters):
     """Parameters of ``04_evaluate``."""
 
-    test_collections: tuple[Collection, ...] = Field(min_length=1)
     first_stages: tuple[FirstStage, ...] = Field(default=(FirstStage(),), min_length=1)
     measures: tuple[str, ...] = ("nDCG@10", "AP", "RR@10", "R@100")
     precision: Precision = "fp32"
-    systems: tuple[Literal["bm25", "teacher", "untrained", "student"], ...] = ("bm25", "teacher", "untrained", "student")
+    systems: tuple[Literal["first_stage", "teacher", "untrained", "student"], ...] = ("first_stage", "teacher", "untrained", "student")
+
+    @model_validator(mode="after")
+    def _something_to_test_on(self) -> EvaluateParameters:
+        if not self.test_collections:
+            raise ValueError("test_collections is empty; name at least one collection to evaluate on")
+        return self
 
     def evaluations(self) -> list[EvaluationSpec]:
         """Return one evaluation per system, test collection and first stage that the system can serve."""
         systems: list[Any] = []
-        if "bm25" in self.systems:
-            retrievers = {stage.retriever: None for stage in self.first_stages if stage.retriever.kind == "bm25"}
-            systems += [Bm25System(retriever=retriever) for retriever in retrievers]
+        if "first_stage" in self.systems:
+            systems += [
+                FirstStageSystem(retriever=retriever) for retriever in dict.fromkeys(stage.retriever for stage in self.first_stages)
+            ]
         if "teacher" in self.systems and self.teacher is not None:
             systems.append(TeacherSystem(teacher=self.teacher))
         if "untrained" in self.systems:
@@ -917,9 +1019,10 @@ class EvaluateParameters(TrainParameters):
 
 
 class AnalyseParameters(Part):
-    """Parameters of ``05_analyse``."""
+    """Parameters of ``05_analyse``; ``base`` is what the study was run on, where it was not its own."""
 
     study: str
+    base: str | None = None
 
 
 def untrained_seeds(architecture: Any, seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -928,8 +1031,10 @@ def untrained_seeds(architecture: Any, seeds: tuple[int, ...]) -> tuple[int, ...
 
 
 def serves(system: Any, stage: FirstStage) -> bool:
-    """Tell whether a system can rank a first stage: full retrieval needs bm25 or a bi-encoder."""
-    return stage.kind == "rerank" or system.kind == "bm25" or isinstance(architecture_of(system), BI_ENCODERS)
+    """Tell whether a system can rank a first stage: full retrieval needs a bi-encoder, and a retriever ranks what it retrieves."""
+    if system.kind == "first_stage":  # a row of its own stage, not of the others
+        return system.retriever == stage.retriever
+    return stage.kind == "rerank" or isinstance(architecture_of(system), BI_ENCODERS)
 
 
 # --- a study ----------------------------------------------------------------------------------------------------------------------
@@ -942,23 +1047,132 @@ class StudyCollections(Part):
     test: tuple[Collection, ...] = Field(min_length=1)
 
 
+class DenseEntry(Part):
+    """A named retriever of a study: a named bi-encoder, before training or trained on a named strategy's groups."""
+
+    kind: Literal["dense"] = "dense"
+    architecture: str
+    strategy: str | None = None
+    loss: LossName = "lce"
+    teacher: str | None = None
+    training: Training | None = None
+    seed: int = Field(default=0, ge=0)
+
+
+class RerankedEntry(Part):
+    """A named retriever of a study: another's top ``from_depth`` re-ranked by a named teacher."""
+
+    kind: Literal["reranked"] = "reranked"
+    retriever: str
+    from_depth: int = Field(default=200, ge=1)
+    teacher: str
+
+
+class PooledEntry(Part):
+    """A named retriever of a study: the union of other named ones, at most ``at_most`` documents from each."""
+
+    kind: Literal["pooled"] = "pooled"
+    retrievers: tuple[str, ...] = Field(min_length=2)
+    at_most: int = Field(default=10, ge=1)
+
+
+class FilterEntry(Part):
+    """False-negative filtering by a named teacher; see :class:`FalseNegativeFilter`."""
+
+    teacher: str
+    rule: Literal["absolute_margin", "relative_margin", "share"] = "absolute_margin"
+    value: float = Field(ge=0)
+    units: Literal["raw", "sigmoid", "exp"] = "raw"
+
+
 class FromCandidatesEntry(Part):
-    """A named strategy of a study: drawn from a named retriever's candidates."""
+    """A named strategy of a study: drawn from a named retriever's candidates; see :class:`FromCandidates`."""
 
     kind: Literal["candidates"] = "candidates"
     retriever: str
+    from_rank: int = Field(default=1, ge=1)
     depth: int = Field(default=200, ge=1)
-    draw: Literal["uniform", "top"] = "uniform"
+    draw: Draw = "uniform"
+    draw_temperature: float = Field(default=1.0, gt=0)
+    filter: FilterEntry | None = None
+
+
+class GraphEntry(Part):
+    """A named strategy of a study: drawn from the positive's neighbours under a named retriever; see :class:`Graph`."""
+
+    kind: Literal["graph"] = "graph"
+    retriever: str
+    from_rank: int = Field(default=1, ge=1)
+    depth: int = Field(default=100, ge=1)
+    draw: Draw = "uniform"
+    draw_temperature: float = Field(default=1.0, gt=0)
+
+
+class DiameterTargetedEntry(Part):
+    """A named strategy of a study: groups of a chosen diameter in the study's ``reference``; see :class:`DiameterTargeted`."""
+
+    kind: Literal["diameter_targeted"] = "diameter_targeted"
+    retriever: str
+    from_rank: int = Field(default=1, ge=1)
+    depth: int = Field(default=200, ge=1)
+    quantile: float = Field(ge=0, le=1)
+    trials: int = Field(default=64, ge=2)
+
+
+class RefreshedEntry(Part):
+    """A named strategy of a study: a named strategy's groups at first, then the student's own candidates; see :class:`Refresh`."""
+
+    kind: Literal["refreshed"] = "refreshed"
+    start: str
+    every: int = Field(ge=1)
+    from_rank: int = Field(default=1, ge=1)
+    depth: int = Field(default=100, ge=1)
+    draw: Draw = "uniform"
+    draw_temperature: float = Field(default=1.0, gt=0)
 
 
 class TrainedTeacherEntry(Part):
-    """A named teacher of a study: a named cross-encoder trained with LCE on a named strategy's groups."""
+    """A named teacher of a study: a named architecture trained on a named strategy's groups, with LCE unless said otherwise."""
 
     kind: Literal["trained"] = "trained"
     architecture: str
     strategy: str
+    loss: LossName = "lce"
+    teacher: str | None = None
     training: Training
     seed: int = Field(default=0, ge=0)
+
+
+class EncoderTeacherEntry(Part):
+    """A named teacher of a study: a named bi-encoder before training."""
+
+    kind: Literal["encoder"] = "encoder"
+    architecture: str
+    precision: Precision = "fp32"
+
+
+class EnsembleTeacherEntry(Part):
+    """A named teacher of a study: the mean of named ones, standardised over the groups of a named strategy."""
+
+    kind: Literal["ensemble"] = "ensemble"
+    members: tuple[str, ...] = Field(min_length=2)
+    strategy: str
+    seed: int = Field(default=0, ge=0)
+
+
+class CutEntry(Part):
+    """A named part of the training queries, by a named teacher's entropy over their groups; see :class:`EntropyCut`."""
+
+    teacher: str
+    entropy: EntropyName = "pairwise_entropy"
+    temperature: float = Field(default=1.0, gt=0)
+    part: CutPart
+
+
+class AugmentationEntry(Augmentation):
+    """A named augmentation of a study; ``random_share`` of the negatives are replaced by corpus-random documents."""
+
+    random_share: float = Field(default=0.0, ge=0, le=1)
 
 
 class FirstStageEntry(Part):
@@ -967,6 +1181,28 @@ class FirstStageEntry(Part):
     kind: Literal["rerank", "full"] = "rerank"
     retriever: str
     depth: int = Field(default=100, ge=1)
+
+
+class SearchedRates(Part):
+    """The learning rates that are tried for an architecture."""
+
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=2)
+    embedding_ratio: float = Field(default=1.0, gt=0)
+
+
+class SearchSettings(Part):
+    """The search of a study: for each loss and each of ``architectures``, on one strategy, teacher and seed; see :class:`Search`.
+
+    It runs on the first of the study's collections, and its choice holds for all of them.
+    """
+
+    architectures: dict[str, SearchedRates] = Field(min_length=1)
+    strategy: str
+    teacher: str | None = None
+    validation: Collection
+    first_stages: tuple[FirstStageEntry, ...] = Field(min_length=1)
+    measure: str = "nDCG@10"
+    seed: int = Field(default=0, ge=0)
 
 
 class EvaluationSettings(Part):
@@ -996,6 +1232,9 @@ class Grid(Part):
     losses: tuple[LossName, ...] = Field(min_length=1)
     architectures: tuple[str, ...] = Field(min_length=1)
     temperatures: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1.0,), min_length=1)
+    target_entropies: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    augmentations: tuple[str, ...] = Field(default=("none",), min_length=1)
+    cuts: tuple[str, ...] = Field(default=("all",), min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -1005,7 +1244,9 @@ class Grid(Part):
             raise ValueError(f"the loss {distils[0]!r} distils a teacher, but the grid names no teachers")
         if self.teachers and not distils:
             raise ValueError(f"the grid names the teacher {self.teachers[0]!r}, but none of its losses {list(self.losses)} uses one")
-        for name in ("strategies", "teachers", "losses", "architectures", "temperatures", "seeds"):
+        if self.target_entropies and self.temperatures != (1.0,):
+            raise ValueError("a grid dials temperatures or target_entropies, not both; write two grids")
+        for name in type(self).model_fields:
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} repeats a value: {list(values)}")
@@ -1019,14 +1260,18 @@ class When(Part):
     teacher: str | None = None
     loss: LossName | None = None
     architecture: str | None = None
+    augmentation: str | None = None
+    cut: str | None = None
 
 
 class OverrideValues(Part):
-    """What an override sets."""
+    """What an override sets; a learning rate set here is not searched."""
 
     documents: int | None = Field(default=None, ge=1)
+    stop_at: int | None = Field(default=None, ge=1)
     queries_per_batch: int | None = Field(default=None, ge=1)
     accumulation_steps: int | None = Field(default=None, ge=1)
+    in_batch_negatives: bool | None = None
     learning_rate: float | None = Field(default=None, gt=0)
     embedding_learning_rate: float | None = Field(default=None, gt=0)
     weight_decay: float | None = Field(default=None, ge=0)
@@ -1034,7 +1279,7 @@ class OverrideValues(Part):
 
 
 class Override(Part):
-    """Settings that some cells have of their own, such as a learning rate chosen per loss and architecture on validation queries."""
+    """Settings that some cells have of their own."""
 
     when: When
     set: OverrideValues
@@ -1046,47 +1291,85 @@ class WorkflowSettings(Part):
     students_per_node: int = Field(default=12, ge=1)
 
 
+RetrieverEntry = Annotated[Union[BM25, DenseEntry, RerankedEntry, PooledEntry, RunFile], Field(discriminator="kind")]
+StrategyEntry = Annotated[
+    Union[CorpusRandom, FromCandidatesEntry, GraphEntry, DiameterTargetedEntry, RefreshedEntry], Field(discriminator="kind")
+]
+TeacherEntry = Annotated[
+    Union[Oracle, LoadedTeacher, TrainedTeacherEntry, EncoderTeacherEntry, FileTeacher, EnsembleTeacherEntry], Field(discriminator="kind")
+]
+
+
 class Study(Part):
-    """One YAML under ``params/``: a grid, its seeds and its analysis."""
+    """One YAML under ``params/``: a grid, its seeds and its analysis.
+
+    ``collections`` is one pair of training and test collections or a list of them; every cell is trained on each. ``reference`` names the
+    bi-encoder, untrained, in which diameters are measured. ``base`` names the file under ``params/bases`` whose keys hold where the study
+    has none of its own (see :func:`load_study`).
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
+    base: str | None = None
     question: str
-    collections: StudyCollections
-    retrievers: dict[str, Retriever]
-    strategies: dict[str, Annotated[Union[CorpusRandom, FromCandidatesEntry], Field(discriminator="kind")]]
-    teachers: dict[str, Annotated[Union[Oracle, LoadedTeacher, TrainedTeacherEntry], Field(discriminator="kind")]] = {}
+    collections: tuple[StudyCollections, ...] = Field(min_length=1)
+    retrievers: dict[str, RetrieverEntry]
+    strategies: dict[str, StrategyEntry]
+    teachers: dict[str, TeacherEntry] = {}
     architectures: dict[str, Architecture]
+    reference: str | None = None
+    augmentations: dict[str, AugmentationEntry] = {}
+    cuts: dict[str, CutEntry] = {}
     group_size: int = Field(default=16, ge=2)
-    shortage: Literal["drop", "fill"] = "drop"
+    shortage: str = "drop"
+    draws: int = Field(default=1, ge=1)
     training: Training
+    search: SearchSettings | None = None
     grids: tuple[Grid, ...] = Field(min_length=1)
     overrides: tuple[Override, ...] = ()
     evaluation: EvaluationSettings
     analysis: AnalysisSettings
     workflow: WorkflowSettings = WorkflowSettings()
 
+    @field_validator("collections", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
     @model_validator(mode="after")
     def _names_exist(self) -> Study:
-        for strategy_name, strategy in self.strategies.items():
-            if strategy.kind == "candidates":
-                known(strategy.retriever, self.retrievers, f"strategies.{strategy_name}.retriever")
-        for teacher_name, teacher in self.teachers.items():
-            if teacher.kind == "trained":
-                known(teacher.architecture, self.architectures, f"teachers.{teacher_name}.architecture")
-                known(teacher.strategy, self.strategies, f"teachers.{teacher_name}.strategy")
-                if isinstance(self.architectures[teacher.architecture], BI_ENCODERS):
-                    raise ValueError(
-                        f"teachers.{teacher_name}: a trained teacher is a cross-encoder; {teacher.architecture!r} is a bi-encoder"
-                    )
-            if teacher.kind == "oracle":
-                for collection in (self.collections.train, *self.collections.test):
-                    _check_oracle(teacher, collection)
+        named = {"retriever": self.retrievers, "strategy": self.strategies, "teacher": self.teachers, "architecture": self.architectures}
+        uses: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        for kind, entries in (("retriever", self.retrievers), ("strategy", self.strategies), ("teacher", self.teachers)):
+            for name, entry in entries.items():
+                where = f"{'strategies' if kind == 'strategy' else kind + 's'}.{name}"
+                uses[(kind, name)] = list(_named_parts(entry))
+                for what, other in uses[(kind, name)]:
+                    known(other, named[what], f"{where}.{what}")
+        _check_acyclic(uses)
+        for name, entry in self.cuts.items():
+            known(entry.teacher, self.teachers, f"cuts.{name}.teacher")
+        for reserved, entries in (("all", self.cuts), ("none", self.augmentations), ("drop", self.strategies)):
+            if reserved in entries:
+                raise ValueError(f"the name {reserved!r} has a meaning of its own; choose another")
+        dimensions = {
+            "strategies": self.strategies,
+            "teachers": self.teachers,
+            "architectures": self.architectures,
+            "augmentations": ("none", *self.augmentations),
+            "cuts": ("all", *self.cuts),
+        }
         for number, grid in enumerate(self.grids):
-            for field in ("strategies", "teachers", "architectures"):
+            for field, choices in dimensions.items():
                 for name in getattr(grid, field):
-                    known(name, getattr(self, field), f"grids[{number}].{field}")
+                    known(name, choices, f"grids[{number}].{field}")
         for number, override in enumerate(self.overrides):
-            for field, choices in (("strategy", self.strategies), ("teacher", self.teachers), ("architecture", self.architectures)):
+            for field, choices in (
+                ("strategy", self.strategies),
+                ("teacher", self.teachers),
+                ("architecture", self.architectures),
+                ("augmentation", dimensions["augmentations"]),
+                ("cut", dimensions["cuts"]),
+            ):
                 value = getattr(override.when, field)
                 if value is not None:
                     known(value, choices, f"overrides[{number}].when.{field}")
@@ -1094,9 +1377,58 @@ class Study(Part):
             known(stage.retriever, self.retrievers, f"evaluation.first_stages[{number}].retriever")
         for name in self.evaluation.untrained:
             known(name, self.architectures, "evaluation.untrained")
+        if self.reference is not None:
+            known(self.reference, self.architectures, "reference")
+            if not isinstance(self.architectures[self.reference], BI_ENCODERS):
+                raise ValueError(f"reference: {self.reference!r} is no bi-encoder; distances need embeddings")
+        elif any(entry.kind == "diameter_targeted" for entry in self.strategies.values()):
+            raise ValueError("a diameter_targeted strategy needs a reference: name a bi-encoder of `architectures`")
+        if self.shortage != "drop":
+            known(self.shortage, {"drop": None, **self.strategies}, "shortage")
+        if self.search is not None:
+            known(self.search.strategy, self.strategies, "search.strategy")
+            for name in self.search.architectures:
+                known(name, self.architectures, "search.architectures")
+            for number, stage in enumerate(self.search.first_stages):
+                known(stage.retriever, self.retrievers, f"search.first_stages[{number}].retriever")
+            distils = any(NEEDS_TEACHER[loss] for grid in self.grids for loss in grid.losses)
+            if self.search.teacher is not None:
+                known(self.search.teacher, self.teachers, "search.teacher")
+            elif distils:
+                raise ValueError("search.teacher: a loss of the grids distils a teacher; name the one that the search uses")
         known(self.analysis.baseline_strategy, self.strategies, "analysis.baseline_strategy")
         known(self.analysis.measure, dict.fromkeys(self.evaluation.measures), "analysis.measure")
         return self
+
+
+def _named_parts(entry: Any) -> Iterator[tuple[str, str]]:
+    """Yield (kind, name) of every other entry that a retriever's, strategy's or teacher's entry names."""
+    for field, kind in (
+        ("retriever", "retriever"), ("retrievers", "retriever"), ("strategy", "strategy"), ("start", "strategy"),
+        ("teacher", "teacher"), ("members", "teacher"), ("architecture", "architecture"), ("filter", "filter"),
+    ):  # fmt: skip
+        value = getattr(entry, field, None)
+        if kind == "filter" and value is not None:
+            yield "teacher", value.teacher
+        elif value is not None:
+            for name in (value,) if isinstance(value, str) else value:
+                yield kind, name
+
+
+def _check_acyclic(uses: dict[tuple[str, str], list[tuple[str, str]]]) -> None:
+    """Raise where an entry is made, in the end, from itself."""
+    done: set[tuple[str, str]] = set()
+
+    def visit(key: tuple[str, str], path: tuple[tuple[str, str], ...]) -> None:
+        if key in path:
+            raise ValueError("made from itself: " + " -> ".join(f"{kind} {name}" for kind, name in (*path[path.index(key) :], key)))
+        if key not in done:
+            for other in uses.get(key, []):
+                visit(other, (*path, key))
+            done.add(key)
+
+    for key in uses:
+        visit(key, ())
 
 
 def known(name: str, choices: Any, where: str) -> None:
@@ -1132,9 +1464,26 @@ def parse(model: type[Part], values: dict[str, Any], where: str) -> Any:
         raise ParameterError(explain(error, model, where)) from None
 
 
-def load_study(path: str | Path) -> Study:
-    """Read and validate one study file."""
+def load_study(path: str | Path, base: str | None = None) -> Study:
+    """Read and validate one study file.
+
+    A study with ``base: NAME`` starts from ``bases/NAME.yaml``, found beside it or in a folder above: mappings are merged key by key, and
+    where both have a value the study's own holds.
+
+    Args:
+        path: the study's file.
+        base: replaces the study's own ``base``, and is then part of its name, so that reports on different bases lie side by side.
+    """
     path = Path(path)
+    values = _read_yaml(path)
+    if base is not None and base != values.get("base"):
+        values |= {"base": base, "name": f"{values.get('name')}_{base}"}
+    if values.get("base") is not None:
+        values = _merged(_read_yaml(_base_file(path, str(values["base"]))), values)
+    return parse(Study, values, str(path))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         folder = path.parent if path.parent.is_dir() else Path("params")
         raise ParameterError(f"no study file {path}{nearest(path.name, sorted(p.name for p in folder.glob('*.yaml')))}")
@@ -1144,7 +1493,25 @@ def load_study(path: str | Path) -> Study:
         raise ParameterError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise ParameterError(f"{path} holds {type(values).__name__}, expected a mapping of parameters")
-    return parse(Study, values, str(path))
+    return values
+
+
+def _base_file(path: Path, base: str) -> Path:
+    folders = [folder / "bases" for folder in path.resolve().parents if (folder / "bases").is_dir()]
+    for folder in folders:
+        if (folder / f"{base}.yaml").is_file():
+            return folder / f"{base}.yaml"
+    choices = sorted(file.stem for folder in folders for file in folder.glob("*.yaml"))
+    raise ParameterError(f"{path}: no base {base!r}{nearest(base, choices)}")
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Merge mappings key by key; a value that states a ``kind`` or ``source``, or is no mapping, replaces the one below whole."""
+    merged = dict(below)
+    for key, value in above.items():
+        nested = isinstance(value, dict) and isinstance(below.get(key), dict) and not {"kind", "source"} & value.keys()
+        merged[key] = _merged(below[key], value) if nested else value
+    return merged
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

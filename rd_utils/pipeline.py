@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rd_utils import collections, evaluation, params, retrieval, sampling, teachers
+from rd_utils import augmentation, collections, entropy, evaluation, locality, params, retrieval, sampling, teachers
 from rd_utils.progress import LOGGER, Track, track
 from rd_utils.store import (
     Draft,
@@ -22,9 +22,12 @@ from rd_utils.store import (
     identity,
     inputs,
     lexicon_of,
+    pool_of,
     resolve_path,
+    search_evaluations,
     teacher_identity,
     tokenizer_of,
+    vectors_of,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ class Pipeline:
             return self.store.folder(spec)
         for part in inputs(spec).values():
             self.build(part)
-        _import_for(spec.stage)
+        _import_for(spec)
         with self.store.lock(f"{spec.stage}-{identity(spec)}"):
             if not self.store.has(spec):
                 LOGGER.info("making %s %s", spec.stage, identity(spec))
@@ -151,7 +154,7 @@ class Pipeline:
         return _on_device(models.load(self.build(spec) / "model"))
 
     def _system(self, system: Any) -> tuple[Student, Any]:
-        """Return the student behind a system and the tokenizer that it reads."""
+        """Return the student behind a system, trained or not, and the tokenizer that it reads."""
         if system.kind == "student":
             spec = system.student
             return self.student(spec), tokenizer_of(spec.architecture, spec.groups.collection)
@@ -162,6 +165,11 @@ class Pipeline:
 
     def teacher_scores(self, teacher: Any, collection: Any, query_rows: np.ndarray, doc_rows: np.ndarray) -> tuple[np.ndarray, int]:
         """Return a teacher's scores of pairs, scoring those that are missing; and how many were missing."""
+        if teacher.kind == "ensemble":
+            scores, _, scored = self.ensemble_scores(teacher, collection, query_rows, doc_rows)
+            return scores, scored
+        if teacher.kind == "file":
+            return self._teacher(teacher, collection)(query_rows, doc_rows), 0
         n_docs = len(self.docs(collection))
         name = f"{teacher_identity(teacher, collection)}-{identity(params.QueriesSpec(collection=collection))[:10]}"
         with self.store.lock(f"pairs-{name}"):
@@ -173,6 +181,20 @@ class Pipeline:
                 scored = teachers.score_missing(kept, pairs, score, chunk=50_000 if teacher.kind == "oracle" else 2_000, track=self.track)
             return kept.lookup(pairs), scored
 
+    def ensemble_scores(
+        self, teacher: params.EnsembleTeacher, collection: Any, query_rows: np.ndarray, doc_rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return an ensemble's scores of pairs, its disagreement about them, and how many pairs its members had not scored before."""
+        members, means, deviations, scored = [], [], [], 0
+        for member in teacher.members:
+            calibration = self.group_scores(params.ScoresSpec(groups=teacher.calibration, teacher=member)).astype(np.float64)
+            means.append(calibration.mean())
+            deviations.append(calibration.std())
+            scores, new = self.teacher_scores(member, collection, query_rows, doc_rows)
+            members.append(scores)
+            scored += new
+        return *teachers.combine(np.stack(members), np.array(means), np.array(deviations)), scored
+
     def _teacher(self, teacher: Any, collection: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         if teacher.kind == "oracle":
             from rd_utils import synthetic
@@ -180,14 +202,24 @@ class Pipeline:
             generated = synthetic.generate(collection.profile, collection.world, collection.seed)
             every = pd.Index(generated.queries[collection.split]["query_id"])
             rows = every.get_indexer(pd.Index(self.queries(collection)["query_id"]))
-            least = np.log(teacher.floor)
-            return lambda query_rows, doc_rows: np.maximum(generated.oracle_scores(collection.split, rows[query_rows], doc_rows), least)
+            least, n_docs = np.log(teacher.floor), len(self.docs(collection))
+
+            def oracle(query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
+                scores = np.maximum(generated.oracle_scores(collection.split, rows[query_rows], doc_rows), least)
+                if teacher.noise:
+                    scores = scores + teacher.noise * teachers.pair_noise(rows[query_rows] * n_docs + doc_rows, teacher.noise_seed)
+                return scores
+
+            return oracle
+        if teacher.kind == "file":
+            scores = teachers.read_scores(resolve_path(teacher.path))
+            return teachers.file_scorer(scores, self.queries(collection)["query_id"], self.docs(collection)["doc_id"])
         from rd_utils import models
 
-        if teacher.kind == "trained":
-            architecture, precision = teacher.student.architecture, teacher.student.training.precision
-            student = self.student(teacher.student)
-            tokenizer = tokenizer_of(architecture, teacher.student.groups.collection)
+        if teacher.kind in ("trained", "encoder"):
+            system = params.StudentSystem(student=teacher.student) if teacher.kind == "trained" else teacher.encoder
+            precision = teacher.student.training.precision if teacher.kind == "trained" else teacher.precision
+            student, tokenizer = self._system(system)
         else:
             student = _on_device(
                 models.load_scorer(teacher.model, max_length=teacher.max_length, max_query_length=teacher.max_query_length)
@@ -205,7 +237,13 @@ class Pipeline:
         draft.counts |= {"documents": len(docs), "documents_without_text": int((docs["text"].str.len() == 0).sum())}
 
     def _make_queries(self, spec: params.QueriesSpec, draft: Draft) -> None:
-        queries, qrels = collections.read_queries(spec.collection, _collection_folder(spec.collection), self.track)
+        pseudo = spec.collection
+        if pseudo.source == "pseudo_queries":
+            queries, qrels = augmentation.pseudo_queries(
+                self.docs(pseudo.documents), pseudo.queries, words=pseudo.words, weighting=pseudo.weighting, seed=pseudo.seed
+            )
+        else:
+            queries, qrels = collections.read_queries(spec.collection, _collection_folder(spec.collection), self.track)
         queries.to_parquet(draft.folder / "queries.parquet", index=False)
         qrels.to_parquet(draft.folder / "qrels.parquet", index=False)
         draft.counts |= {"queries": len(queries), "qrels": len(qrels), "positives": len(collections.positives(qrels))}
@@ -237,30 +275,64 @@ class Pipeline:
         table.save(draft.folder)
         draft.counts |= {"texts": len(table), "tokens": len(table.ids)}
 
-    def _make_candidates(self, spec: params.CandidatesSpec, draft: Draft) -> None:
-        docs, queries = self.docs(spec.collection), self.queries(spec.collection)
-        if spec.retriever.kind == "bm25":
-            run = retrieval.bm25_candidates(docs, queries, spec.retriever, spec.depth, self.track)
-        else:
-            from rd_utils import models
+    def _make_vectors(self, spec: params.VectorsSpec, draft: Draft) -> None:
+        student, tokenizer = self._system(spec.encoder)
+        docs = self.tokens("docs", spec.collection, tokenizer)
+        vectors = student.encode(docs, kind="document", progress=_Pushed(self.track, "encoding documents"))
+        np.save(draft.folder / "vectors.npy", vectors)
+        draft.counts |= {"documents": len(vectors), "dimension": vectors.shape[1]}
 
-            architecture = params.BiEncoder(
-                model=spec.retriever.model,
-                similarity="cosine" if spec.retriever.normalise else "dot",
-                **({"max_length": spec.retriever.max_length} if spec.retriever.max_length else {}),
-            )
-            student = _on_device(models.build(architecture, seed=0))
-            doc_vectors, query_vectors = self._encode_all(student, spec.collection, tokenizer_of(architecture, spec.collection))
+    def vectors(self, spec: params.VectorsSpec) -> np.ndarray:
+        """Return the embeddings of a collection's documents, (n_docs, dimension)."""
+        return self._remember("vectors", spec, lambda: np.load(self.store.folder(spec) / "vectors.npy"))
+
+    def _make_candidates(self, spec: params.CandidatesSpec, draft: Draft) -> None:
+        docs, queries, retriever = self.docs(spec.collection), self.queries(spec.collection), spec.retriever
+        if retriever.kind == "bm25":
+            run = retrieval.bm25_candidates(docs, queries, retriever, spec.depth, self.track)
+        elif retriever.kind == "dense":
+            student, tokenizer = self._system(retriever.encoder)
+            query_vectors = student.encode(self.tokens("queries", spec.collection, tokenizer), kind="query")
+            doc_vectors = self.vectors(vectors_of(spec.collection, retriever.encoder))
             run = retrieval.dense_candidates(docs["doc_id"], doc_vectors, queries, query_vectors, spec.depth)
+        elif retriever.kind == "reranked":
+            run = self.candidates(inputs(spec)["candidates"])
+            rows = self.query_rows(spec.collection, run["query_id"]), self.doc_rows(spec.collection, run["doc_id"])
+            scores, draft.counts["pairs_scored_now"] = self.teacher_scores(retriever.teacher, spec.collection, *rows)
+            run = retrieval.rerank(run, scores, spec.depth)
+        elif retriever.kind == "pooled":
+            runs = [self.candidates(part) for role, part in inputs(spec).items() if role.startswith("candidates")]
+            run = retrieval.pooled_candidates(runs, retriever.at_most, spec.depth)
+        else:
+            run = retrieval.run_file_candidates(resolve_path(retriever.path), queries, docs["doc_id"], spec.depth)
         run.to_parquet(draft.folder / "candidates.parquet", index=False)
         found = run["query_id"].nunique()
         draft.counts |= {"queries": len(queries), "pairs": len(run)}
         draft.dropped["queries_without_candidates"] = len(queries) - found
 
+    def _make_neighbours(self, spec: params.NeighboursSpec, draft: Draft) -> None:
+        docs = self.docs(spec.collection)
+        wanted = sorted(set(collections.positives(self.qrels(spec.collection))["doc_id"]) & set(docs["doc_id"]))
+        rows = self.doc_rows(spec.collection, pd.Series(wanted))
+        texts = pd.DataFrame({"query_id": wanted, "text": docs["text"].to_numpy()[rows]})
+        if spec.retriever.kind == "bm25":
+            run = retrieval.bm25_candidates(docs, texts, spec.retriever, spec.depth + 1, self.track)
+        elif spec.retriever.kind == "dense":
+            vectors = self.vectors(vectors_of(spec.collection, spec.retriever.encoder))
+            run = retrieval.dense_candidates(docs["doc_id"], vectors, texts, vectors[rows], spec.depth + 1)
+        else:
+            raise sampling.SamplingError(f"a graph is made by bm25 or a dense retriever, not by {spec.retriever.kind!r}")
+        run = retrieval.neighbours(run, spec.depth)
+        run.to_parquet(draft.folder / "neighbours.parquet", index=False)
+        draft.counts |= {"documents": len(wanted), "pairs": len(run)}
+
     def _make_groups(self, spec: params.GroupsSpec, draft: Draft) -> None:
-        candidates = None
-        if spec.strategy.kind == "candidates":
-            candidates = self.candidates(inputs(spec)["candidates"])
+        if spec.cut is not None:
+            self._cut_groups(spec, draft)
+            return
+        needed = inputs(spec)
+        pool, draft.dropped["false_negatives"] = self._pool(spec.strategy, spec.collection)
+        fill = None if spec.shortage == "drop" else self._pool(spec.shortage, spec.collection)[0]
         drawn = sampling.draw_groups(
             self.docs(spec.collection)["doc_id"],
             self.qrels(spec.collection),
@@ -268,45 +340,202 @@ class Pipeline:
             group_size=spec.group_size,
             shortage=spec.shortage,
             seed=spec.seed,
-            candidates=candidates,
+            draws=spec.draws,
+            random_share=spec.random_share,
+            candidates=pool,
+            fill_candidates=fill,
+            vectors=self.vectors(needed["vectors"]) if "vectors" in needed else None,
             track=self.track,
         )
         drawn.frame.to_parquet(draft.folder / "groups.parquet", index=False)
         draft.counts |= drawn.counts
         draft.dropped |= drawn.dropped
 
+    def _pool(self, strategy: Any, collection: Any) -> tuple[pd.DataFrame | None, int]:
+        """Return what a strategy draws from, likely false negatives left out where it filters, and how many these were."""
+        spec = pool_of(strategy, collection)
+        if spec is None:
+            return None, 0
+        pool = self.frame(spec, spec.stage)
+        if getattr(strategy, "filter", None) is None:
+            return pool, 0
+        keep = strategy.filter
+        known = collections.positives(self.qrels(collection))
+        known = known[known["doc_id"].isin(set(self.docs(collection)["doc_id"]))][["query_id", "doc_id"]]
+        pairs = pd.concat([pool[["query_id", "doc_id"]], known], ignore_index=True)
+        rows = self.query_rows(collection, pairs["query_id"]), self.doc_rows(collection, pairs["doc_id"])
+        scores, _ = self.teacher_scores(keep.teacher, collection, *rows)
+        lowest = pd.Series(scores[len(pool) :], index=known["query_id"].to_numpy()).groupby(level=0).min()
+        trained_on = pool["query_id"].isin(lowest.index).to_numpy()  # no group is drawn for a query without a positive
+        return sampling.filter_false_negatives(
+            pool[trained_on], scores[: len(pool)][trained_on], lowest, rule=keep.rule, value=keep.value, units=keep.units
+        )
+
+    def _cut_groups(self, spec: params.GroupsSpec, draft: Draft) -> None:
+        needed = inputs(spec)
+        groups, scores = self.groups(needed["groups"]), self.group_scores(needed["scores"])
+        own = spec.cut
+        keep = entropy.cut_queries(groups["query_id"], scores, entropy=own.entropy, temperature=own.temperature, part=own.part)
+        kept = groups[keep].reset_index(drop=True)
+        kept.to_parquet(draft.folder / "groups.parquet", index=False)
+        draft.counts |= {"groups": len(kept), "queries": int(kept["query_id"].nunique()), "documents": len(kept) * spec.group_size}
+        draft.dropped |= {"groups_of_other_parts": len(groups) - len(kept)}
+
     def _make_scores(self, spec: params.ScoresSpec, draft: Draft) -> None:
         groups = self.groups(spec.groups)
         query_rows, doc_rows = self.group_rows(spec.groups)
-        repeated = np.repeat(query_rows, spec.groups.group_size)
-        scores, scored = self.teacher_scores(spec.teacher, spec.groups.collection, repeated, doc_rows.ravel())
-        frame = groups[["query_id"]].assign(teacher_scores=list(scores.reshape(doc_rows.shape)))
-        frame.to_parquet(draft.folder / "scores.parquet", index=False)
+        collection, repeated = spec.groups.collection, np.repeat(query_rows, spec.groups.group_size)
+        frame = groups[["query_id"]]
+        if spec.teacher.kind == "ensemble":
+            scores, disagreement, scored = self.ensemble_scores(spec.teacher, collection, repeated, doc_rows.ravel())
+            frame = frame.assign(disagreement=list(disagreement.reshape(doc_rows.shape)))
+        else:
+            scores, scored = self.teacher_scores(spec.teacher, collection, repeated, doc_rows.ravel())
+        frame.assign(teacher_scores=list(scores.reshape(doc_rows.shape))).to_parquet(draft.folder / "scores.parquet", index=False)
         draft.counts |= {"pairs": doc_rows.size, "pairs_scored_now": scored}
 
     def _make_student(self, spec: params.StudentSpec, draft: Draft) -> None:
         from rd_utils import training
 
-        collection = spec.groups.collection
+        collection, settings = spec.groups.collection, spec.training
+        if spec.search is not None:
+            choice = self.frame(params.search_spec(spec), "search").query("chosen").iloc[0]
+            settings = params.with_rate(settings, float(choice["learning_rate"]), spec.search.embedding_ratio)
+            draft.counts["learning_rate"] = settings.learning_rate
         student = self.untrained(spec.architecture, collection, spec.seed)
         tokenizer = tokenizer_of(spec.architecture, collection)
+        queries, docs = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
         query_rows, doc_rows = self.group_rows(spec.groups)
-        scores = self.group_scores(params.ScoresSpec(groups=spec.groups, teacher=spec.teacher)) if spec.teacher else None
+        scores, temperature = self._targets(spec)
+        positives = None
+        if settings.in_batch_negatives:
+            known = collections.positives(self.qrels(collection))
+            known = known[known["doc_id"].isin(set(self.docs(collection)["doc_id"]))]
+            pairs = self.query_rows(collection, known["query_id"]) * len(docs) + self.doc_rows(collection, known["doc_id"])
+            positives = np.unique(pairs)
         record = training.train(
             student,
-            self.tokens("queries", collection, tokenizer),
-            self.tokens("docs", collection, tokenizer),
-            training.GroupTable(query_rows, doc_rows, scores),
+            queries,
+            docs,
+            training.GroupTable(query_rows, doc_rows, scores, draws=spec.groups.draws, positive_pairs=positives),
             loss=spec.loss,
-            temperature=spec.temperature,
-            training=spec.training,
+            temperature=temperature,
+            training=settings,
             seed=spec.seed,
-            checkpoint_folder=self.store.checkpoints(spec) if spec.training.checkpoint_every else None,
+            smoothing=spec.augmentation.smoothing,
+            hard_weight=spec.augmentation.hard_weight,
+            texts=self._texts(spec.augmentation, student, queries, docs, spec.seed) if spec.augmentation.changes_texts else None,
+            regroup=self._regroup(spec, queries, docs, temperature) if spec.refresh else None,
+            regroup_every=spec.refresh.every if spec.refresh else None,
+            checkpoint_folder=self.store.checkpoints(spec) if settings.checkpoint_every else None,
             progress=_Pushed(self.track, f"training {spec.architecture.kind}, {spec.loss}, seed {spec.seed}"),
         )
         student.save(draft.folder / "model")
         record.history.to_parquet(draft.folder / "history.parquet", index=False)
         draft.counts |= {"steps": record.steps, "documents_seen": record.documents_seen, "tokens_seen": record.tokens_seen}
+        draft.counts |= {"temperature": temperature}
+
+    def _targets(self, spec: Any) -> tuple[np.ndarray | None, float]:
+        """Return the teacher scores that a student is trained on, augmented, and the temperature that divides them."""
+        if spec.teacher is None:
+            return None, 1.0
+        scores = self.group_scores(params.ScoresSpec(groups=spec.groups, teacher=spec.teacher))
+        scores = augmentation.augment_scores(scores, spec.augmentation, spec.seed)
+        if spec.target_entropy is None:
+            return scores, spec.temperature
+        return scores, entropy.solve_temperature(scores, spec.target_entropy)
+
+    def _texts(
+        self, own: params.Augmentation, student: Student, queries: TokenTable, docs: TokenTable, seed: int
+    ) -> Callable[[int], tuple[TokenTable, TokenTable]]:
+        """Return what gives an epoch's augmented token tables."""
+        words = student.vocabulary()
+        starts = augmentation.word_starts(words)
+        neighbours = None
+        if own.query_replacement:
+            whole = np.flatnonzero(starts & np.array([any(character.isalnum() for character in word) for word in words]))
+            neighbours = augmentation.nearest_words(student.token_vectors(), whole, own.neighbours)
+        return lambda epoch: augmentation.augment_texts(queries, docs, own, starts=starts, neighbours=neighbours, seed=seed, epoch=epoch)
+
+    def _regroup(self, spec: params.StudentSpec, queries: TokenTable, docs: TokenTable, temperature: float) -> Callable[[int, Any], Any]:
+        """Return what draws the groups anew from a student's own candidates."""
+        from rd_utils import training
+
+        collection, refresh = spec.groups.collection, spec.refresh
+        strategy = params.FromCandidates(**refresh.model_dump(exclude={"every"}))  # its retriever is the student
+        doc_ids, query_table = self.docs(collection)["doc_id"], self.queries(collection)
+        first = self.groups(spec.groups)
+
+        def regroup(number: int, student: Student) -> Any:
+            vectors = student.encode(docs, kind="document"), student.encode(queries, kind="query")
+            run = retrieval.dense_candidates(doc_ids, vectors[0], query_table, vectors[1], refresh.depth + 20)
+            drawn = sampling.draw_groups(
+                doc_ids,
+                self.qrels(collection),
+                strategy=strategy,
+                group_size=spec.groups.group_size,
+                shortage=params.CorpusRandom(),
+                seed=int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0]),
+                random_share=spec.groups.random_share,
+                candidates=run,
+            ).frame
+            key = ["query_id", "positive"]  # the same queries and positives as the first groups, whose shortage or cut decided
+            drawn["positive"] = drawn["doc_ids"].str[0]
+            wanted = pd.MultiIndex.from_arrays([first["query_id"], first["doc_ids"].str[0]], names=key)
+            drawn = drawn.set_index(key).loc[wanted].reset_index()
+            query_rows = self.query_rows(collection, drawn["query_id"])
+            flat = self.doc_rows(collection, np.concatenate(drawn["doc_ids"].to_numpy()))
+            scores = None
+            if spec.teacher is not None:
+                repeated = np.repeat(query_rows, spec.groups.group_size)
+                scores, _ = self.teacher_scores(spec.teacher, collection, repeated, flat)
+                scores = scores.reshape(len(drawn), -1).astype(np.float32)
+                scores = augmentation.augment_scores(scores, spec.augmentation, spec.seed + number)
+            return training.GroupTable(query_rows, flat.reshape(len(drawn), -1), scores)
+
+        return regroup
+
+    def _make_search(self, spec: params.SearchSpec, draft: Draft) -> None:
+        rows = []
+        for student, evaluations in zip(spec.candidates, search_evaluations(spec), strict=True):
+            values = [self.frame(evaluation, "per_query")["value"].mean() for evaluation in evaluations]
+            rows.append({"learning_rate": student.training.learning_rate, spec.measure: float(np.mean(values))})
+        table = pd.DataFrame(rows)
+        table["chosen"] = np.arange(len(table)) == int(table[spec.measure].to_numpy().argmax())  # the first, so the lowest, of equal ones
+        table.to_parquet(draft.folder / "search.parquet", index=False)
+        draft.counts |= {"candidates": len(table), "learning_rate": float(table.loc[table["chosen"], "learning_rate"].iloc[0])}
+
+    def _make_description(self, spec: params.DescriptionSpec, draft: Draft) -> None:
+        groups = self.groups(spec.groups)
+        collection, doc_rows = spec.groups.collection, self.group_rows(spec.groups)[1]
+        spec_of_vectors = vectors_of(collection, spec.reference)
+        scores = self.group_scores(params.ScoresSpec(groups=spec.groups, teacher=spec.teacher)) if spec.teacher else None
+        after_scores, temperature = self._targets(spec)
+        base = 1.0 if spec.target_entropy is not None else spec.temperature
+        parts = {"before": (self.vectors(spec_of_vectors), scores, base)}
+        if spec.augmentation != params.Augmentation() or spec.target_entropy is not None:
+            vectors = parts["before"][0]
+            if spec.augmentation.document_span < 1:
+                student, tokenizer = self._system(spec.reference)
+                texts = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
+                _, docs = self._texts(spec.augmentation, student, *texts, spec.seed)(0)
+                vectors = student.encode(docs, kind="document")
+            parts["after"] = (vectors, after_scores, temperature)
+        frames = []
+        for state, (vectors, of_state, divisor) in parts.items():
+            frame = locality.diameters(vectors, doc_rows).assign(query_id=groups["query_id"], density_ratio=groups["density_ratio"])
+            if of_state is not None:
+                frame = frame.join(entropy.entropies(of_state, divisor))
+            frames.append(frame.assign(state=state))
+        table = pd.concat(frames, ignore_index=True)
+        table.to_parquet(draft.folder / "description.parquet", index=False)
+        draft.counts |= {"groups": len(groups), "temperature": temperature}
+        draft.counts |= {f"coverage {test.label}": self._coverage(groups, test) for test in spec.test}
+
+    def _coverage(self, groups: pd.DataFrame, test: Any) -> float:
+        """Return the share of a test collection's relevant documents that the groups contain."""
+        wanted = set(collections.positives(self.qrels(test))["doc_id"])
+        return float(locality.coverage(groups["doc_ids"], wanted))
 
     def _make_evaluation(self, spec: params.EvaluationSpec, draft: Draft) -> None:
         run, scored = self._run(spec)
@@ -320,7 +549,7 @@ class Pipeline:
         system, collection = spec.system, spec.collection
         needed = inputs(spec)
         candidates = self.candidates(needed["candidates"]) if "candidates" in needed else None
-        if system.kind == "bm25":
+        if system.kind == "first_stage":
             run = candidates
             return evaluation.rank(run["query_id"].to_numpy(), run["doc_id"].to_numpy(), run["score"].to_numpy()), 0
         if spec.first_stage.kind == "full":
@@ -373,15 +602,12 @@ class Pipeline:
             self._vectors = (key, vectors)
         return self._vectors[1]
 
-    def _encode_all(self, student: Student, collection: Any, tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
-        queries, docs = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
-        doc_vectors = student.encode(docs, kind="document", progress=_Pushed(self.track, "encoding documents"))
-        return doc_vectors, student.encode(queries, kind="query")
 
-
-def _import_for(stage: str) -> None:
+def _import_for(spec: Any) -> None:
     """Import what a stage needs before its cost is measured, so that the first artefact of a process does not pay for the imports."""
-    if stage in ("student", "evaluation", "scores", "candidates", "tokens", "lexicon"):
+    text = spec.model_dump_json() if spec.stage in ("candidates", "groups", "scores") else ""
+    light = text and not any(f'"kind":"{kind}"' in text for kind in ("untrained", "student", "trained", "encoder", "loaded"))
+    if spec.stage in ("student", "evaluation", "scores", "candidates", "tokens", "lexicon", "vectors", "search") and not light:
         import ir_measures  # noqa: F401
 
         from rd_utils import lexicon, models, tokens, training  # noqa: F401

@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 import statistics
+from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain, count, product
 from pathlib import Path
@@ -20,9 +21,10 @@ import yaml
 
 from rd_utils import params
 from rd_utils.params import ParameterError, Study
+from rd_utils.resolve import Resolver
 from rd_utils.store import Store, StoreError, code_version, identity, outputs_root, project_root, resolve_path, upstream
 
-NOTEBOOKS = ("01_mine", "02_score", "03_train", "04_evaluate", "05_analyse")
+NOTEBOOKS = ("01_mine", "02_score", "03_train", "04_evaluate", "05_analyse", "06_search")
 
 # Documents a second on one core of a 2020s server processor, to plan with until the store holds a measurement of its own.
 GUESSED_DOCUMENTS_PER_SECOND = {
@@ -36,22 +38,35 @@ GUESSED_DOCUMENTS_PER_SECOND = {
 
 
 class Cell(NamedTuple):
-    """One point of the grid, with its students by seed."""
+    """One point of the grid on one training collection, with its students by seed.
+
+    Attributes:
+        name: the same on every collection.
+        collection: label of the training collection.
+        target_entropy: NaN where the temperature was given.
+    """
 
     name: str
+    collection: str
     strategy: str
     teacher: str
     loss: str
     architecture: str
-    temperature: float
     augmentation: str
+    cut: str
+    temperature: float
+    target_entropy: float
     students: dict[int, params.StudentSpec]
 
 
 class Baseline(NamedTuple):
-    """A row that is not trained by the grid: the first stage, a teacher, or a student before its first step."""
+    """A row that is not trained by the grid: a retriever, a teacher, or a student before its first step.
+
+    ``pair`` is the place of its collections in the study.
+    """
 
     name: str
+    pair: int
     system: str
     teacher: str
     architecture: str
@@ -88,8 +103,9 @@ class Plan:
 
     def __init__(self, study: Study, path: str) -> None:
         self.study, self.path = study, path
-        self.cells = _cells(study)
-        self.baselines = _baselines(study, self.cells)
+        self.resolvers = [Resolver(study, pair.train) for pair in study.collections]
+        self.cells = _cells(study, self.resolvers)
+        self.baselines = _baselines(study, self.resolvers, self.cells)
 
     @property
     def folder(self) -> Path:
@@ -103,22 +119,23 @@ class Plan:
         return hashlib.sha256((self.study.model_dump_json() + code).encode()).hexdigest()[:20]
 
     @cached_property
-    def first_stages(self) -> tuple[params.FirstStage, ...]:
-        """Return the resolved first stages."""
-        retrievers = self.study.retrievers
-        return tuple(
-            params.FirstStage(kind=s.kind, retriever=retrievers[s.retriever], depth=s.depth) for s in self.study.evaluation.first_stages
-        )
+    def labels(self) -> list[str]:
+        """Return the training collections' names."""
+        return [pair.train.label for pair in self.study.collections]
 
-    def evaluations(self, system: Any) -> list[params.EvaluationSpec]:
-        """Return the evaluations of one system."""
-        settings = self.study.evaluation
+    def first_stages(self, pair: int) -> tuple[params.FirstStage, ...]:
+        """Return the resolved first stages of a pair of collections."""
+        return tuple(self.resolvers[pair].first_stage(stage) for stage in self.study.evaluation.first_stages)
+
+    def evaluations(self, system: Any, collection: str) -> list[params.EvaluationSpec]:
+        """Return the evaluations of one system that belongs to a training collection."""
+        settings, pair = self.study.evaluation, self.labels.index(collection)
         return [
             params.EvaluationSpec(
-                system=system, collection=collection, first_stage=stage, measures=settings.measures, precision=settings.precision
+                system=system, collection=test, first_stage=stage, measures=settings.measures, precision=settings.precision
             )
-            for collection in self.study.collections.test
-            for stage in self.first_stages
+            for test in self.study.collections[pair].test
+            for stage in self.first_stages(pair)
             if params.serves(system, stage)
         ]
 
@@ -138,13 +155,13 @@ class Plan:
         return list(found.values())
 
 
-def load_plan(path: str | Path) -> Plan:
-    """Read a study file and expand it.
+def load_plan(path: str | Path, base: str | None = None) -> Plan:
+    """Read a study file and expand it, on another base where one is given (see :func:`rd_utils.params.load_study`).
 
     Raises:
         ParameterError: the study cannot be run; the message names each offender.
     """
-    study = params.load_study(path)
+    study = params.load_study(path, base)
     check_files(study)
     path = Path(path).resolve()
     root = project_root()
@@ -157,133 +174,145 @@ def check_files(study: Study) -> None:
     from rd_utils.evaluation import EvaluationError, parse_measures
 
     try:
-        for collection in (study.collections.train, *study.collections.test):
-            check_source(collection, resolve_path(collection.path) if collection.source == "folder" else None)
+        for collection in chain.from_iterable((pair.train, *pair.test) for pair in study.collections):
+            source = collection.documents if collection.source == "pseudo_queries" else collection
+            check_source(source, resolve_path(source.path) if source.source == "folder" else None)
         parse_measures(study.evaluation.measures)
     except (CollectionError, EvaluationError) as error:
         raise ParameterError(f"study {study.name}: {error}") from None
-    stages = [params.FirstStage(kind=s.kind, retriever=study.retrievers[s.retriever], depth=s.depth) for s in study.evaluation.first_stages]
-    for what, parts in (("test collections", study.collections.test), ("first stages", stages)):
-        labels = [part.label for part in parts]
-        if len(set(labels)) != len(labels):
-            raise ParameterError(
-                f"study {study.name}: two {what} have the same name in tables: {labels}; put them into studies of their own"
-            )
+    for pair in study.collections:
+        stages = [Resolver(study, pair.train).first_stage(stage) for stage in study.evaluation.first_stages]
+        for what, parts in (("test collections", pair.test), ("first stages", stages)):
+            labels = [part.label for part in parts]
+            if len(set(labels)) != len(labels):
+                raise ParameterError(
+                    f"study {study.name}: two {what} have the same name in tables: {labels}; put them into studies of their own"
+                )
+    labels = [pair.train.label for pair in study.collections]
+    if len(set(labels)) != len(labels):
+        raise ParameterError(f"study {study.name}: two training collections are the same: {labels}; list each once")
     for kind, parts in (("architectures", study.architectures), ("teachers", study.teachers), ("retrievers", study.retrievers)):
         for name, part in parts.items():
-            model = getattr(part, "model", None)
+            model, path = getattr(part, "model", None), getattr(part, "path", None)
             if model is not None and model.startswith(("package:", "/", ".", "~")) and not resolve_path(model).is_dir():
                 raise ParameterError(f"study {study.name}: {kind}.{name}.model: no folder {model}; give a hub name or an existing folder")
+            if path is not None and not resolve_path(path).is_file():
+                raise ParameterError(f"study {study.name}: {kind}.{name}.path: no file {path}; put it there, or name another")
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------------------
 
 
-def _resolve_strategy(study: Study, name: str) -> Any:
-    entry = study.strategies[name]
-    if entry.kind == "corpus_random":
-        return params.CorpusRandom()
-    return params.FromCandidates(retriever=study.retrievers[entry.retriever], depth=entry.depth, draw=entry.draw)
-
-
-def _resolve_teacher(study: Study, name: str) -> Any:
-    entry = study.teachers[name]
-    if entry.kind != "trained":
-        return entry
-    return params.TrainedTeacher(
-        student=params.StudentSpec(
-            groups=_groups(study, entry.strategy, entry.seed),
-            loss="lce",
-            architecture=study.architectures[entry.architecture],
-            training=entry.training,
-            seed=entry.seed,
-        )
-    )
-
-
-def _groups(study: Study, strategy: str, seed: int) -> params.GroupsSpec:
-    return params.GroupsSpec(
-        collection=study.collections.train,
-        strategy=_resolve_strategy(study, strategy),
-        group_size=study.group_size,
-        shortage=study.shortage,
-        seed=seed,
-    )
-
-
-def _cells(study: Study) -> list[Cell]:
-    cells: dict[str, Cell] = {}
+def _cells(study: Study, resolvers: list[Resolver]) -> list[Cell]:
+    cells: dict[tuple[str, str], Cell] = {}
     used = [False] * len(study.overrides)
-    seen: set[tuple[int, str]] = set()
-    for number, grid in enumerate(study.grids):
-        for architecture, strategy, loss in product(grid.architectures, grid.strategies, grid.losses):
-            distils = params.NEEDS_TEACHER[loss]
-            for teacher, temperature in product(grid.teachers if distils else ("",), grid.temperatures if distils else (1.0,)):
-                training, temperature = _overridden(study, used, strategy, teacher, loss, architecture, temperature)
-                name = "-".join(part for part in (architecture, strategy, teacher, loss) if part)
-                if temperature != 1.0:
-                    name += f"-T{temperature:g}"
-                students = {
-                    seed: params.StudentSpec(
-                        groups=_groups(study, strategy, seed),
-                        loss=loss,
-                        teacher=_resolve_teacher(study, teacher) if distils else None,
-                        temperature=temperature,
-                        architecture=study.architectures[architecture],
-                        training=training,
-                        seed=seed,
-                    )
-                    for seed in grid.seeds
-                }
-                if (number, name) in seen:
-                    raise ParameterError(
-                        f"study {study.name}: grids[{number}] makes the cell {name} twice; an override sets its temperature"
-                    )
-                seen.add((number, name))
-                if name in cells:
-                    students = {**cells[name].students, **students}
-                cells[name] = Cell(name, strategy, teacher, loss, architecture, temperature, "none", students)
+    seen: set[tuple[int, str, str]] = set()
+    for (number, grid), resolver in product(enumerate(study.grids), resolvers):
+        for point in _points(grid):
+            cell = _cell(study, resolver, grid, point, used)
+            key = (resolver.collection.label, cell.name)
+            if (number, *key) in seen:
+                raise ParameterError(
+                    f"study {study.name}: grids[{number}] makes the cell {cell.name} twice; an override sets its temperature"
+                )
+            seen.add((number, *key))
+            if key in cells:
+                cell = cell._replace(students={**cells[key].students, **cell.students})
+            cells[key] = cell
     for number, (met, override) in enumerate(zip(used, study.overrides, strict=True)):
         if not met:
             raise ParameterError(
                 f"study {study.name}: overrides[{number}] meets no cell: {override.when.model_dump(exclude_none=True)}; "
                 "correct its `when` or delete it"
             )
-    return list(cells.values())
+    order = [resolver.collection.label for resolver in resolvers]
+    return sorted(cells.values(), key=lambda cell: order.index(cell.collection))
 
 
-def _overridden(
-    study: Study, used: list[bool], strategy: str, teacher: str, loss: str, architecture: str, temperature: float
-) -> tuple[params.Training, float]:
-    values = {"strategy": strategy, "teacher": teacher, "loss": loss, "architecture": architecture}
+def _points(grid: params.Grid) -> Iterator[dict[str, Any]]:
+    """Yield the settings of every cell of a grid; teachers and their dials only where the loss has a teacher."""
+    for architecture, strategy, loss in product(grid.architectures, grid.strategies, grid.losses):
+        distils = params.NEEDS_TEACHER[loss]
+        dials = [(1.0, target) for target in grid.target_entropies] or [(temperature, None) for temperature in grid.temperatures]
+        for teacher, (temperature, target) in product(grid.teachers, dials) if distils else [("", (1.0, None))]:
+            for augmentation, cut in product(grid.augmentations, grid.cuts):
+                yield {
+                    "architecture": architecture,
+                    "strategy": strategy,
+                    "teacher": teacher,
+                    "loss": loss,
+                    "temperature": temperature,
+                    "target_entropy": target,
+                    "augmentation": augmentation,
+                    "cut": cut,
+                }
+
+
+def _cell(study: Study, resolver: Resolver, grid: params.Grid, point: dict[str, Any], used: list[bool]) -> Cell:
+    training, temperature, searched = _overridden(study, used, point)
+    architecture, strategy, teacher, loss = (point[key] for key in ("architecture", "strategy", "teacher", "loss"))
+    target = point["target_entropy"]
+    name = "-".join(part for part in (architecture, strategy, teacher, loss) if part)
+    name += f"-T{temperature:g}" if temperature != 1.0 else ""
+    name += f"-H{target:g}" if target is not None else ""
+    name += "".join(f"-{point[key]}" for key, plain in (("augmentation", "none"), ("cut", "all")) if point[key] != plain)
+    students = {
+        seed: params.StudentSpec(
+            groups=resolver.groups(strategy, seed, point["augmentation"], point["cut"]),
+            loss=loss,
+            teacher=resolver.teacher(teacher) if teacher else None,
+            temperature=temperature,
+            target_entropy=target,
+            augmentation=resolver.augmentation(point["augmentation"]),
+            architecture=study.architectures[architecture],
+            training=training,
+            refresh=resolver.refresh(strategy),
+            search=resolver.search(architecture) if searched else None,
+            seed=seed,
+        )
+        for seed in grid.seeds
+    }
+    about = {key: point[key] for key in ("strategy", "teacher", "loss", "architecture", "augmentation", "cut")}
+    dials = {"temperature": temperature, "target_entropy": float("nan") if target is None else target}
+    return Cell(name=name, collection=resolver.collection.label, **about, **dials, students=students)
+
+
+def _overridden(study: Study, used: list[bool], point: dict[str, Any]) -> tuple[params.Training, float, bool]:
+    """Return a cell's training settings and temperature, and whether its learning rate is left to the search."""
     changes: dict[str, Any] = {}
     for number, override in enumerate(study.overrides):
-        if all(values[key] == wanted for key, wanted in override.when.model_dump(exclude_none=True).items()):
+        if all(point[key] == wanted for key, wanted in override.when.model_dump(exclude_none=True).items()):
             used[number] = True
             changes |= override.set.model_dump(exclude_none=True)
-    temperature = changes.pop("temperature", temperature) if params.NEEDS_TEACHER[loss] else 1.0
-    changes.pop("temperature", None)
-    return study.training.model_copy(update=changes), temperature
+    temperature = changes.pop("temperature", None)
+    if temperature is None or not point["teacher"] or point["target_entropy"] is not None:
+        temperature = point["temperature"]
+    return study.training.model_copy(update=changes), temperature, "learning_rate" not in changes
 
 
-def _baselines(study: Study, cells: list[Cell]) -> list[Baseline]:
+def _baselines(study: Study, resolvers: list[Resolver], cells: list[Cell]) -> list[Baseline]:
     rows = []
-    for name, retriever in study.retrievers.items():
-        if retriever.kind == "bm25" and any(stage.retriever == name for stage in study.evaluation.first_stages):
-            label = "BM25" if name == "bm25" else f"BM25 {name}"
-            rows.append(Baseline(label, "bm25", "", "", {-1: params.Bm25System(retriever=retriever)}))
-    for name in dict.fromkeys(cell.teacher for cell in cells if cell.teacher):
-        teacher = _resolve_teacher(study, name)
-        rows.append(Baseline(f"teacher {name}", "teacher", name, "", {-1: params.TeacherSystem(teacher=teacher)}))
-    for name in dict.fromkeys([*(cell.architecture for cell in cells), *study.evaluation.untrained]):
-        trained = sorted({seed for cell in cells if cell.architecture == name for seed in cell.students}) or [0]
-        seeds = params.untrained_seeds(study.architectures[name], tuple(trained))
-        systems = {
-            seed: params.UntrainedSystem(architecture=study.architectures[name], collection=study.collections.train, seed=seed)
-            for seed in seeds
-        }
-        rows.append(Baseline(f"untrained {name}", "untrained", "", name, systems))
+    for pair, resolver in enumerate(resolvers):
+        own = [cell for cell in cells if cell.collection == resolver.collection.label]
+        for name in dict.fromkeys(stage.retriever for stage in study.evaluation.first_stages):
+            label = "BM25" if name == "bm25" else name
+            rows.append(Baseline(label, pair, "first_stage", "", "", {-1: params.FirstStageSystem(retriever=resolver.retriever(name))}))
+        for name in dict.fromkeys(cell.teacher for cell in own if cell.teacher):
+            system = params.TeacherSystem(teacher=resolver.teacher(name))
+            if _has_scores_of(system.teacher, study.collections[pair].test):
+                rows.append(Baseline(f"teacher {name}", pair, "teacher", name, "", {-1: system}))
+        for name in dict.fromkeys([*(cell.architecture for cell in own), *study.evaluation.untrained]):
+            trained = sorted({seed for cell in own if cell.architecture == name for seed in cell.students}) or [0]
+            seeds = params.untrained_seeds(study.architectures[name], tuple(trained))
+            systems = {seed: resolver.untrained(name, seed) for seed in seeds}
+            rows.append(Baseline(f"untrained {name}", pair, "untrained", "", name, systems))
     return rows
+
+
+def _has_scores_of(teacher: Any, test: tuple[Any, ...]) -> bool:
+    """Tell whether a teacher can be a row of the table: scores from a file are of the training pairs only."""
+    members = teacher.members if teacher.kind == "ensemble" else (teacher,)
+    return not any(member.kind == "file" for member in members)
 
 
 # --- nodes ------------------------------------------------------------------------------------------------------------------------
@@ -296,151 +325,192 @@ class _NodeBuilder:
         self.maker: dict[str, str] = {}  # artefact identity -> id of the node that makes it
 
     def build(self) -> None:
-        for teacher in {cell.teacher: None for cell in self.plan.cells if cell.teacher}:
-            entry = self.study.teachers[teacher]
-            if entry.kind == "trained":
-                student = _resolve_teacher(self.study, teacher).student
-                self._mine(entry.strategy, (entry.seed,))
-                block = {"teacher": None, "losses": {"lce": {}}, "architecture": student.architecture, "training": student.training}
-                self._add("03_train", f"teacher-{teacher}", self._common(entry.strategy, (entry.seed,)) | block, (student,))
+        plan = self.plan
+        systems = [(system, plan.labels[row.pair]) for row in plan.baselines for system in row.systems.values()]
+        systems += [(params.StudentSystem(student=student), cell.collection) for cell in plan.cells for student in cell.students.values()]
+        needed: dict[str, Any] = {}
+        for system, collection in systems:
+            for spec in plan.evaluations(system, collection):
+                needed |= upstream(spec)
+        self._prepare(needed)
         blocks = self._blocks()
-        for block in blocks:
-            self._mine(block[0].strategy, self._seeds(block))
-        for block in blocks:
-            teacher = next((cell.teacher for cell in block if cell.teacher), "")
-            if teacher:
-                self._score(block[0].strategy, teacher, self._seeds(block))
         trained = [self._train(block) for block in blocks]
-        rows = list(self.plan.baselines)
+        rows = list(plan.baselines)
         evaluated = [self._evaluate(block, values, rows) for block, values in zip(blocks, trained, strict=True)]
-        evaluated += [self._evaluate_baseline(row, trained[0]) for row in rows]
+        for row in rows:
+            values = next(v for block, v in zip(blocks, trained, strict=True) if block[0].collection == plan.labels[row.pair])
+            evaluated.append(self._evaluate_baseline(row, values))
         artefacts = tuple(spec for node in evaluated for spec in node.artefacts)
         needs = tuple(identity(spec) for spec in artefacts)
-        self._add("05_analyse", "analyse", {"study": self.plan.path}, (), needs=needs, extra=self.plan.report_version)
+        values = {"study": plan.path} | ({"base": self.study.base} if self.study.base else {})
+        self._add("05_analyse", "analyse", values, (), needs=needs, extra=plan.report_version)
+
+    def _prepare(self, needed: dict[str, Any]) -> None:
+        """Add the nodes that come before the cells' own: mining, scoring, searches, and students that retrieve or teach.
+
+        ``needed`` holds each artefact after what it is made from, so a node is added when the first of its artefacts is met.
+        """
+        own = {identity(student) for cell in self.plan.cells for student in cell.students.values()}
+        own |= {identity(student) for spec in needed.values() if spec.stage == "search" for student in spec.candidates}
+        searching: dict[str, params.StudentSpec] = {}
+        for cell in self.plan.cells:
+            for student in cell.students.values():
+                if student.search is not None:
+                    searching.setdefault(identity(params.search_spec(student)), student)
+        packages: dict[Any, list[Any]] = {}
+        for key, spec in needed.items():
+            if spec.stage == "groups":
+                packages.setdefault(("01_mine", spec.model_copy(update={"seed": 0})), []).append(spec)
+            elif spec.stage == "scores":
+                packages.setdefault(("02_score", spec.groups.model_copy(update={"seed": 0}), spec.teacher), []).append(spec)
+            elif spec.stage == "search":
+                packages.setdefault(("06_search", spec.candidates[0].architecture), []).append(spec)
+            elif spec.stage == "student" and key not in own:
+                packages.setdefault(("03_train", spec), []).append(spec)
+        for (notebook, *_), specs in packages.items():
+            if notebook == "01_mine":
+                self._add(notebook, self._strategy_name(specs[0]), _common(specs[0], [spec.seed for spec in specs]), tuple(specs))
+            elif notebook == "02_score":
+                teacher = specs[0].teacher
+                values = _common(specs[0].groups, [spec.groups.seed for spec in specs]) | {"teacher": teacher}
+                self._add(notebook, f"{self._strategy_name(specs[0].groups)}-{self._teacher_name(teacher)}", values, tuple(specs))
+            elif notebook == "06_search":
+                students = [searching[identity(spec)] for spec in specs]
+                self._add(notebook, specs[0].candidates[0].architecture.kind, {"students": students}, tuple(specs))
+            else:
+                student = specs[0]
+                values = _common(student.groups, [student.seed]) | {
+                    "teacher": student.teacher,
+                    "losses": {student.loss: {}},
+                    "architecture": student.architecture,
+                    "training": student.training,
+                }
+                self._add(notebook, f"{student.architecture.kind}-{self._strategy_name(student.groups)}-{student.loss}", values, (student,))
+
+    def _suffix(self, collection: Any) -> str:
+        return f"-{collection.label}".replace("/", "_") if len(self.study.collections) > 1 else ""
+
+    def _strategy_name(self, groups: params.GroupsSpec) -> str:
+        """Return what the study calls a strategy."""
+        label = groups.collection.label
+        resolver = self.plan.resolvers[self.plan.labels.index(label)] if label in self.plan.labels else self.plan.resolvers[0]
+        names = [name for name in self.study.strategies if resolver.strategy(name) == groups.strategy]
+        name = names[0] if names else groups.strategy.kind
+        name += f"-random{groups.random_share:g}" if groups.random_share else ""
+        name += f"-{groups.cut.part}" if groups.cut else ""
+        return name + self._suffix(groups.collection)
+
+    def _teacher_name(self, teacher: Any) -> str:
+        """Return what the study calls a teacher."""
+        names = [name for resolver in self.plan.resolvers for name in self.study.teachers if resolver.teacher(name) == teacher]
+        return names[0] if names else teacher.kind
 
     def _blocks(self) -> list[list[Cell]]:
-        """Pack cells that share strategy, teacher, architecture, seeds and training (but for what a loss may set) into nodes."""
+        """Pack cells that share groups, teacher, architecture, seeds and training (but for what a loss may set) into nodes."""
         shared: dict[Any, list[Cell]] = {}
         teachers: dict[Any, str] = {}
+
+        def key(cell: Cell) -> tuple[Any, ...]:
+            student = next(iter(cell.students.values()))
+            return student.groups.model_copy(update={"seed": 0}), student.refresh, cell.architecture, tuple(cell.students)
+
         for cell in self.plan.cells:
             if cell.teacher:
-                teachers.setdefault((cell.strategy, cell.architecture, tuple(cell.students)), cell.teacher)
+                teachers.setdefault(key(cell), cell.teacher)
         for cell in self.plan.cells:
-            seeds = tuple(cell.students)
-            teacher = cell.teacher or teachers.get((cell.strategy, cell.architecture, seeds), "")
             training = next(iter(cell.students.values())).training
-            rest = training.model_dump(exclude=set(params.LossSettings.model_fields))
-            rest["embeddings"] = training.embedding_learning_rate is None  # a loss's settings can change it, but not clear it
-            shared.setdefault((cell.strategy, teacher, cell.architecture, seeds, json.dumps(rest)), []).append(cell)
+            rest = training.model_dump(exclude=set(params.OF_TRAINING))
+            rest["cleared"] = [getattr(training, name) is None for name in params.OF_TRAINING]  # settings can change a value, not clear it
+            teacher = cell.teacher or teachers.get(key(cell), "")
+            shared.setdefault((*key(cell), teacher, json.dumps(rest)), []).append(cell)
         blocks: list[list[Cell]] = []
         for cells in shared.values():
-            block: list[Cell] = []
-            for cell in cells:
-                full = (len(block) + 1) * len(cell.students) > self.study.workflow.students_per_node
-                if block and (full or cell.loss in {other.loss for other in block}):
-                    blocks.append(block)
-                    block = []
-                block.append(cell)
-            blocks.append(block)
+            size = max(1, self.study.workflow.students_per_node // len(cells[0].students))
+            blocks += [cells[start : start + size] for start in range(0, len(cells), size)]
         return blocks
-
-    @staticmethod
-    def _seeds(block: list[Cell]) -> tuple[int, ...]:
-        return tuple(block[0].students)
-
-    def _common(self, strategy: str, seeds: tuple[int, ...]) -> dict[str, Any]:
-        study = self.study
-        return {
-            "collection": study.collections.train,
-            "strategy": _resolve_strategy(study, strategy),
-            "group_size": study.group_size,
-            "shortage": study.shortage,
-            "seeds": list(seeds),
-        }
-
-    def _mine(self, strategy: str, seeds: tuple[int, ...]) -> None:
-        wanted = [seed for seed in seeds if identity(_groups(self.study, strategy, seed)) not in self.maker]
-        if wanted:
-            specs = tuple(_groups(self.study, strategy, seed) for seed in wanted)
-            self._add("01_mine", strategy, self._common(strategy, tuple(wanted)), specs)
-
-    def _score(self, strategy: str, teacher: str, seeds: tuple[int, ...]) -> None:
-        resolved = _resolve_teacher(self.study, teacher)
-        specs = [params.ScoresSpec(groups=_groups(self.study, strategy, seed), teacher=resolved) for seed in seeds]
-        specs = [spec for spec in specs if identity(spec) not in self.maker]
-        if specs:
-            values = self._common(strategy, tuple(spec.groups.seed for spec in specs)) | {"teacher": resolved}
-            self._add("02_score", f"{strategy}-{teacher}", values, tuple(specs))
 
     def _train(self, block: list[Cell]) -> dict[str, Any]:
         first = next(iter(block[0].students.values()))
-        teacher = next((cell.teacher for cell in block if cell.teacher), "")
+        names = dict(zip((cell.name for cell in block), _loss_names(block), strict=True))
         losses = {}
         for cell in block:
-            training = next(iter(cell.students.values())).training
-            own = {name: getattr(training, name) for name in params.LossSettings.model_fields if hasattr(training, name)}
-            base = {name: getattr(first.training, name) for name in own}
-            losses[cell.loss] = {name: value for name, value in own.items() if value != base[name]}
-            if cell.temperature != 1.0:
-                losses[cell.loss]["temperature"] = cell.temperature
-        values = self._common(block[0].strategy, self._seeds(block)) | {
-            "teacher": _resolve_teacher(self.study, teacher) if teacher else None,
+            student = next(iter(cell.students.values()))
+            own = {name: getattr(student.training, name) for name in params.OF_TRAINING}
+            own = {name: value for name, value in own.items() if value != getattr(first.training, name)}
+            own |= {"loss": cell.loss} if names[cell.name] != cell.loss else {}
+            own |= {"temperature": cell.temperature} if cell.temperature != 1.0 else {}
+            for name in ("target_entropy", "search"):
+                own |= {name: getattr(student, name)} if getattr(student, name) is not None else {}
+            own |= {"augmentation": student.augmentation} if student.augmentation != params.Augmentation() else {}
+            losses[names[cell.name]] = own
+        values = _common(first.groups, list(block[0].students)) | {
+            "teacher": next((s.teacher for cell in block for s in cell.students.values() if s.teacher), None),
             "losses": losses,
-            "architecture": self.study.architectures[block[0].architecture],
+            "architecture": first.architecture,
             "training": first.training,
+            "refresh": first.refresh,
+            "reference": self.plan.resolvers[self.plan.labels.index(block[0].collection)].reference,
+            "test_collections": list(self.study.collections[self.plan.labels.index(block[0].collection)].test),
         }
         parsed = params.TrainParameters.model_validate(_plain(values))
         specs = tuple(student for cell in block for student in cell.students.values())
         if {identity(spec) for spec in specs} != {identity(spec) for spec in parsed.students().values()}:
-            raise ParameterError(
-                f"study {self.study.name}: {block[0].name} cannot be said as notebook parameters; "
-                "an override clears a value that its block sets"
-            )
-        self._add("03_train", self._block_name(block), values, specs)
+            raise ParameterError(f"study {self.study.name}: {block[0].name} cannot be said as notebook parameters")
+        descriptions = {identity(spec): spec for spec in parsed.descriptions().values()}
+        self._add("03_train", self._block_name(block), values, (*specs, *descriptions.values()))
         return values
 
-    @staticmethod
-    def _block_name(block: list[Cell]) -> str:
+    def _block_name(self, block: list[Cell]) -> str:
+        student = next(iter(block[0].students.values()))
         teacher = next((cell.teacher for cell in block if cell.teacher), "")
-        parts = (block[0].architecture, block[0].strategy, teacher, "+".join(cell.loss for cell in block))
-        return "-".join(part for part in parts if part)
+        strategy = (
+            self._strategy_name(student.groups) if student.refresh is None else block[0].strategy + self._suffix(student.groups.collection)
+        )
+        losses = dict.fromkeys(cell.loss for cell in block)
+        return "-".join(part for part in (block[0].architecture, strategy, teacher, "+".join(losses)) if part)
 
-    def _evaluation_values(self) -> dict[str, Any]:
+    def _evaluation_values(self, pair: int) -> dict[str, Any]:
         return {
-            "test_collections": list(self.study.collections.test),
-            "first_stages": list(self.plan.first_stages),
+            "test_collections": list(self.study.collections[pair].test),
+            "first_stages": list(self.plan.first_stages(pair)),
             "measures": list(self.study.evaluation.measures),
             "precision": self.study.evaluation.precision,
         }
 
     def _evaluate(self, block: list[Cell], values: dict[str, Any], rows: list[Baseline]) -> Node:
         """Evaluate a block's students, and those of the baseline ``rows`` that it can say; these leave ``rows``."""
+        pair = self.plan.labels.index(block[0].collection)
         teacher = next((cell.teacher for cell in block if cell.teacher), "")
-        seeds = params.untrained_seeds(self.study.architectures[block[0].architecture], self._seeds(block))
+        seeds = params.untrained_seeds(self.study.architectures[block[0].architecture], tuple(block[0].students))
         own = [
             row
             for row in rows
-            if row.system == "bm25"
-            or (row.system == "teacher" and row.teacher == teacher)
-            or (row.system == "untrained" and row.architecture == block[0].architecture and tuple(row.systems) == seeds)
+            if row.pair == pair
+            and (
+                row.system == "first_stage"
+                or (row.system == "teacher" and row.teacher == teacher)
+                or (row.system == "untrained" and row.architecture == block[0].architecture and tuple(row.systems) == seeds)
+            )
         ]
         for row in own:
             rows.remove(row)
         systems = [system for row in own for system in row.systems.values()]
         systems += [params.StudentSystem(student=student) for cell in block for student in cell.students.values()]
-        specs = tuple(spec for system in systems for spec in self.plan.evaluations(system))
+        specs = tuple(spec for system in systems for spec in self.plan.evaluations(system, block[0].collection))
         kinds = [*dict.fromkeys(row.system for row in own), "student"]
-        return self._add("04_evaluate", self._block_name(block), values | self._evaluation_values() | {"systems": kinds}, specs)
+        return self._add("04_evaluate", self._block_name(block), values | self._evaluation_values(pair) | {"systems": kinds}, specs)
 
     def _evaluate_baseline(self, row: Baseline, values: dict[str, Any]) -> Node:
         """Evaluate a row that no block of cells could take along."""
         own: dict[str, Any] = {"systems": [row.system]}
+        resolver = self.plan.resolvers[row.pair]
         if row.system == "teacher":
-            own["teacher"] = _resolve_teacher(self.study, row.teacher)
+            own["teacher"] = resolver.teacher(row.teacher)
         elif row.system == "untrained":
             own |= {"architecture": self.study.architectures[row.architecture], "seeds": list(row.systems)}
-        specs = tuple(spec for system in row.systems.values() for spec in self.plan.evaluations(system))
-        return self._add("04_evaluate", row.name.replace(" ", "-"), values | self._evaluation_values() | own, specs)
+        specs = tuple(spec for system in row.systems.values() for spec in self.plan.evaluations(system, resolver.collection.label))
+        name = row.name.replace(" ", "-") + self._suffix(resolver.collection)
+        return self._add("04_evaluate", name, values | self._evaluation_values(row.pair) | own, specs)
 
     def _add(
         self, notebook: str, name: str, values: dict[str, Any], artefacts: tuple[Any, ...], needs: tuple[str, ...] = (), extra: str = ""
@@ -458,6 +528,21 @@ class _NodeBuilder:
         for spec in artefacts:
             self.maker.setdefault(identity(spec), node.id)
         return node
+
+
+def _common(groups: params.GroupsSpec, seeds: list[int]) -> dict[str, Any]:
+    """Return the notebook parameters that name groups."""
+    return {name: getattr(groups, name) for name in params.GroupsSpec.model_fields if name != "seed"} | {"seeds": seeds}
+
+
+def _loss_names(block: list[Cell]) -> list[str]:
+    """Return a name for each cell of a block: its loss, and what else it needs to be told from the others."""
+    names = []
+    for cell in block:
+        dial = f"-H{cell.target_entropy:g}" if cell.target_entropy == cell.target_entropy else f"-T{cell.temperature:g}"
+        dial = "" if dial == "-T1" else dial
+        names.append(cell.loss + dial + (f"-{cell.augmentation}" if cell.augmentation != "none" else ""))
+    return names
 
 
 def _plain(value: Any) -> Any:
@@ -548,15 +633,20 @@ def estimate(plan: Plan, store: Store) -> list[dict[str, Any]]:
             key = json.dumps(manifest["parameters"]["architecture"], sort_keys=True)
             measured.setdefault(key, []).append(manifest["counts"]["documents_seen"] / seconds)
     records = []
-    teachers = {
-        row.name: [system.teacher.student for system in row.systems.values()]
-        for row in plan.baselines
-        if row.system == "teacher" and next(iter(row.systems.values())).teacher.kind == "trained"
-    }
-    for name, students in (teachers | {cell.name: list(cell.students.values()) for cell in plan.cells}).items():
+    of_cells = {identity(student) for cell in plan.cells for student in cell.students.values()}
+    others: dict[str, list[params.StudentSpec]] = {}
+    for node in plan.nodes:
+        for spec in node.artefacts:
+            if spec.stage == "student" and identity(spec) not in of_cells:
+                others.setdefault(node.name.removeprefix("03_train-"), []).append(spec)
+            elif spec.stage == "search":
+                others.setdefault(f"search {spec.candidates[0].architecture.kind} {spec.candidates[0].loss}", []).extend(spec.candidates)
+    several = len(plan.labels) > 1
+    cells = {f"{cell.name} on {cell.collection}" if several else cell.name: list(cell.students.values()) for cell in plan.cells}
+    for name, students in (others | cells).items():
         left = [student for student in students if not store.has(student)]
-        documents = students[0].training.steps(students[0].groups.group_size) * students[0].training.queries_per_batch
-        documents *= students[0].training.accumulation_steps * students[0].groups.group_size
+        training = students[0].training
+        documents = training.stop_at or training.documents
         key = json.dumps(students[0].architecture.model_dump(mode="json"), sort_keys=True)
         rate = statistics.median(measured[key]) if key in measured else GUESSED_DOCUMENTS_PER_SECOND[students[0].architecture.kind]
         records.append(

@@ -1,8 +1,12 @@
 """Strategies: which documents stand beside a query's positive in a training group.
 
-One group per (query, labelled positive). Every document known to be relevant to the query (relevance above 0) is excluded before
-ranking and drawing, the documents of a group are distinct, and each query draws from a random stream of its own, so that the groups
-of one query do not depend on which other queries there are.
+One group per (query, labelled positive, draw). Every document known to be relevant to the query (relevance above 0) is excluded before
+ranking and drawing, the documents of a group are distinct, and each query draws from random streams of its own, so that the groups of one
+query do not depend on which other queries there are, nor those of one draw on how many draws there are.
+
+A group is put together in steps of fixed sizes: documents of the strategy's pool, documents of the pool that fills a shortage, and
+documents drawn uniformly from the rest of the collection. So a document that the pools give with probability a has the inclusion
+probability ``a + (1 - a) * u / (N - t)``: N documents are no positives, t are taken from pools, and u are drawn from the collection.
 """
 
 from __future__ import annotations
@@ -12,9 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from rd_utils.collections import positives
 from rd_utils.progress import Track, untracked
+
+_CERTAIN = 1 - 1e-12  # inclusion probabilities above are 1 but for rounding
 
 
 class SamplingError(ValueError):
@@ -25,14 +32,43 @@ class Groups(NamedTuple):
     """Training groups and what was lost on the way.
 
     Attributes:
-        frame: query_id, doc_ids (a list, the positive first), n_filled (documents filled in by the shortage policy).
-        dropped: counts by reason.
+        frame: query_id; draw, from 0; doc_ids, a list, the positive first; n_filled, documents that the shortage policy filled in;
+            n_random, corpus-random documents in place of the strategy's; inclusion, aligned with doc_ids, each document's probability
+            to be in the group (1 for the positive, NaN where it is not known); density_ratio, kappa = max of mu / nu over the N documents
+            that are no positives, mu = 1 / N, nu = inclusion / negatives (1 for corpus-random groups, infinite where some document cannot
+            be drawn, NaN where it is not known).
+        dropped: counts by reason; a group that is short counts once per draw.
         counts: counts of what was made.
     """
 
     frame: pd.DataFrame
     dropped: dict[str, int]
     counts: dict[str, int]
+
+
+class _Part(NamedTuple):
+    """What a group takes from one pool: ``size`` of its documents (best first), each with its probability to be taken."""
+
+    strategy: Any
+    rows: np.ndarray
+    inclusion: np.ndarray
+    size: int
+    distances: np.ndarray | None  # of the rows and, last, of the positive, where a diameter is the target
+
+
+class _Plan(NamedTuple):
+    """What every draw of one positive's group shares."""
+
+    positive: int
+    parts: list[_Part]
+    n_filled: int
+    rows: np.ndarray  # of all pools, sorted
+    inclusion: np.ndarray  # of these rows, and last of every other document
+    density_ratio: float
+
+
+_Ranked = dict[str, tuple[np.ndarray, np.ndarray]]  # per key: rows, best first, and their scores
+_NO_ROWS, _NO_SCORES = np.empty(0, dtype=np.int64), np.empty(0)
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
@@ -46,72 +82,114 @@ def draw_groups(
     *,
     strategy: Any,
     group_size: int,
-    shortage: str,
+    shortage: Any,
     seed: int,
+    draws: int = 1,
+    random_share: float = 0.0,
     candidates: pd.DataFrame | None = None,
+    fill_candidates: pd.DataFrame | None = None,
+    vectors: np.ndarray | None = None,
     track: Track = untracked,
 ) -> Groups:
-    """Draw one group for every labelled positive.
+    """Draw ``draws`` groups for every labelled positive.
 
     Args:
         doc_ids: the ids of the collection's documents.
         qrels: query_id, doc_id, relevance of the training split.
-        strategy: :class:`rd_utils.params.CorpusRandom` or :class:`rd_utils.params.FromCandidates`.
+        strategy: one of the strategies of :mod:`rd_utils.params`.
         group_size: documents of a group, its positive included.
-        shortage: ``drop`` a group whose pool is too small, or ``fill`` it with corpus-random documents.
+        shortage: ``"drop"`` a group whose pool is too small, or the strategy to fill it from (not a diameter-targeted one).
         seed: of the draws.
-        candidates: the run that a candidates strategy draws from, ``depth`` deep, best first.
+        draws: how often each positive's negatives are drawn, independently.
+        random_share: the share of the negatives that corpus-random documents replace, rounded to whole documents (halves to even); it
+            changes nothing where the strategy is corpus-random.
+        candidates: the run that the strategy draws from (query_id, doc_id, score), best first; for :class:`rd_utils.params.Graph` the column
+            query_id holds the positive's doc_id.
+        fill_candidates: the same for the strategy that fills shortages.
+        vectors: (documents, d) reference embeddings in the order of ``doc_ids``, of any norm, for
+            :class:`rd_utils.params.DiameterTargeted`.
         track: wraps an iterable to show progress.
 
     Returns:
-        The groups, sorted by (query_id, positive).
+        The groups, sorted by (draw, query_id, positive).
 
     Raises:
-        SamplingError: no group is left, the collection is too small, or the qrels name documents that do not exist.
+        SamplingError: no group is left, the collection is too small, the candidates are missing, unordered or of another collection, or the
+            shortage policy cannot fill.
     """
     known = pd.Index(doc_ids)
-    relevant = positives(qrels)
-    row_of = dict(zip(known, range(len(known)), strict=True))
-    n_negatives = group_size - 1
-    missing = relevant[~relevant["doc_id"].isin(known)]
-    by_query = {query_id: sorted(rows) for query_id, rows in _rows_by_query(relevant, row_of).items()}
-    pools = _rows_by_query(candidates, row_of) if candidates is not None else {}
-    dropped = {"positives_not_in_collection": len(missing), "groups_for_shortage": 0}
-    counts = {"queries_without_positive": int(qrels["query_id"].nunique() - len(by_query)), "documents_filled": 0, "groups_filled": 0}
     ids = known.to_numpy(dtype=object)
-    records: list[tuple[str, list[str], int]] = []
+    n_negatives = group_size - 1
+    n_random = 0 if strategy.kind == "corpus_random" else round(random_share * n_negatives)
+    n_pooled = 0 if strategy.kind == "corpus_random" else n_negatives - n_random
+    fill = getattr(shortage, "kind", shortage)
+    if fill not in ("drop", "corpus_random", "candidates", "graph"):
+        raise SamplingError(f"a shortage cannot be filled from {fill!r}: drop the group, or fill from corpus_random, candidates or graph")
+    if strategy.kind == "diameter_targeted" and vectors is None:
+        raise SamplingError("the strategy diameter_targeted needs the documents' reference embeddings; give vectors")
+    if vectors is not None and len(vectors) != len(ids):
+        raise SamplingError(f"{len(vectors)} vectors for {len(ids)} documents; give one row per document, in the order of doc_ids")
+    relevant = positives(qrels)
+    by_query = _positive_rows(relevant, known)
+    n_positives = sum(map(len, by_query.values()))
+    ranked, n_unknown = _ranked(candidates, strategy, known, by_query, "candidates")
+    fill_ranked, n_fill_unknown = _ranked(fill_candidates, shortage, known, by_query, "fill_candidates")
+    dropped = {
+        "positives_not_in_collection": len(relevant) - n_positives,
+        "candidates_not_in_collection": n_unknown + n_fill_unknown,
+        "groups_for_shortage": 0,
+    }
+    records: list[tuple[str, int, list[str], int, int, list[float], float]] = []
     for query_id in track(sorted(by_query), "drawing groups", len(by_query)):
-        generator = stream(seed, query_id)
-        positive_rows = by_query[query_id]
-        excluded = set(positive_rows)
-        if len(ids) - len(excluded) < n_negatives:
+        excluded = set(by_query[query_id])
+        n_others = len(ids) - len(excluded)
+        if n_others < n_negatives:
             raise SamplingError(
-                f"query {query_id!r}: the collection has {len(ids) - len(excluded)} documents that are not positives, "
+                f"query {query_id!r}: the collection has {n_others} documents that are not positives, "
                 f"fewer than the {n_negatives} negatives of a group; lower group_size"
             )
-        pool = np.array([row for row in pools.get(query_id, []) if row not in excluded], dtype=np.int64)
-        for positive in positive_rows:
-            if strategy.kind == "corpus_random":
-                negatives, filled = uniform_rows(len(ids), n_negatives, excluded, generator), 0
-            else:
-                negatives = from_pool(pool, n_negatives, strategy.draw, generator)
-                filled = n_negatives - len(negatives)
-                if filled and shortage == "drop":
-                    dropped["groups_for_shortage"] += 1
-                    continue
-                if filled:
-                    extra = uniform_rows(len(ids), filled, excluded | set(negatives.tolist()), generator)
+        plans = []
+        for positive in by_query[query_id]:
+            parts: list[_Part] = []
+            missing = n_pooled
+            for source, runs in ((strategy, ranked), (shortage, fill_ranked)):
+                if missing and _has_pool(source):
+                    pool = runs.get(ids[positive] if source.kind == "graph" else query_id, (_NO_ROWS, _NO_SCORES))
+                    parts.append(_part(source, pool, missing, excluded, parts[0].rows if parts else _NO_ROWS))
+                    missing -= parts[-1].size
+            if missing and fill != "corpus_random":
+                dropped["groups_for_shortage"] += draws
+                continue
+            if parts and strategy.kind == "diameter_targeted":
+                parts[0] = parts[0]._replace(distances=_cosine_distances(vectors, [*parts[0].rows, positive], ids))
+            plans.append(_plan(positive, parts, n_pooled - parts[0].size if parts else 0, n_negatives, n_others))
+        for draw in range(draws):
+            generator = stream(seed, query_id if draw == 0 else f"{query_id}\0{draw}")
+            for plan in plans:
+                negatives = np.concatenate([_NO_ROWS, *(_take(part, generator) for part in plan.parts)])
+                if len(negatives) < n_negatives:
+                    extra = uniform_rows(len(ids), n_negatives - len(negatives), excluded | set(negatives.tolist()), generator)
                     negatives = np.concatenate([negatives, extra])
-                    counts["documents_filled"] += filled
-                    counts["groups_filled"] += 1
-            records.append((query_id, [ids[positive], *ids[negatives]], filled))
+                documents = [ids[plan.positive], *ids[negatives]]
+                inclusion = [1.0, *_inclusion_of(negatives, plan).tolist()]
+                records.append((query_id, draw, documents, plan.n_filled, n_random, inclusion, plan.density_ratio))
     if not records:
         raise SamplingError(
-            f"no group could be drawn: {dropped['groups_for_shortage']} were short of {n_negatives} negatives, "
-            f"{len(missing)} positives are not in the collection; raise depth, lower group_size, or use shortage: fill"
+            f"no group could be drawn: {dropped['groups_for_shortage']} were short of {n_pooled} candidates, "
+            f"{dropped['positives_not_in_collection']} positives are not in the collection; "
+            "raise depth, lower group_size, or let shortage fill from corpus_random"
         )
-    frame = pd.DataFrame.from_records(sorted(records, key=lambda r: (r[0], r[1][0])), columns=["query_id", "doc_ids", "n_filled"])
-    counts |= {"groups": len(frame), "queries": int(frame["query_id"].nunique()), "documents": len(frame) * group_size}
+    columns = ["query_id", "draw", "doc_ids", "n_filled", "n_random", "inclusion", "density_ratio"]
+    frame = pd.DataFrame.from_records(sorted(records, key=lambda r: (r[1], r[0], r[2][0])), columns=columns)
+    counts = {
+        "queries_without_positive": int(qrels["query_id"].nunique() - len(by_query)),
+        "documents_filled": int(frame["n_filled"].sum()),
+        "groups_filled": int((frame["n_filled"] > 0).sum()),
+        "documents_random": int(frame["n_random"].sum()),
+        "groups": len(frame),
+        "queries": int(frame["query_id"].nunique()),
+        "documents": len(frame) * group_size,
+    }
     return Groups(frame, dropped, counts)
 
 
@@ -128,16 +206,288 @@ def uniform_rows(n_docs: int, k: int, excluded: set[int], generator: np.random.G
     return np.fromiter(chosen, dtype=np.int64)
 
 
-def from_pool(pool: np.ndarray, k: int, draw: str, generator: np.random.Generator) -> np.ndarray:
-    """Take k rows of a ranked pool, or all of a smaller one: the top ones, or uniformly (over the sorted rows, so rank plays no part)."""
+def from_pool(pool: np.ndarray, k: int, draw: str, generator: np.random.Generator, inclusion: np.ndarray | None = None) -> np.ndarray:
+    """Take k rows of a ranked pool, or all of a smaller one: the top ones, uniformly, or with given inclusion probabilities.
+
+    Random draws run over the sorted rows, so that rank plays no part.
+
+    Args:
+        pool: rows, best first.
+        k: how many.
+        draw: ``top``, ``uniform`` or ``softmax``.
+        generator: of the draws.
+        inclusion: (len(pool),) inclusion probabilities, for ``softmax`` only.
+    """
     if draw == "top":
         return pool[:k]
-    return generator.choice(np.sort(pool), size=min(k, len(pool)), replace=False)
+    order = np.argsort(pool)
+    if draw == "softmax" and k < len(pool):
+        return pool[order][systematic_sample(inclusion[order], generator)]
+    return generator.choice(pool[order], size=min(k, len(pool)), replace=False)
 
 
-def _rows_by_query(frame: pd.DataFrame, row_of: dict[str, int]) -> dict[str, list[int]]:
+def inclusion_probabilities(scores: np.ndarray, k: int, draw: str, temperature: float = 1.0) -> np.ndarray:
+    """Compute the probability of each document of a ranked pool to be among the k that are drawn from it.
+
+    ``top``: 1 for the first k, then 0. ``uniform``: ``k / n``. ``softmax``: ``min(1, c * w)`` with ``w = softmax(scores / temperature)``
+    and c such that the probabilities sum to k. All are 1 where the pool holds no more than k.
+
+    Args:
+        scores: (n,) of the pool, best first.
+        k: how many are drawn.
+        draw: ``top``, ``uniform`` or ``softmax``.
+        temperature: divides the scores.
+
+    Returns:
+        (n,) probabilities that sum to min(k, n).
+
+    Weights of 4, 2, 1 and 1 eighths, of which the first is capped where three are drawn:
+
+    >>> inclusion_probabilities(np.log([4.0, 2.0, 1.0, 1.0]), 3, "softmax").round(6).tolist()
+    [1.0, 1.0, 0.5, 0.5]
+    >>> inclusion_probabilities(np.log([4.0, 2.0, 1.0, 1.0]), 1, "softmax").round(6).tolist()
+    [0.5, 0.25, 0.125, 0.125]
+    """
+    n = len(scores)
+    if n <= k or k == 0:
+        return np.full(n, float(k > 0))
+    if draw == "uniform":
+        return np.full(n, k / n)
+    if draw == "top":
+        return (np.arange(n) < k).astype(np.float64)
+    log_weights = np.asarray(scores, dtype=np.float64) / temperature
+    order = np.argsort(-log_weights, kind="stable")
+    heavy_first = log_weights[order]
+    log_rest = np.logaddexp.accumulate(heavy_first[::-1])[::-1]  # of the weights from here on
+    uncapped = np.log(k - np.arange(k)) + heavy_first[:k] - log_rest[:k] <= 0
+    n_capped = int(np.argmax(uncapped)) if uncapped.any() else k - 1
+    probabilities = np.exp(np.log(k - n_capped) + log_weights - log_rest[n_capped])
+    probabilities[order[:n_capped]] = 1.0
+    return np.minimum(probabilities, 1.0)
+
+
+def systematic_sample(inclusion: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Draw a sample of fixed size with exactly these inclusion probabilities: randomised systematic sampling.
+
+    The probabilities are laid end to end in random order, and every whole step from one uniform start takes the document in which it falls
+    (W. G. Madow, On the theory of systematic sampling, II, Annals of Mathematical Statistics 20, 1949).
+
+    Args:
+        inclusion: (n,) in [0, 1], with a whole sum k.
+        generator: of the draw.
+
+    Returns:
+        (k,) places in ``inclusion``, in random order.
+
+    >>> sorted(systematic_sample(np.array([1.0, 0.0, 1.0]), np.random.default_rng(0)).tolist())
+    [0, 2]
+    """
+    certain = np.flatnonzero(inclusion > _CERTAIN)  # apart, so that rounding cannot put two steps into one document
+    order = generator.permutation(np.flatnonzero(inclusion <= _CERTAIN))
+    ends = np.cumsum(inclusion[order])
+    left = round(float(inclusion.sum())) - len(certain)
+    if left:
+        steps = (generator.random() + np.arange(left)) * (ends[-1] / left)
+        places = np.minimum(np.searchsorted(ends, steps, side="right"), len(order) - 1)
+        certain = np.concatenate([certain, order[places]])
+    return generator.permutation(certain)
+
+
+def diameter_targeted(distances: np.ndarray, k: int, *, quantile: float, trials: int, generator: np.random.Generator) -> np.ndarray:
+    """Draw k documents of a pool such that the group's diameter ranks at a quantile of what the pool allows.
+
+    Each trial draws an anchor from the pool uniformly and a whole number m from k to the pool's size log-uniformly, and then k of the m
+    documents that are nearest to the anchor (itself among them) uniformly. Its diameter is the 0.99-quantile of the pairwise distances of
+    the positive and the k documents. The trial is taken whose diameter ranks nearest to ``quantile * (trials - 1)``; ties go to the earlier.
+
+    Args:
+        distances: (n + 1, n + 1) pairwise distances of the pool's n documents, and last of the positive.
+        k: how many, at the most n.
+        quantile: 0 the most compact trial, 1 the widest.
+        trials: how many trial groups are compared.
+        generator: of the draws.
+
+    Returns:
+        (k,) places in the pool.
+
+    Of the points 0, 1 and 10 beside a positive at 0, the two near ones make the narrowest group:
+
+    >>> points = np.array([0.0, 1.0, 10.0, 0.0])
+    >>> narrow = diameter_targeted(abs(points[:, None] - points), 2, quantile=0, trials=64, generator=np.random.default_rng(0))
+    >>> sorted(narrow.tolist())
+    [0, 1]
+    """
+    n = len(distances) - 1
+    anchors = generator.integers(n, size=trials)
+    sizes = np.minimum(np.exp(generator.uniform(np.log(k), np.log(n + 1), size=trials)).astype(np.int64), n)
+    keys = generator.random((trials, n))
+    keys[np.arange(n) >= sizes[:, None]] = 2.0  # outside of the neighbourhood
+    nearest = np.argsort(distances[anchors, :n], axis=1, kind="stable")
+    members = np.take_along_axis(nearest, np.argsort(keys, axis=1)[:, :k], axis=1)
+    groups = np.column_stack([np.full(trials, n), members])
+    first, second = np.triu_indices(k + 1, k=1)
+    diameters = np.quantile(distances[groups[:, first], groups[:, second]], 0.99, axis=1)
+    ranks = np.empty(trials)
+    ranks[np.argsort(diameters, kind="stable")] = np.arange(trials)
+    return members[np.argmin(np.abs(ranks - quantile * (trials - 1)))]
+
+
+def filter_false_negatives(
+    candidates: pd.DataFrame, scores: np.ndarray, lowest_positive: pd.Series, *, rule: str, value: float, units: str
+) -> tuple[pd.DataFrame, int]:
+    """Drop the candidates that a teacher finds likely relevant.
+
+    With p the score of the query's lowest-scored positive and d the candidate's, both in ``units``, a candidate is dropped where
+    ``d > p - value`` (``absolute_margin``), ``d > p - value * abs(p)`` (``relative_margin``) or ``d > value * p`` (``share``).
+
+    Args:
+        candidates: query_id, doc_id and what else there is.
+        scores: (len(candidates),) the teacher's raw scores of these pairs.
+        lowest_positive: query_id -> raw score of the query's lowest-scored known positive.
+        rule: as :class:`rd_utils.params.FalseNegativeFilter` names it.
+        value: the margin or share.
+        units: ``raw``, ``sigmoid`` (of log-odds) or ``exp`` (of log-probabilities).
+
+    Returns:
+        The candidates that are left, in their order, and the number dropped.
+
+    Raises:
+        SamplingError: a score is missing, a query has no positive's score, or the rule does not fit the units.
+
+    >>> pairs = pd.DataFrame({"query_id": ["q", "q", "q"], "doc_id": ["d1", "d2", "d3"]})
+    >>> kept, n_dropped = filter_false_negatives(
+    ...     pairs, np.array([5.5, 5.0, 1.0]), pd.Series({"q": 6.0}), rule="absolute_margin", value=1.0, units="raw"
+    ... )
+    >>> kept["doc_id"].tolist(), n_dropped
+    (['d2', 'd3'], 1)
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.shape != (len(candidates),):
+        raise SamplingError(f"scores have the shape {scores.shape} for {len(candidates)} candidates; give one score per row")
+    if not lowest_positive.index.is_unique:
+        twice = lowest_positive.index[lowest_positive.index.duplicated()]
+        raise SamplingError(f"lowest_positive names {len(twice)} queries twice, the first is {twice[0]!r}; give one score per query")
+    query_ids = candidates["query_id"].to_numpy(dtype=object)
+    positive = lowest_positive.reindex(query_ids).to_numpy(dtype=np.float64)
+
+    def check(bad: np.ndarray, problem: str, remedy: str) -> None:
+        if bad.any():
+            offenders = pd.unique(query_ids[bad])
+            raise SamplingError(f"{len(offenders)} queries have {problem}, the first is {offenders[0]!r}; {remedy}")
+
+    check(~np.isfinite(positive), "no finite teacher score of a positive", "score every query's positives with the filter's teacher")
+    check(~np.isfinite(scores), "candidates without a finite teacher score", "score all of them with the filter's teacher")
+    if units == "exp":
+        above = (scores > 0) | (positive > 0)
+        check(above, "scores above 0, which are no log-probabilities", "use units raw, or sigmoid for log-odds")
+    convert = {"raw": lambda x: x, "sigmoid": expit, "exp": np.exp}[units]
+    scores, positive = convert(scores), convert(positive)
+    if rule == "share":
+        remedy = "use units sigmoid (for log-odds) or exp (for log-probabilities), or a margin"
+        check(positive <= 0, f"a positive that scores 0 or less in units {units}, which has no share", remedy)
+        limits = value * positive
+    else:
+        limits = positive - value * {"absolute_margin": np.ones(len(positive)), "relative_margin": np.abs(positive)}[rule]
+    kept = scores <= limits
+    return candidates[kept].reset_index(drop=True), int((~kept).sum())
+
+
+def _positive_rows(relevant: pd.DataFrame, known: pd.Index) -> dict[str, list[int]]:
+    """Return per query the sorted rows of its positives that are in the collection."""
     rows: dict[str, list[int]] = {}
-    for query_id, doc_id in zip(frame["query_id"], frame["doc_id"], strict=True):
-        if doc_id in row_of:
-            rows.setdefault(query_id, []).append(row_of[doc_id])
-    return rows
+    for query_id, row in zip(relevant["query_id"], known.get_indexer(relevant["doc_id"]).tolist(), strict=True):
+        if row >= 0:
+            rows.setdefault(query_id, []).append(row)
+    return {query_id: sorted(found) for query_id, found in rows.items()}
+
+
+def _ranked(run: pd.DataFrame | None, source: Any, known: pd.Index, by_query: dict[str, list[int]], name: str) -> tuple[_Ranked, int]:
+    """Return per query (for a graph: per positive's doc_id) its rows and scores in the run's order, and how many rows name no document."""
+    if not _has_pool(source):
+        return {}, 0
+    if run is None:
+        raise SamplingError(f"the strategy {source.kind} draws from a retriever's run; give {name}")
+    rows = known.get_indexer(run["doc_id"])
+    codes, keys = pd.factorize(run["query_id"])
+    inside = rows >= 0
+    order = np.flatnonzero(inside)[np.argsort(codes[inside], kind="stable")]
+    codes, rows, scores = codes[order], rows[order], run["score"].to_numpy(dtype=np.float64)[order]
+    is_graph = source.kind == "graph"
+    asked = {known[row] for found in by_query.values() for row in found} if is_graph else set(by_query)
+    if len(run) and (not len(rows) or asked.isdisjoint(keys)):
+        raise SamplingError(
+            f"{name}: no row names a {'positive' if is_graph else 'query'} of the qrels and a document of the collection; "
+            f"the first row is {run['query_id'].iloc[0]!r}, {run['doc_id'].iloc[0]!r}; compare the ids and their types"
+        )
+
+    def check(bad: np.ndarray, problem: str, remedy: str) -> None:
+        if bad.any():
+            first = int(np.argmax(bad))
+            row = f"query_id {keys[codes[first]]!r}, doc_id {known[rows[first]]!r}"
+            raise SamplingError(f"{name}: {int(bad.sum())} rows {problem}, the first is {row}; {remedy}")
+
+    check(pd.Series(codes * len(known) + rows).duplicated().to_numpy(), "stand twice", "list each document once")
+    check(np.append(False, (np.diff(scores) > 0) & (np.diff(codes) == 0)), "score more than the row before", "sort the run best first")
+    if getattr(source, "draw", None) == "softmax":
+        check(~np.isfinite(scores), "have no finite score", "the draw softmax needs scores")
+    bounds = np.searchsorted(codes, np.arange(len(keys) + 1))
+    pools = {key: (rows[start:end], scores[start:end]) for key, start, end in zip(keys, bounds[:-1], bounds[1:], strict=True)}
+    return pools, int((~inside).sum())
+
+
+def _has_pool(source: Any) -> bool:
+    return getattr(source, "kind", None) in ("candidates", "graph", "diameter_targeted")
+
+
+def _part(strategy: Any, ranked: tuple[np.ndarray, np.ndarray], wanted: int, excluded: set[int], taken: np.ndarray) -> _Part:
+    """Cut a strategy's pool for one positive: known positives out, then the window of ranks, then what is taken already."""
+    rows, scores = ranked
+    ranks = np.flatnonzero(~np.isin(rows, list(excluded)))[strategy.from_rank - 1 : strategy.depth]
+    ranks = ranks[~np.isin(rows[ranks], taken)]
+    rows, scores, size = rows[ranks], scores[ranks], min(wanted, len(ranks))
+    if strategy.kind != "diameter_targeted":
+        inclusion = inclusion_probabilities(scores, size, strategy.draw, strategy.draw_temperature)
+    else:
+        rows, inclusion = np.sort(rows), np.full(len(rows), np.nan if size < len(rows) else 1.0)
+    return _Part(strategy, rows, inclusion, size, None)
+
+
+def _take(part: _Part, generator: np.random.Generator) -> np.ndarray:
+    if part.strategy.kind != "diameter_targeted":
+        return from_pool(part.rows, part.size, part.strategy.draw, generator, part.inclusion)
+    if part.size == len(part.rows):
+        return generator.permutation(part.rows)
+    quantile, trials = part.strategy.quantile, part.strategy.trials
+    return part.rows[diameter_targeted(part.distances, part.size, quantile=quantile, trials=trials, generator=generator)]
+
+
+def _plan(positive: int, parts: list[_Part], n_filled: int, n_negatives: int, n_others: int) -> _Plan:
+    """Add to a group's parts the inclusion probabilities and the density ratio that follow."""
+    n_taken = sum(part.size for part in parts)
+    elsewhere = (n_negatives - n_taken) / (n_others - n_taken) if n_negatives > n_taken else 0.0
+    rows = np.concatenate([_NO_ROWS, *(part.rows for part in parts)])
+    from_pools = np.concatenate([_NO_SCORES, *(part.inclusion for part in parts)])
+    order = np.argsort(rows)
+    inclusion = (from_pools + (1 - from_pools) * elsewhere)[order]
+    lowest = elsewhere if len(rows) < n_others else inclusion.min()  # nothing is less likely than a document that no pool holds
+    ratio = np.maximum(n_negatives / n_others / lowest, 1.0) if lowest != 0 else np.inf  # below 1 by rounding only; NaN stays
+    return _Plan(positive, parts, n_filled, rows[order], np.append(inclusion, elsewhere), float(ratio))
+
+
+def _inclusion_of(rows: np.ndarray, plan: _Plan) -> np.ndarray:
+    places = np.searchsorted(plan.rows, rows)
+    known = np.append(plan.rows, -1)[places] == rows
+    return plan.inclusion[np.where(known, places, -1)]
+
+
+def _cosine_distances(vectors: np.ndarray, rows: list[int], ids: np.ndarray) -> np.ndarray:
+    """Compute ``1 - cos`` between the embeddings at ``rows``, in float64."""
+    found = np.asarray(vectors[rows], dtype=np.float64)
+    norms = np.linalg.norm(found, axis=1, keepdims=True)
+    bad = np.flatnonzero(~((norms > 0) & np.isfinite(norms)).ravel())
+    if len(bad):
+        raise SamplingError(f"the embedding of document {ids[rows[bad[0]]]!r} has the norm {norms[bad[0], 0]}; embed it again")
+    found /= norms
+    distances = 1 - found @ found.T
+    np.fill_diagonal(distances, 0.0)
+    return distances

@@ -24,6 +24,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,18 @@ PACKAGES = (
 # The modules whose code decides what a stage writes, beside the stage's own method in pipeline. A stage's inputs bring their own.
 CODE = {
     "docs": ("collections", "synthetic"),
-    "queries": ("collections", "synthetic"),
+    "queries": ("augmentation", "collections", "synthetic"),
     "lexicon": ("lexicon", "tokens"),
     "tokens": ("models", "tokens"),
-    "candidates": ("models", "retrieval", "tokens"),
-    "groups": ("sampling",),
+    "vectors": ("models", "tokens"),
+    "candidates": ("models", "retrieval", "teachers", "tokens"),
+    "neighbours": ("retrieval",),
+    "groups": ("entropy", "sampling"),
     "pairs": ("models", "teachers", "tokens"),
     "scores": ("models", "teachers", "tokens"),
-    "student": ("losses", "models", "tokens", "training"),
+    "student": ("augmentation", "entropy", "losses", "models", "retrieval", "sampling", "tokens", "training"),
+    "search": (),
+    "description": ("augmentation", "entropy", "locality", "models", "tokens"),
     "evaluation": ("evaluation", "models", "retrieval", "teachers", "tokens"),
 }
 
@@ -79,34 +84,85 @@ def outputs_root() -> Path:
 def inputs(spec: Any) -> dict[str, Any]:
     """Return the artefacts that ``spec`` is made from, by role."""
     stage = spec.stage
-    if stage in ("docs", "queries"):
+    if stage == "docs":
         return {}
+    if stage == "queries":
+        return {"docs": docs_of(spec.collection)} if spec.collection.source == "pseudo_queries" else {}
     if stage == "lexicon":
         return {"docs": spec.docs}
     if stage == "tokens":
         text = docs_of(spec.collection) if spec.of == "docs" else params.QueriesSpec(collection=spec.collection)
         return {"text": text} | ({"lexicon": spec.tokenizer.lexicon} if spec.tokenizer.kind == "lexicon" else {})
+    if stage == "vectors":
+        return {"docs": docs_of(spec.collection)} | encoder_inputs(spec.encoder, spec.collection)
     if stage == "candidates":
-        return collection_inputs(spec.collection)
+        return collection_inputs(spec.collection) | retriever_inputs(spec.retriever, spec.collection)
+    if stage == "neighbours":
+        vectors = {"vectors": vectors_of(spec.collection, spec.retriever.encoder)} if spec.retriever.kind == "dense" else {}
+        return collection_inputs(spec.collection) | vectors
     if stage == "groups":
-        extra = {}
-        if spec.strategy.kind == "candidates":
-            extra["candidates"] = params.CandidatesSpec(
-                collection=spec.collection, retriever=spec.strategy.retriever, depth=spec.strategy.depth
-            )
-        return collection_inputs(spec.collection) | extra
+        return collection_inputs(spec.collection) | _groups_inputs(spec)
     if stage == "scores":
         return {"groups": spec.groups} | teacher_inputs(spec.teacher, spec.groups.collection)
     if stage == "student":
         scores = {"scores": params.ScoresSpec(groups=spec.groups, teacher=spec.teacher)} if spec.teacher else {}
-        return {"groups": spec.groups} | scores | architecture_inputs(spec.architecture, spec.groups.collection, spec.groups.collection)
+        search = {"search": params.search_spec(spec)} if spec.search else {}
+        texts = architecture_inputs(spec.architecture, spec.groups.collection, spec.groups.collection)
+        return {"groups": spec.groups} | scores | search | texts
+    if stage == "search":
+        return {f"evaluation_{number}": evaluation for number, evaluation in enumerate(chain(*search_evaluations(spec)))}
+    if stage == "description":
+        scores = {"scores": params.ScoresSpec(groups=spec.groups, teacher=spec.teacher)} if spec.teacher else {}
+        tests = {f"test_{number}": params.QueriesSpec(collection=collection) for number, collection in enumerate(spec.test)}
+        vectors = {"vectors": vectors_of(spec.groups.collection, spec.reference)}
+        return {"groups": spec.groups} | scores | vectors | tests
     if stage == "evaluation":
         return collection_inputs(spec.collection) | first_stage_inputs(spec) | system_inputs(spec)
     raise StoreError(f"unknown stage {stage!r}; one of {', '.join(CODE)}")
 
 
+def _groups_inputs(spec: params.GroupsSpec) -> dict[str, Any]:
+    if spec.cut is not None:
+        groups = spec.model_copy(update={"cut": None})
+        return {"groups": groups, "scores": params.ScoresSpec(groups=groups, teacher=spec.cut.teacher)}
+    found = {"candidates": pool_of(spec.strategy, spec.collection)}
+    if spec.shortage != "drop":
+        found["fill_candidates"] = pool_of(spec.shortage, spec.collection)
+    if spec.strategy.kind == "diameter_targeted":
+        found["vectors"] = vectors_of(spec.collection, spec.strategy.reference)
+    for strategy in (spec.strategy, spec.shortage):
+        if getattr(strategy, "filter", None) is not None:
+            found |= teacher_inputs(strategy.filter.teacher, spec.collection)
+    return {role: part for role, part in found.items() if part is not None}
+
+
+def pool_of(strategy: Any, collection: Any) -> Any | None:
+    """Return the artefact that a strategy draws from; None for corpus_random."""
+    if strategy.kind == "corpus_random":
+        return None
+    spec = params.NeighboursSpec if strategy.kind == "graph" else params.CandidatesSpec
+    return spec(collection=collection, retriever=strategy.retriever, depth=strategy.depth)
+
+
+def search_evaluations(spec: params.SearchSpec) -> list[list[params.EvaluationSpec]]:
+    """Return the evaluations that a choice rests on: one list a candidate, one evaluation a first stage that it can serve."""
+    found = []
+    for student in spec.candidates:
+        system = params.StudentSystem(student=student)
+        found.append(
+            [
+                params.EvaluationSpec(system=system, collection=spec.collection, first_stage=stage, measures=(spec.measure,))
+                for stage in sorted(spec.first_stages, key=lambda stage: stage.kind != "full")
+                if params.serves(system, stage)
+            ]
+        )
+    return found
+
+
 def docs_of(collection: Any) -> params.DocsSpec:
     """Return the documents artefact of a collection; splits and query limits share it."""
+    if collection.source == "pseudo_queries":
+        return docs_of(collection.documents)
     changes: dict[str, Any] = {"max_queries": None}
     if collection.source in ("embedded", "folder"):
         changes["split"] = "train"
@@ -115,6 +171,11 @@ def docs_of(collection: Any) -> params.DocsSpec:
 
         changes["id"] = ir_datasets.docs_parent_id(collection.id)
     return params.DocsSpec(collection=collection.model_copy(update=changes))
+
+
+def vectors_of(collection: Any, encoder: Any) -> params.VectorsSpec:
+    """Return the embeddings of a collection's documents, which all its splits share."""
+    return params.VectorsSpec(collection=docs_of(collection).collection, encoder=encoder)
 
 
 def collection_inputs(collection: Any) -> dict[str, Any]:
@@ -147,35 +208,61 @@ def architecture_inputs(architecture: Any, trained_on: Any, read: Any) -> dict[s
     return ({"lexicon": lexicon} if lexicon else {}) | token_inputs(tokenizer_of(architecture, trained_on), read)
 
 
+def encoder_inputs(encoder: Any, collection: Any) -> dict[str, Any]:
+    """Return what a student needs, trained or not, before it can read a collection."""
+    if encoder.kind == "student":
+        student = encoder.student
+        return {"student": student} | architecture_inputs(student.architecture, student.groups.collection, collection)
+    return architecture_inputs(encoder.architecture, encoder.collection, collection)
+
+
+def retriever_inputs(retriever: Any, collection: Any) -> dict[str, Any]:
+    """Return what a retriever needs, beside the collection, before it can search it."""
+    if retriever.kind == "dense":
+        return {"vectors": vectors_of(collection, retriever.encoder)} | encoder_inputs(retriever.encoder, collection)
+    if retriever.kind == "reranked":
+        inner = params.CandidatesSpec(collection=collection, retriever=retriever.retriever, depth=retriever.from_depth)
+        return {"candidates": inner} | teacher_inputs(retriever.teacher, collection)
+    if retriever.kind == "pooled":
+        return {
+            f"candidates_{number}": params.CandidatesSpec(collection=collection, retriever=inner, depth=retriever.at_most)
+            for number, inner in enumerate(retriever.retrievers)
+        }
+    return {}
+
+
 def teacher_inputs(teacher: Any, collection: Any) -> dict[str, Any]:
     """Return what a teacher needs before it can score."""
     if teacher.kind == "oracle":
         return {"docs": docs_of(collection)}
     if teacher.kind == "trained":
-        student = teacher.student
-        return {"student": student} | token_inputs(tokenizer_of(student.architecture, student.groups.collection), collection)
+        return encoder_inputs(params.StudentSystem(student=teacher.student), collection)
+    if teacher.kind == "encoder":
+        return encoder_inputs(teacher.encoder, collection)
+    if teacher.kind == "file":
+        return {}
+    if teacher.kind == "ensemble":
+        found: dict[str, Any] = {}
+        for number, member in enumerate(teacher.members):
+            found[f"calibration_{number}"] = params.ScoresSpec(groups=teacher.calibration, teacher=member)
+            found |= {f"{role}_{number}": part for role, part in teacher_inputs(member, collection).items()}
+        return found
     return token_inputs(params.ModelTokenizer(model=teacher.model), collection)
 
 
 def first_stage_inputs(spec: params.EvaluationSpec) -> dict[str, Any]:
-    """Return the candidates that an evaluation re-ranks, or that are the bm25 row itself."""
-    if spec.first_stage.kind == "rerank" or spec.system.kind == "bm25":
-        retriever = spec.system.retriever if spec.system.kind == "bm25" else spec.first_stage.retriever
+    """Return the candidates that an evaluation re-ranks, or that are the first stage's own row."""
+    if spec.first_stage.kind == "rerank" or spec.system.kind == "first_stage":
+        retriever = spec.system.retriever if spec.system.kind == "first_stage" else spec.first_stage.retriever
         return {"candidates": params.CandidatesSpec(collection=spec.collection, retriever=retriever, depth=spec.first_stage.depth)}
     return {}
 
 
 def system_inputs(spec: params.EvaluationSpec) -> dict[str, Any]:
     """Return what an evaluated system is made from."""
-    system = spec.system
-    if system.kind == "student":
-        student = system.student
-        return {"student": student} | architecture_inputs(student.architecture, student.groups.collection, spec.collection)
-    if system.kind == "untrained":
-        return architecture_inputs(system.architecture, system.collection, spec.collection)
-    if system.kind == "teacher":
-        return teacher_inputs(system.teacher, spec.collection)
-    return {}
+    if spec.system.kind == "teacher":
+        return teacher_inputs(spec.system.teacher, spec.collection)
+    return {} if spec.system.kind == "first_stage" else encoder_inputs(spec.system, spec.collection)
 
 
 def teacher_identity(teacher: Any, collection: Any) -> str:
@@ -209,7 +296,15 @@ def code_version(modules: tuple[str, ...]) -> str:
 
 def stage_code(stage: str) -> str:
     """Return the version of the code that makes a stage: its modules, and its own methods in pipeline."""
-    own = {"scores": ("teacher_scores", "_teacher"), "evaluation": ("_run", "_vectors_of", "teacher_scores", "_teacher")}
+    scoring = ("teacher_scores", "_teacher")
+    own = {
+        "candidates": scoring,
+        "groups": ("_pool", *scoring),
+        "scores": scoring,
+        "student": ("_texts", "_regroup", "_targets", *scoring),
+        "description": ("_texts", "_targets", "_coverage"),
+        "evaluation": ("_run", "_vectors_of", *scoring),
+    }
     methods = (f"_make_{stage}", *own.get(stage, ()))
     return code_version((*CODE[stage], *(f"pipeline:{method}" for method in methods)))
 
@@ -237,13 +332,16 @@ def upstream(spec: Any) -> dict[str, Any]:
 
 
 def outside_content(spec: Any) -> dict[str, str]:
-    """Return the fingerprints of files that a spec names by path: a collection's folder and models' folders."""
+    """Return the fingerprints of what a spec names by path: collections' and models' folders, files of scores and runs."""
     found: dict[str, str] = {}
 
     def visit(value: Any) -> None:
         if isinstance(value, dict):
             if value.get("source") == "folder":
                 found[value["path"]] = folder_fingerprint(resolve_path(value["path"]))
+            if value.get("kind") in ("file", "run_file"):
+                file = resolve_path(value["path"])
+                found[value["path"]] = file_sha256(file) if file.is_file() else "missing"
             if isinstance(value.get("model"), str):
                 folder = resolve_path(value["model"])
                 if folder.is_dir():

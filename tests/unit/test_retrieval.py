@@ -84,3 +84,126 @@ def test_dense_candidates_are_the_exact_inner_products():
         expected = sorted(range(30), key=lambda row: (-scores[i, row], row))[:10]
         assert part["doc_id"].tolist() == [f"d{row:02d}" for row in expected]
         np.testing.assert_allclose(part["score"], scores[i, expected], atol=2e-4)
+
+
+# --- runs from other runs ---
+
+
+def run_of(**queries):
+    """A run of documents in rank order, with falling scores."""
+    rows = [(query_id, doc_id, 100.0 - i) for query_id, doc_ids in queries.items() for i, doc_id in enumerate(doc_ids.split())]
+    return pd.DataFrame(rows, columns=["query_id", "doc_id", "score"]).astype({"query_id": "str", "doc_id": "str"})
+
+
+def listed(run):
+    return {query_id: " ".join(part["doc_id"]) for query_id, part in run.groupby("query_id", sort=False)}
+
+
+def test_truncating_keeps_the_best_of_every_query():
+    assert listed(retrieval.truncate(run_of(q1="d3 d1 d2", q2="d1"), 2)) == {"q1": "d3 d1", "q2": "d1"}
+
+
+def test_erratum_16_a_pool_is_ordered_by_ranks_and_combines_no_scores():
+    one, two = run_of(q2="d5 d1", q1="d1 d2 d3"), run_of(q1="d3 d4 d1", q3="d9")
+    pool = retrieval.pooled_candidates([one, two], at_most=3, depth=10)
+    # best ranks in q1: d1 1, d3 1, d2 2, d4 2
+    assert listed(pool) == {"q1": "d1 d3 d2 d4", "q2": "d5 d1", "q3": "d9"}
+    assert pool["score"].tolist() == [1.0, 1.0, 0.5, 0.5, 1.0, 0.5, 1.0]
+    shifted = retrieval.pooled_candidates([one.assign(score=one["score"] * 1e6), two], at_most=3, depth=10)
+    pd.testing.assert_frame_equal(shifted, pool)
+    pd.testing.assert_frame_equal(retrieval.pooled_candidates([two, one], at_most=3, depth=10), pool)
+
+
+def test_erratum_20_each_run_brings_its_top_documents_by_rank():
+    one, two = run_of(q1="d1 d2 d3"), run_of(q1="d3 d4 d1")
+    assert listed(retrieval.pooled_candidates([one, two], at_most=1, depth=10)) == {"q1": "d1 d3"}
+    assert listed(retrieval.pooled_candidates([one, two], at_most=3, depth=3)) == {"q1": "d1 d3 d2"}
+
+
+def test_a_pool_against_a_loop():
+    generator = np.random.default_rng(0)
+    runs = [run_of(**{f"q{q}": " ".join(f"d{i}" for i in generator.permutation(40)[:25]) for q in range(6)}) for _ in range(4)]
+    pool = retrieval.pooled_candidates(runs, at_most=10, depth=20)
+    for query_id, part in pool.groupby("query_id"):
+        best = {}
+        for run in runs:
+            for rank, doc_id in enumerate(run.loc[run["query_id"] == query_id, "doc_id"][:10], start=1):
+                best[doc_id] = min(rank, best.get(doc_id, rank))
+        expected = sorted(best, key=lambda doc_id: (best[doc_id], doc_id))[:20]
+        assert part["doc_id"].tolist() == expected
+        assert part["score"].tolist() == [1 / best[doc_id] for doc_id in expected]
+
+
+def test_reranking_orders_by_the_new_score_then_doc_id():
+    candidates = run_of(q1="d3 d2 d10 d1", q2="d1 d2")
+    scores = np.array([-1.0, -0.5, -0.5000001, -2.0, -9.0, -8.0])  # d2 and d10 are equal to 5 decimals
+    run = retrieval.rerank(candidates, scores, depth=3)
+    assert listed(run) == {"q1": "d10 d2 d3", "q2": "d2 d1"}
+    assert run["score"].tolist() == [-0.5, -0.5, -1.0, -8.0, -9.0]
+    order = np.random.default_rng(0).permutation(len(candidates))
+    pd.testing.assert_frame_equal(retrieval.rerank(candidates.iloc[order], scores[order], depth=3), run)
+
+
+def test_erratum_23_reranking_scores_every_candidate_before_it_cuts():
+    candidates = run_of(q="d1 d2 d3 d4")
+    assert listed(retrieval.rerank(candidates, np.array([1.0, 2.0, 3.0, 4.0]), depth=2)) == {"q": "d4 d3"}
+    with pytest.raises(retrieval.RetrievalError, match="2 scores for 4 candidates"):
+        retrieval.rerank(candidates, np.array([1.0, 2.0]), depth=2)
+    with pytest.raises(
+        retrieval.RetrievalError, match="1 of 4 scores are no finite numbers, the first is that of query 'q', document 'd3'"
+    ):
+        retrieval.rerank(candidates, np.array([1.0, 2.0, np.nan, 0.0]), depth=2)
+
+
+def test_a_run_file_is_ranked_by_its_scores(tmp_path):
+    path = tmp_path / "elsewhere.trec"
+    path.write_text("q1 Q0 d2 1 0.0000001 x\nq1 Q0 d3 2 0.5 x\nq1 Q0 d1 3 0.0000002 x\nother Q0 d1 1 1 x\nq0 Q0 d2 1 1 x\nq0 Q0 d1 1 1 x\n")
+    queries, doc_ids = frame("query", {"q1": "", "q0": ""}), pd.Series(["d1", "d2", "d3"])
+    run = retrieval.run_file_candidates(path, queries, doc_ids, depth=5)
+    assert listed(run) == {"q0": "d1 d2", "q1": "d3 d1 d2"}
+    assert listed(retrieval.run_file_candidates(path, queries, doc_ids, depth=1)) == {"q0": "d1", "q1": "d3"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (None, "there is no file .*run.trec; expected .*query_id Q0 doc_id rank score tag"),
+        (
+            "q1 Q0 d1 1 2 x\nq1 Q0 d8 2 1 x\nq1 Q0 d9 3 1 x\nq2 Q0 d8 1 1 x\n",
+            "2 documents that the collection does not have, the first is 'd8'",
+        ),
+        ("1 Q0 d1 1 2 x\n2 Q0 d1 1 2 x\n", "2 queries, none of which is among the collection's 1; the first is '1'"),
+        ("", "0 queries, none of which"),
+        ("q1 Q0 d1 1 2 x\nq1 Q0 d1 2 1 x\n", "1 pairs stand twice, the first is query 'q1', document 'd1'"),
+        ("q1 Q0 d1 1 -inf x\n", "1 of 1 scores are no finite numbers"),
+        ("q1 d1 0.5\n", "cannot be read"),
+    ],
+)
+def test_unusable_run_files_are_refused(tmp_path, lines, message):
+    path = tmp_path / "run.trec"
+    if lines is not None:
+        path.write_text(lines)
+    with pytest.raises(retrieval.RetrievalError, match=message):
+        retrieval.run_file_candidates(path, frame("query", {"q1": ""}), pd.Series(["d1", "d2"]), depth=5)
+
+
+def test_erratum_34_a_document_is_left_out_of_its_neighbours_by_id_not_by_place():
+    docs = {"d1": "cat mat", "d2": "cat mat", "d3": "cat dog", "d4": "dog"}
+    itself = frame("doc", docs).rename(columns={"doc_id": "query_id"})
+    run = retrieval.bm25_candidates(frame("doc", docs), itself, params.BM25(**PLAIN), depth=4)
+    assert listed(run)["d2"] == "d1 d2 d3"  # the duplicate stands first
+    assert listed(retrieval.neighbours(run, depth=2)) == {"d1": "d2 d3", "d2": "d1 d3", "d3": "d4 d1", "d4": "d3"}
+    assert listed(retrieval.neighbours(run, depth=1)) == {"d1": "d2", "d2": "d1", "d3": "d4", "d4": "d3"}
+
+
+def test_bm25_takes_whole_documents_as_queries():
+    """A query of 300 words, most of them repeated, is the sum over its words."""
+    generator = np.random.default_rng(0)
+    docs = {f"d{i}": " ".join(generator.choice(["cat", "dog", "bird", "fish", "mat"], 12, p=[0.1, 0.1, 0.2, 0.3, 0.3])) for i in range(30)}
+    text = " ".join(generator.choice(["cat", "dog", "bird"], 300))
+    run = retrieval.bm25_candidates(frame("doc", docs), frame("query", {"q": text}), params.BM25(**PLAIN), depth=30)
+    single = retrieval.bm25_candidates(
+        frame("doc", docs), frame("query", {"cat": "cat", "dog": "dog", "bird": "bird"}), params.BM25(**PLAIN), depth=30
+    )
+    expected = single.assign(score=single["score"] * single["query_id"].map(text.split().count)).groupby("doc_id")["score"].sum()
+    np.testing.assert_allclose(run.set_index("doc_id")["score"].sort_index(), expected.sort_index(), rtol=1e-3)

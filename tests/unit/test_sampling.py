@@ -34,7 +34,7 @@ def draw(strategy=None, group_size=4, shortage="drop", seed=0, qrels=QRELS, cand
 @pytest.mark.parametrize("strategy", [params.CorpusRandom(), params.FromCandidates(depth=10), params.FromCandidates(depth=10, draw="top")])
 @pytest.mark.parametrize("seed", range(5))
 def test_errata_17_18_no_known_positive_is_a_negative_and_groups_are_unique(strategy, seed):
-    found = draw(strategy, shortage="fill", seed=seed)
+    found = draw(strategy, shortage=params.CorpusRandom(), seed=seed)
     positives = {"q1": {"d00", "d01"}, "q2": {"d05"}}
     assert [(row.query_id, row.doc_ids[0]) for row in found.frame.itertuples()] == [("q1", "d00"), ("q1", "d01"), ("q2", "d05")]
     for row in found.frame.itertuples():
@@ -56,7 +56,7 @@ def test_erratum_19_a_shortage_is_dropped_or_filled_and_counted():
     dropped = draw()  # q2 has two candidates besides its positive, and needs three
     assert dropped.frame["query_id"].tolist() == ["q1", "q1"]
     assert dropped.dropped["groups_for_shortage"] == 1
-    filled = draw(shortage="fill")
+    filled = draw(shortage=params.CorpusRandom())
     last = filled.frame.iloc[2]
     assert (filled.counts["groups_filled"], filled.counts["documents_filled"], last.n_filled) == (1, 1, 1)
     assert {"d06", "d07"} < set(last.doc_ids)
@@ -64,11 +64,11 @@ def test_erratum_19_a_shortage_is_dropped_or_filled_and_counted():
 
 def test_positives_outside_the_collection_are_counted():
     extra = pd.concat([QRELS, pd.DataFrame([("q2", "gone", 1)], columns=QRELS.columns)])
-    assert draw(shortage="fill", qrels=extra).dropped["positives_not_in_collection"] == 1
+    assert draw(shortage=params.CorpusRandom(), qrels=extra).dropped["positives_not_in_collection"] == 1
 
 
 def test_no_group_at_all_is_an_error_with_the_remedy():
-    with pytest.raises(SamplingError, match="raise depth, lower group_size, or use shortage: fill"):
+    with pytest.raises(SamplingError, match="raise depth, lower group_size, or or let shortage fill from corpus_random"):
         draw(group_size=15)
     with pytest.raises(SamplingError, match="lower group_size"):
         draw(params.CorpusRandom(), group_size=20)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from rd_utils import teachers
 from rd_utils.teachers import PairScores, TeacherError
@@ -69,3 +73,143 @@ def test_shards_are_parquet_with_one_row_a_pair(tmp_path):
     PairScores(tmp_path, n_docs=10).add(np.array([7, 12]), np.array([0.25, 1.0]))
     (shard,) = tmp_path.glob("*.parquet")
     assert pd.read_parquet(shard).to_dict("list") == {"pair": [7, 12], "score": [0.25, 1.0]}
+
+
+# --- scores made elsewhere ---
+
+TABLE = pd.DataFrame({"query_id": ["2", "1", "1"], "doc_id": ["d1", "d1", "d2"], "score": [-0.5, -1.5, 0.25]})
+
+
+def test_scores_are_read_from_parquet_and_from_a_trec_run(tmp_path):
+    TABLE.assign(note="more columns do no harm").to_parquet(tmp_path / "scores.parquet")
+    lines = "".join(f"{q} Q0 {d} 1 {s} mine\n" for q, d, s in TABLE.itertuples(index=False))
+    (tmp_path / "scores.trec").write_text(lines)
+    with gzip.open(tmp_path / "scores.trec.gz", "wt") as stream:
+        stream.write(lines)
+    for name in ("scores.parquet", "scores.trec", "scores.trec.gz"):
+        read = teachers.read_scores(tmp_path / name)
+        assert read.to_dict("list") == TABLE.to_dict("list"), name
+        assert read["score"].dtype == np.float64
+
+
+def test_ids_that_are_whole_numbers_are_read_as_text(tmp_path):
+    pd.DataFrame({"query_id": [7], "doc_id": [12], "score": np.float32([0.5])}).to_parquet(tmp_path / "scores.parquet")
+    assert teachers.read_scores(tmp_path / "scores.parquet").to_dict("list") == {"query_id": ["7"], "doc_id": ["12"], "score": [0.5]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"score": [0.0, math.nan, math.inf]}, "2 of 3 scores are no finite numbers, the first is that of query '1', document 'd1'"),
+        ({"query_id": ["1", "1", "1"]}, "1 pairs stand twice, the first is query '1', document 'd1'"),
+        ({"query_id": ["1", None, "2"]}, "some query_id is missing"),
+        ({"doc_id": [1.0, 2.0, 3.0]}, "some doc_id is missing or a fraction"),
+    ],
+)
+def test_unusable_score_files_are_refused(tmp_path, change, message):
+    TABLE.assign(**change).to_parquet(tmp_path / "scores.parquet")
+    with pytest.raises(TeacherError, match=message):
+        teachers.read_scores(tmp_path / "scores.parquet")
+
+
+def test_missing_files_and_columns_say_what_was_expected(tmp_path):
+    with pytest.raises(TeacherError, match="there is no file .*none.parquet; expected query_id, doc_id and score"):
+        teachers.read_scores(tmp_path / "none.parquet")
+    TABLE.rename(columns={"doc_id": "docno"}).to_parquet(tmp_path / "scores.parquet")
+    with pytest.raises(TeacherError, match="no column 'doc_id', only query_id, docno, score"):
+        teachers.read_scores(tmp_path / "scores.parquet")
+    (tmp_path / "short.trec").write_text("1 Q0 d1\n")
+    with pytest.raises(TeacherError, match="short.trec cannot be read .*query_id Q0 doc_id rank score tag"):
+        teachers.read_scores(tmp_path / "short.trec")
+    (tmp_path / "words.trec").write_text("1 Q0 d1 1 high mine\n")
+    with pytest.raises(TeacherError, match="1 of 1 scores are no finite numbers"):
+        teachers.read_scores(tmp_path / "words.trec")
+
+
+def test_a_file_scorer_looks_up_what_a_dictionary_would():
+    generator = np.random.default_rng(0)
+    query_ids, doc_ids = pd.Series([f"q{i}" for i in range(20)]), pd.Series([f"d{i}" for i in range(30)])
+    cells = generator.permutation(20 * 30)[:400]
+    frame = pd.DataFrame(
+        {"query_id": query_ids[cells // 30], "doc_id": doc_ids[cells % 30].to_numpy(), "score": generator.normal(size=400)}
+    )
+    elsewhere = pd.DataFrame({"query_id": ["q0", "other"], "doc_id": ["other", "d0"], "score": [9.0, 9.0]})
+    score = teachers.file_scorer(pd.concat([elsewhere, frame]), query_ids, doc_ids)
+    table = {(q, d): s for q, d, s in frame.itertuples(index=False)}
+    wanted = generator.choice(cells, 50)  # some of them twice
+    expected = [table[query_ids[cell // 30], doc_ids[cell % 30]] for cell in wanted]
+    assert score(wanted // 30, wanted % 30).tolist() == expected
+
+
+def test_erratum_7_a_pair_that_the_file_lacks_is_an_error_not_0():
+    score = teachers.file_scorer(TABLE, pd.Series(["1", "2"]), pd.Series(["d1", "d2"]))
+    with pytest.raises(TeacherError, match="2 of 3 pairs have no score in the file, the first is query '2', document 'd2'"):
+        score(np.array([0, 1, 1]), np.array([0, 1, 1]))
+    nothing = teachers.file_scorer(TABLE[:0], pd.Series(["1", "2"]), pd.Series(["d1", "d2"]))
+    with pytest.raises(TeacherError, match="1 of 1 pairs have no score"):
+        nothing(np.array([0]), np.array([0]))
+
+
+# --- noise and ensembles ---
+
+
+def splitmix64(state):
+    """The published generator on Python's integers."""
+    while True:
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        yield z ^ z >> 31
+
+
+def test_the_hash_is_splitmix64():
+    outputs = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]  # the published ones of seed 0
+    generator = splitmix64(0)
+    assert [next(generator) for _ in range(3)] == outputs
+    states = np.array([k * 0x9E3779B97F4A7C15 % 2**64 for k in (1, 2, 3)], dtype=np.uint64)
+    assert teachers._mix(states).tolist() == outputs
+
+
+def test_pair_noise_is_fixed_by_pair_and_seed_alone():
+    pairs = np.random.default_rng(0).permutation(10_000) * 8_841_823
+    noise = teachers.pair_noise(pairs, seed=3)
+    order = np.random.default_rng(1).permutation(len(pairs))
+    assert np.array_equal(teachers.pair_noise(pairs[order], seed=3), noise[order])
+    assert np.array_equal(np.concatenate([teachers.pair_noise(part, seed=3) for part in np.array_split(pairs, 7)]), noise)
+    assert teachers.pair_noise(pairs[:0], seed=3).shape == (0,)
+
+
+def test_pair_noise_is_standard_normal_and_seeds_are_independent():
+    pairs = np.arange(200_000)
+    noise, other = teachers.pair_noise(pairs, seed=0), teachers.pair_noise(pairs, seed=1)
+    error = 1 / math.sqrt(len(pairs))
+    assert abs(noise.mean()) < 4 * error
+    assert abs(noise.var() - 1) < 4 * math.sqrt(2) * error
+    assert stats.kstest(noise, "norm").pvalue > 0.001
+    assert abs(np.corrcoef(noise, other)[0, 1]) < 4 * error
+    assert abs(np.corrcoef(noise[1:], noise[:-1])[0, 1]) < 4 * error
+    assert abs(np.corrcoef(noise**2, other**2)[0, 1]) < 4 * error
+    assert len(np.unique(noise)) == len(pairs)
+
+
+def test_an_ensemble_is_the_mean_of_standardised_scores_by_hand():
+    scores, disagreement = teachers.combine(np.array([[1.0, 5.0], [0.0, 2.0], [3.0, 3.0]]), np.array([1, 0, 3]), np.array([2, 1, 5]))
+    np.testing.assert_allclose(scores, [0.0, 4 / 3])  # z = 0, 0, 0 and 2, 2, 0
+    np.testing.assert_allclose(disagreement, [0.0, math.sqrt(8 / 9)])
+
+
+def test_an_ensemble_does_not_depend_on_its_members_scales():
+    scores = np.random.default_rng(0).normal(size=(3, 50))
+    rescaled = scores * np.array([[10.0], [0.1], [1.0]]) + np.array([[-100.0], [0.0], [7.0]])
+    expected = teachers.combine(scores, scores.mean(axis=1), scores.std(axis=1))
+    found = teachers.combine(rescaled, rescaled.mean(axis=1), rescaled.std(axis=1))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(expected[0].mean(), 0.0, atol=1e-12)
+
+
+def test_a_member_without_spread_is_named():
+    for flat in (0.0, math.nan):
+        with pytest.raises(TeacherError, match="1 of 2 members have no spread over the calibration groups, the first is member 1"):
+            teachers.combine(np.zeros((2, 3)), np.zeros(2), np.array([1.0, flat]))
+    with pytest.raises(TeacherError, match=r"expected \(members, n\)"):
+        teachers.combine(np.zeros((2, 3)), np.zeros(3), np.ones(2))
