@@ -19,23 +19,21 @@ from rd_utils.plan import Plan
 from rd_utils.progress import LOGGER
 from rd_utils.store import identity, inputs, upstream
 
-CELL = ["system", "strategy", "teacher", "loss", "architecture", "augmentation", "temperature"]
-RESULT_COLUMNS = [
-    "study", "cell", "system", "collection", "strategy", "teacher", "loss", "architecture", "augmentation", "temperature", "seed",
-    "test_collection", "first_stage", "measure", "value",
-]  # fmt: skip
+DIMENSIONS = ["strategy", "teacher", "loss", "architecture", "augmentation", "cut", "temperature", "target_entropy"]
+CELL = ["system", *DIMENSIONS]
+RESULT_COLUMNS = ["study", "cell", "system", "collection", *DIMENSIONS, "seed", "test_collection", "first_stage", "measure", "value"]
 
 
 def per_query(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     """Return every measure of every query: the columns of ``results.parquet`` and query_id."""
     frames = []
     for keys, system in _systems(plan):
-        for spec in plan.evaluations(system):
+        for spec in plan.evaluations(system, keys["collection"]):
             frame = pipeline.frame(spec, "per_query")
             frames.append(frame.assign(**keys, test_collection=spec.collection.label, first_stage=spec.first_stage.label))
     columns = [*RESULT_COLUMNS[:-2], "query_id", "measure", "value"]
     table = pd.concat(frames, ignore_index=True)[columns]
-    twice = table.duplicated(["cell", "seed", "test_collection", "first_stage", "query_id", "measure"])
+    twice = table.duplicated(["cell", "collection", "seed", "test_collection", "first_stage", "query_id", "measure"])
     if twice.any():
         raise ValueError(f"{int(twice.sum())} rows of per_query stand twice, the first is {table[twice].iloc[0].to_dict()}")
     return table
@@ -49,7 +47,7 @@ def results(per_query: pd.DataFrame) -> pd.DataFrame:
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
     """Return the mean, and the standard deviation over seeds (n - 1; NaN with one seed), of every cell, measure by measure."""
-    keys = ["test_collection", "first_stage", "measure", "cell", *CELL]
+    keys = ["collection", "test_collection", "first_stage", "measure", "cell", *CELL]
     grouped = results.groupby(keys, sort=False, dropna=False)["value"]
     return grouped.agg(mean="mean", sd="std", n_seeds="size").reset_index()
 
@@ -57,10 +55,12 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
 def differences(per_query: pd.DataFrame, settings: params.AnalysisSettings) -> pd.DataFrame:
     """Compare cells pairwise over queries, on values averaged over seeds.
 
-    Two families of contrasts, each between cells that differ in one thing only:
+    Families of contrasts, each between cells that differ in one thing only:
 
-    - every strategy against ``settings.baseline_strategy``, same teacher, loss, architecture and temperature;
-    - every distillation loss against LCE, same strategy and architecture.
+    - every strategy against ``settings.baseline_strategy``;
+    - every distillation loss against LCE, which has no teacher and no temperature;
+    - every augmentation against none, every part of the queries against all of them, every teacher against the study's first, and every
+      temperature against 1.
 
     Returns:
         One row a contrast, test collection and first stage: the difference with its interval, p-values, the same corrected by Holm over
@@ -70,13 +70,14 @@ def differences(per_query: pd.DataFrame, settings: params.AnalysisSettings) -> p
         compared; ``attrs["skipped"]`` counts them. Empty where a study has nothing to contrast.
     """
     trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
-    means = stats.seed_mean(trained[["cell", "test_collection", "first_stage", "query_id", "seed", "value"]])
-    cells = trained.drop_duplicates("cell").set_index("cell")[CELL[1:]]
+    means = stats.seed_mean(trained[["cell", "collection", "test_collection", "first_stage", "query_id", "seed", "value"]])
+    cells = trained.drop_duplicates("cell").set_index("cell")[DIMENSIONS]
     seeds = trained.groupby("cell")["seed"].agg(lambda values: tuple(sorted(set(values))))
+    contrasts = _contrasts(cells, settings.baseline_strategy)
     rows, skipped = [], 0
-    for (collection, stage), frame in means.groupby(["test_collection", "first_stage"], sort=False):
+    for (trained_on, collection, stage), frame in means.groupby(["collection", "test_collection", "first_stage"], sort=False):
         values = {name: part.set_index(["test_collection", "query_id"])["value"] for name, part in frame.groupby("cell")}
-        for family, before, after, contrast in _contrasts(cells, settings.baseline_strategy):
+        for family, before, after, contrast in contrasts:
             if before not in values or after not in values:
                 continue
             if seeds[before] != seeds[after]:
@@ -89,19 +90,21 @@ def differences(per_query: pd.DataFrame, settings: params.AnalysisSettings) -> p
                 equivalence_margin=settings.equivalence_margin,
                 alpha=settings.alpha,
             )
-            about = cells.loc[after, ["strategy", "teacher", "loss", "architecture", "temperature"]].to_dict()
+            where = {"collection": trained_on, "test_collection": collection, "first_stage": stage, "measure": settings.measure}
             rows.append(
-                {"test_collection": collection, "first_stage": stage, "measure": settings.measure, "family": family, "contrast": contrast}
-                | about
+                where
+                | {"family": family, "contrast": contrast}
+                | cells.loc[after].to_dict()
                 | {"cell_before": before, "cell_after": after, "equivalence_margin": settings.equivalence_margin}
                 | found._asdict()
             )
     if not rows:
-        return pd.DataFrame(columns=["test_collection", "first_stage", "measure", "family", "contrast", "difference", "verdict"])
+        names = ["collection", "test_collection", "first_stage", "measure", "family", "contrast", "difference", "verdict"]
+        return pd.DataFrame(columns=names)
     table = pd.DataFrame(rows)
     for raw, corrected in (("p_difference", "p_holm"), ("p_equivalence", "p_equivalence_holm")):
         table[corrected] = np.nan
-        for _, part in table.groupby(["test_collection", "first_stage", "family"], sort=False):
+        for _, part in table.groupby(["collection", "test_collection", "first_stage", "family"], sort=False):
             table.loc[part.index, corrected] = stats.holm(part[raw].to_numpy())
     table["different"] = table["p_holm"] < settings.alpha
     table["equivalent"] = table["p_equivalence_holm"] < settings.alpha
@@ -113,26 +116,57 @@ def differences(per_query: pd.DataFrame, settings: params.AnalysisSettings) -> p
 
 def _contrasts(cells: pd.DataFrame, baseline: str) -> list[tuple[str, str, str, str]]:
     """Return (family, cell before, cell after, label) of cells that differ in one thing."""
-    found = []
-    same = {
-        "strategy": ["teacher", "loss", "architecture", "augmentation", "temperature"],
-        "loss": ["strategy", "architecture", "augmentation"],
+    comparable = cells.fillna({"target_entropy": 0.0})
+    teachers = [teacher for teacher in dict.fromkeys(cells["teacher"]) if teacher]
+    of_teacher = {"teacher", "temperature", "target_entropy"}
+    families = {  # dimension -> the value compared with, and what else may differ
+        "strategy": (baseline, set()),
+        "loss": ("lce", of_teacher),
+        "augmentation": ("none", set()),
+        "cut": ("all", set()),
+        "teacher": (teachers[0] if teachers else "", {"temperature"} if comparable["target_entropy"].any() else set()),
+        "temperature": (1.0, set()),
     }
-    for after, cell in cells.iterrows():
-        if cell["strategy"] != baseline:
-            alike = (cells[same["strategy"]] == cell[same["strategy"]]).all(axis=1) & (cells["strategy"] == baseline)
-            found += [("strategy", before, after, f"{cell['strategy']} - {baseline}") for before in cells.index[alike]]
-        if cell["loss"] != "lce":
-            alike = (cells[same["loss"]] == cell[same["loss"]]).all(axis=1) & (cells["loss"] == "lce")
-            found += [("loss", before, after, f"{cell['loss']} - lce") for before in cells.index[alike]]
+    found = []
+    for family, (value, free) in families.items():
+        same = [name for name in DIMENSIONS if name != family and name not in free]
+        before = {tuple(row[name] for name in same): cell for cell, row in comparable.iterrows() if row[family] == value}
+        for after, cell in comparable.iterrows():
+            alike = before.get(tuple(cell[name] for name in same))
+            if alike is not None and cell[family] != value and (family in ("loss", "strategy") or cell[family] != ""):
+                shown = f"{cell[family]:g} - {value:g}" if family == "temperature" else f"{cell[family]} - {value}"
+                found.append((family, alike, after, shown))
     return found
+
+
+def across(differences: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+    """Return each contrast over the collections of a study: what a conclusion rests on where a collection's own seed moves single cells.
+
+    Returns:
+        One row a contrast and first stage: ``n_collections``, ``mean`` and ``sd`` of the differences over collections, Student's t interval
+        ``low``, ``high`` over them (NaN with one collection), ``n_positive``, and how many of the collections' verdicts call it
+        ``different`` and ``equivalent``.
+    """
+    from scipy.stats import t
+
+    keys = ["first_stage", "measure", "family", "contrast", *DIMENSIONS]
+    table = differences.groupby(keys, sort=False, dropna=False).agg(
+        n_collections=("difference", "size"),
+        mean=("difference", "mean"),
+        sd=("difference", "std"),
+        n_positive=("difference", lambda values: int((values > 0).sum())),
+        different=("different", "sum"),
+        equivalent=("equivalent", "sum"),
+    )
+    half = t.ppf((1 + level) / 2, np.maximum(table["n_collections"] - 1, 1)) * table["sd"] / np.sqrt(table["n_collections"])
+    return table.assign(low=table["mean"] - half, high=table["mean"] + half).reset_index()
 
 
 def best(summary: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Return the trained cell with the highest mean of a measure, per test collection and first stage."""
     trained = summary[(summary["measure"] == measure) & (summary["system"] == "student")]
     ordered = trained.sort_values("mean", ascending=False, kind="stable")
-    return ordered.groupby(["test_collection", "first_stage"], sort=False).head(1)
+    return ordered.groupby(["collection", "test_collection", "first_stage"], sort=False).head(1)
 
 
 def costs(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
@@ -149,7 +183,7 @@ def costs(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
         for seed, student in cell.students.items():
             trained = pipeline.store.manifest(student)
             scores = params.ScoresSpec(groups=student.groups, teacher=student.teacher) if student.teacher else None
-            evaluations = plan.evaluations(params.StudentSystem(student=student))
+            evaluations = plan.evaluations(params.StudentSystem(student=student), cell.collection)
             groups = upstream(student.groups) | {identity(student.groups): student.groups}
             mine = _cost(pipeline, groups)
             texts = {key: spec for key, spec in upstream(student).items() if spec.stage in ("lexicon", "tokens")}
@@ -164,10 +198,11 @@ def costs(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
                 {
                     "study": plan.study.name,
                     "cell": cell.name,
+                    "collection": cell.collection,
                     "seed": seed,
                     "identity": identity(student),
                     "manifest": f"store/student/{identity(student)}/manifest.json",
-                    **{name: getattr(cell, name) for name in CELL[1:]},
+                    **{name: getattr(cell, name) for name in DIMENSIONS},
                     "mine_wall_seconds": mine[0],
                     "score_wall_seconds": score[0],
                     "train_wall_seconds": train[0],
@@ -206,11 +241,55 @@ def _scoring_rates(plan: Plan, pipeline: Pipeline) -> dict[Any, tuple[float, flo
 def histories(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     """Return the training losses of every cell and seed: cell, seed, step, documents_seen, loss, learning_rate."""
     parts = [
-        pipeline.frame(student, "history").assign(cell=cell.name, seed=seed)
+        pipeline.frame(student, "history").assign(cell=cell.name, collection=cell.collection, seed=seed)
         for cell in plan.cells
         for seed, student in cell.students.items()
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def learning_rates(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
+    """Return what every search of the study tried: architecture, loss, learning_rate, the measure on validation queries, chosen."""
+    searches = {
+        identity(params.search_spec(student)): params.search_spec(student)
+        for cell in plan.cells
+        for student in cell.students.values()
+        if student.search
+    }
+    frames = [
+        pipeline.frame(search, "search").assign(architecture=search.candidates[0].architecture.kind, loss=search.candidates[0].loss)
+        for search in searches.values()
+    ]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["architecture", "loss", "learning_rate", "chosen"])
+
+
+def descriptions(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
+    """Return what every cell's groups are like, before and after augmentation and temperature, averaged over groups and then seeds.
+
+    Returns:
+        One row a collection, strategy, teacher, augmentation, part of the queries, temperature and state (``before``, ``after``): means of
+        the diameters (``diameter_q99`` also as median and 0.99-quantile), the entropies, the median ``density_ratio``, and ``coverage``
+        of the relevant test documents. Empty without a ``reference``.
+    """
+    keys = ["collection", "strategy", "teacher", "augmentation", "cut", "temperature", "target_entropy", "state"]
+    rows, seen = [], set()
+    for cell in plan.cells:
+        for seed, student in cell.students.items():
+            spec = plan.description(cell, student)
+            if spec is None or identity(spec) in seen:
+                continue
+            seen.add(identity(spec))
+            counts = pipeline.manifest(spec)["counts"]
+            coverage = np.mean([value for name, value in counts.items() if name.startswith("coverage ")] or [np.nan])
+            for state, frame in pipeline.frame(spec, "description").groupby("state", sort=False):
+                about = {name: getattr(cell, name) for name in keys[:-1]} | {"state": state, "seed": seed}
+                measured = frame.drop(columns=["query_id", "state", "density_ratio"]).mean().to_dict()
+                measured |= {"diameter_median": frame["diameter_q99"].median(), "diameter_high": frame["diameter_q99"].quantile(0.99)}
+                measured |= {"density_ratio": frame["density_ratio"].median(), "coverage": coverage}
+                rows.append(about | measured | {"solved_temperature": counts["temperature"]})
+    if not rows:
+        return pd.DataFrame(columns=keys)
+    return pd.DataFrame(rows).groupby(keys, sort=False, dropna=False).mean(numeric_only=True).drop(columns="seed").reset_index()
 
 
 def group_entropies(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
@@ -222,7 +301,7 @@ def group_entropies(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
         for student in cell.students.values():
             if student.teacher:
                 spec = params.ScoresSpec(groups=student.groups, teacher=student.teacher)
-                specs[identity(spec)] = (cell.strategy, cell.teacher, spec)
+                specs.setdefault(identity(spec), (_groups_name(cell, student.groups), cell.teacher, spec))
     parts = [
         entropies(pipeline.group_scores(spec)).assign(strategy=strategy, teacher=teacher) for strategy, teacher, spec in specs.values()
     ]
@@ -234,20 +313,29 @@ def group_entropies(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
 
 def groups_made(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     """Return how many groups each strategy and seed has, and what was dropped or filled: where these differ, students saw other queries."""
-    specs = {(cell.strategy, seed): student.groups for cell in plan.cells for seed, student in cell.students.items()}
-    rows = []
-    for (strategy, seed), spec in specs.items():
-        manifest = pipeline.store.manifest(spec)
-        rows.append({"strategy": strategy, "seed": seed} | manifest["counts"] | manifest["dropped"])
+    rows, seen = [], set()
+    for cell in plan.cells:
+        for seed, student in cell.students.items():
+            if identity(student.groups) not in seen:
+                seen.add(identity(student.groups))
+                manifest = pipeline.store.manifest(student.groups)
+                about = {"collection": cell.collection, "strategy": _groups_name(cell, student.groups), "seed": seed}
+                rows.append(about | manifest["counts"] | manifest["dropped"])
     return pd.DataFrame(rows)
+
+
+def _groups_name(cell: Any, groups: params.GroupsSpec) -> str:
+    """Return what a table calls a cell's groups: the strategy, and what else the groups themselves were changed by."""
+    parts = [cell.strategy, cell.augmentation if groups.random_share else "", cell.cut if groups.cut else ""]
+    return " ".join(part for part in parts if part)
 
 
 def judged(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     """Return, for each test collection and first stage, the counts of judged and unjudged queries of the first baseline's run."""
     rows = []
     for keys, system in _systems(plan):
-        if keys["system"] == "bm25":
-            for spec in plan.evaluations(system):
+        if keys["system"] == "first_stage":
+            for spec in plan.evaluations(system, keys["collection"]):
                 counts = pipeline.store.manifest(spec)["counts"]
                 rows.append({"test_collection": spec.collection.label, "first_stage": spec.first_stage.label} | counts)
     return pd.DataFrame(rows).drop(columns="pairs_scored", errors="ignore")
@@ -255,14 +343,15 @@ def judged(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
 
 def _systems(plan: Plan) -> list[tuple[dict[str, Any], Any]]:
     """Return every row of the study with its keys: baselines first, then the cells seed by seed."""
-    study = {"study": plan.study.name, "collection": plan.study.collections.train.label}
     rows: list[tuple[dict[str, Any], Any]] = []
+    blank = dict.fromkeys(DIMENSIONS, "") | {"augmentation": "none", "cut": "all", "temperature": 1.0, "target_entropy": float("nan")}
     for row in plan.baselines:
-        keys = study | {"cell": row.name, "system": row.system, "strategy": "", "teacher": row.teacher, "loss": ""}
-        keys |= {"architecture": row.architecture, "augmentation": "none", "temperature": 1.0}
+        keys = {"study": plan.study.name, "collection": plan.labels[row.pair], "cell": row.name, "system": row.system} | blank
+        keys |= {"teacher": row.teacher, "architecture": row.architecture}
         rows += [(keys | {"seed": seed}, system) for seed, system in row.systems.items()]
     for cell in plan.cells:
-        keys = study | {"cell": cell.name, "system": "student"} | {name: getattr(cell, name) for name in CELL[1:]}
+        keys = {"study": plan.study.name, "collection": cell.collection, "cell": cell.name, "system": "student"}
+        keys |= {name: getattr(cell, name) for name in DIMENSIONS}
         rows += [(keys | {"seed": seed}, params.StudentSystem(student=student)) for seed, student in cell.students.items()]
     return rows
 
@@ -279,9 +368,11 @@ def _cost(pipeline: Pipeline, specs: dict[str, Any]) -> tuple[float, float]:
 def evaluate(parameters: params.EvaluateParameters, pipeline: Pipeline) -> pd.DataFrame:
     """Evaluate what an evaluation notebook names; one row a system, seed, test collection, first stage, query and measure."""
     frames = []
+    names = {identity(student): name for (name, _), student in parameters.students().items()}
     for spec in parameters.evaluations():
         system = spec.system
-        label = {"bm25": "BM25", "teacher": "teacher", "untrained": "untrained"}.get(system.kind) or system.student.loss
+        label = system.retriever.label if system.kind == "first_stage" else system.kind
+        label = names[identity(system.student)] if system.kind == "student" else label
         seed = system.student.seed if system.kind == "student" else getattr(system, "seed", -1)
         about = {"row": label, "seed": seed, "test_collection": spec.collection.label, "first_stage": spec.first_stage.label}
         frames.append(pipeline.frame(spec, "per_query").assign(**about))

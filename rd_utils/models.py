@@ -206,14 +206,27 @@ class BiStudent(Student):
         self._frames = {kind: _frame(self.tokenizer, model.prompts.get(kind) or "") for kind in ("query", "document")}
         self._max_lengths = {"query": model[0].query_length or model.max_seq_length, "document": model.max_seq_length}
 
-    def forward(self, batch: GroupBatch) -> Tensor:
-        """Score groups: (B, G)."""
+    def forward(self, batch: GroupBatch, in_batch: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Score groups: (B, G); with ``in_batch`` also every query with every document of the batch.
+
+        Args:
+            batch: The groups.
+            in_batch: Whether to return the scores of the other groups' documents too.
+
+        Returns:
+            The scores; with ``in_batch`` the pair of them and (B, number of distinct documents), the columns in the order of
+            ``numpy.unique(batch.doc_rows)``, -inf for the documents of the query's own group.
+        """
         docs, doc_of_row = np.unique(batch.doc_rows, return_inverse=True)
         texts = join([self._prepared(batch.queries, batch.query_rows, "query"), self._prepared(batch.docs, docs, "document")])
         embeddings = self._embed(texts, self._max_tokens())  # one stream: the token embeddings get one gradient, not two
         queries, docs = embeddings.split([len(batch.query_rows), len(docs)])
         scores = queries @ docs.T  # every query with every document of the batch: cheaper than gathering vectors
-        return self.architecture.scale * scores.gather(1, _long(doc_of_row.reshape(batch.doc_rows.shape), self.device))
+        columns = _long(doc_of_row.reshape(batch.doc_rows.shape), self.device)
+        group_scores = self.architecture.scale * scores.gather(1, columns)
+        if not in_batch:
+            return group_scores
+        return group_scores, (self.architecture.scale * scores).scatter(1, columns, -torch.inf)
 
     def encode(
         self,

@@ -139,6 +139,22 @@ class Plan:
             if params.serves(system, stage)
         ]
 
+    def description(self, cell: Cell, student: params.StudentSpec) -> params.DescriptionSpec | None:
+        """Return what describes a student's groups as its training sees them; None without a reference encoder.
+
+        A student without a teacher is described with the teacher of the cells that share its groups.
+        """
+        return self._descriptions.get((cell.collection, cell.name, student.seed))
+
+    @cached_property
+    def _descriptions(self) -> dict[tuple[str, str, int], params.DescriptionSpec]:
+        found = {}
+        for block, values in _NodeBuilder(self).blocks_with_values():
+            parsed = params.TrainParameters.model_validate(_plain(values))
+            names = dict(zip(_loss_names(block), block, strict=True))
+            found |= {(names[name].collection, names[name].name, seed): spec for (name, seed), spec in parsed.descriptions().items()}
+        return found
+
     @cached_property
     def nodes(self) -> list[Node]:
         """Return the nodes in an order in which every node comes after those that it needs."""
@@ -333,12 +349,13 @@ class _NodeBuilder:
             for spec in plan.evaluations(system, collection):
                 needed |= upstream(spec)
         self._prepare(needed)
-        blocks = self._blocks()
-        trained = [self._train(block) for block in blocks]
+        blocks = self.blocks_with_values()
+        for block, values in blocks:
+            self._train(block, values)
         rows = list(plan.baselines)
-        evaluated = [self._evaluate(block, values, rows) for block, values in zip(blocks, trained, strict=True)]
+        evaluated = [self._evaluate(block, values, rows) for block, values in blocks]
         for row in rows:
-            values = next(v for block, v in zip(blocks, trained, strict=True) if block[0].collection == plan.labels[row.pair])
+            values = next(values for block, values in blocks if block[0].collection == plan.labels[row.pair])
             evaluated.append(self._evaluate_baseline(row, values))
         artefacts = tuple(spec for node in evaluated for spec in node.artefacts)
         needs = tuple(identity(spec) for spec in artefacts)
@@ -429,7 +446,11 @@ class _NodeBuilder:
             blocks += [cells[start : start + size] for start in range(0, len(cells), size)]
         return blocks
 
-    def _train(self, block: list[Cell]) -> dict[str, Any]:
+    def blocks_with_values(self) -> list[tuple[list[Cell], dict[str, Any]]]:
+        """Return the cells of every training node with its notebook's parameters."""
+        return [(block, self._train_values(block)) for block in self._blocks()]
+
+    def _train_values(self, block: list[Cell]) -> dict[str, Any]:
         first = next(iter(block[0].students.values()))
         names = dict(zip((cell.name for cell in block), _loss_names(block), strict=True))
         losses = {}
@@ -443,22 +464,24 @@ class _NodeBuilder:
                 own |= {name: getattr(student, name)} if getattr(student, name) is not None else {}
             own |= {"augmentation": student.augmentation} if student.augmentation != params.Augmentation() else {}
             losses[names[cell.name]] = own
-        values = _common(first.groups, list(block[0].students)) | {
+        pair = self.plan.labels.index(block[0].collection)
+        return _common(first.groups, list(block[0].students)) | {
             "teacher": next((s.teacher for cell in block for s in cell.students.values() if s.teacher), None),
             "losses": losses,
             "architecture": first.architecture,
             "training": first.training,
             "refresh": first.refresh,
-            "reference": self.plan.resolvers[self.plan.labels.index(block[0].collection)].reference,
-            "test_collections": list(self.study.collections[self.plan.labels.index(block[0].collection)].test),
+            "reference": self.plan.resolvers[pair].reference,
+            "test_collections": list(self.study.collections[pair].test),
         }
+
+    def _train(self, block: list[Cell], values: dict[str, Any]) -> None:
         parsed = params.TrainParameters.model_validate(_plain(values))
         specs = tuple(student for cell in block for student in cell.students.values())
         if {identity(spec) for spec in specs} != {identity(spec) for spec in parsed.students().values()}:
             raise ParameterError(f"study {self.study.name}: {block[0].name} cannot be said as notebook parameters")
         descriptions = {identity(spec): spec for spec in parsed.descriptions().values()}
         self._add("03_train", self._block_name(block), values, (*specs, *descriptions.values()))
-        return values
 
     def _block_name(self, block: list[Cell]) -> str:
         student = next(iter(block[0].students.values()))

@@ -103,8 +103,8 @@ def draw_groups(
         draws: how often each positive's negatives are drawn, independently.
         random_share: the share of the negatives that corpus-random documents replace, rounded to whole documents (halves to even); it
             changes nothing where the strategy is corpus-random.
-        candidates: the run that the strategy draws from (query_id, doc_id, score), best first; for :class:`rd_utils.params.Graph` the column
-            query_id holds the positive's doc_id.
+        candidates: the run that the strategy draws from (query_id, doc_id, score), best first; for :class:`rd_utils.params.Graph` its
+            query_id is the positive's doc_id.
         fill_candidates: the same for the strategy that fills shortages.
         vectors: (documents, d) reference embeddings in the order of ``doc_ids``, of any norm, for
             :class:`rd_utils.params.DiameterTargeted`.
@@ -160,7 +160,7 @@ def draw_groups(
             if missing and fill != "corpus_random":
                 dropped["groups_for_shortage"] += draws
                 continue
-            if parts and strategy.kind == "diameter_targeted":
+            if parts and strategy.kind == "diameter_targeted" and parts[0].size < len(parts[0].rows):
                 parts[0] = parts[0]._replace(distances=_cosine_distances(vectors, [*parts[0].rows, positive], ids))
             plans.append(_plan(positive, parts, n_pooled - parts[0].size if parts else 0, n_negatives, n_others))
         for draw in range(draws):
@@ -261,9 +261,9 @@ def inclusion_probabilities(scores: np.ndarray, k: int, draw: str, temperature: 
     log_rest = np.logaddexp.accumulate(heavy_first[::-1])[::-1]  # of the weights from here on
     uncapped = np.log(k - np.arange(k)) + heavy_first[:k] - log_rest[:k] <= 0
     n_capped = int(np.argmax(uncapped)) if uncapped.any() else k - 1
-    probabilities = np.exp(np.log(k - n_capped) + log_weights - log_rest[n_capped])
+    probabilities = np.exp(np.minimum(np.log(k - n_capped) + log_weights - log_rest[n_capped], 0.0))
     probabilities[order[:n_capped]] = 1.0
-    return np.minimum(probabilities, 1.0)
+    return probabilities
 
 
 def systematic_sample(inclusion: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -298,7 +298,7 @@ def diameter_targeted(distances: np.ndarray, k: int, *, quantile: float, trials:
 
     Each trial draws an anchor from the pool uniformly and a whole number m from k to the pool's size log-uniformly, and then k of the m
     documents that are nearest to the anchor (itself among them) uniformly. Its diameter is the 0.99-quantile of the pairwise distances of
-    the positive and the k documents. The trial is taken whose diameter ranks nearest to ``quantile * (trials - 1)``; ties go to the earlier.
+    the positive and the k documents. The trial whose diameter ranks nearest to ``quantile * (trials - 1)`` is taken, the first of equals.
 
     Args:
         distances: (n + 1, n + 1) pairwise distances of the pool's n documents, and last of the positive.

@@ -1,8 +1,10 @@
 """One training loop for all students: groups of pre-tokenised texts, a loss of :mod:`rd_utils.losses`, AdamW, accelerate.
 
 The order of the groups is a seeded permutation per epoch, over and over until the budget is spent. The learning rate rises linearly, then
-falls linearly towards 0. The same seed gives the same weights on the same machine with the same number of threads, also when the run was
-interrupted and resumed; other processors and thread counts round differently.
+follows its schedule. From epoch to epoch the negatives may be another draw (:class:`GroupTable`) and the texts other ones, and every so
+many steps the groups may be drawn anew from what the student has learnt (:func:`train`). The same seed gives the same weights on the same
+machine with the same number of threads, also when the run was interrupted and resumed; other processors and thread counts round
+differently.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
 from rd_utils.losses import find_loss, group_loss
-from rd_utils.models import GroupBatch, Student, check_precision
+from rd_utils.models import BiStudent, GroupBatch, Student, check_precision
 from rd_utils.params import Training
 from rd_utils.tokens import TokenTable
 
@@ -31,16 +33,27 @@ _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 _CHECKPOINT = "checkpoint.pt"
 
 
+Texts = Callable[[int], tuple[TokenTable, TokenTable]]
+Regroup = Callable[[int, Student], "GroupTable"]
+
+
 class TrainingError(ValueError):
     """Training that cannot start or go on; the message names the offender and the remedy."""
 
 
 class GroupTable(NamedTuple):
-    """Training groups as rows of the token tables: the positive in column 0, then the negatives."""
+    """Training groups as rows of the token tables: the positive in column 0, then the negatives.
+
+    With ``draws`` > 1 the rows are ``draws`` tables of n / draws base groups each, end to end in one order of queries and positives: the
+    first draw of every group's negatives, then the second, and so on. Epoch e trains on draw e % draws, so that an epoch is n / draws
+    groups long whatever the strategy.
+    """
 
     query_rows: np.ndarray  # (n,)
     doc_rows: np.ndarray  # (n, G)
     teacher_scores: np.ndarray | None = None  # (n, G) float32, or None for a loss without a teacher
+    positive_pairs: np.ndarray | None = None  # sorted int64, query_row * len(docs) + doc_row of all known positives, for in-batch negatives
+    draws: int = 1
 
 
 @dataclass(frozen=True)
@@ -53,30 +66,63 @@ class TrainingRecord:
     steps: int
 
 
-def learning_rate_factor(step: int, steps: int, warmup_share: float) -> float:
-    """Return what the learning rate is multiplied by at a step, counted from 0: a linear rise to 1, then a linear fall towards 0.
+def learning_rate_factor(step: int, steps: int, warmup_share: float, schedule: str = "linear") -> float:
+    """Return what the learning rate is multiplied by at a step, counted from 0: a linear rise to 1, then the schedule.
+
+    With t the share of the steps after the warm-up that are done: ``linear`` is 1 - t, ``cosine`` (1 + cos(pi t)) / 2, ``constant`` 1.
+
+    Args:
+        step: Optimiser steps done.
+        steps: Optimiser steps of the whole budget.
+        warmup_share: Share of the steps that the rise takes.
+        schedule: ``linear``, ``cosine`` or ``constant``.
+
+    Returns:
+        The factor, above 0 and at most 1.
+
+    Raises:
+        ValueError: When the schedule is unknown.
 
     >>> [round(learning_rate_factor(step, steps=5, warmup_share=0.4), 3) for step in range(5)]
     [0.333, 0.667, 1.0, 0.667, 0.333]
+    >>> [round(learning_rate_factor(step, steps=5, warmup_share=0.4, schedule="cosine"), 3) for step in range(5)]
+    [0.333, 0.667, 1.0, 0.75, 0.25]
     """
+    if schedule not in ("linear", "cosine", "constant"):
+        raise ValueError(f"schedule is {schedule!r}; choose from linear, cosine, constant")
     warmup = round(warmup_share * steps)
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    return (steps - step) / (steps - warmup)
+    if schedule == "constant":
+        return 1.0
+    left = (steps - step) / (steps - warmup)
+    return left if schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
 
 
-def group_order(n_groups: int, seed: int, start: int, count: int) -> np.ndarray:
-    """Return ``count`` group indices from position ``start`` of the endless order: a fresh permutation of all groups per epoch.
+def group_order(n_groups: int, seed: int, start: int, count: int, draws: int = 1) -> np.ndarray:
+    """Return ``count`` rows of groups from position ``start`` of the endless order: a fresh permutation of all base groups per epoch.
+
+    Args:
+        n_groups: Number of base groups, which is the length of an epoch.
+        seed: Draws the permutations; the number of draws changes none of them.
+        start: First position, from 0.
+        count: Number of positions.
+        draws: How many draws of every base group there are: epoch e takes rows ``e % draws * n_groups`` and on.
+
+    Returns:
+        Rows of a :class:`GroupTable`, int64 (count,).
 
     >>> np.sort(group_order(4, seed=7, start=8, count=4)).tolist()
     [0, 1, 2, 3]
+    >>> np.sort(group_order(4, seed=7, start=4, count=4, draws=2)).tolist()
+    [4, 5, 6, 7]
     """
     positions = np.arange(start, start + count)
     order = np.empty(count, dtype=np.int64)
     for epoch in range(start // n_groups, (start + count - 1) // n_groups + 1):
         permutation = np.random.default_rng(np.random.SeedSequence([seed, epoch])).permutation(n_groups)
         inside = positions // n_groups == epoch
-        order[inside] = permutation[positions[inside] % n_groups]
+        order[inside] = permutation[positions[inside] % n_groups] + epoch % draws * n_groups
     return order
 
 
@@ -90,10 +136,18 @@ def train(
     temperature: float,
     training: Training,
     seed: int,
+    smoothing: float = 0.0,
+    hard_weight: float = 0.0,
+    texts: Texts | None = None,
+    regroup: Regroup | None = None,
+    regroup_every: int | None = None,
     checkpoint_folder: Path | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> TrainingRecord:
-    """Train a student in place until the budget of documents is spent.
+    """Train a student in place until the budget of documents is spent, or ``training.stop_at`` is reached.
+
+    The budget counts the documents of the groups, accumulation included; in-batch negatives are no further documents. A run that stops
+    early is the whole run up to there, bit for bit: the learning rate is that of the whole budget.
 
     Under ``accelerate launch`` or ``torchrun`` every process takes its slice of each micro-batch, and gradients are averaged so that the
     result is that of one process, but for rounding.
@@ -107,6 +161,14 @@ def train(
         temperature: Divides teacher scores.
         training: Budget and optimiser.
         seed: Draws the order of the groups and dropout; the global random states are as before afterwards.
+        smoothing: Share of the loss's targets that is moved to the uniform distribution; see :mod:`rd_utils.losses`.
+        hard_weight: Weight of LCE beside a distillation loss.
+        texts: Gives the (queries, docs) token tables of an epoch, counted from 0 and a function of it alone, with the same rows as
+            ``queries`` and ``docs``; asked once per change of epoch. A step takes the texts of the epoch in which it begins.
+        regroup: Draws the groups anew: called with n = 1, 2, ... before step n * ``regroup_every``, with the student in evaluation mode
+            and without gradients. What it returns replaces the groups, the positives in ``positive_pairs`` stay; it must depend on n and
+            the student alone.
+        regroup_every: Optimiser steps between two calls of ``regroup``.
         checkpoint_folder: Where a checkpoint is kept every ``training.checkpoint_every`` steps, resumed from where it is present, and
             deleted at the end; None keeps none.
         progress: Called after every optimiser step with the steps done, their total, and the loss.
@@ -115,10 +177,17 @@ def train(
         The record of the run.
 
     Raises:
-        TrainingError: Before the first step when the groups are malformed, teacher scores are missing, the precision does not suit the
-            device or a checkpoint belongs to another run; later when the loss is no finite number.
+        TrainingError: Before the first step when the groups are malformed, teacher scores are missing, in-batch negatives are impossible,
+            the precision does not suit the device or a checkpoint belongs to another run; later when the loss is no finite number, or
+            ``texts`` or ``regroup`` return what does not fit.
     """
     _check_groups(groups, queries, docs, loss)
+    if training.in_batch_negatives:
+        _check_in_batch(student, groups, docs, loss, hard_weight)
+    if (regroup is None) != (regroup_every is None) or (regroup_every is not None and regroup_every < 1):
+        raise TrainingError(f"regroup_every is {regroup_every}, regroup {regroup}; give both, at least 1 step apart, or neither")
+    if regroup is not None and groups.draws > 1:
+        raise TrainingError(f"regroup draws the groups anew itself, but they come in {groups.draws} draws; leave draws at 1")
     device = PartialState().device
     check_precision(training.precision, device)
     AcceleratorState._reset_state()  # accelerate keeps one precision per process, and would refuse a second run with another
@@ -128,13 +197,25 @@ def train(
             f"queries_per_batch is {training.queries_per_batch}, but there are {accelerator.num_processes} processes to share a batch; "
             "raise it, or start fewer processes"
         )
+    if training.in_batch_negatives and accelerator.num_processes > 1:
+        raise TrainingError(
+            f"in_batch_negatives needs a batch's groups in one process, but {accelerator.num_processes} processes share it; start one"
+        )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        run = _Run(student, accelerator, groups, loss, temperature, training, seed, checkpoint_folder)
+        targets = {"temperature": temperature, "smoothing": smoothing, "hard_weight": hard_weight}
+        run = _Run(student, accelerator, groups, loss, targets, training, seed, checkpoint_folder)
+        epoch, tables = None, (queries, docs)
         try:
-            for step in range(run.done, run.steps):
-                value = run.step(step, queries, docs)
+            for step in range(run.done, run.last):
+                if regroup is not None and step and step % regroup_every == 0:
+                    run.regroup(step // regroup_every, regroup, queries, docs)
+                if texts is not None and epoch != run.epoch(step):
+                    epoch = run.epoch(step)
+                    tables = texts(epoch)
+                    _check_texts(tables, queries, docs, epoch)
+                value = run.step(step, *tables)
                 if progress is not None and accelerator.is_main_process:
-                    progress(step + 1, run.steps, value)
+                    progress(step + 1, run.last, value)
         finally:
             run.release()
     return run.finish()
@@ -149,15 +230,19 @@ class _Run:
         accelerator: Accelerator,
         groups: GroupTable,
         loss: str,
-        temperature: float,
+        targets: dict[str, float],
         training: Training,
         seed: int,
         checkpoint_folder: Path | None,
     ) -> None:
-        self.accelerator, self.groups, self.loss, self.temperature = accelerator, groups, loss, temperature
+        self.accelerator, self.groups, self.loss, self.targets = accelerator, groups, loss, targets
         self.training, self.seed = training, seed
+        self.n_groups = len(groups.query_rows) // groups.draws
         self.group_size = groups.doc_rows.shape[1]
         self.steps = training.steps(self.group_size)
+        self.last = self.steps
+        if training.stop_at is not None:
+            self.last = min(self.steps, training.model_copy(update={"documents": training.stop_at}).steps(self.group_size))
         self.groups_per_step = training.queries_per_batch * training.accumulation_steps
         self.history: list[tuple[int, int, float, float]] = []
         self.tokens_seen = 0
@@ -169,18 +254,38 @@ class _Run:
         self.parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         keeps = checkpoint_folder is not None and training.checkpoint_every is not None
         self.checkpoint = Path(checkpoint_folder) / _CHECKPOINT if keeps else None
+        self.settings = self._settings()
+        self.regrouped = False
         if self.checkpoint is not None and self.checkpoint.exists():
             self._resume()
+
+    def epoch(self, step: int) -> int:
+        """Return the epoch in which a step begins."""
+        return step * self.groups_per_step // self.n_groups
+
+    def regroup(self, number: int, regroup: Regroup, queries: TokenTable, docs: TokenTable) -> None:
+        """Replace the groups by what the student, as it is now, leads to."""
+        self.student.eval()
+        with torch.no_grad():
+            groups = regroup(number, self.student)
+        self.student.train()
+        _check_groups(groups, queries, docs, self.loss)
+        if groups.doc_rows.shape != self.groups.doc_rows.shape or groups.draws != 1:
+            raise TrainingError(
+                f"regroup {number} returned doc_rows of shape {groups.doc_rows.shape} in {groups.draws} draws; expected "
+                f"{self.groups.doc_rows.shape} in one: as many groups, of the same size, as at first"
+            )
+        self.groups, self.regrouped = groups._replace(positive_pairs=self.groups.positive_pairs), True
 
     def step(self, step: int, queries: TokenTable, docs: TokenTable) -> float:
         """Take one optimiser step and return the loss, the mean over the groups of the step."""
         training, accelerator = self.training, self.accelerator
         # dropout has a stream per step and process, so that a resumed run needs no random state from its checkpoint
         torch.manual_seed(int(np.random.SeedSequence([self.seed, step, accelerator.process_index]).generate_state(1)[0]))
-        factor = learning_rate_factor(step, self.steps, training.warmup_share)
+        factor = learning_rate_factor(step, self.steps, training.warmup_share, training.schedule)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        order = group_order(len(self.groups.query_rows), self.seed, step * self.groups_per_step, self.groups_per_step)
+        order = group_order(self.n_groups, self.seed, step * self.groups_per_step, self.groups_per_step, self.groups.draws)
         micro_batches = order.reshape(training.accumulation_steps, training.queries_per_batch)
         total = torch.zeros((), device=accelerator.device)
         for position, rows in enumerate(micro_batches):
@@ -191,17 +296,17 @@ class _Run:
                 teacher_scores = torch.from_numpy(self.groups.teacher_scores[mine]).to(accelerator.device)
             is_last = position == len(micro_batches) - 1
             with nullcontext() if is_last else accelerator.no_sync(self.wrapped):
-                student_scores = self.wrapped(batch)
+                student_scores, others = self._scores(batch)
                 # processes are averaged, so that each group weighs 1 / (groups of the step) whatever the slices' sizes
                 weight = len(mine) * accelerator.num_processes / self.groups_per_step
-                value = weight * group_loss(self.loss, student_scores, teacher_scores, self.temperature)
+                value = weight * group_loss(self.loss, student_scores, teacher_scores, others=others, **self.targets)
                 accelerator.backward(value)
             total += value.detach()
             self.tokens_seen += self.student.token_counts(batch)
         value = float(accelerator.reduce(total, reduction="mean"))
         if not math.isfinite(value):
             raise TrainingError(
-                f"the loss is {value} at step {step + 1} of {self.steps} (learning rate {self.rates[-1] * factor:.3g}, precision "
+                f"the loss is {value} at step {step + 1} of {self.last} (learning rate {self.rates[-1] * factor:.3g}, precision "
                 f"{training.precision}); lower the learning rate, keep max_gradient_norm, or use bf16 or fp32 in place of fp16"
             )
         if training.max_gradient_norm is not None:
@@ -211,9 +316,17 @@ class _Run:
         self.done = step + 1
         documents = self.done * self.groups_per_step * self.group_size
         self.history.append((self.done, documents, value, max(self.rates) * factor))
-        if self.checkpoint is not None and self.done % training.checkpoint_every == 0 and self.done < self.steps:
+        if self.checkpoint is not None and self.done % training.checkpoint_every == 0 and self.done < self.last:
             self._save()
         return value
+
+    def _scores(self, batch: GroupBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Score the groups of a batch, and with in-batch negatives every query with the other groups' documents, positives left out."""
+        if not self.training.in_batch_negatives:
+            return self.wrapped(batch), None
+        scores, others = self.wrapped(batch, in_batch=True)
+        known = _find_positives(batch, self.groups.positive_pairs)
+        return scores, others.masked_fill(torch.from_numpy(known).to(others.device), -math.inf)
 
     def release(self) -> None:
         """Take accelerate's wrapping off the student."""
@@ -239,13 +352,14 @@ class _Run:
         if self.accelerator.is_main_process:
             self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
             state = {
-                "settings": self._settings(),
+                "settings": self.settings,
                 "student": self.student.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
                 "done": self.done,
                 "history": self.history,
                 "tokens_seen": tokens,
+                "groups": [None if array is None else torch.tensor(array) for array in self.groups[:3]] if self.regrouped else None,
             }
             partial = self.checkpoint.with_suffix(".partial")
             torch.save(state, partial)
@@ -254,8 +368,7 @@ class _Run:
 
     def _resume(self) -> None:
         state = torch.load(self.checkpoint, map_location=self.accelerator.device, weights_only=True)
-        settings = self._settings()
-        other = [name for name in settings if state["settings"].get(name) != settings[name]]
+        other = [name for name, value in self.settings.items() if state["settings"].get(name) != value]
         if other:
             raise TrainingError(
                 f"the checkpoint {self.checkpoint} belongs to another run: {', '.join(other)} differ; delete it, or use another folder"
@@ -267,18 +380,21 @@ class _Run:
         self.done = state["done"]
         self.history = [tuple(row) for row in state["history"]]
         self.tokens_seen = state["tokens_seen"][self.accelerator.process_index]
+        if state["groups"] is not None:
+            arrays = [None if array is None else array.cpu().numpy() for array in state["groups"]]
+            self.groups, self.regrouped = GroupTable(*arrays, positive_pairs=self.groups.positive_pairs), True
 
     def _settings(self) -> dict[str, Any]:
-        """Return what must be equal for a checkpoint to be continued."""
+        """Return what must be equal for a checkpoint to be continued; the groups are those of the start."""
         digest = hashlib.sha256()
-        for array in self.groups:
-            if array is not None:
-                digest.update(np.ascontiguousarray(array).tobytes())
+        for part in self.groups:
+            if part is not None:
+                digest.update(np.ascontiguousarray(part).tobytes())
         return {
             "architecture": self.student.architecture.model_dump_json(),
             "training": self.training.model_dump_json(),
             "loss": self.loss,
-            "temperature": self.temperature,
+            **self.targets,
             "seed": self.seed,
             "groups": digest.hexdigest(),
             "processes": self.accelerator.num_processes,
@@ -299,6 +415,16 @@ def _check_groups(groups: GroupTable, queries: TokenTable, docs: TokenTable, los
                 f"{int(outside.sum())} of {rows.size} {name} are outside of a token table with {len(table)} rows, "
                 f"the first is {int(rows[first])} in group {first[0]}; the groups and the tokens are of different collections"
             )
+    if groups.draws < 1 or n_groups % groups.draws:
+        raise TrainingError(f"{n_groups} groups do not divide into {groups.draws} draws; every draw has one row per base group")
+    keys = np.column_stack([groups.query_rows, groups.doc_rows[:, 0]]).reshape(groups.draws, -1, 2)
+    moved = (keys != keys[0]).any(axis=2)
+    if moved.any():
+        draw, group = (int(i) for i in np.argwhere(moved)[0])
+        raise TrainingError(
+            f"draw {draw} of group {group} has another query or positive than draw 0, as have {int(moved.sum()) - 1} more; "
+            "sort the groups by draw, and every draw in the same order"
+        )
     if not find_loss(loss).needs_teacher:
         return
     if groups.teacher_scores is None:
@@ -312,3 +438,46 @@ def _check_groups(groups: GroupTable, queries: TokenTable, docs: TokenTable, los
             f"{int(missing.sum())} of {missing.size} teacher scores are missing or not finite, the first is "
             f"{groups.teacher_scores[group, column]} for document {column} of group {group}; score every document of every group first"
         )
+
+
+def _check_in_batch(student: Student, groups: GroupTable, docs: TokenTable, loss: str, hard_weight: float) -> None:
+    if not isinstance(student, BiStudent):
+        raise TrainingError("in_batch_negatives needs a bi-encoder: a cross-encoder would score every query with every document of a batch")
+    if find_loss(loss).needs_teacher and not hard_weight:
+        raise TrainingError(f"in_batch_negatives have no teacher scores for the loss {loss!r}; use the loss lce, or give it a hard_weight")
+    if groups.positive_pairs is None:
+        raise TrainingError(
+            "in_batch_negatives needs to know all positives, or some would be trained on as negatives, but positive_pairs is None; "
+            "pass the sorted query_row * len(docs) + doc_row of every known positive"
+        )
+    if (np.diff(groups.positive_pairs) < 0).any():
+        raise TrainingError("positive_pairs are not sorted; pass them in ascending order")
+    unknown = ~_contains(groups.positive_pairs, _pair_numbers(groups.query_rows, groups.doc_rows[:, 0], docs))
+    if unknown.any():
+        raise TrainingError(
+            f"the positives of {int(unknown.sum())} of {len(unknown)} groups are not among positive_pairs, the first of group "
+            f"{int(unknown.argmax())}; make the pairs as query_row * len(docs) + doc_row of these same tables"
+        )
+
+
+def _pair_numbers(query_rows: np.ndarray, doc_rows: np.ndarray, docs: TokenTable) -> np.ndarray:
+    return query_rows.astype(np.int64) * len(docs) + doc_rows
+
+
+def _contains(positive_pairs: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Tell which pairs are among the sorted ones, by bisection: these are many, and asked for at every step."""
+    if not len(positive_pairs):
+        return np.zeros(pairs.shape, dtype=bool)
+    places = np.searchsorted(positive_pairs, pairs)
+    return positive_pairs[np.minimum(places, len(positive_pairs) - 1)] == pairs
+
+
+def _find_positives(batch: GroupBatch, positive_pairs: np.ndarray) -> np.ndarray:
+    """Tell which documents of a batch are known positives of which of its queries: (B, number of distinct documents)."""
+    return _contains(positive_pairs, _pair_numbers(batch.query_rows[:, None], np.unique(batch.doc_rows), batch.docs))
+
+
+def _check_texts(tables: tuple[TokenTable, TokenTable], queries: TokenTable, docs: TokenTable, epoch: int) -> None:
+    found, expected = tuple(map(len, tables)), (len(queries), len(docs))
+    if found != expected:
+        raise TrainingError(f"the texts of epoch {epoch} have {found} rows (queries, docs); expected the {expected} of the originals")
