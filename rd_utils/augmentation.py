@@ -301,7 +301,7 @@ def augment_scores(teacher_scores: ArrayLike, augmentation: Augmentation, seed: 
 # --- queries from documents ---------------------------------------------------------------------------------------------------------
 
 
-def pseudo_queries(docs: pd.DataFrame, *, n: int, words: tuple[int, int], weighting: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def pseudo_queries(docs: pd.DataFrame, n: int, *, words: tuple[int, int], weighting: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Make queries of words drawn from documents, each of which is its query's only positive.
 
     n distinct documents are drawn uniformly among those with at least ``words[0]`` distinct words. A query's length is uniform from

@@ -48,7 +48,7 @@ def read_docs(collection: Any, folder: Path | None = None, track: Track = untrac
 def read_queries(collection: Any, folder: Path | None = None, track: Track = untracked) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the queries and qrels of one split.
 
-    ``max_queries`` keeps the first ones by sorted query_id, among those that have a qrel.
+    ``max_queries`` keeps the first ones by sorted query_id, among those that have a qrel, after ``skip_queries`` of them.
 
     Returns:
         queries (query_id, text) and qrels (query_id, doc_id, relevance), the qrels of those queries only.
@@ -82,8 +82,11 @@ def read_queries(collection: Any, folder: Path | None = None, track: Track = unt
         raise CollectionError(
             f"{collection.label}: {len(twice)} qrels stand twice, the first is {tuple(twice.iloc[0][['query_id', 'doc_id']])}"
         )
-    if collection.max_queries is not None:
-        kept = sorted(set(qrels["query_id"]))[: collection.max_queries]
+    skipped = getattr(collection, "skip_queries", 0)
+    if collection.max_queries is not None or skipped:
+        kept = sorted(set(qrels["query_id"]))[skipped:][: collection.max_queries]
+        if not kept:
+            raise CollectionError(f"{collection.label}: skip_queries leaves none of {qrels['query_id'].nunique()} queries; lower it")
         queries, qrels = queries[queries["query_id"].isin(kept)], qrels[qrels["query_id"].isin(kept)]
     return queries.reset_index(drop=True), qrels.reset_index(drop=True)
 

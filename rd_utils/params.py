@@ -30,8 +30,11 @@ class ParameterError(ValueError):
     """Parameters that cannot be run; the message names the offender and the remedy."""
 
 
-def _limit(max_queries: int | None) -> str:
-    return "" if max_queries is None else f"[:{max_queries}]"
+def _limit(max_queries: int | None, skip_queries: int = 0) -> str:
+    if max_queries is None and not skip_queries:
+        return ""
+    end = "" if max_queries is None else str(skip_queries + max_queries)
+    return f"[{skip_queries or ''}:{end}]"
 
 
 # --- collections ------------------------------------------------------------------------------------------------------------------
@@ -54,16 +57,21 @@ class EmbeddedCollection(Part):
 
 
 class IrDatasetsCollection(Part):
-    """A collection known to ir_datasets, by its id; ``max_queries`` keeps the first ones by sorted query_id."""
+    """A collection known to ir_datasets, by its id.
+
+    ``max_queries`` keeps the first ones by sorted query_id, after the ``skip_queries`` first ones: so one split can be cut into training and
+    validation queries.
+    """
 
     source: Literal["ir_datasets"] = "ir_datasets"
     id: str
+    skip_queries: int = Field(default=0, ge=0)
     max_queries: int | None = Field(default=None, ge=1)
 
     @property
     def label(self) -> str:
         """Return the name that tables show."""
-        return f"{self.id}{_limit(self.max_queries)}"
+        return f"{self.id}{_limit(self.max_queries, self.skip_queries)}"
 
 
 class FolderCollection(Part):
@@ -72,12 +80,13 @@ class FolderCollection(Part):
     source: Literal["folder"] = "folder"
     path: str
     split: str = "train"
+    skip_queries: int = Field(default=0, ge=0)
     max_queries: int | None = Field(default=None, ge=1)
 
     @property
     def label(self) -> str:
         """Return the name that tables show."""
-        return f"{Path(self.path).name}/{self.split}{_limit(self.max_queries)}"
+        return f"{Path(self.path).name}/{self.split}{_limit(self.max_queries, self.skip_queries)}"
 
 
 Documents = Annotated[Union[EmbeddedCollection, IrDatasetsCollection, FolderCollection], Field(discriminator="source")]
@@ -471,6 +480,13 @@ class FileTeacher(Part):
 
     kind: Literal["file"] = "file"
     path: str
+
+
+class BM25Teacher(Part):
+    """BM25 as a teacher: its score of every pair, 0 where query and document share no word."""
+
+    kind: Literal["bm25"] = "bm25"
+    retriever: BM25 = BM25()
 
 
 class EnsembleTeacher(Part):
@@ -1151,6 +1167,13 @@ class EncoderTeacherEntry(Part):
     precision: Precision = "fp32"
 
 
+class BM25TeacherEntry(Part):
+    """A named teacher of a study: a named BM25 retriever's score of every pair."""
+
+    kind: Literal["bm25"] = "bm25"
+    retriever: str
+
+
 class EnsembleTeacherEntry(Part):
     """A named teacher of a study: the mean of named ones, standardised over the groups of a named strategy."""
 
@@ -1296,7 +1319,8 @@ StrategyEntry = Annotated[
     Union[CorpusRandom, FromCandidatesEntry, GraphEntry, DiameterTargetedEntry, RefreshedEntry], Field(discriminator="kind")
 ]
 TeacherEntry = Annotated[
-    Union[Oracle, LoadedTeacher, TrainedTeacherEntry, EncoderTeacherEntry, FileTeacher, EnsembleTeacherEntry], Field(discriminator="kind")
+    Union[Oracle, LoadedTeacher, TrainedTeacherEntry, EncoderTeacherEntry, BM25TeacherEntry, FileTeacher, EnsembleTeacherEntry],
+    Field(discriminator="kind"),
 ]
 
 
@@ -1345,6 +1369,10 @@ class Study(Part):
                 uses[(kind, name)] = list(_named_parts(entry))
                 for what, other in uses[(kind, name)]:
                     known(other, named[what], f"{where}.{what}")
+                if entry.kind == "bm25" and kind == "teacher" and self.retrievers[entry.retriever].kind != "bm25":
+                    raise ValueError(
+                        f"{where}.retriever: {entry.retriever!r} is no bm25 retriever; its scores are not known for every pair"
+                    )
         _check_acyclic(uses)
         for name, entry in self.cuts.items():
             known(entry.teacher, self.teachers, f"cuts.{name}.teacher")

@@ -178,7 +178,7 @@ class Pipeline:
             scored = 0
             if len(kept.missing(pairs)):
                 score = self._teacher(teacher, collection)
-                scored = teachers.score_missing(kept, pairs, score, chunk=50_000 if teacher.kind == "oracle" else 2_000, track=self.track)
+                scored = teachers.score_missing(kept, pairs, score, chunk=50_000 if _scores_fast(teacher) else 2_000, track=self.track)
             return kept.lookup(pairs), scored
 
     def ensemble_scores(
@@ -214,12 +214,18 @@ class Pipeline:
         if teacher.kind == "file":
             scores = teachers.read_scores(resolve_path(teacher.path))
             return teachers.file_scorer(scores, self.queries(collection)["query_id"], self.docs(collection)["doc_id"])
+        if teacher.kind == "bm25":
+            return retrieval.bm25_scorer(self.docs(collection), self.queries(collection), teacher.retriever)
         from rd_utils import models
 
         if teacher.kind in ("trained", "encoder"):
             system = params.StudentSystem(student=teacher.student) if teacher.kind == "trained" else teacher.encoder
             precision = teacher.student.training.precision if teacher.kind == "trained" else teacher.precision
             student, tokenizer = self._system(system)
+            if isinstance(student.architecture, params.BI_ENCODERS):
+                query_vectors = student.encode(self.tokens("queries", collection, tokenizer), kind="query", precision=precision)
+                query_vectors, doc_vectors = query_vectors * student.architecture.scale, self.vectors(vectors_of(collection, system))
+                return lambda query_rows, doc_rows: np.einsum("nd,nd->n", query_vectors[query_rows], doc_vectors[doc_rows])
         else:
             student = _on_device(
                 models.load_scorer(teacher.model, max_length=teacher.max_length, max_query_length=teacher.max_query_length)
@@ -611,6 +617,12 @@ def _import_for(spec: Any) -> None:
         import ir_measures  # noqa: F401
 
         from rd_utils import lexicon, models, tokens, training  # noqa: F401
+
+
+def _scores_fast(teacher: Any) -> bool:
+    """Tell whether a teacher scores a pair without reading its texts together."""
+    system = params.TeacherSystem(teacher=teacher)
+    return teacher.kind in ("oracle", "bm25") or isinstance(params.architecture_of(system), (*params.BI_ENCODERS, params.InteractionCross))
 
 
 def _on_device(student: Student) -> Student:

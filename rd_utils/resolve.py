@@ -77,6 +77,8 @@ class Resolver:
             return params.TrainedTeacher(student=self._student(entry, entry.training))
         if entry.kind == "encoder":
             return params.EncoderTeacher(encoder=self.untrained(entry.architecture), precision=entry.precision)
+        if entry.kind == "bm25":
+            return params.BM25Teacher(retriever=self.retriever(entry.retriever))
         if entry.kind == "ensemble":
             members = tuple(self.teacher(member) for member in entry.members)
             return params.EnsembleTeacher(members=members, calibration=self.groups(entry.strategy, entry.seed))

@@ -70,6 +70,45 @@ def bm25_candidates(docs: pd.DataFrame, queries: pd.DataFrame, retriever: Any, d
     Returns:
         Run: query_id, doc_id, score (float64, rounded to 5 decimals before ranking).
     """
+    index, words_of_queries = _bm25(docs, queries, retriever, track is not untracked)
+    doc_ids, ties = docs["doc_id"].to_numpy(dtype=object), tie_order(docs["doc_id"])
+    rows: list[np.ndarray] = []
+    scores: list[np.ndarray] = []
+    for words in track(words_of_queries, "BM25 over the queries", len(words_of_queries)):
+        if words:
+            score = np.round(index.get_scores(words).astype(np.float64), 5)
+            best = top_k(score, depth, ties, above=0.0)
+        else:
+            score, best = np.zeros(0), np.zeros(0, dtype=np.int64)
+        rows.append(best)
+        scores.append(score[best])
+    return _run(queries, doc_ids, rows, scores)
+
+
+def bm25_scorer(docs: pd.DataFrame, queries: pd.DataFrame, retriever: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Return what scores pairs by BM25: maps (query_rows, doc_rows) to scores (n,), 0 where they share no word.
+
+    Args:
+        docs: doc_id, text.
+        queries: query_id, text.
+        retriever: :class:`rd_utils.params.BM25`.
+    """
+    index, words_of_queries = _bm25(docs, queries, retriever, False)
+
+    def score(query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
+        scores = np.zeros(len(query_rows))
+        order = np.argsort(query_rows, kind="stable")
+        for part in np.split(order, np.flatnonzero(np.diff(query_rows[order])) + 1):
+            words = words_of_queries[query_rows[part[0]]] if len(part) else []
+            if words:
+                scores[part] = index.get_scores(words)[doc_rows[part]]
+        return scores
+
+    return score
+
+
+def _bm25(docs: pd.DataFrame, queries: pd.DataFrame, retriever: Any, show: bool) -> tuple[Any, list[list[str]]]:
+    """Return the index of the documents, and each query's words that it knows."""
     import bm25s
 
     stemmer = None
@@ -77,7 +116,6 @@ def bm25_candidates(docs: pd.DataFrame, queries: pd.DataFrame, retriever: Any, d
         import Stemmer
 
         stemmer = Stemmer.Stemmer("english")
-    show = track is not untracked
     stopwords = "en" if retriever.stopwords == "english" else None
 
     def tokens(texts: pd.Series, ids: bool) -> Any:
@@ -85,21 +123,8 @@ def bm25_candidates(docs: pd.DataFrame, queries: pd.DataFrame, retriever: Any, d
 
     index = bm25s.BM25(k1=retriever.k1, b=retriever.b, method=retriever.form, backend="numpy")
     index.index(tokens(docs["text"], True), show_progress=show)
-    doc_ids, ties = docs["doc_id"].to_numpy(dtype=object), tie_order(docs["doc_id"])
     vocabulary = index.vocab_dict
-    rows: list[np.ndarray] = []
-    scores: list[np.ndarray] = []
-    words_of_queries = tokens(queries["text"], False)
-    for words in track(words_of_queries, "BM25 over the queries", len(words_of_queries)):
-        known = [word for word in words if word in vocabulary]
-        if known:
-            score = np.round(index.get_scores(known).astype(np.float64), 5)
-            best = top_k(score, depth, ties, above=0.0)
-        else:
-            score, best = np.zeros(0), np.zeros(0, dtype=np.int64)
-        rows.append(best)
-        scores.append(score[best])
-    return _run(queries, doc_ids, rows, scores)
+    return index, [[word for word in words if word in vocabulary] for words in tokens(queries["text"], False)]
 
 
 def dense_candidates(

@@ -164,6 +164,8 @@ def docs_of(collection: Any) -> params.DocsSpec:
     if collection.source == "pseudo_queries":
         return docs_of(collection.documents)
     changes: dict[str, Any] = {"max_queries": None}
+    if collection.source in ("ir_datasets", "folder"):
+        changes["skip_queries"] = 0
     if collection.source in ("embedded", "folder"):
         changes["split"] = "train"
     if collection.source == "ir_datasets":
@@ -235,12 +237,12 @@ def teacher_inputs(teacher: Any, collection: Any) -> dict[str, Any]:
     """Return what a teacher needs before it can score."""
     if teacher.kind == "oracle":
         return {"docs": docs_of(collection)}
-    if teacher.kind == "trained":
-        return encoder_inputs(params.StudentSystem(student=teacher.student), collection)
-    if teacher.kind == "encoder":
-        return encoder_inputs(teacher.encoder, collection)
-    if teacher.kind == "file":
-        return {}
+    if teacher.kind in ("trained", "encoder"):
+        system = params.StudentSystem(student=teacher.student) if teacher.kind == "trained" else teacher.encoder
+        embeds = isinstance(params.architecture_of(system), params.BI_ENCODERS)
+        return ({"vectors": vectors_of(collection, system)} if embeds else {}) | encoder_inputs(system, collection)
+    if teacher.kind in ("bm25", "file"):
+        return {"docs": docs_of(collection)}
     if teacher.kind == "ensemble":
         found: dict[str, Any] = {}
         for number, member in enumerate(teacher.members):

@@ -406,10 +406,10 @@ def test_erratum_07_a_missing_score_cannot_be_cut():
 
 
 def test_erratum_10_a_query_counts_once_however_often_its_groups_are_repeated():
-    # Ranked by line instead, four of the five lines of b would be the upper half, and c would be below it.
+    # Ranked by line instead, the sure query a would fill the lower half alone, and its fifth line and d would be in the upper.
     once = kept_groups(["a", "b", "c", "d"], gap(4.0, 1.0, 2.0, 3.0), "upper_half")
-    repeated = kept_groups(["a", "b", "b", "b", "b", "b", "c", "d"], gap(4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 3.0), "upper_half")
-    assert once == [1, 2] and repeated == [1, 2, 3, 4, 5, 6]
+    repeated = kept_groups([*"aaaaabcd"], gap(4.0, 4.0, 4.0, 4.0, 4.0, 1.0, 2.0, 3.0), "upper_half")
+    assert once == [1, 2] and repeated == [5, 6]
 
 
 def test_erratum_12_the_scale_of_a_teacher_does_not_matter_at_the_temperature_of_one_entropy():

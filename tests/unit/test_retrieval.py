@@ -207,3 +207,14 @@ def test_bm25_takes_whole_documents_as_queries():
     )
     expected = single.assign(score=single["score"] * single["query_id"].map(text.split().count)).groupby("doc_id")["score"].sum()
     np.testing.assert_allclose(run.set_index("doc_id")["score"].sort_index(), expected.sort_index(), rtol=1e-3)
+
+
+def test_bm25_as_a_scorer_agrees_with_the_candidates_and_is_0_where_no_word_is_shared():
+    docs = pd.DataFrame({"doc_id": ["a", "b", "c"], "text": ["red fish", "blue fish fish", "green bird"]})
+    queries = pd.DataFrame({"query_id": ["q1", "q2"], "text": ["fish", "nothing known"]})
+    plain = params.BM25(stemmer="none", stopwords="none")
+    score = retrieval.bm25_scorer(docs, queries, plain)
+    run = retrieval.bm25_candidates(docs, queries, plain, 3).set_index("doc_id")["score"]
+    found = score(np.array([1, 0, 0, 0]), np.array([0, 2, 1, 0]))
+    assert found[:2].tolist() == [0.0, 0.0]
+    assert found[2:].round(5).tolist() == [run["b"], run["a"]]

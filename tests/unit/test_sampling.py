@@ -350,6 +350,13 @@ def test_systematic_samples_are_distinct_and_of_fixed_size():
         assert {0, 1} <= set(found)
 
 
+def test_systematic_samples_lay_the_documents_in_random_order():
+    """In a fixed order equal neighbours would never be drawn together."""
+    generator = np.random.default_rng(0)
+    pairs = {frozenset(sampling.systematic_sample(np.full(4, 0.5), generator).tolist()) for _ in range(100)}
+    assert pairs == {frozenset(pair) for pair in itertools.combinations(range(4), 2)}
+
+
 # --- the strategies' own rules -----------------------------------------------------------------------------------------------------------
 
 
@@ -409,17 +416,18 @@ def test_diameter_quantiles_0_and_1_are_the_extremes_that_brute_force_finds():
 
 
 def test_trial_groups_come_from_log_uniform_neighbourhoods():
-    """One document of the points 0, 1, 10, one trial: P(m) = log((m + 1) / m) / log 4 for the m nearest to an anchor.
+    """Two documents of two far clusters of ten, one trial: P(m) = log((m + 1) / m) / log(21 / 2) for the m nearest to an anchor.
 
-    10 is drawn with probability 1/3 (P(1) + P(2) / 2 + P(3) / 3) + 2/3 P(3) / 3 = 0.2846; uniformly it would be 0.3333.
+    Both lie in one cluster for certain while m <= 10, and else with probability (C(10, 2) + C(m - 10, 2)) / C(m, 2): 0.885 in all. With m
+    uniform it would be 0.770, with the whole pool 0.474; 3,000 draws, 5 standard deviations.
     """
-    points = np.array([0.0, 1.0, 10.0, 0.0])
+    points = np.array([i // 10 * 100.0 + i % 10 for i in range(20)] + [0.0])
     distances = abs(points[:, None] - points)
     generator = np.random.default_rng(0)
-    drawn = [sampling.diameter_targeted(distances, 1, quantile=0, trials=1, generator=generator)[0] for _ in range(5000)]
-    p = np.log([2, 3 / 2, 4 / 3]) / np.log(4)
-    expected = (p[0] + p[1] / 2 + p[2] / 3) / 3 + 2 * p[2] / 9
-    assert abs(np.mean(np.array(drawn) == 2) - expected) < 5 * math.sqrt(expected * (1 - expected) / 5000)
+    drawn = [sampling.diameter_targeted(distances, 2, quantile=0, trials=1, generator=generator) // 10 for _ in range(3000)]
+    together = {m: 1.0 if m <= 10 else (45 + math.comb(m - 10, 2)) / math.comb(m, 2) for m in range(2, 21)}
+    expected = sum(together[m] * math.log((m + 1) / m) / math.log(21 / 2) for m in together)
+    assert abs(np.mean([first == second for first, second in drawn]) - expected) < 5 * math.sqrt(expected * (1 - expected) / 3000)
 
 
 # --- false-negative filtering ------------------------------------------------------------------------------------------------------------
