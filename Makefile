@@ -1,6 +1,8 @@
 # Everything a newcomer needs; `make help` lists it.
 PYTHON ?= python3
 STUDY ?= params/embedded.yaml
+# run the study on another base, a name in params/bases, instead of its own
+BASE ?=
 CORES ?= 2
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -16,10 +18,10 @@ help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 	@echo "  variables: STUDY=$(STUDY) CORES=$(CORES) PYTHON=$(PYTHON)"
 
-study: $(READY)  ## run a study (STUDY=params/x.yaml CORES=2) and print where its report is
-	@python -m rd_utils check $(STUDY)
-	@$(SNAKEMAKE) --config study=$(STUDY)
-	@python -m rd_utils where $(STUDY)
+study: $(READY)  ## run a study (STUDY=params/x.yaml BASE=name CORES=2) and print where its report is
+	@python -m rd_utils check $(STUDY) --base '$(BASE)'
+	@$(SNAKEMAKE) --config study=$(STUDY) base='$(BASE)'
+	@python -m rd_utils where $(STUDY) --base '$(BASE)'
 
 test: lint unit notebooks-test end-to-end  ## lint, unit tests and doctests, nbval, and the smallest study end to end
 
@@ -39,10 +41,10 @@ lab: $(READY)  ## JupyterLab on the notebooks
 	cd notebooks && jupyter lab
 
 plan: $(READY)  ## print a study's cells, what is done, and what is left
-	@python -m rd_utils plan $(STUDY)
+	@python -m rd_utils plan $(STUDY) --base '$(BASE)'
 
 check: $(READY)  ## validate a study file
-	@python -m rd_utils check $(STUDY)
+	@python -m rd_utils check $(STUDY) --base '$(BASE)'
 
 notebooks: $(READY)  ## execute the notebooks in place on their defaults, as they are committed
 	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; OMP_NUM_THREADS=1 RD_OUTPUTS=$$d python -m rd_utils execute

@@ -11,7 +11,8 @@ import os
 from rd_utils import plan as planning
 
 STUDY = config.get("study", "params/embedded.yaml")
-PLAN = planning.load_plan(STUDY)
+BASE = config.get("base", "")  # another base than the study's own
+PLAN = planning.load_plan(STUDY, BASE or None)
 NODES = {node.id: node for node in PLAN.nodes}
 FOLDER = str(planning.node_folder("{node}"))
 OUTPUTS = str(planning.outputs_root())
@@ -31,7 +32,7 @@ rule study:
     input:
         [FOLDER.format(node=node) + "/notebook.ipynb" for node in NODES],
     shell:
-        "python -m rd_utils publish {STUDY:q}"
+        "python -m rd_utils publish {STUDY:q} --base {BASE:q}"
 
 
 rule node:

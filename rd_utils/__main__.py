@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     }.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("study", help="a study file, such as params/embedded.yaml")
+        command.add_argument("--base", help="run it on another base: the name of a file in params/bases")
     commands.add_parser("execute", help="execute the notebooks in place on their defaults, as they are committed")
     commands.add_parser("lock", help="write constraints.txt from what is installed")
     options = parser.parse_args(arguments)
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         lock()
         return 0
     try:
-        plan = planning.load_plan(options.study)
+        plan = planning.load_plan(options.study, options.base or None)
         if options.command == "check":
             print(f"{options.study}: valid; {_size(plan)}")
         elif options.command == "plan":

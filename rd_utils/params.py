@@ -59,8 +59,8 @@ class EmbeddedCollection(Part):
 class IrDatasetsCollection(Part):
     """A collection known to ir_datasets, by its id.
 
-    ``max_queries`` keeps the first ones by sorted query_id, after the ``skip_queries`` first ones: so one split can be cut into training and
-    validation queries.
+    ``max_queries`` keeps the first ones by sorted query_id, after the ``skip_queries`` first ones, so that one split can be cut into
+    training and validation queries.
     """
 
     source: Literal["ir_datasets"] = "ir_datasets"
@@ -503,7 +503,10 @@ class EnsembleTeacher(Part):
         return self
 
 
-Teacher = Annotated[Union[Oracle, LoadedTeacher, TrainedTeacher, EncoderTeacher, FileTeacher, EnsembleTeacher], Field(discriminator="kind")]
+Teacher = Annotated[
+    Union[Oracle, LoadedTeacher, TrainedTeacher, EncoderTeacher, BM25Teacher, FileTeacher, EnsembleTeacher],
+    Field(discriminator="kind"),
+]
 
 
 # --- specs: one artefact each -----------------------------------------------------------------------------------------------------

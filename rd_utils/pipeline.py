@@ -459,7 +459,8 @@ class Pipeline:
         starts = augmentation.word_starts(words)
         neighbours = None
         if own.query_replacement:
-            whole = np.flatnonzero(starts & np.array([any(character.isalnum() for character in word) for word in words]))
+            markers = ("[", "<")  # special tokens are no words
+            whole = np.flatnonzero(starts & np.array([word[:1] not in markers and any(map(str.isalnum, word)) for word in words]))
             neighbours = augmentation.nearest_words(student.token_vectors(), whole, own.neighbours)
         return lambda epoch: augmentation.augment_texts(queries, docs, own, starts=starts, neighbours=neighbours, seed=seed, epoch=epoch)
 
@@ -481,7 +482,7 @@ class Pipeline:
                 strategy=strategy,
                 group_size=spec.groups.group_size,
                 shortage=params.CorpusRandom(),
-                seed=int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0]),
+                seed=_seed_of(spec.seed, number, 6),
                 random_share=spec.groups.random_share,
                 candidates=run,
             ).frame
@@ -496,7 +497,7 @@ class Pipeline:
                 repeated = np.repeat(query_rows, spec.groups.group_size)
                 scores, _ = self.teacher_scores(spec.teacher, collection, repeated, flat)
                 scores = scores.reshape(len(drawn), -1).astype(np.float32)
-                scores = augmentation.augment_scores(scores, spec.augmentation, spec.seed + number)
+                scores = augmentation.augment_scores(scores, spec.augmentation, _seed_of(spec.seed, number, 5))
             return training.GroupTable(query_rows, flat.reshape(len(drawn), -1), scores)
 
         return regroup
@@ -617,6 +618,11 @@ def _import_for(spec: Any) -> None:
         import ir_measures  # noqa: F401
 
         from rd_utils import lexicon, models, tokens, training  # noqa: F401
+
+
+def _seed_of(seed: int, number: int, purpose: int) -> int:
+    """Return the seed of one purpose of one refresh of a student."""
+    return int(np.random.SeedSequence([seed, number, purpose]).generate_state(1)[0])
 
 
 def _scores_fast(teacher: Any) -> bool:

@@ -236,7 +236,7 @@ def _cells(study: Study, resolvers: list[Resolver]) -> list[Cell]:
                 cell = cell._replace(students={**cells[key].students, **cell.students})
             cells[key] = cell
     for number, (met, override) in enumerate(zip(used, study.overrides, strict=True)):
-        if not met:
+        if not met and study.base is None:  # a base's overrides are for all the studies on it
             raise ParameterError(
                 f"study {study.name}: overrides[{number}] meets no cell: {override.when.model_dump(exclude_none=True)}; "
                 "correct its `when` or delete it"

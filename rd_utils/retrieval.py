@@ -11,6 +11,7 @@ A query word that stands twice counts twice. Runs are derived from other runs by
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The four losses: values by hand, oracles (torch, scipy), invariants, and the trainers of sentence-transformers."""
+"""The losses: values by hand, oracles (torch, scipy, sentence-transformers), invariants, and the trainers of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ from rd_utils.losses import (
     find_loss,
     group_loss,
     kl,
+    lambda_loss,
     lce,
+    listnet,
     margin_mse,
+    margin_mse_all_pairs,
     ranknet,
+    ranknet_thresholded,
 )
 from rd_utils.params import NEEDS_TEACHER
 
-DISTILLATION = ["ranknet", "margin_mse", "kl"]
+DISTILLATION = [name for name in LOSSES if name != "lce"]
+ORDERING = ["ranknet_thresholded", "lambda_loss"]  # these only order documents; the others have the teacher as their optimum
+MATCHING = [name for name in DISTILLATION if name not in ORDERING]
+LN2 = math.log(2)
 
 
 def random_groups(batch: int = 5, group: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,9 +40,9 @@ def random_groups(batch: int = 5, group: int = 4, seed: int = 0) -> tuple[torch.
     return students, 3 * torch.randn(batch, group, generator=generator, dtype=torch.float64)
 
 
-def gradient(name: str, students: torch.Tensor, teachers: torch.Tensor | None, temperature: float = 1.0) -> torch.Tensor:
+def gradient(name: str, students: torch.Tensor, teachers: torch.Tensor | None, temperature: float = 1.0, **options) -> torch.Tensor:
     students = students.clone().requires_grad_()
-    group_loss(name, students, teachers, temperature).backward()
+    group_loss(name, students, teachers, temperature, **options).backward()
     return students.grad
 
 
@@ -85,6 +92,99 @@ def test_kl_by_hand():
     assert kl(students, 2 * teachers, 2.0).item() == pytest.approx(ln2 / 8, abs=1e-15)
 
 
+def test_ranknet_thresholded_by_hand():
+    # The teacher ties documents 0 and 2, so two pairs count: (0, 1), which the student has at odds 1/3, and (1, 2), even.
+    students = torch.tensor([[0.0, math.log(3), math.log(3)]], dtype=torch.float64)
+    teachers = torch.tensor([[2.0, 1.0, 2.0]], dtype=torch.float64)
+    assert ranknet_thresholded(students, teachers).item() == pytest.approx((math.log(4) + LN2) / 2, abs=1e-15)
+    # Smoothing 1/2: targets 3/4 and 1/4.
+    pairs = [-0.75 * math.log(0.25) - 0.25 * math.log(0.75), LN2]
+    assert ranknet_thresholded(students, teachers, smoothing=0.5).item() == pytest.approx(sum(pairs) / 2, abs=1e-15)
+
+
+def test_margin_mse_all_pairs_by_hand():
+    # Student margins (0,1), (0,2), (1,2): 1, 3, 2; teacher: 4, 2, -2: (9 + 1 + 16) / 3.
+    students, teachers = torch.tensor([[2.0, 1.0, -1.0]]), torch.tensor([[0.0, -4.0, -2.0]])
+    assert margin_mse_all_pairs(students, teachers).item() == pytest.approx(26 / 3, rel=1e-6)
+    # Temperature 2 and smoothing 1/2 make them 1, 1/2, -1/2: (0 + 25/4 + 25/4) / 3.
+    assert margin_mse_all_pairs(students, teachers, 2.0, smoothing=0.5).item() == pytest.approx(12.5 / 3, rel=1e-6)
+
+
+def test_listnet_by_hand():
+    # Teacher (1/2, 1/4, 1/4), student (1/4, 1/2, 1/4): ln 4 / 2 + ln 2 / 4 + ln 4 / 4.
+    students = torch.tensor([[0.0, LN2, 0.0]], dtype=torch.float64)
+    teachers = torch.tensor([[LN2, 0.0, 0.0]], dtype=torch.float64)
+    assert listnet(students, teachers).item() == pytest.approx(1.75 * LN2, abs=1e-15)
+
+
+def test_lambda_loss_by_hand():
+    # Teacher (1/2, 1/4, 1/4): pairs (0, 1) and (0, 2), gains 1/4 apart; the student ranks 1, 0, 2 with odds 1/3 and 1/1.
+    students = torch.tensor([[0.0, math.log(3), 0.0]], dtype=torch.float64)
+    teachers = torch.tensor([[LN2, 0.0, 0.0]], dtype=torch.float64)
+    second = 1 / math.log2(3)
+    ideal = 0.5 + 0.25 * second + 0.25 * 0.5
+    pairs = [0.25 / ideal * (1 - second) * 2, 0.25 / ideal * (second - 0.5) * 1]
+    assert lambda_loss(students, teachers).item() == pytest.approx(sum(pairs) / 2, abs=1e-15)
+    # Smoothing 1/2: (5/12, 7/24, 7/24), gains 1/8 apart.
+    ideal = 5 / 12 + 7 / 24 * (second + 0.5)
+    pairs = [0.125 / ideal * (1 - second) * 2, 0.125 / ideal * (second - 0.5) * 1]
+    assert lambda_loss(students, teachers, smoothing=0.5).item() == pytest.approx(sum(pairs) / 2, abs=1e-15)
+
+
+@pytest.mark.parametrize("name", ORDERING)
+def test_ties_make_no_pair_and_a_group_of_ties_alone_counts_as_zero(name):
+    students, teachers = random_groups(batch=2)
+    teachers[1] = 7.0
+    assert group_loss(name, students[1:], teachers[1:]).item() == 0.0
+    assert gradient(name, students[1:], teachers[1:]).abs().max() == 0.0
+    both, one = group_loss(name, students, teachers).item(), group_loss(name, students[:1], teachers[:1]).item()
+    assert both == pytest.approx(one / 2, abs=1e-15) and one > 0.01
+
+
+def test_smoothing_by_hand():
+    # The student has odds 3: shares 3/4 and 1/4. Smoothing 1/2 makes the label (3/4, 1/4), teacher odds 3 (5/8, 3/8), a margin ln 3 half.
+    students = torch.tensor([[math.log(3), 0.0]], dtype=torch.float64)
+    entropy = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
+    assert lce(students, smoothing=0.5).item() == pytest.approx(entropy, abs=1e-15)
+    cross_entropy = -0.625 * math.log(0.75) - 0.375 * math.log(0.25)
+    floor = -0.625 * math.log(0.625) - 0.375 * math.log(0.375)
+    expected = {
+        "ranknet": cross_entropy,
+        "listnet": cross_entropy,
+        "kl": cross_entropy - floor,
+        "ranknet_thresholded": entropy,  # the smallest value that it can take here
+        "margin_mse": (0.5 * math.log(3)) ** 2,
+        "margin_mse_all_pairs": (0.5 * math.log(3)) ** 2,
+    }
+    for name, value in expected.items():
+        assert group_loss(name, students, students, smoothing=0.5).item() == pytest.approx(value, abs=1e-15), name
+
+
+def test_hard_weight_by_hand():
+    # Margins 0 and 4: 16; two even documents: ln 2; three quarters of the one and a quarter of the other.
+    students, teachers = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([[4.0, 0.0]])
+    assert group_loss("margin_mse", students, teachers, hard_weight=0.25).item() == pytest.approx(12 + 0.25 * LN2, abs=1e-14)
+
+
+def test_further_negatives_join_the_denominator_of_lce_by_hand():
+    # Odds 2 : 1 and one more document of odds 1: shares 1/2, 1/4 and 1/4; the masked one has none.
+    students = torch.tensor([[LN2, 0.0]], dtype=torch.float64)
+    others = torch.tensor([[0.0, -math.inf]], dtype=torch.float64, requires_grad=True)
+    loss = group_loss("lce", students, others=others)
+    assert loss.item() == pytest.approx(LN2, abs=1e-15)
+    loss.backward()
+    assert others.grad.tolist() == [[pytest.approx(0.25, abs=1e-15), 0.0]]
+    # Smoothing 1/2 spreads over the group alone: 3/4 on 1/2 and 1/4 on 1/4; the other's pull is its share, as before.
+    others.grad = None
+    loss = group_loss("lce", students, others=others, smoothing=0.5)
+    assert loss.item() == pytest.approx(0.75 * LN2 + 0.25 * 2 * LN2, abs=1e-15)
+    loss.backward()
+    assert others.grad.tolist() == [[pytest.approx(0.25, abs=1e-15), 0.0]]
+    # Under a hard weight the distillation loss does not see them: KL of even documents is 0.
+    mixed = group_loss("kl", students, students, hard_weight=0.5, others=others)
+    assert mixed.item() == pytest.approx(0.5 * LN2, abs=1e-15)
+
+
 # --- oracles ---------------------------------------------------------------------------------------------------------
 
 
@@ -96,8 +196,17 @@ def test_losses_agree_with_torch_written_out_group_by_group(temperature):
     for f, g in zip(students, teachers / temperature, strict=True):
         expected["lce"].append(F.cross_entropy(f[None], torch.tensor([0])))
         expected["kl"].append(F.kl_div(F.log_softmax(f, 0), F.log_softmax(g, 0), reduction="sum", log_target=True))
+        expected["listnet"].append(F.cross_entropy(f[None], g.softmax(0)[None]))
         expected["margin_mse"].append(((f[0] - f[1:] - (g[0] - g[1:])) ** 2).mean())
         pairs = [(i, j) for i in range(4) for j in range(i + 1, 4)]
+        expected["margin_mse_all_pairs"].append(torch.stack([(f[i] - f[j] - (g[i] - g[j])) ** 2 for i, j in pairs]).mean())
+        ordered = [(i, j) if g[i] > g[j] else (j, i) for i, j in pairs]
+        expected["ranknet_thresholded"].append(torch.stack([F.softplus(f[j] - f[i]) for i, j in ordered]).mean())
+        p, rank = g.softmax(0).tolist(), {i: r for r, i in enumerate(f.argsort(descending=True).tolist(), start=1)}
+        ideal = sum(gain / math.log2(1 + r) for r, gain in enumerate(sorted(p, reverse=True), start=1))
+        swaps = [(p[i] - p[j]) / ideal * abs(1 / math.log2(1 + rank[i]) - 1 / math.log2(1 + rank[j])) for i, j in ordered]
+        weighted = [swap * F.softplus(f[j] - f[i]) / LN2 for swap, (i, j) in zip(swaps, ordered, strict=True)]
+        expected["lambda_loss"].append(torch.stack(weighted).mean())
         expected["ranknet"].append(
             torch.stack([F.binary_cross_entropy_with_logits(f[i] - f[j], (g[i] - g[j]).sigmoid()) for i, j in pairs]).mean()
         )
@@ -121,10 +230,91 @@ def test_losses_agree_with_scipy(temperature):
         assert group_loss(name, students, teachers, temperature).item() == pytest.approx(value, abs=1e-12), name
 
 
-@pytest.mark.parametrize("name", list(LOSSES))
-def test_gradients_agree_with_finite_differences(name):
+class GivenScores(torch.nn.Module):
+    """What the losses of sentence-transformers need of a cross-encoder, with scores that are given."""
+
+    num_labels, device = 1, torch.device("cpu")
+
+    def __init__(self, scores: torch.Tensor) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def preprocess(self, pairs: list, prompt: str | None = None, task: str | None = None) -> dict[str, torch.Tensor]:
+        return {"rows": torch.arange(len(pairs))}
+
+    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"scores": self.scores.reshape(-1, 1)[features["rows"]]}
+
+
+def library_loss(module: type, students: torch.Tensor, labels: torch.Tensor, **options) -> tuple[float, torch.Tensor]:
+    """Return the value of a loss of sentence-transformers and its gradient by the scores."""
+    scores = students.clone().requires_grad_()
+    texts = [["query"] * len(students), [["document"] * students.shape[1]] * len(students)]
+    value = module(GivenScores(scores), mini_batch_size=-1, **options)(texts, list(labels))
+    value.backward()
+    return value.item(), scores.grad
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_losses_agree_with_those_of_sentence_transformers(temperature):
+    from sentence_transformers.cross_encoder import losses as theirs
+
     students, teachers = random_groups()
-    assert torch.autograd.gradcheck(lambda f: group_loss(name, f, teachers, 2.0), students.requires_grad_())
+    p = F.softmax(teachers / temperature, dim=1)
+    oracles = {  # its gains are 2^label - 1, so that labels of log2(1 + p) make them p
+        "lambda_loss": (theirs.LambdaLoss, torch.log2(1 + p), {"weighting_scheme": theirs.LambdaRankScheme()}),
+        "ranknet_thresholded": (theirs.RankNetLoss, p, {"reduction_log": "natural"}),
+        "listnet": (theirs.ListNetLoss, teachers / temperature, {}),
+    }
+    for name, (module, labels, options) in oracles.items():
+        value, expected = library_loss(module, students, labels, **options)
+        assert group_loss(name, students, teachers, temperature).item() == pytest.approx(value, rel=1e-5), name
+        torch.testing.assert_close(gradient(name, students, teachers, temperature), expected, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_gradients_agree_with_finite_differences(name, smoothing):
+    students, teachers = random_groups()
+    assert torch.autograd.gradcheck(lambda f: group_loss(name, f, teachers, 2.0, smoothing=smoothing), students.requires_grad_())
+
+
+def test_smoothed_lce_agrees_with_torch():
+    students, _ = random_groups()
+    expected = F.cross_entropy(students, torch.zeros(5, dtype=torch.long), label_smoothing=0.3).item()
+    assert lce(students, smoothing=0.3).item() == pytest.approx(expected, abs=1e-14)
+
+
+@pytest.mark.parametrize("name", DISTILLATION)
+def test_hard_weight_is_a_weighted_mean_with_lce_of_the_same_smoothing(name):
+    students, teachers = random_groups()
+    others = torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = group_loss(name, students, teachers, 2.0, smoothing=0.2, hard_weight=0.3, others=others)
+    soft = LOSSES[name].function(students, teachers, 2.0, smoothing=0.2)
+    hard = F.cross_entropy(
+        torch.cat([students, others], dim=1), F.pad(torch.tensor([[0.85, 0.05, 0.05, 0.05]]).double(), (0, 6)).repeat(5, 1)
+    )
+    assert found.item() == pytest.approx(0.7 * soft.item() + 0.3 * hard.item(), abs=1e-7)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_listnet_has_the_gradient_of_kl_and_the_teachers_entropy_more_in_value(smoothing):
+    students, teachers = random_groups()
+    p = (1 - smoothing) * F.softmax(teachers / 2, dim=1) + smoothing / 4
+    floor = torch.special.entr(p).sum(dim=1).mean().item()
+    assert listnet(students, teachers, 2.0, smoothing).item() == pytest.approx(
+        kl(students, teachers, 2.0, smoothing).item() + floor, abs=1e-13
+    )
+    options = {"temperature": 2.0, "smoothing": smoothing}
+    torch.testing.assert_close(gradient("listnet", students, teachers, **options), gradient("kl", students, teachers, **options))
+    assert gradient("kl", students, teachers, **options).abs().max() > 0.01
+
+
+def test_margin_mse_of_all_pairs_is_a_regression_of_centred_scores():
+    students, teachers = random_groups()
+    residuals = students - 0.75 * teachers / 2
+    expected = 2 * 4 / 3 * residuals.var(dim=1, correction=0).mean().item()
+    assert margin_mse_all_pairs(students, teachers, 2.0, smoothing=0.25).item() == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
@@ -180,7 +370,7 @@ def test_order_of_the_negatives_changes_nothing_and_the_place_of_the_positive_do
     swapped = group_loss(name, students[:, [1, 0, 2, 3]], teachers[:, [1, 0, 2, 3]]).item()
     if name in ("lce", "margin_mse"):
         assert abs(swapped - base) > 0.01
-    else:  # these two know no positive
+    else:  # these know no positive
         assert swapped == pytest.approx(base, abs=1e-13)
 
 
@@ -189,6 +379,33 @@ def test_order_of_the_groups_changes_nothing(name):
     students, teachers = random_groups()
     base = group_loss(name, students, teachers).item()
     assert group_loss(name, students.flip(0), teachers.flip(0)).item() == pytest.approx(base, abs=1e-13)
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_a_batch_is_the_mean_of_its_groups_ties_and_smoothing_included(name):
+    """What makes accumulated micro-batches equal one batch, and every group weigh the same."""
+    students, teachers = random_groups()
+    teachers[1, 1:] = 0.0
+    teachers[3] = 0.0
+    options = {"smoothing": 0.2, "hard_weight": 0.0 if name == "lce" else 0.3}
+    whole = group_loss(name, students, teachers, 2.0, **options).item()
+    parts = [group_loss(name, students[[q]], teachers[[q]], 2.0, **options).item() for q in range(5)]
+    assert whole == pytest.approx(np.mean(parts), abs=1e-13)
+
+
+@pytest.mark.parametrize("name", ORDERING)
+def test_losses_that_order_documents_reach_zero_only_in_the_limit(name):
+    _, teachers = random_groups()
+    values = [group_loss(name, scale * teachers, teachers).item() for scale in (0.5, 1, 4, 16, 64, 512)]
+    assert values == sorted(values, reverse=True) and values[0] > 0.01 and values[-1] < 1e-6
+
+
+def test_lambda_loss_weighs_a_swap_at_the_top_more_than_one_at_the_bottom():
+    teachers = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
+    top = lambda_loss(torch.tensor([[2.0, 3.0, 1.0, 0.0]]), teachers).item()
+    bottom = lambda_loss(torch.tensor([[3.0, 2.0, 0.0, 1.0]]), teachers).item()
+    none = lambda_loss(torch.tensor([[3.0, 2.0, 1.0, 0.0]]), teachers).item()
+    assert top > bottom > none
 
 
 def test_raising_the_positives_score_lowers_lce():
@@ -200,11 +417,24 @@ def test_raising_the_positives_score_lowers_lce():
 def test_a_student_that_separates_less_than_the_teacher_is_pulled_apart(name):
     pull = gradient(name, torch.zeros(1, 3), torch.tensor([[2.0, 0.0, 0.0]]))
     assert pull[0, 0] < 0 < pull[0, 1]
+
+
+@pytest.mark.parametrize("name", MATCHING)
+def test_a_student_that_separates_more_than_the_teacher_is_pulled_together(name):
     pull = gradient(name, torch.tensor([[9.0, 0.0, 0.0]]), torch.tensor([[2.0, 0.0, 0.0]]))
     assert pull[0, 0] > 0 > pull[0, 1]
 
 
-@pytest.mark.parametrize("name", DISTILLATION)
+@pytest.mark.parametrize("name", ["kl", "listnet", "margin_mse", "margin_mse_all_pairs"])
+def test_gradient_is_zero_at_the_smoothed_teacher(name):
+    _, teachers = random_groups()
+    p = 0.8 * F.softmax(teachers / 2, dim=1) + 0.2 / 4
+    optimum = torch.log(p) if name in ("kl", "listnet") else 0.8 * teachers / 2
+    assert gradient(name, optimum, teachers, 2.0, smoothing=0.2).abs().max() < 1e-13
+    assert gradient(name, optimum, teachers, 2.0).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", MATCHING)
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_gradient_is_zero_where_the_student_is_the_tempered_teacher_up_to_a_shift(name, temperature):
     _, teachers = random_groups()
@@ -299,16 +529,37 @@ def test_a_temperature_that_is_not_positive_is_refused(name, temperature):
 
 
 def test_an_unknown_loss_lists_the_choices_and_the_nearest_one():
-    with pytest.raises(ValueError, match="choose from kl, lce, margin_mse, ranknet; did you mean 'ranknet'?"):
+    choices = "choose from kl, lambda_loss, lce, listnet, margin_mse, margin_mse_all_pairs, ranknet, ranknet_thresholded"
+    with pytest.raises(ValueError, match=rf"{choices}; did you mean 'ranknet'\?"):
         group_loss("rank_net", torch.zeros(2, 3), torch.zeros(2, 3))
-    with pytest.raises(ValueError, match="ranknet$"):
+    with pytest.raises(ValueError, match=f"{choices}$"):
         find_loss("hinge")
+
+
+@pytest.mark.parametrize("share", ["smoothing", "hard_weight"])
+@pytest.mark.parametrize("value", [-0.1, 1.0, math.nan])
+def test_a_share_out_of_its_range_is_refused(share, value):
+    with pytest.raises(ValueError, match=rf"{share} is {value}; expected a share, at least 0 and below 1"):
+        group_loss("kl", torch.zeros(2, 3), torch.zeros(2, 3), **{share: value})
+
+
+def test_hard_weight_and_further_negatives_are_refused_where_they_mean_nothing():
+    students, teachers, others = torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2, 5)
+    with pytest.raises(ValueError, match="hard_weight is 0.5, but the loss is 'lce' itself"):
+        group_loss("lce", students, hard_weight=0.5)
+    for name in DISTILLATION:
+        with pytest.raises(ValueError, match=f"others have no teacher scores for the loss '{name}'; use 'lce', or give it a hard_weight"):
+            group_loss(name, students, teachers, others=others)
+    for shape in ((3, 5), (5,), (2, 3, 1)):
+        with pytest.raises(ValueError, match=r"others has shape .*; expected \(2, m\)"):
+            group_loss("lce", students, others=torch.zeros(shape))
 
 
 def test_table_of_losses_is_complete_and_agrees_with_the_parameters():
     assert {name: loss.needs_teacher for name, loss in LOSSES.items()} == NEEDS_TEACHER
     for name, loss in LOSSES.items():
         assert loss.name == name == loss.function.__name__
+        assert "(1-e)" in loss.formula
         assert loss.formula and loss.source and "\n" not in loss.formula + loss.source
 
 

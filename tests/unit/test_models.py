@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lexicons import make_lexicon
 from sentence_transformers import CrossEncoder, SentenceTransformer
-from tokenizers import Tokenizer, pre_tokenizers
-from tokenizers import models as tokenizer_models
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from rd_utils import models, params
@@ -42,21 +41,9 @@ DOCS = [*random_texts(30, 1, 40, seed=1), "", "unknown words only", " ".join(WOR
 QUERIES = random_texts(6, 1, 8, seed=2)
 
 
-def make_lexicon(folder: Path, dimension: int) -> Path:
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
-    tokenizer = Tokenizer(tokenizer_models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    vectors = np.random.default_rng(0).normal(size=(len(vocabulary), dimension)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors[:5] = 0
-    np.save(folder / "vectors.npy", vectors)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def lexicon(tmp_path_factory) -> Path:
-    return make_lexicon(tmp_path_factory.mktemp("lexicon"), 16)
+    return make_lexicon(tmp_path_factory.mktemp("lexicon"), WORDS, 16)
 
 
 def tables(student: models.Student) -> tuple[TokenTable, TokenTable]:
@@ -80,6 +67,13 @@ def scores_of_texts(folder: Path, architecture: params.Part) -> np.ndarray:
     return model.predict(pairs)
 
 
+def assert_same_student(loaded: models.Student, saved: models.Student, scores: np.ndarray) -> None:
+    """The weights are the same bits; loaded ones lie elsewhere in memory, so that some processors round scores differently."""
+    ours, theirs = saved.state_dict(), loaded.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+    np.testing.assert_allclose(loaded.score_pairs(*tables(loaded), *all_pairs()), scores, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("architecture", ALL, ids=name)
 def test_saved_and_loaded_students_score_as_before_and_as_sentence_transformers_does(architecture, lexicon, tmp_path) -> None:
     student = build(architecture, seed=1, lexicon=lexicon)
@@ -88,7 +82,7 @@ def test_saved_and_loaded_students_score_as_before_and_as_sentence_transformers_
     student.save(tmp_path)
     again = load(tmp_path)
     assert again.architecture == architecture
-    np.testing.assert_array_equal(again.score_pairs(*tables(again), *all_pairs()), scores)
+    assert_same_student(again, student, scores)
     np.testing.assert_allclose(scores_of_texts(tmp_path, architecture), scores, rtol=1e-5, atol=2e-5)
 
 
@@ -129,7 +123,7 @@ def test_students_from_checkpoints_score_as_the_sentence_transformers_models_tha
     scores = student.score_pairs(*tables(student), *all_pairs())
     assert scores.std() > 1e-3
     student.save(tmp_path)
-    np.testing.assert_array_equal(load(tmp_path).score_pairs(*tables(student), *all_pairs()), scores)
+    assert_same_student(load(tmp_path), student, scores)
     np.testing.assert_allclose(scores_of_texts(tmp_path, architecture), scores, rtol=1e-4, atol=1e-5)
     if change.get("labels") == 2:
         assert (scores < 0).all()
@@ -187,6 +181,52 @@ def test_how_texts_fall_into_batches_changes_no_score(architecture, lexicon) -> 
     order = np.random.default_rng(0).permutation(len(query_rows))
     shuffled = student.score_pairs(queries, docs, query_rows[order], doc_rows[order])
     np.testing.assert_allclose(shuffled, all_at_once[order], rtol=1e-5, atol=5e-6)
+
+
+@pytest.mark.parametrize("architecture", BIS, ids=name)
+def test_in_batch_scores_are_those_of_every_query_with_every_document_of_the_batch(architecture, lexicon) -> None:
+    student = build(architecture, seed=1, lexicon=lexicon)
+    queries, docs = tables(student)
+    batch = GroupBatch(queries, docs, np.array([2, 4, 2]), np.array([[3, 5, 8], [1, 5, 9], [8, 1, 7]]))
+    with torch.no_grad():
+        plain, (scores, others) = student(batch), student(batch, in_batch=True)
+    assert torch.equal(scores, plain)
+    columns = np.array([1, 3, 5, 7, 8, 9])
+    own = np.array([[0, 1, 1, 0, 1, 0], [1, 0, 1, 0, 0, 1], [1, 0, 0, 1, 1, 0]], dtype=bool)
+    expected = student.score_pairs(queries, docs, np.repeat([2, 4, 2], 6), np.tile(columns, 3)).reshape(3, 6)
+    np.testing.assert_array_equal(np.isneginf(others.numpy()), own)
+    np.testing.assert_allclose(others.numpy()[~own], expected[~own], rtol=1e-5, atol=5e-6)
+
+
+def test_a_batch_of_one_group_has_no_in_batch_negatives_and_a_cross_encoder_none_at_all(lexicon) -> None:
+    student = build(params.StaticBi(dimension=16), seed=1, lexicon=lexicon)
+    queries, docs = tables(student)
+    batch = GroupBatch(queries, docs, np.array([2]), np.array([[3, 5, 8]]))
+    scores, others = student(batch, in_batch=True)
+    assert torch.isneginf(others).all()
+    assert group_loss("lce", scores, others=others).item() == pytest.approx(group_loss("lce", scores).item(), rel=1e-6)
+    with pytest.raises(TypeError, match="in_batch"):
+        build(params.InteractionCross(dimension=16), seed=1, lexicon=lexicon)(batch, in_batch=True)
+
+
+@pytest.mark.parametrize("architecture", BIS, ids=name)
+def test_gradients_of_in_batch_negatives_equal_those_of_the_plain_sentence_transformers_forward(architecture, lexicon) -> None:
+    student = build(architecture, seed=1, lexicon=lexicon).double()
+    queries, docs = tables(student)
+    query_rows, doc_rows = np.array([0, 3]), np.array([[1, 7, 9], [2, 9, 30]])
+    scores, others = student(GroupBatch(queries, docs, query_rows, doc_rows), in_batch=True)
+    plain = plain_scores(student, [QUERIES[row] for row in query_rows], [[DOCS[row] for row in [1, 7, 9, 2, 30]]] * 2)
+    theirs = [torch.log_softmax(plain[0], 0)[0], torch.log_softmax(plain[1], 0)[3]]  # 9 is in both groups, and is counted once
+    gradients = []
+    for value in (group_loss("lce", scores, others=others), -torch.stack(theirs).mean()):
+        student.zero_grad()
+        value.backward()
+        gradients.append((value.item(), {n: p.grad.clone() for n, p in student.named_parameters() if p.grad is not None}))
+    (ours, found), (expected, plain) = gradients
+    assert ours == pytest.approx(expected, rel=1e-12)
+    assert found.keys() == plain.keys() and max(g.abs().max() for g in plain.values()) > 1e-4
+    for key, gradient in plain.items():
+        torch.testing.assert_close(found[key], gradient, rtol=1e-10, atol=1e-10, msg=key)
 
 
 def plain_scores(student: models.Student, queries: list[str], groups: list[list[str]]) -> torch.Tensor:
@@ -282,7 +322,7 @@ def test_a_head_that_the_checkpoint_lacks_is_drawn_from_the_seed(checkpoint) -> 
 @pytest.mark.parametrize("dimension", [32, 64])
 def test_the_match_initialisation_prefers_documents_that_share_a_word_with_the_query(seed, dimension, tmp_path) -> None:
     """100 queries of 3 words, each with a document that has one of them and one that has none; chance is 50."""
-    student = build(params.TinyBertCross(dimension=dimension), seed=seed, lexicon=make_lexicon(tmp_path, dimension))
+    student = build(params.TinyBertCross(dimension=dimension), seed=seed, lexicon=make_lexicon(tmp_path, WORDS, dimension))
     rng = np.random.default_rng(seed)
     queries, docs = [], []
     for _ in range(100):
