@@ -21,6 +21,7 @@ from rd_utils.store import identity, inputs, upstream
 
 DIMENSIONS = ["strategy", "teacher", "loss", "architecture", "augmentation", "cut", "temperature", "target_entropy"]
 CELL = ["system", *DIMENSIONS]
+ROWS_SHOWN = 200  # a longer table of contrasts is written, not printed
 RESULT_COLUMNS = ["study", "cell", "system", "collection", *DIMENSIONS, "seed", "test_collection", "first_stage", "measure", "value"]
 
 
@@ -72,7 +73,7 @@ def differences(per_query: pd.DataFrame, settings: params.AnalysisSettings) -> p
     trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
     means = stats.seed_mean(trained[["cell", "collection", "test_collection", "first_stage", "query_id", "seed", "value"]])
     cells = trained.drop_duplicates("cell").set_index("cell")[DIMENSIONS]
-    seeds = trained.groupby("cell")["seed"].agg(lambda values: tuple(sorted(set(values))))
+    seeds = trained.groupby(["collection", "cell"])["seed"].agg(lambda values: tuple(sorted(set(values))))
     contrasts = _contrasts(cells, settings.baseline_strategy)
     rows, skipped = [], 0
     for (trained_on, collection, stage), frame in means.groupby(["collection", "test_collection", "first_stage"], sort=False):
@@ -80,7 +81,7 @@ def differences(per_query: pd.DataFrame, settings: params.AnalysisSettings) -> p
         for family, before, after, contrast in contrasts:
             if before not in values or after not in values:
                 continue
-            if seeds[before] != seeds[after]:
+            if seeds[trained_on, before] != seeds[trained_on, after]:
                 skipped += 1
                 continue
             found = stats.paired_difference(
@@ -115,26 +116,34 @@ def differences(per_query: pd.DataFrame, settings: params.AnalysisSettings) -> p
 
 
 def _contrasts(cells: pd.DataFrame, baseline: str) -> list[tuple[str, str, str, str]]:
-    """Return (family, cell before, cell after, label) of cells that differ in one thing."""
+    """Return (family, cell before, cell after, label) of cells that differ in one thing.
+
+    A loss that distils differs from LCE also in having a teacher and a dial; in every other family all but the one dimension agree, a
+    missing target entropy with a missing one.
+
+    Args:
+        cells: the dimensions of each cell, in the study's order, indexed by its name.
+        baseline: the strategy that the others are compared with.
+    """
     comparable = cells.fillna({"target_entropy": 0.0})
     teachers = [teacher for teacher in dict.fromkeys(cells["teacher"]) if teacher]
-    of_teacher = {"teacher", "temperature", "target_entropy"}
-    families = {  # dimension -> the value compared with, and what else may differ
-        "strategy": (baseline, set()),
-        "loss": ("lce", of_teacher),
-        "augmentation": ("none", set()),
-        "cut": ("all", set()),
-        "teacher": (teachers[0] if teachers else "", {"temperature"} if comparable["target_entropy"].any() else set()),
-        "temperature": (1.0, set()),
+    compared_with = {
+        "strategy": baseline,
+        "loss": "lce",
+        "augmentation": "none",
+        "cut": "all",
+        "teacher": teachers[0] if teachers else "",
+        "temperature": 1.0,
     }
     found = []
-    for family, (value, free) in families.items():
+    for family, value in compared_with.items():
+        free = {"teacher", "temperature", "target_entropy"} if family == "loss" else set()
         same = [name for name in DIMENSIONS if name != family and name not in free]
         before = {tuple(row[name] for name in same): cell for cell, row in comparable.iterrows() if row[family] == value}
-        for after, cell in comparable.iterrows():
-            alike = before.get(tuple(cell[name] for name in same))
-            if alike is not None and cell[family] != value and (family in ("loss", "strategy") or cell[family] != ""):
-                shown = f"{cell[family]:g} - {value:g}" if family == "temperature" else f"{cell[family]} - {value}"
+        for after, row in comparable.iterrows():
+            alike = before.get(tuple(row[name] for name in same))
+            if alike is not None and row[family] not in (value, ""):
+                shown = f"{row[family]:g} - {value:g}" if family == "temperature" else f"{row[family]} - {value}"
                 found.append((family, alike, after, shown))
     return found
 
@@ -142,14 +151,30 @@ def _contrasts(cells: pd.DataFrame, baseline: str) -> list[tuple[str, str, str, 
 def across(differences: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """Return each contrast over the collections of a study: what a conclusion rests on where a collection's own seed moves single cells.
 
+    A collection counts once, however many queries it has: ``mean +- t((1 + level) / 2, n - 1) * sd / sqrt(n)``.
+
+    Args:
+        differences: of :func:`differences`; each pair of a training and a test collection counts as one collection, so pairs that share
+            one are not independent of each other.
+        level: of the interval.
+
     Returns:
         One row a contrast and first stage: ``n_collections``, ``mean`` and ``sd`` of the differences over collections, Student's t interval
         ``low``, ``high`` over them (NaN with one collection), ``n_positive``, and how many of the collections' verdicts call it
         ``different`` and ``equivalent``.
+
+    >>> one = {"first_stage": "full", "measure": "AP", "family": "strategy", "contrast": "bm25 - random"} | dict.fromkeys(DIMENSIONS, "")
+    >>> one |= {"different": True, "equivalent": False}
+    >>> table = across(pd.DataFrame([one | {"difference": value} for value in (0.01, 0.02, 0.03)]))
+    >>> table[["n_collections", "mean", "low", "high", "n_positive"]].round(4).values.tolist()
+    [[3.0, 0.02, -0.0048, 0.0448, 3.0]]
     """
     from scipy.stats import t
 
     keys = ["first_stage", "measure", "family", "contrast", *DIMENSIONS]
+    if differences.empty:
+        columns = ["n_collections", "mean", "sd", "n_positive", "different", "equivalent", "low", "high"]
+        return pd.DataFrame(columns=[*keys, *columns])
     table = differences.groupby(keys, sort=False, dropna=False).agg(
         n_collections=("difference", "size"),
         mean=("difference", "mean"),
@@ -162,6 +187,106 @@ def across(differences: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     return table.assign(low=table["mean"] - half, high=table["mean"] + half).reset_index()
 
 
+def two_way(results: pd.DataFrame, rows: str = "strategy", columns: str = "target_entropy") -> pd.DataFrame:
+    """Split the variance of a balanced factorial, with seeds as replicates: fixed effects, an interaction, and the rest.
+
+    ``SS = SS_rows + SS_columns + SS_interaction + SS_seeds``; each effect is tested by ``F = MS_effect / MS_seeds``.
+
+    Args:
+        results: of :func:`results`; cells without a value of ``rows`` or ``columns`` (such as LCE, which has no target entropy) are no part
+            of the factorial.
+        rows: a dimension.
+        columns: another.
+
+    Returns:
+        Four rows a factorial: ``source`` (``rows``, ``columns``, ``interaction``, ``seeds``), ``df``, ``sum_of_squares``, ``share`` (of
+        the total), ``F`` and ``p`` (NaN for seeds). A factorial is a training and test collection, first stage, measure, and everything in
+        which cells differ beside ``rows`` and ``columns``.
+
+    Raises:
+        ValueError: there is no factorial, or one has fewer than two rows, columns or seeds, or a combination lacks a seed.
+
+    Source: R. A. Fisher, Statistical Methods for Research Workers, 1925, chapter VII.
+    """
+    if wrong := [name for name in (rows, columns) if name not in DIMENSIONS]:
+        raise ValueError(f"{wrong[0]!r} is no dimension{params.nearest(wrong[0], DIMENSIONS)}")
+    factorial = results[(results["system"] == "student") & ~results[[rows, columns]].replace("", np.nan).isna().any(axis=1)]
+    if factorial.empty:
+        raise ValueError(f"no trained cell has both a {rows} and a {columns}; a factorial needs at least two of each")
+    free = {"teacher", "temperature", "target_entropy"} if "loss" in (rows, columns) else set()
+    keys = ["collection", "test_collection", "first_stage", "measure"]
+    keys += [name for name in DIMENSIONS if name not in (rows, columns) and name not in free]
+    found = []
+    for place, part in factorial.groupby(keys, sort=False, dropna=False):
+        where = dict(zip(keys, place, strict=True))
+        found += [where | effect for effect in _effects(_cube(part, rows, columns, where), rows, columns)]
+    return pd.DataFrame(found)
+
+
+def _cube(part: pd.DataFrame, rows: str, columns: str, where: dict[str, Any]) -> np.ndarray:
+    """Return the values of a factorial, (rows, columns, seeds)."""
+    names = [list(dict.fromkeys(part[name])) for name in (rows, columns, "seed")]
+    for kind, values in zip((rows, columns, "seed"), names, strict=True):
+        if len(values) < 2:
+            raise ValueError(f"the factorial {where} has one {kind} only, {values[0]!r}; expected at least 2")
+    counts = part.groupby([rows, columns, "seed"], sort=False).size().reindex(pd.MultiIndex.from_product(names), fill_value=0)
+    wrong = counts[counts != 1]
+    if len(wrong):
+        first = dict(zip((rows, columns, "seed"), wrong.index[0], strict=True))
+        raise ValueError(
+            f"the factorial {where} is not balanced: {len(wrong)} of {len(counts)} combinations do not have one value, the first is "
+            f"{first} with {wrong.iloc[0]}; train every combination with the same seeds, or choose cells that are"
+        )
+    values = part.set_index([rows, columns, "seed"])["value"].reindex(counts.index)
+    return values.to_numpy(dtype=float).reshape([len(each) for each in names])
+
+
+def _effects(cube: np.ndarray, rows: str, columns: str) -> list[dict[str, Any]]:
+    """Return the analysis of variance of values (rows, columns, seeds)."""
+    from scipy.stats import f
+
+    n_rows, n_columns, n_seeds = cube.shape
+    grand, cells = cube.mean(), cube.mean(axis=2)
+    by_row, by_column = cells.mean(axis=1, keepdims=True), cells.mean(axis=0, keepdims=True)
+    squares = {
+        rows: n_columns * n_seeds * ((by_row - grand) ** 2).sum(),
+        columns: n_rows * n_seeds * ((by_column - grand) ** 2).sum(),
+        "interaction": n_seeds * ((cells - by_row - by_column + grand) ** 2).sum(),
+        "seeds": ((cube - cells[:, :, None]) ** 2).sum(),
+    }
+    freedom = [n_rows - 1, n_columns - 1, (n_rows - 1) * (n_columns - 1), n_rows * n_columns * (n_seeds - 1)]
+    total, residual = sum(squares.values()), squares["seeds"] / freedom[-1]
+    effects = []
+    for (source, square), df in zip(squares.items(), freedom, strict=True):
+        ratio = square / df / residual if source != "seeds" and residual > 0 else np.nan
+        share = square / total if total > 0 else np.nan
+        effects.append(
+            {"source": source, "df": df, "sum_of_squares": square, "share": share, "F": ratio, "p": f.sf(ratio, df, freedom[-1])}
+        )
+    return effects
+
+
+def strategy_spread(results: pd.DataFrame) -> pd.DataFrame:
+    """Return how far apart strategies lie: by how much the choice of one matters, under each loss, teacher and architecture.
+
+    Returns:
+        One row a training and test collection, first stage, measure, and everything in which cells differ beside the strategy:
+        ``n_strategies`` (at least 2; others have no spread and no row), ``lowest`` and ``highest`` strategy, ``spread`` (maximum minus
+        minimum of the means over seeds) and ``sd`` (of those means, n - 1).
+    """
+    keys = ["collection", "test_collection", "first_stage", "measure", *(name for name in DIMENSIONS if name != "strategy")]
+    trained = results[results["system"] == "student"]
+    means = trained.groupby([*keys, "strategy"], sort=False, dropna=False)["value"].mean().reset_index("strategy")
+    rows = []
+    for place, part in means.groupby(level=keys, sort=False, dropna=False):
+        if len(part) > 1:
+            lowest, highest = part["value"].to_numpy().argmin(), part["value"].to_numpy().argmax()
+            names = {"lowest": part["strategy"].iloc[lowest], "highest": part["strategy"].iloc[highest]}
+            spread = {"spread": part["value"].max() - part["value"].min(), "sd": part["value"].std()}
+            rows.append(dict(zip(keys, place, strict=True)) | {"n_strategies": len(part)} | names | spread)
+    return pd.DataFrame(rows, columns=[*keys, "n_strategies", "lowest", "highest", "spread", "sd"])
+
+
 def best(summary: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Return the trained cell with the highest mean of a measure, per test collection and first stage."""
     trained = summary[(summary["measure"] == measure) & (summary["system"] == "student")]
@@ -172,121 +297,169 @@ def best(summary: pd.DataFrame, measure: str) -> pd.DataFrame:
 def costs(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     """Return the cost of every cell and seed, from the manifests of what it was made of.
 
-    Mining and teacher scores are shared by the cells that use them; a cell's row carries what they cost in full, as a cell alone would have
-    paid it. A pair is scored once however many groups it stands in, so a cell's scores are charged by the pair, at the mean cost of the
-    pairs that this teacher did score for the study. What a teacher's own training cost is part of its scores; a student's lexicon and token
-    tables are part of its training.
+    Every artefact upstream of a student is charged in full, once, as the cell alone would have paid it:
+
+    - mining: the groups and what they were made from, with the training of a retriever or of a teacher that re-ranks, filters or cuts;
+    - scoring: the teacher's scores and what else they needed, such as the teacher's own training;
+    - training: the student, its lexicon and token tables, and the search that chose its learning rate, with all that the search trained
+      and evaluated;
+    - evaluation: the student's evaluations.
+
+    A pair is scored once however many groups it stands in, so scores are charged by the pair, at this teacher's cost of a pair.
     """
-    rates = _scoring_rates(plan, pipeline)
+    students = [(cell, seed, student) for cell in plan.cells for seed, student in cell.students.items()]
+    needed: dict[str, Any] = {}
+    for _, _, student in students:
+        needed |= upstream(student)
+    rates = _scoring_rates(pipeline, [spec for spec in needed.values() if spec.stage == "scores"])
+    paid: dict[str, np.ndarray] = {}
+
+    def charge(specs: dict[str, Any]) -> np.ndarray:
+        for key, spec in specs.items():
+            if key not in paid:
+                paid[key] = _seconds(pipeline, spec, rates)
+        return sum((paid[key] for key in specs), start=np.zeros(2))
+
     rows = []
-    for cell in plan.cells:
-        for seed, student in cell.students.items():
-            trained = pipeline.store.manifest(student)
-            scores = params.ScoresSpec(groups=student.groups, teacher=student.teacher) if student.teacher else None
-            evaluations = plan.evaluations(params.StudentSystem(student=student), cell.collection)
-            groups = upstream(student.groups) | {identity(student.groups): student.groups}
-            mine = _cost(pipeline, groups)
-            texts = {key: spec for key, spec in upstream(student).items() if spec.stage in ("lexicon", "tokens")}
-            score = (0.0, 0.0)
-            if scores:
-                pairs, rate = pipeline.store.manifest(scores)["counts"]["pairs"], rates[student.teacher]
-                teacher = _cost(pipeline, {key: spec for key, spec in upstream(scores).items() if key not in groups | texts})
-                score = (round(teacher[0] + pairs * rate[0], 3), round(teacher[1] + pairs * rate[1], 3))
-            evaluate = _cost(pipeline, {identity(spec): spec for spec in evaluations})
-            train = _cost(pipeline, texts | {identity(student): student})
-            rows.append(
-                {
-                    "study": plan.study.name,
-                    "cell": cell.name,
-                    "collection": cell.collection,
-                    "seed": seed,
-                    "identity": identity(student),
-                    "manifest": f"store/student/{identity(student)}/manifest.json",
-                    **{name: getattr(cell, name) for name in DIMENSIONS},
-                    "mine_wall_seconds": mine[0],
-                    "score_wall_seconds": score[0],
-                    "train_wall_seconds": train[0],
-                    "evaluate_wall_seconds": evaluate[0],
-                    "mine_cpu_seconds": mine[1],
-                    "score_cpu_seconds": score[1],
-                    "train_cpu_seconds": train[1],
-                    "evaluate_cpu_seconds": evaluate[1],
-                    "total_cpu_seconds": mine[1] + score[1] + train[1] + evaluate[1],
-                    "documents_seen": trained["counts"]["documents_seen"],
-                    "tokens_seen": trained["counts"]["tokens_seen"],
-                    "peak_memory_mb": trained["cost"]["peak_memory_mb"],
-                    "parameters": json.dumps(trained["parameters"], sort_keys=True),
-                }
-            )
+    for cell, seed, student in students:
+        trained = pipeline.store.manifest(student)
+        parts = inputs(student)
+        texts = {identity(part) for part in parts.values() if part.stage in ("lexicon", "tokens")}
+        groups, scores = (_with_upstream(parts[role]) if role in parts else {} for role in ("groups", "scores"))
+        mine = {key: spec for key, spec in groups.items() if key not in texts}
+        score = {key: spec for key, spec in scores.items() if key not in mine and key not in texts}
+        train = {key: spec for key, spec in _with_upstream(student).items() if key not in mine and key not in score}
+        evaluations = plan.evaluations(params.StudentSystem(student=student), cell.collection)
+        seconds = {
+            "mine": charge(mine),
+            "score": charge(score),
+            "train": charge(train),
+            "evaluate": charge({identity(spec): spec for spec in evaluations}),
+        }
+        rows.append(
+            {
+                "study": plan.study.name,
+                "cell": cell.name,
+                "collection": cell.collection,
+                "seed": seed,
+                "identity": identity(student),
+                "manifest": f"store/student/{identity(student)}/manifest.json",
+                **{name: getattr(cell, name) for name in DIMENSIONS},
+                **{f"{part}_wall_seconds": round(float(wall), 3) for part, (wall, _) in seconds.items()},
+                **{f"{part}_cpu_seconds": round(float(cpu), 3) for part, (_, cpu) in seconds.items()},
+                "total_cpu_seconds": sum(round(float(cpu), 3) for _, cpu in seconds.values()),
+                "documents_seen": trained["counts"]["documents_seen"],
+                "tokens_seen": trained["counts"]["tokens_seen"],
+                "peak_memory_mb": trained["cost"]["peak_memory_mb"],
+                "parameters": json.dumps(trained["parameters"], sort_keys=True),
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def _scoring_rates(plan: Plan, pipeline: Pipeline) -> dict[Any, tuple[float, float]]:
-    """Return the wall and CPU seconds that each teacher's scored pairs took on average; 0 where another study scored them all."""
-    specs = {
-        params.ScoresSpec(groups=student.groups, teacher=student.teacher)
-        for cell in plan.cells
-        for student in cell.students.values()
-        if student.teacher
-    }
-    rates = {}
-    for teacher in {spec.teacher for spec in specs}:
-        manifests = [pipeline.store.manifest(spec) for spec in specs if spec.teacher == teacher]
-        manifests = [manifest for manifest in manifests if manifest["counts"]["pairs_scored_now"]]
-        scored = max(1, sum(manifest["counts"]["pairs_scored_now"] for manifest in manifests))
-        rates[teacher] = tuple(sum(m["cost"][f"{kind}_seconds"] for m in manifests) / scored for kind in ("wall", "cpu"))
+def _with_upstream(spec: Any) -> dict[str, Any]:
+    """Return an artefact and everything that it is made from, by identity."""
+    return upstream(spec) | {identity(spec): spec}
+
+
+def _seconds(pipeline: Pipeline, spec: Any, rates: dict[Any, np.ndarray]) -> np.ndarray:
+    """Return the wall and CPU seconds that an artefact is charged with."""
+    manifest = pipeline.store.manifest(spec)
+    if spec.stage == "scores":
+        members = spec.teacher.members if spec.teacher.kind == "ensemble" else (spec.teacher,)
+        return manifest["counts"]["pairs"] * sum(rates[member] for member in members)
+    return np.array([manifest["cost"]["wall_seconds"], manifest["cost"]["cpu_seconds"]])
+
+
+def _scoring_rates(pipeline: Pipeline, scores: list[params.ScoresSpec]) -> dict[Any, np.ndarray]:
+    """Return each teacher's wall and CPU seconds a pair, where it scored most pairs at once; 0 where another study scored them all."""
+    most: dict[Any, int] = {}
+    rates: dict[Any, np.ndarray] = {}
+    for spec in scores:
+        manifest = pipeline.store.manifest(spec)
+        scored = manifest["counts"]["pairs_scored_now"]
+        if scored > most.get(spec.teacher, 0):
+            most[spec.teacher] = scored
+            rates[spec.teacher] = np.array([manifest["cost"]["wall_seconds"], manifest["cost"]["cpu_seconds"]]) / scored
+        rates.setdefault(spec.teacher, np.zeros(2))
     return rates
 
 
-def histories(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
-    """Return the training losses of every cell and seed: cell, seed, step, documents_seen, loss, learning_rate."""
-    parts = [
-        pipeline.frame(student, "history").assign(cell=cell.name, collection=cell.collection, seed=seed)
-        for cell in plan.cells
-        for seed, student in cell.students.items()
-    ]
-    return pd.concat(parts, ignore_index=True)
+def histories(plan: Plan, pipeline: Pipeline, points: int = 60) -> pd.DataFrame:
+    """Return the training losses of every cell and seed, averaged over equal stretches of steps where there are more than ``points``.
+
+    Returns:
+        collection, cell, strategy, recipe (what else the cell is), seed, step and documents_seen (the last of the stretch), loss,
+        learning_rate (their means over the stretch).
+    """
+    columns = ["collection", "cell", "strategy", "recipe", "seed", "step", "documents_seen", "loss", "learning_rate"]
+    parts = []
+    for cell in plan.cells:
+        own = [cell.architecture, cell.loss, cell.teacher]
+        own += [f"T={cell.temperature:g}"] if cell.temperature != 1 else []
+        own += [f"H={cell.target_entropy:g}"] if cell.target_entropy == cell.target_entropy else []
+        own += [name for name, plain in ((cell.augmentation, "none"), (cell.cut, "all")) if name != plain]
+        recipe = " · ".join(part for part in own if part)
+        about = {"collection": cell.collection, "cell": cell.name, "strategy": cell.strategy, "recipe": recipe}
+        for seed, student in cell.students.items():
+            frame = pipeline.frame(student, "history")
+            stretch = np.arange(len(frame)) * points // len(frame) if len(frame) > points else np.arange(len(frame))
+            means = frame.groupby(stretch).agg({"step": "last", "documents_seen": "last", "loss": "mean", "learning_rate": "mean"})
+            parts.append(means.assign(**about, seed=seed))
+    return pd.concat(parts, ignore_index=True)[columns]
 
 
 def learning_rates(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
-    """Return what every search of the study tried: architecture, loss, learning_rate, the measure on validation queries, chosen."""
-    searches = {
-        identity(params.search_spec(student)): params.search_spec(student)
-        for cell in plan.cells
-        for student in cell.students.values()
-        if student.search
-    }
-    frames = [
-        pipeline.frame(search, "search").assign(architecture=search.candidates[0].architecture.kind, loss=search.candidates[0].loss)
-        for search in searches.values()
-    ]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["architecture", "loss", "learning_rate", "chosen"])
+    """Return what every search of the study tried.
+
+    Returns:
+        One row a search and learning rate: architecture (the study's name), loss, search (its identity), learning_rate, the measure on
+        validation queries under its own name, chosen, and at_end: chosen, though no rate beyond it was tried. Empty without a search.
+    """
+    searches: dict[str, tuple[Any, params.SearchSpec]] = {}
+    for cell in plan.cells:
+        for student in cell.students.values():
+            if student.search is not None:
+                search = params.search_spec(student)
+                searches.setdefault(identity(search), (cell, search))
+    columns = ["architecture", "loss", "search", "learning_rate", plan.study.search.measure if plan.study.search else "value", "chosen"]
+    frames = []
+    for key, (cell, search) in searches.items():
+        frame = pipeline.frame(search, "search").sort_values("learning_rate", ignore_index=True)
+        ends = frame.index.isin([0, len(frame) - 1])
+        frames.append(frame.assign(architecture=cell.architecture, loss=cell.loss, search=key, at_end=frame["chosen"] & ends))
+    return pd.concat(frames, ignore_index=True)[[*columns, "at_end"]] if frames else pd.DataFrame(columns=[*columns, "at_end"])
 
 
 def descriptions(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     """Return what every cell's groups are like, before and after augmentation and temperature, averaged over groups and then seeds.
 
+    Groups that cells share are described once, under the teacher that measures their entropy, also where a cell learns without one. Groups
+    that are drawn anew while a student trains are described as they are at first.
+
     Returns:
         One row a collection, strategy, teacher, augmentation, part of the queries, temperature and state (``before``, ``after``): means of
         the diameters (``diameter_q99`` also as median and 0.99-quantile), the entropies, the median ``density_ratio``, and ``coverage``
-        of the relevant test documents. Empty without a ``reference``.
+        of the relevant test documents, averaged over test collections. Empty without a ``reference``.
     """
     keys = ["collection", "strategy", "teacher", "augmentation", "cut", "temperature", "target_entropy", "state"]
+    teachers = {student.teacher: cell.teacher for cell in plan.cells for student in cell.students.values() if student.teacher}
     rows, seen = [], set()
-    for cell in plan.cells:
-        for seed, student in cell.students.items():
-            spec = plan.description(cell, student)
-            if spec is None or identity(spec) in seen:
-                continue
-            seen.add(identity(spec))
-            counts = pipeline.manifest(spec)["counts"]
-            coverage = np.mean([value for name, value in counts.items() if name.startswith("coverage ")] or [np.nan])
-            for state, frame in pipeline.frame(spec, "description").groupby("state", sort=False):
-                about = {name: getattr(cell, name) for name in keys[:-1]} | {"state": state, "seed": seed}
-                measured = frame.drop(columns=["query_id", "state", "density_ratio"]).mean().to_dict()
-                measured |= {"diameter_median": frame["diameter_q99"].median(), "diameter_high": frame["diameter_q99"].quantile(0.99)}
-                measured |= {"density_ratio": frame["density_ratio"].median(), "coverage": coverage}
-                rows.append(about | measured | {"solved_temperature": counts["temperature"]})
+    for cell, seed, student in _students(plan):
+        spec = plan.description(cell, student)
+        if spec is None or identity(spec) in seen:
+            continue
+        seen.add(identity(spec))
+        about = {name: getattr(cell, name) for name in ("collection", "strategy", "augmentation", "cut")}
+        about |= {"teacher": teachers.get(spec.teacher, ""), "temperature": spec.temperature, "seed": seed}
+        about["target_entropy"] = np.nan if spec.target_entropy is None else spec.target_entropy
+        counts = pipeline.manifest(spec)["counts"]
+        coverage = np.mean([value for name, value in counts.items() if name.startswith("coverage ")] or [np.nan])
+        for state, frame in pipeline.frame(spec, "description").groupby("state", sort=False):
+            measured = frame.drop(columns=["query_id", "state", "density_ratio"]).mean().to_dict()
+            measured |= {"diameter_median": frame["diameter_q99"].median(), "diameter_high": frame["diameter_q99"].quantile(0.99)}
+            measured |= {"density_ratio": frame["density_ratio"].median(), "coverage": coverage}
+            rows.append(about | {"state": state} | measured | {"solved_temperature": counts["temperature"]})
     if not rows:
         return pd.DataFrame(columns=keys)
     return pd.DataFrame(rows).groupby(keys, sort=False, dropna=False).mean(numeric_only=True).drop(columns="seed").reset_index()
@@ -296,32 +469,37 @@ def group_entropies(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     """Return the mean entropies of every strategy's groups under every teacher, over all seeds; empty without a teacher."""
     from rd_utils.entropy import entropies
 
-    specs: dict[str, tuple[str, str, params.ScoresSpec]] = {}
-    for cell in plan.cells:
-        for student in cell.students.values():
-            if student.teacher:
-                spec = params.ScoresSpec(groups=student.groups, teacher=student.teacher)
-                specs.setdefault(identity(spec), (_groups_name(cell, student.groups), cell.teacher, spec))
+    specs: dict[str, tuple[str, str, str, params.ScoresSpec]] = {}
+    for cell, _, student in _students(plan):
+        if student.teacher:
+            spec = params.ScoresSpec(groups=student.groups, teacher=student.teacher)
+            specs.setdefault(identity(spec), (cell.collection, _groups_name(cell, student.groups), cell.teacher, spec))
+    keys, kinds = ["collection", "strategy", "teacher"], ["pairwise_entropy", "positive_entropy", "listwise_entropy"]
     parts = [
-        entropies(pipeline.group_scores(spec)).assign(strategy=strategy, teacher=teacher) for strategy, teacher, spec in specs.values()
+        entropies(pipeline.group_scores(spec))[kinds].assign(collection=collection, strategy=strategy, teacher=teacher)
+        for collection, strategy, teacher, spec in specs.values()
     ]
-    columns = ["strategy", "teacher", "pairwise_entropy", "positive_entropy", "listwise_entropy"]
     if not parts:
-        return pd.DataFrame(columns=columns)
-    return pd.concat(parts).groupby(["strategy", "teacher"], sort=False)[columns[2:]].mean().reset_index()[columns]
+        return pd.DataFrame(columns=[*keys, *kinds])
+    return pd.concat(parts).groupby(keys, sort=False)[kinds].mean().reset_index()
 
 
 def groups_made(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     """Return how many groups each strategy and seed has, and what was dropped or filled: where these differ, students saw other queries."""
     rows, seen = [], set()
-    for cell in plan.cells:
-        for seed, student in cell.students.items():
-            if identity(student.groups) not in seen:
-                seen.add(identity(student.groups))
-                manifest = pipeline.store.manifest(student.groups)
-                about = {"collection": cell.collection, "strategy": _groups_name(cell, student.groups), "seed": seed}
-                rows.append(about | manifest["counts"] | manifest["dropped"])
+    for cell, seed, student in _students(plan):
+        if identity(student.groups) not in seen:
+            seen.add(identity(student.groups))
+            manifest = pipeline.store.manifest(student.groups)
+            about = {"collection": cell.collection, "strategy": _groups_name(cell, student.groups), "seed": seed}
+            rows.append(about | manifest["counts"] | manifest["dropped"])
     return pd.DataFrame(rows)
+
+
+def _students(plan: Plan) -> list[tuple[Any, int, params.StudentSpec]]:
+    """Return every cell, seed and student; those that draw anew last, so that groups bear the name of the strategy that they start from."""
+    students = [(cell, seed, student) for cell in plan.cells for seed, student in cell.students.items()]
+    return sorted(students, key=lambda entry: entry[2].refresh is not None)
 
 
 def _groups_name(cell: Any, groups: params.GroupsSpec) -> str:
@@ -338,7 +516,7 @@ def judged(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
             for spec in plan.evaluations(system, keys["collection"]):
                 counts = pipeline.store.manifest(spec)["counts"]
                 rows.append({"test_collection": spec.collection.label, "first_stage": spec.first_stage.label} | counts)
-    return pd.DataFrame(rows).drop(columns="pairs_scored", errors="ignore")
+    return pd.DataFrame(rows).drop(columns="pairs_scored", errors="ignore").drop_duplicates(ignore_index=True)
 
 
 def _systems(plan: Plan) -> list[tuple[dict[str, Any], Any]]:
@@ -354,12 +532,6 @@ def _systems(plan: Plan) -> list[tuple[dict[str, Any], Any]]:
         keys |= {name: getattr(cell, name) for name in DIMENSIONS}
         rows += [(keys | {"seed": seed}, params.StudentSystem(student=student)) for seed, student in cell.students.items()]
     return rows
-
-
-def _cost(pipeline: Pipeline, specs: dict[str, Any]) -> tuple[float, float]:
-    """Return the wall and CPU seconds that artefacts took."""
-    costs = [pipeline.store.manifest(spec)["cost"] for spec in specs.values()]
-    return round(sum(c["wall_seconds"] for c in costs), 3), round(sum(c["cpu_seconds"] for c in costs), 3)
 
 
 # --- what single notebooks show ---------------------------------------------------------------------------------------------------
@@ -417,44 +589,36 @@ def negative_ranks(pipeline: Pipeline, spec: params.GroupsSpec) -> pd.DataFrame:
 # --- the study's folder -----------------------------------------------------------------------------------------------------------
 
 
-def write(
-    plan: Plan,
-    pipeline: Pipeline,
-    per_query: pd.DataFrame,
-    results: pd.DataFrame,
-    summary: pd.DataFrame,
-    differences: pd.DataFrame,
-    costs: pd.DataFrame,
-    entropies: pd.DataFrame,
-    charts: dict[str, Any],
-) -> list[Path]:
+def write(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], charts: dict[str, Any]) -> list[Path]:
     """Write a study's tables, charts and report into its folder.
 
     Args:
         plan: the study.
         pipeline: where its artefacts lie.
-        per_query: of :func:`per_query`; likewise the other tables.
-        results: see there.
-        summary: see there.
-        differences: see there.
-        costs: see there.
-        entropies: see there.
-        charts: Altair charts by name, as the notebook showed them.
+        tables: results, per_query, summary, differences and cells (of :func:`costs`); and, where the study has them, across,
+            learning_rates, descriptions, entropies, variance (of :func:`two_way`) and strategy_spread.
+        charts: Altair charts by name, as the notebook showed them; a name's first word says which section shows it.
 
     Returns:
-        The files written, but for the charts.
+        The files written, but for the charts; a table without rows is not written.
+
+    Raises:
+        ValueError: a table that every study has is missing.
     """
     from rd_utils import report
 
+    needed = ("results", "per_query", "summary", "differences", "cells")
+    if missing := [name for name in needed if name not in tables]:
+        raise ValueError(f"tables lacks {', '.join(missing)}; expected {', '.join(needed)} and what else the study has")
     folder = plan.folder
     folder.mkdir(parents=True, exist_ok=True)
-    tables = {"results": results, "per_query": per_query, "cells": costs, "summary": summary, "differences": differences}
-    for name, table in tables.items():
+    written = {name: table for name, table in tables.items() if len(table) or name in needed}
+    for name, table in written.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
     for name, chart in charts.items():
         report.save_chart(chart, folder / "charts" / _file_name(name))
     page = report.html_report(
-        _sections(plan, pipeline, summary, differences, costs, entropies, charts),
+        [section for section in _sections(plan, pipeline, written, charts) if section.blocks],
         f"Study {plan.study.name}",
         folder / "report.html",
         study=plan.study.name,
@@ -464,43 +628,49 @@ def write(
     record = {"study": plan.study.name, "report_version": plan.report_version, "parameters": plan.study.model_dump(mode="json")}
     (folder / "study.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
     LOGGER.info("wrote %s", page)
-    return [folder / f"{name}.parquet" for name in tables] + [page]
+    return [folder / f"{name}.parquet" for name in written] + [page]
 
 
-def _sections(
-    plan: Plan,
-    pipeline: Pipeline,
-    summary: pd.DataFrame,
-    differences: pd.DataFrame,
-    costs: pd.DataFrame,
-    entropies: pd.DataFrame,
-    charts: dict[str, Any],
-) -> list[Any]:
-    from rd_utils.report import Figure, Section, Table, cells_table, differences_table, main_table
+def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], charts: dict[str, Any]) -> list[Any]:
+    """Return the report's sections; one without a table or figure is not shown."""
+    from rd_utils import report
+    from rd_utils.report import Figure, Section, Table
 
     study, settings = plan.study, plan.study.analysis
-    collections = list(dict.fromkeys(summary["test_collection"]))
-    measures = study.evaluation.measures
-    seeds = sorted({seed for cell in plan.cells for seed in cell.students})
+    summary, differences = tables["summary"], tables["differences"]
+    pairs = list(dict.fromkeys(zip(summary["collection"], summary["test_collection"], strict=True)))
 
     def figures(start: str, caption: str) -> list[Any]:
-        return [Figure(chart, f"{caption} ({name})") for name, chart in charts.items() if name.startswith(start)]
+        return [Figure(chart, f"{caption} ({name})") for name, chart in charts.items() if name.split()[0] == start]
 
-    sections = [
+    def table(name: str, show: Any, caption: str) -> list[Any]:
+        return [Table(show(tables[name]), caption)] if name in tables and len(tables[name]) else []
+
+    skipped, shown = differences.attrs.get("skipped", 0), len(differences) <= ROWS_SHOWN
+    rates = tables.get("learning_rates", pd.DataFrame(columns=["search", "at_end"]))
+    return [
         Section(
             "What was run",
+            _what_was_run(plan),
             [
-                f"{len(plan.cells)} cells (strategy x teacher x loss x architecture x temperature) with the seeds "
-                f"{', '.join(map(str, seeds))}: "
-                f"{sum(len(cell.students) for cell in plan.cells)} students, trained on `{study.collections.train.label}` in groups of "
-                f"{study.group_size} (one positive), tested on {', '.join(f'`{name}`' for name in collections)}.",
-                "A seed draws the groups, the initial weights and the order of training, so the spread over seeds holds all three.",
-                "First stages: " + ", ".join(f"`{stage.label}`" for stage in plan.first_stages) + ". `full` searches the whole collection "
-                "and is for BM25 and bi-encoders; the others re-rank the named candidates. Every list is cut at the first stage's depth.",
+                Table(
+                    _mean_over_seeds(groups_made(plan, pipeline)),
+                    "Training groups, means over seeds. Where strategies differ in queries, students saw different ones.",
+                    digits=1,
+                ),
+                Table(judged(plan, pipeline), "Test queries: judged ones are averaged over, unjudged ones only counted."),
+            ],
+        ),
+        Section(
+            "Learning rates",
+            [
+                f"Chosen on validation queries, once for each loss and architecture, for all strategies alike: {rates['search'].nunique()} "
+                f"searches. In {int(rates['at_end'].sum())} of them the first or the last rate was best, so a better one may lie beyond "
+                "it. Neighbouring rates are often equal for all that the validation queries can tell."
             ],
             [
-                Table(groups_made(plan, pipeline), "Training groups. Where strategies differ in queries, students saw different ones."),
-                Table(judged(plan, pipeline), "Test queries: judged ones are averaged over, unjudged ones only counted."),
+                *figures("rates", "What each rate reached; the large mark is the one taken"),
+                *table("learning_rates", lambda frame: report.search_table(frame, study.search.measure), "Every rate that was tried."),
             ],
         ),
         Section(
@@ -511,61 +681,129 @@ def _sections(
             ],
             [
                 *(
-                    Table(main_table(summary, measures=measures, test_collection=name), f"All systems on {name}.", highlight=True)
-                    for name in collections
+                    Table(
+                        report.main_table(summary, measures=study.evaluation.measures, collection=train, test_collection=test),
+                        f"All systems on {test}" + (f", trained on {train}." if len(pairs) > 1 else "."),
+                        highlight=True,
+                    )
+                    for train, test in pairs
                 ),
                 *figures("effectiveness", "Means as large marks, seeds as small ones, baselines as lines"),
+                *table(
+                    "strategy_spread",
+                    lambda frame: report.spread_table(frame, settings.measure),
+                    "How far the strategies' means lie apart: highest minus lowest, and their standard deviation.",
+                ),
             ],
         ),
         Section(
             "Differences",
             [
-                "Cells that differ in one thing only, compared query by query on values averaged over seeds. Intervals are "
-                "Student's t over "
-                f"queries at level {settings.level:g}; they do not hold the variance over seeds, and are not corrected. Verdicts rest "
-                "on p-values that Holm's method corrects within each family, test collection and first stage, so an interval that just "
-                "excludes 0 may stand beside the verdict undecided.",
-                f"{differences.attrs.get('skipped', 0)} contrasts were left out because their cells have different seeds.",
-                f"Equivalence is TOST with the margin {settings.equivalence_margin:g} that the study's file fixed: both one-sided "
-                "tests must "
+                "Cells that differ in one thing only, compared query by query on values averaged over seeds. Intervals are Student's t over "
+                f"queries at level {settings.level:g}; they do not hold the variance over seeds, and are not corrected. Verdicts rest on "
+                "p-values that Holm's method corrects within each family, collection and first stage, so an interval that just excludes 0 "
+                "may stand beside the verdict undecided.",
+                f"{skipped} contrasts were left out because their cells have different seeds.",
+                f"Equivalence is TOST with the margin {settings.equivalence_margin:g} that the study's file fixed: both one-sided tests must "
                 f"reject at {settings.alpha:g}. The smallest margin is the one that these data could just have proved. Equivalence is not "
                 "transitive: read each row by itself.",
+                *([] if shown else [f"The {len(differences):,} contrasts are in `differences.parquet`, too many to print."]),
             ],
             [
                 *figures("differences", "Differences with intervals; the band is the equivalence margin"),
-                *([Table(differences_table(differences), "Every contrast.")] if len(differences) else []),
+                *(table("differences", report.differences_table, "Every contrast.") if shown else []),
+            ],
+        ),
+        Section(
+            "Across collections",
+            [
+                "The same contrasts, each collection counting once. What a collection happens to hold moves single cells more than the seed of "
+                "their training does, so a conclusion about strategies or losses rests on these means and their t intervals over "
+                f"collections at level {settings.level:g}. They are not corrected for their number."
+            ],
+            [
+                *figures("across", "Mean differences over collections with intervals"),
+                *table("across", report.across_table, "Every contrast over the collections."),
+            ]
+            if len(pairs) > 1
+            else [],
+        ),
+        Section(
+            "Diameter and entropy as factors",
+            [
+                "Strategies that fix the diameter of the groups, crossed with temperatures that fix the teacher's entropy, make a factorial: "
+                "its variance splits into what the strategy explains, what the entropy explains, what only both together explain, and what "
+                "is left to the seeds. Each effect is tested against the seeds."
+            ],
+            [
+                *figures("surface", "Means over seeds"),
+                *table("variance", report.variance_table, "Shares of the variance, with p-values of F tests."),
+            ],
+        ),
+        Section(
+            "Locality and entropy",
+            [
+                "How wide the groups of each strategy are in one fixed encoder, and how undecided the teacher is about them, before and after "
+                "what augmentation and temperature do. Pairwise, positive and listwise entropy order strategies differently; each axis and "
+                "column says which it is."
+            ],
+            [
+                *figures("locality", "Diameter and entropy of the training groups; a line leads from before to after augmentation"),
+                *table("descriptions", report.description_table, "Means over groups and seeds; the density ratio is a median."),
+                *figures("entropy", "Mean entropies"),
+                *table("entropies", lambda frame: frame, "Mean entropies of the teachers over the training groups."),
             ],
         ),
         Section(
             "Cost",
             [
-                "What a cell would have paid alone: mining, teacher scores (with the teacher's own training), training, evaluation, in CPU "
-                "seconds of the machine in its manifests. The study itself paid shared parts once."
+                "What a cell would have paid alone: mining, teacher scores (with the teacher's own training), training (with the search of its "
+                "learning rate), evaluation, in CPU seconds of the machine in its manifests. The study itself paid shared parts once."
             ],
             figures("cost", "Effectiveness against cost; the line joins the cells that no cheaper cell reaches"),
         ),
         Section(
-            "Teachers and training",
-            ["Pairwise, positive and listwise entropy order strategies differently; each bar says which it is."],
-            [
-                *([Table(entropies, "Mean entropies of the teachers over the training groups.")] if len(entropies) else []),
-                *figures("entropy", "Mean entropies"),
-                *figures("losses", "Training loss by step; each loss has a unit of its own"),
-            ],
+            "Training",
+            ["A loss that still falls steeply at the end says that the budget, not the recipe, decided."],
+            figures("losses", "Training loss by step; each loss has a unit of its own"),
         ),
         Section(
             "Where each number comes from",
             ["A student's identity is the name of its folder; its manifest holds parameters, inputs, versions, cost and checksums."],
             [
                 Table(
-                    cells_table(costs, manifest="../store/student/{identity}/manifest.json"),
+                    report.cells_table(tables["cells"], manifest="../store/student/{identity}/manifest.json"),
                     "Cells, seeds and manifests.",
                     links=("manifest",),
                 )
             ],
         ),
     ]
-    return sections
+
+
+def _what_was_run(plan: Plan) -> list[str]:
+    """Return the paragraphs that say what a study trained, where, and from which first stages."""
+    students = [student for cell in plan.cells for student in cell.students.values()]
+    names = {cell.name for cell in plan.cells}
+    seeds = ", ".join(str(seed) for seed in sorted({student.seed for student in students}))
+    collections = plan.study.collections
+    where = [f"`{pair.train.label}`, tested on {', '.join(f'`{test.label}`' for test in pair.test)}" for pair in collections]
+    stages = dict.fromkeys(stage.label for pair in range(len(collections)) for stage in plan.first_stages(pair))
+    varied = [name for name in DIMENSIONS if len({str(getattr(cell, name)) for cell in plan.cells if getattr(cell, name) != ""}) > 1]
+    return [
+        f"{len(names)} cells with the seeds {seeds} on {len(collections)} training collection{'s' if len(collections) > 1 else ''}: "
+        f"{len(students):,} students, trained in groups of {plan.study.group_size} (one positive). "
+        + (f"Cells differ in {', '.join(varied).replace('_', ' ')}." if varied else ""),
+        "Trained on " + "; on ".join(where) + ".",
+        "A seed draws the groups, the initial weights and the order of training, so the spread over seeds holds all three.",
+        "First stages: " + ", ".join(f"`{label}`" for label in stages) + ". `full` searches the whole collection and is for retrievers and "
+        "bi-encoders; the others re-rank the named candidates. Every list is cut at the first stage's depth.",
+    ]
+
+
+def _mean_over_seeds(groups: pd.DataFrame) -> pd.DataFrame:
+    """Return the counts of groups, one row a collection and strategy."""
+    return groups.groupby(["collection", "strategy"], sort=False).mean(numeric_only=True).drop(columns="seed").reset_index()
 
 
 def _file_name(name: str) -> str:

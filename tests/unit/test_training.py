@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from lexicons import make_lexicon
 from transformers import BertConfig, BertModel
 
 from rd_utils import params
-from rd_utils.losses import BiEncoderGroupLoss, CrossEncoderGroupLoss, group_loss
+from rd_utils.losses import LOSSES, BiEncoderGroupLoss, CrossEncoderGroupLoss, group_loss
 from rd_utils.models import GroupBatch, Student, build, tokenizer_of
 from rd_utils.params import Training
 from rd_utils.tokens import TokenTable, tokenize
@@ -22,24 +22,14 @@ from rd_utils.training import GroupTable, TrainingError, TrainingRecord, group_o
 
 WORDS = [f"w{i}" for i in range(40)]
 STATIC = params.StaticBi(dimension=8)
+INTERACTION = params.InteractionCross(dimension=8)
+BOTH = pytest.mark.parametrize("architecture", [STATIC, INTERACTION], ids=["static_bi", "interaction_cross"])
 RATES = {"learning_rate": 1e-2, "embedding_learning_rate": 1e-2}
-
-
-def make_lexicon(folder: Path) -> Path:
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    vectors = np.random.default_rng(0).normal(size=(len(vocabulary), 8)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors[:5] = 0
-    np.save(folder / "vectors.npy", vectors)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def lexicon(tmp_path_factory) -> Path:
-    return make_lexicon(tmp_path_factory.mktemp("lexicon"))
+    return make_lexicon(tmp_path_factory.mktemp("lexicon"), WORDS, 8)
 
 
 class Toy:
@@ -94,6 +84,22 @@ def test_the_learning_rate_rises_and_falls_linearly_and_is_never_zero() -> None:
     assert [learning_rate_factor(s, steps=3, warmup_share=1.0) for s in range(3)] == [0.25, 0.5, 0.75]
 
 
+def test_the_schedules_share_their_warm_up_and_follow_their_formulae_after_it() -> None:
+    factors = {schedule: [learning_rate_factor(s, 8, 0.25, schedule) for s in range(8)] for schedule in ("linear", "cosine", "constant")}
+    assert all(values[:2] == [1 / 3, 2 / 3] for values in factors.values())
+    np.testing.assert_allclose(factors["cosine"][2:], (1 + np.cos(np.pi * np.arange(6) / 6)) / 2)
+    assert factors["cosine"][5] == pytest.approx(0.5) and factors["cosine"][7] > 0
+    assert factors["constant"][2:] == [1.0] * 6
+    with pytest.raises(ValueError, match="schedule is 'cosin'; choose from linear, cosine, constant"):
+        learning_rate_factor(0, 8, 0.25, "cosin")
+
+
+def test_a_run_follows_its_schedule(toy, lexicon) -> None:
+    training = Training(documents=8 * 16, queries_per_batch=4, warmup_share=0.25, schedule="cosine", **RATES)
+    record = toy.train(build(STATIC, seed=0, lexicon=lexicon), training=training)
+    np.testing.assert_allclose(record.history["learning_rate"], [0.01 * learning_rate_factor(s, 8, 0.25, "cosine") for s in range(8)])
+
+
 def test_the_order_of_groups_is_a_permutation_per_epoch_whatever_the_pieces_it_is_asked_in() -> None:
     whole = group_order(7, seed=3, start=0, count=21)
     for epoch in range(3):
@@ -104,7 +110,15 @@ def test_the_order_of_groups_is_a_permutation_per_epoch_whatever_the_pieces_it_i
     assert not np.array_equal(group_order(7, seed=4, start=0, count=21), whole)
 
 
-def test_the_budget_counts_documents_with_accumulation(toy, lexicon) -> None:
+def test_erratum_21_every_epoch_is_the_next_draw_of_every_base_group_and_draws_change_no_order() -> None:
+    plain, drawn = (group_order(7, seed=3, start=0, count=35, draws=draws) for draws in (1, 3))
+    np.testing.assert_array_equal(drawn % 7, plain)
+    assert (drawn // 7).tolist() == np.repeat([0, 1, 2, 0, 1], 7).tolist()
+    pieces = np.concatenate([group_order(7, seed=3, start=start, count=5, draws=3) for start in range(0, 35, 5)])
+    np.testing.assert_array_equal(pieces, drawn)
+
+
+def test_erratum_06_the_budget_counts_documents_with_accumulation(toy, lexicon) -> None:
     """100 documents at 2 x 3 groups x 4 documents = 24 a step: 5 steps, 120 documents."""
     student = build(STATIC, seed=0, lexicon=lexicon)
     training = Training(documents=100, queries_per_batch=2, accumulation_steps=3, **RATES)
@@ -141,7 +155,7 @@ def gradients_of_one_step(
     return seen
 
 
-@pytest.mark.parametrize("loss", ["lce", "ranknet", "margin_mse", "kl"])
+@pytest.mark.parametrize("loss", list(LOSSES))
 def test_accumulating_4_batches_of_2_gives_the_gradients_of_1_batch_of_8(loss, toy, lexicon) -> None:
     architecture = params.TinyBertBi(dimension=8, heads=2, feed_forward=8)
     once = gradients_of_one_step(build(architecture, seed=0, lexicon=lexicon), toy, 8, 1, loss)
@@ -162,7 +176,7 @@ def test_the_gradients_of_a_step_are_those_of_the_loss_on_its_groups(toy, lexico
     torch.testing.assert_close(seen["model.0.embedding.weight"], expected, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("loss", ["lce", "ranknet", "margin_mse", "kl"])
+@pytest.mark.parametrize("loss", list(LOSSES))
 @pytest.mark.parametrize(
     "kind", [params.TinyBertBi(dimension=8, heads=2, feed_forward=8, scale=0.5), params.TinyBertCross(dimension=8)], ids=["bi", "cross"]
 )
@@ -268,14 +282,14 @@ def test_a_checkpoint_of_another_run_is_refused(toy, lexicon, tmp_path) -> None:
         toy.train(build(STATIC, seed=0, lexicon=lexicon), training=training, checkpoint_folder=tmp_path, groups=other)
 
 
-@pytest.mark.parametrize("loss", ["lce", "ranknet", "margin_mse", "kl"])
+@pytest.mark.parametrize("loss", list(LOSSES))
 @pytest.mark.parametrize("kind", ["static_bi", "interaction_cross"])
 def test_the_loss_falls_and_the_positives_come_first_on_a_task_that_can_be_learnt(kind, loss, toy, lexicon) -> None:
     """Chance level of a positive coming first among 4 documents is 1/4; the loss of the untrained student is the first one."""
     architecture = STATIC if kind == "static_bi" else params.InteractionCross(dimension=8)
     student = build(architecture, seed=0, lexicon=lexicon)
     groups = toy.groups._replace(teacher_scores=np.tile(np.float32([3, 0, 0, 0]), (24, 1)))
-    training = Training(documents=200 * 8 * 4, queries_per_batch=8, learning_rate=3e-2, weight_decay=0.0)
+    training = Training(documents=120 * 8 * 4, queries_per_batch=8, learning_rate=3e-2, weight_decay=0.0)
     record = toy.train(student, loss=loss, training=training, groups=groups)
     first, last = record.history["loss"].iloc[0], record.history["loss"].iloc[-10:].mean()
     assert last < 0.95 * first
@@ -302,6 +316,332 @@ def test_fp16_on_a_cpu_is_refused_before_anything_starts(toy, lexicon) -> None:
         pytest.skip("this machine has an accelerator, where fp16 works")
     with pytest.raises(ValueError, match="fp16 needs an accelerator, but the device is a cpu; use bf16"):
         toy.train(build(STATIC, seed=0, lexicon=lexicon), training=Training(documents=32, precision="fp16"))
+
+
+class Batches:
+    """Records the batches that a student scores in training mode."""
+
+    def __init__(self, student: Student) -> None:
+        self.seen: list[GroupBatch] = []
+        student.register_forward_pre_hook(lambda module, inputs: self.seen.append(inputs[0]) if module.training else None)
+
+    def doc_rows(self) -> np.ndarray:
+        return np.concatenate([batch.doc_rows for batch in self.seen])
+
+
+def rows_of(array: np.ndarray) -> list[list[int]]:
+    return sorted(array.tolist())
+
+
+# --- stopping early ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+@BOTH
+def test_a_run_that_stops_early_is_the_whole_run_up_to_there_bit_for_bit(architecture, schedule, toy, lexicon) -> None:
+    """50 of 160 documents at 16 a step: 4 steps of 10."""
+    budget = {"documents": 160, "queries_per_batch": 2, "accumulation_steps": 2, "schedule": schedule, **RATES}
+    at: dict[int, torch.Tensor] = {}
+    whole = build(architecture, seed=0, lexicon=lexicon)
+    expected = toy.train(whole, training=Training(**budget), progress=lambda step, steps, loss: at.setdefault(step, weights(whole).clone()))
+    stopped, seen = build(architecture, seed=0, lexicon=lexicon), []
+    record = toy.train(stopped, training=Training(**budget, stop_at=50), progress=lambda step, steps, loss: seen.append((step, steps)))
+    assert (record.steps, record.documents_seen, seen) == (4, 64, [(1, 4), (2, 4), (3, 4), (4, 4)])
+    assert record.history.equals(expected.history.iloc[:4])
+    assert torch.equal(weights(stopped), at[4]) and not torch.equal(at[4], at[10])
+
+
+def test_a_stop_beyond_the_budget_changes_nothing(toy, lexicon) -> None:
+    records = [
+        toy.train(build(STATIC, seed=0, lexicon=lexicon), training=Training(documents=160, queries_per_batch=4, stop_at=stop, **RATES))
+        for stop in (None, 160, 10_000)
+    ]
+    assert all(record.history.equals(records[0].history) and record.steps == 10 for record in records)
+
+
+# --- draws ------------------------------------------------------------------------------------------------------------------------
+
+
+def with_draws(groups: GroupTable, draws: int) -> GroupTable:
+    """Put ``draws`` tables end to end, whose negatives differ."""
+    docs = [np.column_stack([groups.doc_rows[:, :1], 10 + (groups.doc_rows[:, 1:] - 10 + 3 * draw) % 20]) for draw in range(draws)]
+    scores = [groups.teacher_scores + np.float32(draw) for draw in range(draws)]
+    return GroupTable(np.tile(groups.query_rows, draws), np.concatenate(docs), np.concatenate(scores), draws=draws)
+
+
+@BOTH
+def test_erratum_21_an_epoch_trains_on_one_draw_of_every_base_group(architecture, toy, lexicon) -> None:
+    """24 base groups of 4 documents in 2 draws, 6 steps an epoch, 3 epochs: the draws 0, 1, 0."""
+    groups = with_draws(toy.groups, 2)
+    student = build(architecture, seed=0, lexicon=lexicon)
+    batches = Batches(student)
+    record = toy.train(student, training=Training(documents=3 * 24 * 4, queries_per_batch=4, **RATES), groups=groups)
+    assert (record.steps, record.documents_seen) == (18, 288)
+    found = batches.doc_rows().reshape(3, 24, 4)
+    first, second = rows_of(groups.doc_rows[:24]), rows_of(groups.doc_rows[24:])
+    assert first != second
+    assert [rows_of(rows) for rows in found] == [first, second, first]
+
+
+def test_equal_draws_train_as_one_draw_does_bit_for_bit(toy, lexicon) -> None:
+    training = Training(documents=3 * 24 * 4, queries_per_batch=4, **RATES)
+    runs = []
+    for draws in (1, 2, 3):
+        student = build(STATIC, seed=0, lexicon=lexicon)
+        arrays = [np.concatenate([array] * draws) for array in toy.groups[:3]]
+        toy.train(student, training=training, groups=GroupTable(*arrays, draws=draws))
+        runs.append(weights(student))
+    assert torch.equal(runs[0], runs[1]) and torch.equal(runs[0], runs[2])
+
+
+def test_draws_that_do_not_match_are_refused(toy, lexicon) -> None:
+    student = build(STATIC, seed=0, lexicon=lexicon)
+    with pytest.raises(TrainingError, match="24 groups do not divide into 5 draws"):
+        toy.train(student, groups=toy.groups._replace(draws=5))
+    with pytest.raises(TrainingError, match="24 groups do not divide into 0 draws"):
+        toy.train(student, groups=toy.groups._replace(draws=0))
+    groups = with_draws(toy.groups, 2)
+    by_query = np.argsort(groups.query_rows, kind="stable")
+    groups = GroupTable(*(array[by_query] for array in groups[:3]), draws=2)
+    with pytest.raises(TrainingError, match="draw 1 of group 0 has another query or positive than draw 0, as have 2[0-9] more; sort"):
+        toy.train(student, groups=groups)
+
+
+# --- texts of an epoch ------------------------------------------------------------------------------------------------------------
+
+
+def test_texts_are_asked_for_once_per_epoch_and_are_those_that_are_trained_on(toy, lexicon) -> None:
+    """5 groups a step of 24: epoch 1 begins at group 24, inside step 5 (groups 20 to 24), so that step 6 is the first with its texts."""
+    rng = np.random.default_rng(1)
+    epochs = []
+    for _ in range(3):
+        ids = rng.permutation(toy.docs.ids)
+        epochs.append((toy.queries, TokenTable(ids=ids, offsets=toy.docs.offsets)))
+    asked: list[int] = []
+
+    def texts(epoch: int) -> tuple[TokenTable, TokenTable]:
+        asked.append(epoch)
+        return epochs[epoch]
+
+    student = build(STATIC, seed=0, lexicon=lexicon)
+    batches = Batches(student)
+    toy.train(student, training=Training(documents=11 * 20, queries_per_batch=5, **RATES), texts=texts)
+    assert asked == [0, 1, 2]
+    used = [next(e for e, tables in enumerate(epochs) if tables[1] is batch.docs) for batch in batches.seen]
+    assert used == [0] * 5 + [1] * 5 + [2]
+
+
+@BOTH
+def test_the_same_texts_every_epoch_change_nothing_and_others_do(architecture, toy, lexicon) -> None:
+    training = Training(documents=200, queries_per_batch=4, **RATES)
+    half = TokenTable(ids=np.where(np.arange(len(toy.docs.ids)) % 2, toy.docs.ids, 1), offsets=toy.docs.offsets)
+    runs = []
+    for texts in (None, lambda epoch: (toy.queries, toy.docs), lambda epoch: (toy.queries, half if epoch else toy.docs)):
+        student = build(architecture, seed=0, lexicon=lexicon)
+        record = toy.train(student, training=training, texts=texts)
+        runs.append((weights(student), record.history["loss"].to_numpy()))
+    assert torch.equal(runs[0][0], runs[1][0])
+    np.testing.assert_array_equal(runs[0][1][:6], runs[2][1][:6])  # the first epoch
+    assert not np.array_equal(runs[0][1][6:], runs[2][1][6:])
+
+
+def test_texts_of_other_rows_are_refused(toy, lexicon) -> None:
+    with pytest.raises(TrainingError, match=r"the texts of epoch 0 have \(30, 10\) rows \(queries, docs\); expected the \(10, 30\)"):
+        toy.train(build(STATIC, seed=0, lexicon=lexicon), texts=lambda epoch: (toy.docs, toy.queries))
+
+
+# --- groups drawn anew ------------------------------------------------------------------------------------------------------------
+
+
+def hardest(toy: Toy, calls: list | None = None):
+    """Draw as negatives what the student ranks highest among documents 10 to 29, with scores that name the draw."""
+
+    def regroup(number: int, student: Student) -> GroupTable:
+        if calls is not None:
+            calls.append((number, student.training, torch.is_grad_enabled()))
+        pool = np.arange(10, 30)
+        query_rows = toy.groups.query_rows
+        scores = student.score_pairs(toy.queries, toy.docs, np.repeat(query_rows, 20), np.tile(pool, len(query_rows))).reshape(-1, 20)
+        negatives = pool[np.argsort(-scores, axis=1, kind="stable")[:, number : number + 3]]
+        return GroupTable(query_rows, np.column_stack([query_rows, negatives]), toy.groups.teacher_scores + np.float32(number))
+
+    return regroup
+
+
+@BOTH
+def test_groups_are_drawn_anew_every_so_many_steps_from_the_student_as_it_is(architecture, toy, lexicon) -> None:
+    calls: list = []
+    student = build(architecture, seed=0, lexicon=lexicon)
+    batches = Batches(student)
+    drawn: list[GroupTable] = []
+
+    def regroup(number: int, student: Student) -> GroupTable:
+        drawn.append(hardest(toy, calls)(number, student))
+        return drawn[-1]
+
+    toy.train(student, training=Training(documents=160, queries_per_batch=4, **RATES), regroup=regroup, regroup_every=3)
+    assert calls == [(1, False, False), (2, False, False), (3, False, False)]
+    assert not np.array_equal(drawn[0].doc_rows, drawn[1].doc_rows)
+    order = group_order(24, seed=0, start=0, count=40).reshape(10, 4)
+    for step, batch in enumerate(batches.seen):
+        groups = [toy.groups, *drawn][step // 3]
+        np.testing.assert_array_equal(batch.doc_rows, groups.doc_rows[order[step]])
+
+
+def test_groups_that_stay_the_same_when_drawn_anew_change_nothing(toy, checkpoint) -> None:
+    """With dropout: what a draw asks the random generator for reaches no step."""
+    runs = []
+    for options in ({}, {"regroup": lambda number, student: [torch.rand(3), toy.groups][1], "regroup_every": 2}):
+        student = build(checkpoint, seed=0)
+        toy.train(student, **options)
+        runs.append(weights(student))
+    assert torch.equal(*runs)
+
+
+@pytest.mark.parametrize("killed_at", [5, 8])
+@BOTH
+def test_erratum_26_a_run_that_draws_anew_and_was_killed_resumes_bit_for_bit(architecture, killed_at, toy, lexicon, tmp_path) -> None:
+    """Draws before the steps 5 and 9 (from 1), checkpoints after 3 and 6: resumed with the first groups, and with the draw of step 5."""
+    training = Training(documents=160, queries_per_batch=4, checkpoint_every=3, **RATES)
+    options = {"training": training, "regroup_every": 4, "texts": lambda epoch: (toy.queries, toy.docs)}
+    whole = build(architecture, seed=0, lexicon=lexicon)
+    expected = toy.train(whole, regroup=hardest(toy), **options)
+
+    def kill(step: int, steps: int, loss: float) -> None:
+        if step == killed_at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        student = build(architecture, seed=0, lexicon=lexicon)
+        toy.train(student, regroup=hardest(toy), checkpoint_folder=tmp_path, progress=kill, **options)
+    calls: list = []
+    resumed = build(architecture, seed=0, lexicon=lexicon)
+    record = toy.train(resumed, regroup=hardest(toy, calls), checkpoint_folder=tmp_path, **options)
+    assert [number for number, *_ in calls] == ([1, 2] if killed_at == 5 else [2])
+    assert torch.equal(weights(resumed), weights(whole))
+    assert record.history.equals(expected.history)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_draws_that_do_not_fit_the_first_groups_are_refused(toy, lexicon) -> None:
+    def attempt(drawn: GroupTable, **options) -> None:
+        student = build(STATIC, seed=0, lexicon=lexicon)
+        toy.train(student, **{"regroup": lambda number, student: drawn, "regroup_every": 2} | options)
+
+    with pytest.raises(TrainingError, match=r"regroup 1 returned doc_rows of shape \(24, 3\) in 1 draws; expected \(24, 4\) in one"):
+        attempt(GroupTable(toy.groups.query_rows, toy.groups.doc_rows[:, :3], toy.groups.teacher_scores[:, :3]))
+    with pytest.raises(TrainingError, match="the groups have no teacher scores"):
+        attempt(toy.groups._replace(teacher_scores=None))
+    with pytest.raises(TrainingError, match="leave draws at 1"):
+        attempt(toy.groups, groups=with_draws(toy.groups, 2))
+    for options in ({"regroup_every": None}, {"regroup": None}, {"regroup_every": 0}):
+        with pytest.raises(TrainingError, match="regroup_every is .*; give both, at least 1 step apart, or neither"):
+            attempt(toy.groups, **options)
+
+
+# --- in-batch negatives -----------------------------------------------------------------------------------------------------------
+
+IN_BATCH = {"documents": 48, "queries_per_batch": 3, "in_batch_negatives": True}
+
+
+def with_positives(toy: Toy, extra: tuple[tuple[int, int], ...] = ()) -> GroupTable:
+    pairs = np.unique([query * 30 + doc for query, doc in (*((i, i) for i in range(10)), *extra)])
+    return toy.groups._replace(positive_pairs=pairs)
+
+
+def test_in_batch_negatives_are_the_other_groups_documents_without_any_known_positive_by_hand(toy, lexicon) -> None:
+    """Query 0 has the positives 0, 1 and 29; query 1 the positive 1; the batch's documents are 0, 1, 12, 15, 20 and 29."""
+    groups = GroupTable(np.array([0, 1]), np.array([[0, 12, 15], [1, 12, 29]]), positive_pairs=np.array([0, 1, 29, 31]))
+    extra = {0: [20], 1: []}  # of the third group, which is query 0's too, with another positive
+    groups = groups._replace(query_rows=np.array([0, 1, 0]), doc_rows=np.concatenate([groups.doc_rows, [[29, 20, 15]]]))
+    student = build(STATIC, seed=0, lexicon=lexicon)
+
+    def score(query: int, docs: list[int]) -> np.ndarray:
+        return student.score_pairs(toy.queries, toy.docs, np.full(len(docs), query), np.array(docs)).astype(np.float64)
+
+    denominators = [  # own group, then what is neither in it nor a positive of the query
+        (0, [0, 12, 15], extra[0]),
+        (1, [1, 12, 29], [0, 15, 20]),
+        (0, [29, 20, 15], [12]),
+    ]
+    expected = np.mean([np.log(np.exp(score(q, own + rest)).sum()) - score(q, own[:1])[0] for q, own, rest in denominators])
+    training = Training(documents=9, queries_per_batch=3, in_batch_negatives=True)
+    record = toy.train(student, loss="lce", training=training, groups=groups)
+    assert record.history["loss"].item() == pytest.approx(expected, rel=1e-6)
+    assert record.documents_seen == 9
+
+
+@pytest.mark.parametrize("loss", ["lce", "kl"])
+def test_in_batch_negatives_change_the_contrastive_part_of_the_loss_alone(loss, toy, lexicon) -> None:
+    options = {"hard_weight": 0.4} if loss == "kl" else {}
+    groups = with_positives(toy, extra=((3, 15), (4, 22)))
+    student = build(STATIC, seed=0, lexicon=lexicon)
+    rows = group_order(24, seed=0, start=0, count=3)
+    batch = GroupBatch(toy.queries, toy.docs, groups.query_rows[rows], groups.doc_rows[rows])
+    with torch.no_grad():
+        scores, others = student(batch, in_batch=True)
+        for row, query in enumerate(batch.query_rows):
+            for column, doc in enumerate(np.unique(batch.doc_rows)):
+                if query * 30 + doc in groups.positive_pairs:
+                    others[row, column] = -torch.inf
+        teachers = torch.from_numpy(groups.teacher_scores[rows])
+        expected = group_loss(loss, scores, teachers, others=others, smoothing=0.1, **options).item()
+        without = group_loss(loss, scores, teachers, smoothing=0.1, **options).item()
+    record = toy.train(student, loss=loss, training=Training(**IN_BATCH, **RATES), groups=groups, smoothing=0.1, **options)
+    assert record.history["loss"].iloc[0] == pytest.approx(expected, rel=1e-6)
+    assert expected > without + 0.01
+    assert record.documents_seen == 48
+
+
+def test_in_batch_negatives_without_what_they_need_are_refused_before_anything_starts(toy, lexicon) -> None:
+    training, groups = Training(**IN_BATCH), with_positives(toy)
+    student = build(STATIC, seed=0, lexicon=lexicon)
+    before = weights(student).clone()
+    with pytest.raises(TrainingError, match="positive_pairs is None; pass the sorted query_row"):
+        toy.train(student, loss="lce", training=training)
+    with pytest.raises(TrainingError, match="have no teacher scores for the loss 'kl'; use the loss lce, or give it a hard_weight"):
+        toy.train(student, loss="kl", training=training, groups=groups)
+    with pytest.raises(TrainingError, match="needs a bi-encoder"):
+        toy.train(build(INTERACTION, seed=0, lexicon=lexicon), loss="lce", training=training, groups=groups)
+    with pytest.raises(TrainingError, match="positive_pairs are not sorted"):
+        toy.train(student, loss="lce", training=training, groups=groups._replace(positive_pairs=groups.positive_pairs[::-1]))
+    for pairs, count, first in ((groups.positive_pairs[3:], 9, 0), (np.zeros(0, np.int64), 24, 0), (groups.positive_pairs[:9], 2, 9)):
+        with pytest.raises(TrainingError, match=rf"positives of {count} of 24 groups are not among .*, the first of group {first}; make"):
+            toy.train(student, loss="lce", training=training, groups=groups._replace(positive_pairs=pairs))
+    assert torch.equal(weights(student), before)
+
+
+# --- smoothing and hard labels ----------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_smoothing_and_hard_weight_reach_the_loss(architecture, toy, lexicon) -> None:
+    options = {"smoothing": 0.2, "hard_weight": 0.3}
+    student = build(architecture, seed=0, lexicon=lexicon)
+    rows = group_order(24, seed=0, start=0, count=4)
+    with torch.no_grad():
+        scores = student(GroupBatch(toy.queries, toy.docs, toy.groups.query_rows[rows], toy.groups.doc_rows[rows]))
+    expected = group_loss("kl", scores, torch.from_numpy(toy.groups.teacher_scores[rows]), **options).item()
+    record = toy.train(student, **options)
+    assert record.history["loss"].iloc[0] == pytest.approx(expected, rel=1e-6)
+    plain = toy.train(build(architecture, seed=0, lexicon=lexicon))
+    assert abs(plain.history["loss"].iloc[0] - expected) > 1e-3
+
+
+def test_a_checkpoint_of_other_targets_is_refused(toy, lexicon, tmp_path) -> None:
+    def kill(step: int, steps: int, loss: float) -> None:
+        if step == 4:
+            raise Killed
+
+    training = Training(documents=160, queries_per_batch=4, checkpoint_every=3, **RATES)
+    with pytest.raises(Killed):
+        toy.train(build(STATIC, seed=0, lexicon=lexicon), training=training, checkpoint_folder=tmp_path, progress=kill)
+    with pytest.raises(TrainingError, match="belongs to another run: smoothing, hard_weight differ"):
+        student = build(STATIC, seed=0, lexicon=lexicon)
+        toy.train(student, training=training, checkpoint_folder=tmp_path, smoothing=0.1, hard_weight=0.1)
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_malformed_groups_are_refused(toy, lexicon) -> None:
@@ -357,7 +697,7 @@ import sys
 import torch
 from pathlib import Path
 sys.path[:0] = {paths!r}
-from test_training import Toy, build, make_lexicon, params, weights
+from test_training import Toy, build, params, weights
 from rd_utils.params import Training
 folder = Path({folder!r})
 student = build(params.TinyBertBi(dimension=8, heads=2, feed_forward=8), seed=0, lexicon=folder)
@@ -372,7 +712,7 @@ torch.save([weights(student), record.history["loss"].tolist(), record.tokens_see
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(tmp_path) -> None:
     """Slices of 3 and 2 queries of each micro-batch of 5: unequal, so that a plain mean of means would differ."""
-    make_lexicon(tmp_path)
+    make_lexicon(tmp_path, WORDS, 8)
     script = tmp_path / "run.py"
     script.write_text(PROCESS.format(paths=[str(Path(__file__).parent), str(Path(__file__).parents[2])], folder=str(tmp_path)))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
