@@ -699,14 +699,14 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
         Section(
             "Differences",
             [
-                "Cells that differ in one thing only, compared query by query on values averaged over seeds. Intervals are Student's t over "
-                f"queries at level {settings.level:g}; they do not hold the variance over seeds, and are not corrected. Verdicts rest on "
-                "p-values that Holm's method corrects within each family, collection and first stage, so an interval that just excludes 0 "
-                "may stand beside the verdict undecided.",
+                "Cells that differ in one thing only, compared query by query on values averaged over seeds. Intervals are Student's t "
+                f"over queries at level {settings.level:g}; they do not hold the variance over seeds, and are not corrected. Verdicts rest "
+                "on p-values that Holm's method corrects within each family, collection and first stage, so an interval that just excludes "
+                "0 may stand beside the verdict undecided.",
                 f"{skipped} contrasts were left out because their cells have different seeds.",
-                f"Equivalence is TOST with the margin {settings.equivalence_margin:g} that the study's file fixed: both one-sided tests must "
-                f"reject at {settings.alpha:g}. The smallest margin is the one that these data could just have proved. Equivalence is not "
-                "transitive: read each row by itself.",
+                f"Equivalence is TOST with the margin {settings.equivalence_margin:g} that the study's file fixed: both one-sided tests "
+                f"must reject at {settings.alpha:g}. The smallest margin is the one that these data could just have proved. Equivalence is "
+                "not transitive: read each row by itself.",
                 *([] if shown else [f"The {len(differences):,} contrasts are in `differences.parquet`, too many to print."]),
             ],
             [
@@ -717,8 +717,8 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
         Section(
             "Across collections",
             [
-                "The same contrasts, each collection counting once. What a collection happens to hold moves single cells more than the seed of "
-                "their training does, so a conclusion about strategies or losses rests on these means and their t intervals over "
+                "The same contrasts, each collection counting once. What a collection happens to hold moves single cells more than the "
+                "seed of their training does, so a conclusion about strategies or losses rests on these means and their t intervals over "
                 f"collections at level {settings.level:g}. They are not corrected for their number."
             ],
             [
@@ -729,11 +729,11 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             else [],
         ),
         Section(
-            "Diameter and entropy as factors",
+            "Strategy and entropy as factors",
             [
-                "Strategies that fix the diameter of the groups, crossed with temperatures that fix the teacher's entropy, make a factorial: "
-                "its variance splits into what the strategy explains, what the entropy explains, what only both together explain, and what "
-                "is left to the seeds. Each effect is tested against the seeds."
+                "Strategies, crossed with temperatures that fix the teacher's entropy, make a factorial; where each strategy fixes the "
+                "diameter of its groups, one of locality and entropy. Its variance splits into what the strategy explains, what the "
+                "entropy explains, what only both together explain, and what is left to the seeds. Each effect is tested against the seeds."
             ],
             [
                 *figures("surface", "Means over seeds"),
@@ -743,9 +743,9 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
         Section(
             "Locality and entropy",
             [
-                "How wide the groups of each strategy are in one fixed encoder, and how undecided the teacher is about them, before and after "
-                "what augmentation and temperature do. Pairwise, positive and listwise entropy order strategies differently; each axis and "
-                "column says which it is."
+                "How wide the groups of each strategy are in one fixed encoder, and how undecided the teacher is about them, before and "
+                "after what augmentation and temperature do. Pairwise, positive and listwise entropy order strategies differently; each "
+                "axis and column says which it is."
             ],
             [
                 *figures("locality", "Diameter and entropy of the training groups; a line leads from before to after augmentation"),
@@ -757,8 +757,8 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
         Section(
             "Cost",
             [
-                "What a cell would have paid alone: mining, teacher scores (with the teacher's own training), training (with the search of its "
-                "learning rate), evaluation, in CPU seconds of the machine in its manifests. The study itself paid shared parts once."
+                "What a cell would have paid alone: mining, teacher scores (with the teacher's own training), training (with the search of "
+                "its learning rate), evaluation, in CPU seconds of the machine in its manifests. The study itself paid shared parts once."
             ],
             figures("cost", "Effectiveness against cost; the line joins the cells that no cheaper cell reaches"),
         ),

@@ -7,6 +7,7 @@ which a run has nothing counts 0.
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -73,18 +74,47 @@ def write_run(run: pd.DataFrame, path: Path, tag: str) -> None:
                 f"the {column} {spaced.iloc[0]!r} holds white space, which the TREC format cannot say; rename it in the collection"
             )
     ranks = run.groupby("query_id", sort=False).cumcount() + 1
+    columns = (run["query_id"].tolist(), run["doc_id"].tolist(), ranks.tolist(), run["score"].tolist())
     with path.open("w", encoding="utf-8") as stream:
-        for query_id, doc_id, place, score in zip(run["query_id"], run["doc_id"], ranks, run["score"], strict=True):
-            stream.write(f"{query_id} Q0 {doc_id} {place} {score:.{SCORE_DECIMALS}f} {tag}\n")
+        stream.writelines(
+            f"{query_id} Q0 {doc_id} {place} {score:.{SCORE_DECIMALS}f} {tag}\n"
+            for query_id, doc_id, place, score in zip(*columns, strict=True)
+        )
 
 
 def read_run(path: Path) -> pd.DataFrame:
-    """Read a TREC run file as query_id, doc_id, score."""
-    names = ["query_id", "q0", "doc_id", "rank", "score", "tag"]
-    frame = pd.read_csv(path, sep=r"\s+", names=names, dtype={"query_id": "str", "doc_id": "str", "q0": "str", "tag": "str"})
-    if frame[["query_id", "doc_id", "score"]].isna().any(axis=None):
-        raise EvaluationError(f"{path} is no TREC run: expected six columns, query_id Q0 doc_id rank score tag")
-    return frame[["query_id", "doc_id", "score"]]
+    """Read a TREC run: lines of six fields between white space, ``query_id Q0 doc_id rank score tag``, also compressed (``.gz``).
+
+    Ids are read as they stand: ``NA`` is an id, a quotation mark a character. Blank lines are passed over.
+
+    Returns:
+        Frame query_id, doc_id (str), score (float64), in the order of the file.
+
+    Raises:
+        EvaluationError: a line has fewer or more than six fields, or a score that is no finite number; the message names the first one.
+    """
+    names = ["query_id", "q0", "doc_id", "rank", "score", "tag", "more"]
+    literal = {"dtype": "str", "quoting": csv.QUOTE_NONE, "keep_default_na": False, "skip_blank_lines": False, "index_col": False}
+    expected = "expected lines of six fields: query_id Q0 doc_id rank score tag"
+    try:
+        frame = pd.read_csv(path, sep=r"\s+", names=names, **literal)
+    except pd.errors.ParserError as error:
+        raise EvaluationError(f"{path} is no TREC run ({str(error).strip()}); {expected}") from None
+    filled = {name: (frame[name].notna() & (frame[name] != "")).to_numpy() for name in ("query_id", "tag", "more")}
+    wrong = np.flatnonzero(filled["query_id"] & (~filled["tag"] | filled["more"]))
+    if len(wrong):
+        many = "more than six" if filled["more"][wrong[0]] else "fewer than six"
+        raise EvaluationError(f"{path} is no TREC run: {len(wrong)} lines, the first line {wrong[0] + 1}, with {many} fields; {expected}")
+    frame = frame[filled["query_id"]]
+    scores = pd.to_numeric(frame["score"], errors="coerce").astype("float64")
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if len(wrong):
+        first = frame.iloc[wrong[0]]
+        raise EvaluationError(
+            f"{path}: {len(wrong)} of {len(frame)} scores are no finite numbers, the first is {first['score']!r} in line {frame.index[wrong[0]] + 1}, "
+            f"query {first['query_id']!r}, document {first['doc_id']!r}; {expected}"
+        )
+    return frame[["query_id", "doc_id"]].assign(score=scores).reset_index(drop=True)
 
 
 def measure_run(run: pd.DataFrame, qrels: pd.DataFrame, measures: tuple[str, ...]) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -109,9 +139,15 @@ def measure_run(run: pd.DataFrame, qrels: pd.DataFrame, measures: tuple[str, ...
         "queries_unjudged": len(in_run - set(judged)),
         "queries_without_result": len(set(judged) - in_run),
     }
-    by_rank = run.assign(score=-run.groupby("query_id", sort=False).cumcount().astype("float64"))
+    by_rank: dict[str, dict[str, float]] = {query_id: {} for query_id in judged if query_id in in_run}
+    for query_id, doc_id in zip(run["query_id"].tolist(), run["doc_id"].tolist(), strict=True):
+        if query_id in by_rank:  # the order of the run is the ranking, whatever the scores
+            by_rank[query_id][doc_id] = -float(len(by_rank[query_id]))
+    known: dict[str, dict[str, int]] = {}
+    for query_id, doc_id, relevance in zip(*(qrels[name].tolist() for name in ("query_id", "doc_id", "relevance")), strict=True):
+        known.setdefault(query_id, {})[doc_id] = relevance
     values = {(query_id, name): 0.0 for query_id in judged for name in measures}
-    for result in ir_measures.iter_calc(parsed, qrels, by_rank[by_rank["query_id"].isin(set(judged))]):
+    for result in ir_measures.iter_calc(parsed, known, by_rank):
         values[(result.query_id, str(result.measure))] = float(result.value)
     rows = [(query_id, name, value) for (query_id, name), value in sorted(values.items())]
     return pd.DataFrame(rows, columns=["query_id", "measure", "value"]), counts

@@ -1499,7 +1499,7 @@ def load_study(path: str | Path, base: str | None = None) -> Study:
     """Read and validate one study file.
 
     A study with ``base: NAME`` starts from ``bases/NAME.yaml``, found beside it or in a folder above: mappings are merged key by key, and
-    where both have a value the study's own holds.
+    where both have a value the study's own holds. A base may have a base of its own.
 
     Args:
         path: the study's file.
@@ -1509,9 +1509,14 @@ def load_study(path: str | Path, base: str | None = None) -> Study:
     values = _read_yaml(path)
     if base is not None and base != values.get("base"):
         values |= {"base": base, "name": f"{values.get('name')}_{base}"}
-    if values.get("base") is not None:
-        values = _merged(_read_yaml(_base_file(path, str(values["base"]))), values)
-    return parse(Study, values, str(path))
+    return parse(Study, _on_base(path, values), str(path))
+
+
+def _on_base(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    if values.get("base") is None:
+        return values
+    below = _base_file(path, str(values["base"]))
+    return _merged(_on_base(below, _read_yaml(below)), values)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 The frames that come in:
 
 - ``results``: one row a cell, seed, test collection, first stage and measure, with ``value``;
-- ``summary``: ``mean``, ``sd`` and ``n_seeds`` of each cell per test collection, first stage and measure;
-- ``differences``: paired comparisons with their interval, p-values and verdict;
+- ``summary``: ``mean``, ``sd`` and ``n_seeds`` of each cell per collection, test collection, first stage and measure;
+- ``differences``: paired comparisons with their interval, p-values and verdict; ``across``: the same over collections;
 - ``costs``: one row a cell and seed with times, counts, memory and the identity of the trained student;
-- ``entropy``: mean entropies per strategy and teacher.
+- ``descriptions``: diameters and entropies of training groups; ``entropy``: mean entropies per strategy and teacher;
+- ``learning_rates``: what each search tried; ``variance`` and ``strategy_spread``: how much the strategies explain.
 
-``system`` tells trained cells (``student``) from the baselines (``untrained``, ``teacher``, ``bm25``).
+``system`` tells trained cells (``student``) from the baselines (``first_stage``, ``untrained``, ``teacher``). A chart shows one training
+collection and one of its test collections; where a frame holds several, ``collection`` and ``test_collection`` choose.
 """
 
 from __future__ import annotations
@@ -44,25 +46,34 @@ VERDICTS = {
     "both": ("#CC79A7", "diamond"),
     "undecided": ("#767676", "cross"),
 }
+INTERVALS = {
+    "excludes 0": ("#D55E00", "triangle-up"),
+    "holds 0": ("#767676", "cross"),
+    "one collection": ("#56B4E9", "circle"),
+}
 ENTROPIES = {
     "pairwise_entropy": "pairwise (bits)",
     "positive_entropy": "positive pairs (bits)",
     "listwise_entropy": "listwise (share of log G)",
 }
-BASELINES = ("bm25", "untrained", "teacher")
+BASELINES = ("first_stage", "untrained", "teacher")
 MISSING = "–"
+SETTINGS = ("temperature", "target_entropy", "augmentation", "cut")  # of a cell, beside strategy, teacher, loss and architecture
 
-SUMMARY_COLUMNS = (
-    "test_collection", "first_stage", "measure", "cell", "system", "strategy", "teacher", "loss", "architecture",
-    "temperature", "mean", "sd", "n_seeds",
-)  # fmt: skip
-RESULT_COLUMNS = ("cell", "system", "seed", "test_collection", "first_stage", "measure", "value")
+DIMENSIONS = ("strategy", "teacher", "loss", "architecture", *SETTINGS)
+PLACE = ("collection", "test_collection", "first_stage", "measure")
+SUMMARY_COLUMNS = (*PLACE, "cell", "system", *DIMENSIONS, "mean", "sd", "n_seeds")
+RESULT_COLUMNS = (*PLACE, "cell", "system", "seed", "value")
 DIFFERENCE_COLUMNS = (
-    "test_collection", "first_stage", "measure", "contrast", "architecture", "loss", "teacher", "difference",
-    "low", "high", "n_queries", "p_difference", "p_equivalence", "p_holm", "equivalent", "different", "verdict",
-    "smallest_margin", "equivalence_margin",
+    *PLACE, "family", "contrast", *DIMENSIONS, "difference", "low", "high", "n_queries", "p_difference", "p_equivalence", "p_holm",
+    "equivalent", "different", "verdict", "smallest_margin", "equivalence_margin",
 )  # fmt: skip
-COST_COLUMNS = ("cell", "seed", "identity", "architecture", "strategy", "teacher", "loss", "total_cpu_seconds")
+ACROSS_COLUMNS = (
+    "first_stage", "measure", "family", "contrast", *DIMENSIONS, "n_collections", "mean", "sd", "low", "high", "n_positive",
+    "different", "equivalent",
+)  # fmt: skip
+DESCRIPTION_COLUMNS = ("collection", "strategy", "teacher", *SETTINGS, "state", "diameter_q99")
+COST_COLUMNS = ("cell", "collection", "seed", "identity", *DIMENSIONS, "total_cpu_seconds")
 
 
 # --- choosing rows ----------------------------------------------------------------------------------------------------
@@ -90,6 +101,13 @@ def _choose(frame: pd.DataFrame, column: str, value: Any, name: str) -> pd.DataF
     return frame[frame[column] == value]
 
 
+def _select(frame: pd.DataFrame, name: str, **choices: Any) -> pd.DataFrame:
+    """Keep the rows with one value of each of several columns; see :func:`_choose`."""
+    for column, value in choices.items():
+        frame = _choose(frame, column, value, name)
+    return frame
+
+
 def _text(value: Any) -> str:
     """Return a label as text; a missing one is empty."""
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
@@ -109,23 +127,35 @@ def _number(value: Any) -> str:
     return f"{value:g}" if isinstance(value, numbers.Real) else str(value)
 
 
-def _varies(frame: pd.DataFrame, column: str) -> bool:
-    return column in frame.columns and len(_order(frame[column])) > 1
+def _varying(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
+    """Return the columns that a frame has and in which its rows differ."""
+    return [column for column in columns if column in frame.columns and frame[column].nunique(dropna=False) > 1]
+
+
+def _settings(frame: pd.DataFrame, but: str = "") -> list[str]:
+    """Return for each row what sets it apart beside strategy, teacher, loss and architecture; what all rows share goes without saying.
+
+    A temperature and a target entropy are of the teacher, so they are compared, and said, only where there is one. ``but`` names a setting
+    that is said elsewhere.
+    """
+    taught = frame["teacher"].map(_text) != ""
+    values = {name: frame.loc[taught, name] if name in SETTINGS[:2] else frame[name] for name in SETTINGS if name != but}
+    varied = {name for name, column in values.items() if column.nunique(dropna=False) > 1}
+
+    def one(row: dict[str, Any]) -> str:
+        solved = "target_entropy" in varied and _text(row["target_entropy"])
+        dial = f"H={_number(row['target_entropy'])}" if solved else f"T={_number(row['temperature'])}" if "temperature" in varied else ""
+        plain = {"augmentation": "none", "cut": "all"}
+        others = [row[name] for name in plain if name in varied and row[name] != plain[name]]
+        return _join(dial if _text(row["teacher"]) else "", *others)
+
+    return [one(row) for row in frame.to_dict("records")]
 
 
 def _variants(students: pd.DataFrame) -> list[str]:
     """Return for each row what sets a cell apart besides strategy and architecture: loss, teacher, what else varies."""
-    temperature = _varies(students[students["teacher"].map(_text) != ""], "temperature")
-    augmentation = _varies(students, "augmentation")
-    return [
-        _join(
-            row["loss"],
-            row["teacher"],
-            f"T={_number(row['temperature'])}" if temperature and _text(row["teacher"]) else "",
-            row["augmentation"] if augmentation else "",
-        )
-        for row in students.to_dict("records")
-    ]
+    parts = zip(students["loss"], students["teacher"], _settings(students), strict=True)
+    return [_join(*part) for part in parts]
 
 
 # --- theme ------------------------------------------------------------------------------------------------------------
@@ -251,18 +281,20 @@ def effectiveness_chart(
     results: pd.DataFrame,
     *,
     measure: str | None = None,
+    collection: str | None = None,
     test_collection: str | None = None,
     width: int = 300,
 ) -> alt.FacetChart:
     """Draw each cell's mean with its seeds as small points, and the baselines as labelled rules.
 
     One column of panels an architecture, one row a first stage; strategies down the side. Up to eight combinations of
-    loss, teacher and temperature are told apart by colour and shape; more of them get a line each.
+    loss, teacher and settings are told apart by colour and shape; more of them get a line each.
 
     Args:
         summary: Means of cells and baselines.
         results: One row a cell and seed, for the small points.
         measure: Which measure; may be left out when the frames hold only one.
+        collection: Which training collection; likewise.
         test_collection: Which test collection; likewise.
         width: Of one panel, in pixels.
 
@@ -274,14 +306,11 @@ def effectiveness_chart(
     """
     _require(summary, SUMMARY_COLUMNS, "summary")
     _require(results, RESULT_COLUMNS, "results")
-    for column, value in (("measure", measure), ("test_collection", test_collection)):
-        summary, results = _choose(summary, column, value, "summary"), _choose(results, column, value, "results")
+    choices = {"measure": measure, "test_collection": test_collection, "collection": collection}
+    summary, results = _select(summary, "summary", **choices), _select(results, "results", **choices)
     students = summary[summary["system"] == "student"].copy()
     if students.empty:
         raise ValueError(f"summary has no row with system 'student' among {len(summary)} rows; nothing to draw")
-    if "augmentation" in results.columns and "augmentation" not in students.columns:
-        augmentation = results.drop_duplicates("cell").set_index("cell")["augmentation"]
-        students["augmentation"] = students["cell"].map(augmentation)
     students["variant"] = _variants(students)
     variants, strategies = _order(students["variant"]), _order(students["strategy"])
     stages, architectures = _order(students["first_stage"]), _order(students["architecture"])
@@ -291,19 +320,7 @@ def effectiveness_chart(
     ]  # fmt: skip
     position = {name: index for index, name in enumerate(strategies)}
     students = students.sort_values("strategy", key=lambda column: column.map(position), kind="stable")
-    parts = [
-        "cell",
-        "system",
-        "strategy",
-        "teacher",
-        "loss",
-        "architecture",
-        "augmentation",
-        "temperature",
-        "variant",
-        "row",
-    ]
-    parts = [part for part in parts if part in students.columns]
+    parts = ["cell", "system", *DIMENSIONS, "variant", "row"]
     seeds = results.loc[results["system"] == "student", ["cell", "seed", "first_stage", "test_collection", "measure", "value"]]
     seeds = seeds.merge(students[parts].drop_duplicates("cell"), on="cell").assign(role="seed")
     panels = students[["architecture", "first_stage"]].drop_duplicates()
@@ -327,7 +344,7 @@ def effectiveness_chart(
     legend = alt.Legend(title=title, symbolOpacity=1)
     field = f"{colour_field}:N"
     colour = alt.Color(field, sort=colour_order, legend=legend, scale=_scale(colour_order, PALETTE))
-    shape = alt.Shape(field, sort=colour_order, legend=legend, scale=_scale(colour_order, SHAPES))
+    shape = alt.Shape(field, sort=colour_order, legend=legend, scale=_shapes(colour_order))
     common = {"x": x, "y": y, "color": colour}
     if compact:
         common["yOffset"] = alt.YOffset("variant:N", sort=variants, scale=alt.Scale(domain=variants, paddingOuter=0.6))
@@ -369,28 +386,93 @@ def effectiveness_chart(
     )
 
 
+def _shapes(names: Sequence[str]) -> alt.Scale:
+    """Return a scale of shapes that, with one of colours, tells up to 64 names apart: every eighth has another shape with its colour."""
+    return alt.Scale(domain=list(names), range=[SHAPES[(index + index // len(PALETTE)) % len(SHAPES)] for index in range(len(names))])
+
+
 def _scale(names: Sequence[str], values: Sequence[Any]) -> alt.Scale:
     """Return a scale that gives each name its value; past the end the values start again."""
     return alt.Scale(domain=list(names), range=[values[index % len(values)] for index in range(len(names))])
+
+
+def split_rows(contrasts: pd.DataFrame, limit: int = 60) -> dict[str, pd.DataFrame]:
+    """Split contrasts into parts that a forest chart can show: one a family, and where that is too long one an architecture, loss ...
+
+    Args:
+        contrasts: Differences, or contrasts across collections.
+        limit: The most lines of one chart, over all of its panels; a single contrast may have more.
+
+    Returns:
+        The parts by name, in order of appearance: the family, and what else a part was split by.
+
+    >>> frame = pd.DataFrame({"family": ["strategy"] * 3, "architecture": ["static", "static", "cross"]})
+    >>> frame = frame.assign(contrast=["a - b", "c - b", "a - b"], loss="lce", teacher="", strategy="a", cut="all", augmentation="none")
+    >>> frame = frame.assign(temperature=1.0, target_entropy=float("nan"))
+    >>> {name: len(part) for name, part in split_rows(frame, limit=2).items()}
+    {'strategy static': 2, 'strategy cross': 1}
+    """
+    _require(contrasts, ("family", "contrast", *DIMENSIONS), "contrasts")
+    parts = dict(iter(contrasts.groupby("family", sort=False)))
+    for column in ("architecture", "loss", "teacher", "contrast"):
+        split: dict[str, pd.DataFrame] = {}
+        for name, part in parts.items():
+            lines = _lines(part)
+            if lines["comparison"].nunique() * lines["row"].nunique() <= limit:
+                split[name] = part
+            else:
+                split |= {" ".join([name, *_order([value])]): own for value, own in part.groupby(column, sort=False)}
+        parts = split
+    return parts
+
+
+def _lines(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """Add ``comparison`` (the panel) and ``row`` (the line in it), which tell the contrasts of one family apart."""
+    family = str(contrasts["family"].iloc[0])
+    contrast, architecture, loss, teacher = (contrasts[name] for name in ("contrast", "architecture", "loss", "teacher"))
+    panel, line = (architecture, loss, teacher), (contrast, contrasts["strategy"])
+    if family == "loss":
+        panel, line = (architecture, contrast, teacher), (contrasts["strategy"],)
+    elif family == "strategy":
+        line = (contrast,)
+    elif family == "teacher":
+        panel = (architecture, loss)
+    settings = _settings(contrasts, but=family)
+    return contrasts.assign(
+        comparison=[_join(*parts) for parts in zip(*panel, strict=True)],
+        row=[_join(*parts) for parts in zip(*line, settings, strict=True)],
+    )
+
+
+def _line_order(frame: pd.DataFrame, value: str) -> list[str]:
+    """Return the lines of a forest, largest mean first; lines of one contrast stay together."""
+    block = "family" if frame["family"].iloc[0] == "loss" else "contrast"
+    means = frame.assign(block=frame.groupby(block)[value].transform("mean"), line=frame.groupby("row")[value].transform("mean"))
+    return _order(means.sort_values(["block", "line"], ascending=False, kind="stable")["row"])
 
 
 def forest_chart(
     differences: pd.DataFrame,
     *,
     measure: str | None = None,
+    collection: str | None = None,
     test_collection: str | None = None,
+    family: str | None = None,
     equivalence_margin: float | None = None,
     width: int = 300,
 ) -> alt.FacetChart:
     """Draw each paired difference with its interval, the zero rule and the shaded band of the equivalence margin.
 
-    One column of panels a first stage, one row an architecture, loss and teacher; contrasts down the side, largest mean
-    difference first. Colour and shape both tell the verdict.
+    One column of panels a first stage, one row an architecture, loss and teacher (of the family of losses, the contrast); contrasts, or
+    strategies, down the side, largest mean difference first. Colour and shape both tell the verdict. With more than about 60 lines pass
+    the parts of :func:`split_rows`.
 
     Args:
         differences: One row a comparison.
         measure: Which measure; may be left out when the frame holds only one.
+        collection: Which training collection; likewise.
         test_collection: Which test collection; likewise.
+        family: Which family of contrasts; likewise.
         equivalence_margin: Which margin, in units of the measure; likewise.
         width: Of one panel, in pixels.
 
@@ -401,66 +483,80 @@ def forest_chart(
         ValueError: A column is missing, a choice is not made or unknown, or a verdict is unknown.
     """
     _require(differences, DIFFERENCE_COLUMNS, "differences")
-    choices = {"measure": measure, "test_collection": test_collection, "equivalence_margin": equivalence_margin}
-    for column, value in choices.items():
-        differences = _choose(differences, column, value, "differences")
+    choices = {"measure": measure, "test_collection": test_collection, "collection": collection, "family": family}
+    differences = _select(differences, "differences", **choices, equivalence_margin=equivalence_margin)
     unknown = [verdict for verdict in differences["verdict"] if verdict not in VERDICTS]
     if unknown:
         raise ValueError(f"{len(unknown)} unknown verdict(s), the first is {unknown[0]!r}{nearest(unknown[0], VERDICTS)}")
-    frame = differences.copy()
-    names = zip(frame["architecture"], frame["loss"], frame["teacher"], strict=True)
-    frame["comparison"] = [_join(*name) for name in names]
-    margin = float(frame["equivalence_margin"].iloc[0])
-    frame["margin_low"], frame["margin_high"] = -margin, margin
-    frame["role"] = "comparison"
-    contrasts = frame.groupby("contrast", sort=False)["difference"].mean().sort_values(ascending=False, kind="stable")
-    contrasts = list(contrasts.index)
-    present = [verdict for verdict in VERDICTS if verdict in set(frame["verdict"])]
+    margin = float(differences["equivalence_margin"].iloc[0])
+    frame = differences.assign(margin_low=-margin, margin_high=margin)
     name = measure or str(frame["measure"].iloc[0])
-    x = alt.X("difference:Q", title=f"difference in {name} (shaded: ±{margin:g})", axis=alt.Axis(tickCount=5))
-    y = alt.Y("contrast:N", sort=contrasts, title=None, axis=alt.Axis(grid=True))
-    colours = alt.Scale(domain=present, range=[VERDICTS[verdict][0] for verdict in present])
-    shapes = alt.Scale(domain=present, range=[VERDICTS[verdict][1] for verdict in present])
-    colour = alt.Color("verdict:N", title="verdict", scale=colours, sort=present)
-    tooltip = _tooltip(frame, [*DIFFERENCE_COLUMNS])
+    title = f"difference in {name} (shaded: ±{margin:g})"
+    return _forest(frame, "difference", "verdict", VERDICTS, title, _tooltip(frame, DIFFERENCE_COLUMNS), width)
+
+
+def across_chart(across: pd.DataFrame, *, measure: str | None = None, family: str | None = None, width: int = 300) -> alt.FacetChart:
+    """Draw each contrast's mean difference over collections with its t interval; colour and shape tell whether it excludes 0.
+
+    Panels and lines are those of :func:`forest_chart`; with more than about 60 lines, or several families, pass the parts of
+    :func:`split_rows`.
+
+    Args:
+        across: One row a contrast and first stage.
+        measure: Which measure; may be left out when the frame holds only one.
+        family: Which family of contrasts; likewise.
+        width: Of one panel, in pixels.
+
+    Returns:
+        A faceted chart whose ``data`` is the frame it shows.
+
+    Raises:
+        ValueError: A column is missing, or a choice is not made or unknown.
+    """
+    _require(across, ACROSS_COLUMNS, "across")
+    across = _select(across, "across", measure=measure, family=family)
+    excludes = (across["low"] > 0) | (across["high"] < 0)
+    interval = np.where(across["low"].isna(), "one collection", np.where(excludes, "excludes 0", "holds 0"))
+    title = f"mean difference in {across['measure'].iloc[0]} over collections"
+    frame = across.assign(interval=interval)
+    return _forest(frame, "mean", "interval", INTERVALS, title, _tooltip(frame, ACROSS_COLUMNS), width)
+
+
+def _forest(
+    frame: pd.DataFrame, value: str, kind: str, kinds: dict[str, tuple[str, str]], title: str, tooltip: list[alt.Tooltip], width: int
+) -> alt.FacetChart:
+    """Draw values with their intervals, line by line and panel by panel; ``kinds`` gives each value of ``kind`` a colour and a shape."""
+    frame = _lines(frame).assign(role="comparison")
+    rows = _line_order(frame, value)
+    present = [name for name in kinds if name in set(frame[kind])]
+    colours, shapes = (alt.Scale(domain=present, range=[kinds[name][place] for name in present]) for place in (0, 1))
+    colour = alt.Color(f"{kind}:N", title=kind, scale=colours, sort=present)
+    shape = alt.Shape(f"{kind}:N", title=kind, scale=shapes, sort=present)
+    x = alt.X(f"{value}:Q", title=title, axis=alt.Axis(tickCount=5))
+    y = alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(grid=True))
+    stages, panels = _order(frame["first_stage"]), _order(frame["comparison"])
     notes = _notes(frame, "comparison", "first_stage")
-    height = 18 * len(contrasts) + 8
+    height = 18 * len(rows) + 8
     frame = pd.concat([frame, notes], ignore_index=True) if len(notes) else frame
-    base = alt.Chart()
+    shown = alt.Chart().transform_filter("datum.role == 'comparison'")
+    band = []
+    if "margin_low" in frame.columns:
+        once = shown.transform_aggregate(rows="count()", groupby=["margin_low", "margin_high"])
+        band = [once.mark_rect(color=BAND, opacity=0.8).encode(x=alt.X("margin_low:Q"), x2="margin_high:Q")]
     layers = [
-        base.transform_filter("datum.role == 'comparison'")
-        .transform_aggregate(rows="count()", groupby=["margin_low", "margin_high"])
-        .mark_rect(color=BAND, opacity=0.8)
-        .encode(x=alt.X("margin_low:Q"), x2="margin_high:Q"),
-        base.transform_filter("datum.role == 'comparison'")
-        .transform_aggregate(rows="count()", groupby=["margin_low"])
-        .mark_rule(color=INK, strokeWidth=1)
-        .encode(x=alt.datum(0)),
-        base.transform_filter("datum.role == 'comparison'")
-        .mark_rule(strokeWidth=2)
-        .encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour, tooltip=tooltip),
-        base.transform_filter("datum.role == 'comparison'")
-        .mark_point(filled=True, size=75, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            color=colour,
-            shape=alt.Shape("verdict:N", title="verdict", scale=shapes, sort=present),
-            tooltip=tooltip,
-        ),
+        *band,
+        shown.transform_aggregate(rows="count()", groupby=["role"]).mark_rule(color=INK, strokeWidth=1).encode(x=alt.datum(0)),
+        shown.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour, tooltip=tooltip),
+        shown.mark_point(filled=True, size=75, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
         *_note_layers(notes, width, height),
     ]
+    header = alt.Header(labelAngle=0, labelAnchor="start", labelOrient="top", labelPadding=-12)
     return (
         alt.layer(*layers, data=frame)
         .properties(width=width, height=height)
         .facet(
-            column=alt.Column("first_stage:N", sort=_order(frame["first_stage"]), title=None),
-            row=alt.Row(
-                "comparison:N",
-                sort=_order(frame["comparison"]),
-                title=None,
-                header=alt.Header(labelAngle=0, labelAnchor="start", labelOrient="top", labelPadding=-12),
-            ),
+            column=alt.Column("first_stage:N", sort=stages, title=None),
+            row=alt.Row("comparison:N", sort=panels, title=None, header=header),
             spacing={"row": 18, "column": 14},
         )
     )
@@ -471,6 +567,7 @@ def cost_chart(
     costs: pd.DataFrame,
     *,
     measure: str | None = None,
+    collection: str | None = None,
     test_collection: str | None = None,
     width: int = 380,
     height: int = 300,
@@ -482,8 +579,10 @@ def cost_chart(
 
     Args:
         summary: Means of cells and baselines.
-        costs: One row a cell and seed with ``total_cpu_seconds``; a cell's cost is the mean over its seeds.
+        costs: One row a cell, training collection and seed with ``total_cpu_seconds``; a cell's cost is the mean over its seeds on the
+            collection that is shown.
         measure: Which measure; may be left out when the frame holds only one.
+        collection: Which training collection; likewise.
         test_collection: Which test collection; likewise.
         width: Of one panel, in pixels.
         height: Of one panel, in pixels.
@@ -496,8 +595,8 @@ def cost_chart(
     """
     _require(summary, SUMMARY_COLUMNS, "summary")
     _require(costs, COST_COLUMNS, "costs")
-    for column, value in (("measure", measure), ("test_collection", test_collection)):
-        summary = _choose(summary, column, value, "summary")
+    summary = _select(summary, "summary", measure=measure, test_collection=test_collection, collection=collection)
+    costs = _choose(costs, "collection", summary["collection"].iloc[0], "costs")
     students = summary[summary["system"] == "student"].copy()
     if students.empty:
         raise ValueError(f"summary has no row with system 'student' among {len(summary)} rows; nothing to draw")
@@ -571,7 +670,7 @@ def cost_chart(
             x=x,
             y=y,
             color=alt.Color("architecture:N", sort=architectures, title="architecture", scale=_scale(architectures, PALETTE)),
-            shape=alt.Shape("strategy:N", sort=strategies, title="strategy", scale=_scale(strategies, SHAPES)),
+            shape=alt.Shape("strategy:N", sort=strategies, title="strategy", scale=_shapes(strategies)),
             tooltip=_tooltip(frame, fields),
         )
         .properties(name="cells")
@@ -589,12 +688,13 @@ def _zoom() -> alt.Parameter:
     return alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.shiftKey]")
 
 
-def entropy_chart(entropy: pd.DataFrame, *, width: int = 220) -> alt.FacetChart:
+def entropy_chart(entropy: pd.DataFrame, *, collection: str | None = None, width: int = 220) -> alt.FacetChart:
     """Draw the three mean entropies per strategy and teacher, each in a panel of its own, on one axis from 0 to 1.
 
     Args:
         entropy: Columns strategy, teacher, pairwise_entropy, positive_entropy, listwise_entropy (all in [0, 1]), and a
-            temperature that sets rows apart if there is one.
+            temperature that sets rows apart and a training collection if there is one.
+        collection: Which training collection; may be left out when the frame holds only one.
         width: Of one panel, in pixels.
 
     Returns:
@@ -604,8 +704,9 @@ def entropy_chart(entropy: pd.DataFrame, *, width: int = 220) -> alt.FacetChart:
         ValueError: A column is missing, or a value is outside [0, 1].
     """
     _require(entropy, ("strategy", "teacher", *ENTROPIES), "entropy")
+    entropy = _choose(entropy, "collection", collection, "entropy") if "collection" in entropy.columns else entropy
     teachers = entropy["teacher"].map(_text)
-    if _varies(entropy, "temperature"):
+    if _varying(entropy, ["temperature"]):
         teachers = [_join(name, f"T={_number(t)}") for name, t in zip(teachers, entropy["temperature"], strict=True)]
     keep = [column for column in entropy.columns if column not in ENTROPIES]
     frame = entropy.assign(label=teachers).melt([*keep, "label"], list(ENTROPIES), "entropy", "value")
@@ -633,7 +734,7 @@ def entropy_chart(entropy: pd.DataFrame, *, width: int = 220) -> alt.FacetChart:
             ),
             yOffset=alt.YOffset("label:N", sort=labels, scale=alt.Scale(domain=labels, paddingOuter=0.6)),
             color=alt.Color("label:N", sort=labels, title="teacher", scale=_scale(labels, PALETTE)),
-            shape=alt.Shape("label:N", sort=labels, title="teacher", scale=_scale(labels, SHAPES)),
+            shape=alt.Shape("label:N", sort=labels, title="teacher", scale=_shapes(labels)),
             tooltip=_tooltip(frame, [*keep, "entropy", "value"]),
         )
         .properties(width=width, height=height)
@@ -642,35 +743,44 @@ def entropy_chart(entropy: pd.DataFrame, *, width: int = 220) -> alt.FacetChart:
 
 
 def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260) -> alt.Chart | alt.FacetChart:
-    """Draw the training loss over steps, one line a cell and seed; with more than six cells, one small panel a cell.
+    """Draw the training loss over steps, one line a cell and seed.
 
-    Losses of different kinds have different scales, so the small panels have an axis each. Dragging moves, shift and
-    wheel zoom (not in the small panels).
+    Up to six cells are told apart by colour and dash; more get one small panel each; more than 24 one panel a recipe (architecture, loss,
+    teacher ...) in which the colour tells the strategy. Losses of different kinds have different scales, so the panels have an axis each.
+    Dragging moves, shift and wheel zoom (not in panels).
 
     Args:
-        history: Columns step and loss (its value), and optionally cell and seed.
-        width: Of the chart, in pixels; a small panel has half of it.
-        height: Of the chart, in pixels; not of the small panels.
+        history: Columns step and loss (its value), and optionally cell and seed; for more than 24 cells also strategy and recipe.
+        width: Of the chart, in pixels; a panel has half of it.
+        height: Of the chart, in pixels; not of the panels.
 
     Returns:
         A chart whose ``data`` is the frame it shows.
 
     Raises:
-        ValueError: A column is missing.
+        ValueError: A column is missing, or there are several training collections.
     """
     _require(history, ("step", "loss"), "history")
+    if "collection" in history.columns:
+        _choose(history, "collection", None, "history")
     encoding: dict[str, Any] = {
         "x": alt.X("step:Q", title="optimiser step", axis=alt.Axis(tickCount=5)),
         "y": alt.Y("loss:Q", title="training loss", scale=alt.Scale(zero=False)),
         "tooltip": _tooltip(history, list(history.columns)),
     }
-    if "seed" in history.columns:
-        encoding["detail"] = "seed:N"
     cells = _order(history["cell"]) if "cell" in history.columns else []
     lines = alt.Chart(history).mark_line(strokeWidth=1.4, opacity=0.85, clip=True)
+    header = alt.Header(labelLimit=width // 2, labelFontSize=11)
+    if len(cells) > 24 and {"strategy", "recipe"} <= set(history.columns):
+        strategies = _order(history["strategy"])
+        colour = alt.Color("strategy:N", sort=strategies, title="strategy", scale=_scale(strategies, PALETTE))
+        panel = lines.encode(**encoding, color=colour, detail=["cell:N", "seed:N"]).properties(width=width // 2, height=150)
+        facet = alt.Facet("recipe:N", sort=_order(history["recipe"]), title=None, columns=2, header=header)
+        return panel.encode(facet=facet).resolve_scale(y="independent")
+    if "seed" in history.columns:
+        encoding["detail"] = "seed:N"
     if len(cells) > 6:
         panel = lines.encode(**encoding, color=alt.value(PALETTE[0])).properties(width=width // 2, height=110)
-        header = alt.Header(labelLimit=width // 2, labelFontSize=11)
         facet = alt.Facet("cell:N", sort=cells, title=None, columns=2, header=header)
         return panel.encode(facet=facet).resolve_scale(y="independent")
     if cells:
@@ -678,6 +788,157 @@ def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260
         encoding["color"] = alt.Color("cell:N", sort=cells, title="cell", scale=_scale(cells, PALETTE), legend=legend)
         encoding["strokeDash"] = alt.StrokeDash("cell:N", sort=cells, title="cell", scale=_scale(cells, DASHES))
     return lines.encode(**encoding).properties(width=width, height=height, name="losses").add_params(_zoom())
+
+
+def search_chart(table: pd.DataFrame, measure: str, *, width: int = 260, height: int = 220) -> alt.FacetChart:
+    """Draw what each learning rate of each search reached on validation queries; the rate that was taken is the large mark.
+
+    Args:
+        table: One row a search and learning rate: architecture, loss, learning_rate, the measure, chosen; ``search`` where one
+            architecture and loss has several.
+        measure: The column to show.
+        width: Of one panel, in pixels.
+        height: Of one panel, in pixels.
+
+    Returns:
+        A faceted chart, one panel an architecture, whose ``data`` is the frame it shows, the measure as ``value``.
+
+    Raises:
+        ValueError: A column is missing.
+    """
+    _require(table, ("architecture", "loss", "learning_rate", "chosen", measure), "learning_rates")
+    frame = table.rename(columns={measure: "value"})
+    losses, rates = _order(frame["loss"]), sorted(set(frame["learning_rate"]))
+    axis = alt.Axis(values=rates, format="~g", grid=True, labelOverlap=True)
+    x = alt.X("learning_rate:Q", title="learning rate (log scale)", axis=axis, scale=alt.Scale(type="log", nice=False, padding=15))
+    y = alt.Y("value:Q", title=f"{measure} on validation queries", scale=alt.Scale(domain=_domain(frame["value"]), nice=False))
+    colour = alt.Color("loss:N", sort=losses, title="loss", scale=_scale(losses, PALETTE))
+    shape = alt.Shape("loss:N", sort=losses, title="loss", scale=_shapes(losses))
+    tooltip = _tooltip(frame, ["architecture", "loss", "search", "learning_rate", "value", "chosen"])
+    lines = alt.Chart().mark_line(strokeWidth=1.4, opacity=0.7).encode(x=x, y=y, color=colour)
+    if "search" in frame.columns:
+        lines = lines.encode(detail="search:N")
+    points = alt.Chart().mark_point(filled=True, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip)
+    layers = [
+        lines,
+        *(
+            points.transform_filter(f"{sign}datum.chosen").mark_point(filled=True, opacity=1, size=size)
+            for sign, size in (("!", 35), ("", 170))
+        ),
+    ]
+    column = alt.Column("architecture:N", sort=_order(frame["architecture"]), title=None)
+    return alt.layer(*layers, data=frame).properties(width=width, height=height).facet(column=column)
+
+
+def locality_chart(
+    descriptions: pd.DataFrame, *, entropy: str = "pairwise_entropy", collection: str | None = None, width: int = 420, height: int = 360
+) -> alt.FacetChart:
+    """Draw how wide training groups are against how undecided the teacher is about them, one labelled mark a strategy.
+
+    Where augmentation or a solved temperature changes the groups, a line leads from what they are before (hollow) to what training sees
+    (filled). One panel a teacher.
+
+    Args:
+        descriptions: One row a strategy, teacher, augmentation, part of the queries, dial and state.
+        entropy: Which of the three entropies.
+        collection: Which training collection; may be left out when the frame holds only one.
+        width: Of one panel, in pixels.
+        height: Of one panel, in pixels.
+
+    Returns:
+        A faceted chart whose ``data`` is the frame it shows; ``label`` stands once a mark.
+
+    Raises:
+        ValueError: A column is missing, the choice is not made or unknown, or the entropy is unknown or of no group.
+    """
+    if entropy not in ENTROPIES:
+        raise ValueError(f"unknown entropy {entropy!r}{nearest(entropy, ENTROPIES)}")
+    _require(descriptions, (*DESCRIPTION_COLUMNS, entropy), "descriptions")
+    frame = _choose(descriptions, "collection", collection, "descriptions")
+    frame = frame[frame[entropy].notna()]
+    if frame.empty:
+        raise ValueError(f"descriptions holds no {entropy}; it needs a teacher")
+    names = [_join(*parts) for parts in zip(frame["strategy"], _settings(frame), strict=True)]
+    frame = frame.rename(columns={entropy: "entropy"}).assign(name=names)
+    changed = set(frame.loc[frame["state"] == "after", "name"])
+    moved = frame["name"].isin(changed)
+    frame = frame.assign(label=frame["name"].where((frame["state"] == "after") | ~moved, ""), order=(frame["state"] == "after").astype(int))
+    strategies, states = _order(frame["strategy"]), [state for state in ("before", "after") if state in set(frame["state"])]
+    x = alt.X(
+        "diameter_q99:Q", title="mean diameter (0.99-quantile of distances)", scale=alt.Scale(domain=_domain(frame["diameter_q99"], 0.12))
+    )
+    y = alt.Y("entropy:Q", title=f"mean entropy, {ENTROPIES[entropy]}", scale=alt.Scale(domain=_domain(frame["entropy"], 0.08)))
+    scales = _scale(strategies, PALETTE), _shapes(strategies)
+    colour = alt.Color("strategy:N", sort=strategies, title="strategy", scale=scales[0])
+    shape = alt.Shape("strategy:N", sort=strategies, title="strategy", scale=scales[1])
+    fill = alt.Fill("strategy:N", sort=strategies, legend=None, scale=scales[0])
+    opacity = alt.FillOpacity("state:N", sort=states, title="state", scale=alt.Scale(domain=["before", "after"], range=[0.0, 1.0]))
+    measured = ["diameter_q99", "diameter", "mean_distance", "entropy", "density_ratio", "coverage", "solved_temperature"]
+    tooltip = _tooltip(frame, ["strategy", "teacher", *SETTINGS, "state", *measured])
+    base = alt.Chart().encode(x=x, y=y)
+    marks = base.mark_point(size=70, opacity=1)
+    layers = [
+        base.mark_line(strokeWidth=1, opacity=0.6).encode(color=colour, detail="name:N", order="order:Q"),
+        marks.encode(color=colour, shape=shape, fill=fill, fillOpacity=opacity, tooltip=tooltip),
+        base.transform_filter("datum.label != ''").mark_text(dy=-10, fontSize=10, color=INK).encode(text="label:N"),
+    ]
+    column = alt.Column("teacher:N", sort=_order(frame["teacher"]), title=None)
+    return alt.layer(*layers, data=frame).properties(width=width, height=height).facet(column=column)
+
+
+def surface_chart(
+    summary: pd.DataFrame,
+    measure: str,
+    *,
+    collection: str | None = None,
+    test_collection: str | None = None,
+    cell_width: int = 58,
+) -> alt.FacetChart:
+    """Draw a mean over strategy and target entropy: a coloured and written number for each; one panel a loss and first stage.
+
+    Args:
+        summary: Means of cells; those without a target entropy are not shown.
+        measure: Which measure.
+        collection: Which training collection; may be left out when the frame holds only one.
+        test_collection: Which test collection; likewise.
+        cell_width: Of one number, in pixels.
+
+    Returns:
+        A faceted chart whose ``data`` is the frame it shows: strategies as the study orders them, from top to bottom.
+
+    Raises:
+        ValueError: A column is missing, a choice is not made or unknown, no cell has a target entropy, or two share a place.
+    """
+    _require(summary, SUMMARY_COLUMNS, "summary")
+    summary = _select(summary, "summary", measure=measure, test_collection=test_collection, collection=collection)
+    frame = summary[(summary["system"] == "student") & summary["target_entropy"].notna()].copy()
+    if frame.empty:
+        raise ValueError("summary holds no trained cell with a target_entropy; nothing to draw")
+    parts = [frame[name] for name in ("loss", *_varying(frame, ("architecture", "teacher", "augmentation", "cut")))]
+    frame["panel"] = [_join(*values) for values in zip(*parts, strict=True)]
+    twice = frame[frame.duplicated(["panel", "first_stage", "strategy", "target_entropy"])]
+    if len(twice):
+        raise ValueError(f"{len(twice)} cells share a place with another, the first is {twice['cell'].iloc[0]!r}")
+    frame["text"] = [f"{mean:.3f}".removeprefix("0") for mean in frame["mean"]]
+    strategies, entropies = _order(frame["strategy"]), sorted(set(frame["target_entropy"]))
+    low, high = float(frame["mean"].min()), float(frame["mean"].max())
+    x = alt.X("target_entropy:O", title="target pairwise entropy (bits)", sort=entropies, axis=alt.Axis(labelAngle=0))
+    y = alt.Y("strategy:N", title=None, sort=strategies)
+    colour = alt.Color("mean:Q", title=measure, scale=alt.Scale(scheme="viridis", domain=[low, high]))
+    ink = alt.condition(f"datum.mean < {(low + high) / 2!r}", alt.value("white"), alt.value("black"))
+    base = alt.Chart().encode(x=x, y=y)
+    layers = [
+        base.mark_rect().encode(color=colour, tooltip=_tooltip(frame, SUMMARY_COLUMNS)),
+        base.mark_text(fontSize=11).encode(text="text:N", color=ink),
+    ]
+    return (
+        alt.layer(*layers, data=frame)
+        .properties(width=cell_width * len(entropies), height=24 * len(strategies))
+        .facet(
+            column=alt.Column("first_stage:N", sort=_order(frame["first_stage"]), title=None),
+            row=alt.Row("panel:N", sort=_order(frame["panel"]), title=None),
+        )
+    )
 
 
 def rank_chart(ranks: pd.DataFrame, *, width: int = 420, height: int = 180) -> alt.Chart:
@@ -763,17 +1024,19 @@ def main_table(
     summary: pd.DataFrame,
     *,
     measures: Sequence[str] | None = None,
+    collection: str | None = None,
     test_collection: str | None = None,
     first_stages: Sequence[str] | None = None,
     rows: Sequence[str] = ("cell",),
     digits: int = 3,
 ) -> pd.DataFrame:
-    """Return the table of all systems: BM25, untrained, teachers, then cells in the order of the summary.
+    """Return the table of all systems: first stages, untrained, teachers, then cells in the order of the summary.
 
     Args:
         summary: Means of cells and baselines.
         measures: Which measures, in this order; all by default.
-        test_collection: Which test collection; may be left out when the frame holds only one.
+        collection: Which training collection; may be left out when the frame holds only one.
+        test_collection: Which test collection; likewise.
         first_stages: Which first stages, in this order; all by default.
         rows: Columns of the summary that make the index, such as ``("cell", "n_seeds")``; ``cell`` must be among them.
         digits: Decimals shown.
@@ -789,7 +1052,7 @@ def main_table(
     if "cell" not in rows:
         raise ValueError(f"rows is {tuple(rows)}, but 'cell' must be among them: it tells the rows apart")
     _require(summary, rows, "summary")
-    frame = _choose(summary, "test_collection", test_collection, "summary")
+    frame = _select(summary, "summary", test_collection=test_collection, collection=collection)
     for column, wanted in (("measure", measures), ("first_stage", first_stages)):
         for value in wanted or ():
             _choose(frame, column, value, "summary")
@@ -823,7 +1086,8 @@ def main_table(
 def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     """Return the comparisons as a table: difference with interval, p-values, smallest margin and verdict.
 
-    Columns with one value only (say one measure) are left out, for the caption to state; contrast and verdict stay.
+    Columns with one value only (say one measure) are left out, for the caption to state; contrast and verdict stay. A dimension that the
+    contrast itself names is left blank.
 
     Args:
         differences: One row a comparison.
@@ -836,9 +1100,7 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
         ValueError: A column is missing.
     """
     _require(differences, DIFFERENCE_COLUMNS, "differences")
-    names = ("test_collection", "measure", "first_stage", "architecture", "loss", "teacher")
-    table = differences[[name for name in names if differences[name].nunique(dropna=False) > 1]].copy()
-    table["contrast"] = differences["contrast"]
+    table = _named(differences, ("collection", "test_collection", "measure", "first_stage"))
     table["difference [interval]"] = [
         f"{row.difference:+.{digits}f} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]" for row in differences.itertuples()
     ]
@@ -849,6 +1111,129 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
         table["margin"] = differences["equivalence_margin"]
     table["verdict"] = differences["verdict"]
     return table.reset_index(drop=True)
+
+
+def _named(contrasts: pd.DataFrame, place: Sequence[str]) -> pd.DataFrame:
+    """Return the columns that say which contrast a row is: of ``place``, the family and the dimensions, those that vary."""
+    dimensions = {name: contrasts[name].map(_setting).where(contrasts["family"] != name, "") for name in DIMENSIONS}
+    table = contrasts.assign(**dimensions)
+    return table[_varying(table, (*place, "family", *DIMENSIONS))].assign(contrast=contrasts["contrast"])
+
+
+def _setting(value: Any) -> str:
+    """Write a name or a number of a dimension; a missing one is empty."""
+    return _number(value) if _text(value) else ""
+
+
+def across_table(across: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+    """Return the contrasts over collections as a table: mean difference with its t interval, and in how many collections it holds.
+
+    Args:
+        across: One row a contrast and first stage.
+        digits: Decimals shown.
+
+    Returns:
+        One row a contrast; columns with one value only are left out, as in :func:`differences_table`.
+
+    Raises:
+        ValueError: A column is missing.
+    """
+    _require(across, ACROSS_COLUMNS, "across")
+    table = _named(across, ("measure", "first_stage"))
+    table["mean difference [interval]"] = [
+        f"{row.mean:+.{digits}f}" + ("" if math.isnan(row.low) else f" [{row.low:+.{digits}f}, {row.high:+.{digits}f}]")
+        for row in across[["mean", "low", "high"]].itertuples(index=False)
+    ]
+    table["SD"] = [MISSING if pd.isna(value) else f"{value:.{digits}f}" for value in across["sd"]]
+    for column, title in (("n_positive", "positive in"), ("different", "different in"), ("equivalent", "equivalent in")):
+        table[title] = [f"{int(count)} of {n}" for count, n in zip(across[column], across["n_collections"], strict=True)]
+    return table.reset_index(drop=True)
+
+
+def search_table(table: pd.DataFrame, measure: str, *, digits: int = 3) -> pd.DataFrame:
+    """Return what each search tried: one row an architecture and loss, one column a learning rate, the rate taken with an asterisk.
+
+    Args:
+        table: As for :func:`search_chart`.
+        measure: The column to show.
+        digits: Decimals shown.
+
+    Raises:
+        ValueError: A column is missing.
+    """
+    _require(table, ("architecture", "loss", "learning_rate", "chosen", measure), "learning_rates")
+    mark = {True: " *", False: ""}
+    shown = table.assign(text=[f"{v:.{digits}f}{mark[bool(c)]}" for v, c in zip(table[measure], table["chosen"], strict=True)])
+    keys = ["architecture", "loss", *(["search"] if "search" in table.columns else [])]
+    wide = shown.pivot_table(index=keys, columns="learning_rate", values="text", aggfunc="first", sort=False).reset_index()
+    wide = wide[[*keys, *sorted(set(table["learning_rate"]))]].fillna(MISSING)
+    wide = wide if wide.duplicated(["architecture", "loss"]).any() else wide.drop(columns="search", errors="ignore")
+    return wide.rename(columns=lambda name: _number(name)).rename_axis(columns=None)
+
+
+def description_table(descriptions: pd.DataFrame) -> pd.DataFrame:
+    """Return the diameters and entropies of training groups, before and after augmentation and temperature.
+
+    Args:
+        descriptions: One row a strategy, teacher, augmentation, part of the queries, dial and state.
+
+    Returns:
+        One row each; settings with one value only are left out, the strategy stays.
+
+    Raises:
+        ValueError: A column is missing.
+    """
+    _require(descriptions, DESCRIPTION_COLUMNS, "descriptions")
+    names = {
+        "diameter_q99": "diameter q99, mean", "diameter_median": "median", "diameter_high": "q99", "mean_distance": "mean distance",
+        "pairwise_entropy": "pairwise entropy", "positive_entropy": "positive entropy", "listwise_entropy": "listwise entropy",
+        "density_ratio": "density ratio", "coverage": "coverage", "solved_temperature": "temperature solved for",
+    }  # fmt: skip
+    keys = ("collection", "strategy", "teacher", *SETTINGS, "state")
+    shown = _varying(descriptions, keys)
+    shown = [name for name in keys if name in shown or name == "strategy"]
+    if "target_entropy" not in shown:
+        names.pop("solved_temperature")
+    table = descriptions[[*shown, *(name for name in names if name in descriptions.columns and descriptions[name].notna().any())]]
+    return table.assign(**{name: table[name].map(_setting) for name in SETTINGS if name in shown}).rename(columns=names)
+
+
+def variance_table(variance: pd.DataFrame) -> pd.DataFrame:
+    """Return the shares of a factorial's variance, one row a factorial, one column a source, with the p-value of its F test.
+
+    Args:
+        variance: One row a factorial and source: ``source``, ``share``, ``p``, and what tells factorials apart.
+
+    Raises:
+        ValueError: A column is missing.
+    """
+    _require(variance, (*PLACE, "loss", "source", "share", "p"), "variance")
+    keys = [name for name in (*PLACE, *DIMENSIONS) if name in variance.columns]
+    shown = variance.assign(**{name: variance[name].map(_setting) for name in keys})
+    shown["text"] = [
+        f"{share:.1%}" + ("" if pd.isna(p) else f" (p {_p_value(p)})" if _p_value(p).startswith("<") else f" (p = {_p_value(p)})")
+        for share, p in zip(variance["share"], variance["p"], strict=True)
+    ]
+    wide = shown.pivot_table(index=keys, columns="source", values="text", aggfunc="first", sort=False)[_order(variance["source"])]
+    wide = wide.reset_index().rename_axis(columns=None)
+    return wide.drop(columns=[name for name in keys if name != "loss" and name not in _varying(wide, keys)])
+
+
+def spread_table(spread: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return how far apart the strategies' means lie, of one measure; what all rows share is left out.
+
+    Args:
+        spread: One row a collection, first stage, measure, loss, teacher, architecture ...
+        measure: Which measure.
+
+    Raises:
+        ValueError: A column is missing, or the measure is unknown.
+    """
+    _require(spread, (*PLACE, "loss", "n_strategies", "lowest", "highest", "spread", "sd"), "strategy_spread")
+    spread = _choose(spread, "measure", measure, "strategy_spread").drop(columns="measure")
+    keys = [name for name in spread.columns if name in (*PLACE, *DIMENSIONS)]
+    table = spread[[*_varying(spread, keys), "lowest", "highest", "spread", "sd"]].reset_index(drop=True)
+    return table.assign(**{name: table[name].map(_setting) for name in SETTINGS if name in table.columns}).rename(columns={"sd": "SD"})
 
 
 def _p_value(value: float) -> str:
@@ -880,9 +1265,10 @@ def cells_table(costs: pd.DataFrame, *, manifest: str = "student/{identity}/mani
         raise ValueError(f"manifest is {manifest!r}, but must hold '{{identity}}', as in 'student/{{identity}}/manifest.json'")
     _relative(manifest)
     columns = {
-        "cell": "cell", "seed": "seed", "documents_seen": "documents seen", "tokens_seen": "tokens seen",
+        "cell": "cell", "collection": "collection", "seed": "seed", "documents_seen": "documents seen", "tokens_seen": "tokens seen",
         "train_wall_seconds": "training wall s", "total_cpu_seconds": "total CPU s", "peak_memory_mb": "peak memory MB",
     }  # fmt: skip
+    columns = columns if costs["collection"].nunique() > 1 else {name: columns[name] for name in columns if name != "collection"}
     table = costs[[column for column in columns if column in costs.columns]].rename(columns=columns)
     table["identity"] = costs["identity"]
     table["manifest"] = [manifest.replace("{identity}", _text(identity)) for identity in costs["identity"]]
@@ -1400,4 +1786,8 @@ CHARTS = {
     "cost": cost_chart,
     "entropy": entropy_chart,
     "learning": learning_chart,
+    "search": search_chart,
+    "across": across_chart,
+    "locality": locality_chart,
+    "surface": surface_chart,
 }

@@ -60,6 +60,43 @@ def test_a_run_file_comes_back_as_it_was(tmp_path):
     pd.testing.assert_frame_equal(evaluation.read_run(tmp_path / "run.trec"), run)
 
 
+def read(tmp_path, *lines):
+    (tmp_path / "run.trec").write_text("\n".join(lines) + "\n")
+    return evaluation.read_run(tmp_path / "run.trec")
+
+
+def test_ids_of_a_run_file_are_read_as_they_stand(tmp_path):
+    run = read(tmp_path, "NA Q0 007 1 2.5 tag", 'null Q0 "d 2 -1e-3 tag', "1 Q0 1.0 3 7 null", "", "  nan\tQ0\td's\t1\t0\tNA")
+    assert run["query_id"].tolist() == ["NA", "null", "1", "nan"]
+    assert run["doc_id"].tolist() == ["007", '"d', "1.0", "d's"]
+    assert run["score"].tolist() == [2.5, -0.001, 7.0, 0.0]
+
+
+GOOD = "q1 Q0 a 1 2.0 tag"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([GOOD, "", "q1 Q0 b 2 1.0 tag more"], "1 lines, the first line 3, with more than six fields; expected lines of six"),
+        (["q1 Q0 b 2 1.0 tag more", "q1 Q0 a 1 2.0 tag more"], "2 lines, the first line 1, with more than six fields"),
+        ([GOOD, "q1 Q0 b 2 1.0 tag more and more"], "line 2, saw 9"),
+        ([GOOD, "q1 b 1.0"], "1 lines, the first line 2, with fewer than six fields"),
+        ([GOOD, "", "q1 Q0 b 2 high tag"], "1 of 2 scores are no finite numbers, the first is 'high' in line 3, query 'q1', document 'b'"),
+        ([GOOD, "q1 Q0 b 2 nan tag", "q1 Q0 c 3 inf tag"], "2 of 3 scores are no finite numbers, the first is 'nan' in line 2"),
+    ],
+)
+def test_a_line_that_is_no_run_is_named(tmp_path, lines, message):
+    with pytest.raises(EvaluationError, match=message):
+        read(tmp_path, *lines)
+
+
+def test_a_run_that_found_nothing_comes_back_empty(tmp_path):
+    evaluation.write_run(ranked([("q1", "a", 1.0)]).iloc[:0], tmp_path / "run.trec", "tag")
+    run = evaluation.read_run(tmp_path / "run.trec")
+    assert len(run) == 0 and run["score"].dtype == "float64"
+
+
 def test_a_score_that_is_no_number_is_refused():
     with pytest.raises(EvaluationError, match="score of query 'q1', document 'b' is nan"):
         ranked([("q1", "a", 1.0), ("q1", "b", math.nan)])
