@@ -94,7 +94,8 @@ def inputs(spec: Any) -> dict[str, Any]:
         text = docs_of(spec.collection) if spec.of == "docs" else params.QueriesSpec(collection=spec.collection)
         return {"text": text} | ({"lexicon": spec.tokenizer.lexicon} if spec.tokenizer.kind == "lexicon" else {})
     if stage == "vectors":
-        return {"docs": docs_of(spec.collection)} | encoder_inputs(spec.encoder, spec.collection)
+        needed = {"docs": docs_of(spec.collection)} | encoder_inputs(spec.encoder, spec.collection)
+        return {role: part for role, part in needed.items() if role != "query_tokens"}
     if stage == "candidates":
         return collection_inputs(spec.collection) | retriever_inputs(spec.retriever, spec.collection)
     if stage == "neighbours":
