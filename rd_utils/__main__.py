@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         plan = planning.load_plan(options.study, options.base or None)
         if options.command == "check":
+            planning.check_runs(plan)
             print(f"{options.study}: valid; {_size(plan)}")
         elif options.command == "plan":
             print_plan(plan)

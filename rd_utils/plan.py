@@ -22,7 +22,7 @@ import yaml
 from rd_utils import params
 from rd_utils.params import ParameterError, Study
 from rd_utils.resolve import Resolver
-from rd_utils.store import Store, StoreError, code_version, identity, outputs_root, project_root, resolve_path, upstream
+from rd_utils.store import Store, StoreError, code_version, identity, outputs_root, outside_content, project_root, resolve_path, upstream
 
 NOTEBOOKS = ("01_mine", "02_score", "03_train", "04_evaluate", "05_analyse", "06_search")
 
@@ -209,11 +209,23 @@ def check_files(study: Study) -> None:
         raise ParameterError(f"study {study.name}: two training collections are the same: {labels}; list each once")
     for kind, parts in (("architectures", study.architectures), ("teachers", study.teachers), ("retrievers", study.retrievers)):
         for name, part in parts.items():
-            model, path = getattr(part, "model", None), getattr(part, "path", None)
+            model = getattr(part, "model", None)
             if model is not None and model.startswith(("package:", "/", ".", "~")) and not resolve_path(model).is_dir():
                 raise ParameterError(f"study {study.name}: {kind}.{name}.model: no folder {model}; give a hub name or an existing folder")
-            if path is not None and not resolve_path(path).is_file():
-                raise ParameterError(f"study {study.name}: {kind}.{name}.path: no file {path}; put it there, or name another")
+
+
+def check_runs(plan: Plan) -> None:
+    """Check that the run and score files are there that a study uses, which planning does not need.
+
+    Raises:
+        ParameterError: naming the first that is missing.
+    """
+    artefacts = {identity(spec): spec for node in plan.nodes for spec in node.artefacts}
+    used = chain.from_iterable(upstream(spec).values() for spec in artefacts.values())
+    for spec in {identity(spec): spec for spec in used if spec.stage in ("candidates", "scores")}.values():
+        missing = [path for path, content in outside_content(spec).items() if content == "missing"]
+        if missing:
+            raise ParameterError(f"study {plan.study.name}: no file {missing[0]}; put it there, or name another")
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------------------
@@ -611,6 +623,7 @@ def report_is_current(plan: Plan) -> bool:
 
 def prepare(plan: Plan) -> None:
     """Write every node's parameters.yaml, and set aside executed notebooks whose artefacts are gone so that they run again."""
+    check_runs(plan)
     store = Store()
     for node in plan.nodes:
         folder = node_folder(node.id)
