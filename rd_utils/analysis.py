@@ -17,7 +17,8 @@ from rd_utils import params, stats
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import Plan
 from rd_utils.progress import LOGGER
-from rd_utils.store import identity, inputs, upstream
+from rd_utils.sampling import Groups
+from rd_utils.store import identity, inputs, pool_of, upstream
 
 DIMENSIONS = ["strategy", "teacher", "loss", "architecture", "augmentation", "cut", "temperature", "target_entropy"]
 CELL = ["system", *DIMENSIONS]
@@ -578,12 +579,24 @@ def true_grades(pipeline: Pipeline, spec: params.GroupsSpec) -> np.ndarray:
 
 
 def negative_ranks(pipeline: Pipeline, spec: params.GroupsSpec) -> pd.DataFrame:
-    """Return the candidate rank of every negative of a strategy that draws from candidates: query_id, doc_id, rank."""
-    candidates = pipeline.candidates(inputs(spec)["candidates"])
-    candidates = candidates.assign(rank=candidates.groupby("query_id").cumcount() + 1)
+    """Return the rank of every negative in the list that its strategy draws from: the query's, or for a graph the positive's.
+
+    Returns:
+        Columns query_id, doc_id and rank, counted from 1 over the whole list, known positives included; NaN for a document from elsewhere.
+
+    Raises:
+        ValueError: the strategy draws from no list.
+    """
+    pool = pool_of(spec.strategy, spec.collection)
+    if pool is None:
+        raise ValueError(f"the strategy {spec.strategy.kind} draws from no ranked list, so its negatives have no ranks")
+    run = pipeline.frame(pool, pool.stage).rename(columns={"query_id": "key"})
+    run = run.assign(rank=run.groupby("key").cumcount() + 1)
     groups = pipeline.groups(spec)
-    negatives = groups.assign(doc_id=groups["doc_ids"].map(lambda ids: list(ids)[1:])).explode("doc_id")[["query_id", "doc_id"]]
-    return negatives.merge(candidates[["query_id", "doc_id", "rank"]], how="left", on=["query_id", "doc_id"])
+    key = groups["doc_ids"].str[0] if spec.strategy.kind == "graph" else groups["query_id"]
+    negatives = groups.assign(key=key, doc_id=groups["doc_ids"].map(lambda ids: list(ids)[1:])).explode("doc_id")
+    negatives = negatives[["query_id", "key", "doc_id"]]
+    return negatives.merge(run[["key", "doc_id", "rank"]], how="left", on=["key", "doc_id"]).drop(columns="key")
 
 
 # --- the study's folder -----------------------------------------------------------------------------------------------------------
@@ -808,3 +821,45 @@ def _mean_over_seeds(groups: pd.DataFrame) -> pd.DataFrame:
 
 def _file_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+# --- what the notebooks show on a toy ---------------------------------------------------------------------------------------------
+
+
+def draw_table(draws: dict[str, Groups], documents: pd.DataFrame) -> pd.DataFrame:
+    """Describe what strategies draw for one query.
+
+    Args:
+        draws: strategy -> groups of the same query and positive, drawn often.
+        documents: doc_id, grade, and the columns of an embedding.
+
+    Returns:
+        One row a strategy: ``first``, the negatives of the first draw; per document its probability to be among the negatives
+        (0 where no draw has it, NaN where it is not known); ``kappa``, the density ratio; and means over the draws: ``diameter`` (the
+        0.99-quantile of cosine distances) and ``false``, the share of the negatives whose grade is above 0.
+
+    Of four documents, the positive d1 among them, two negatives are drawn, so each of three documents in two of three draws:
+
+    >>> from rd_utils import sampling
+    >>> documents = pd.DataFrame({"doc_id": ["d1", "d2", "d3", "d4"], "grade": [1, 1, 0, 0], "x": [1, 1, 0, 0], "y": [0, 0, 1, 1]})
+    >>> qrels = pd.DataFrame({"query_id": ["q"], "doc_id": ["d1"], "relevance": [1]})
+    >>> options = {"strategy": params.CorpusRandom(), "group_size": 3, "shortage": "drop", "seed": 0, "draws": 20}
+    >>> draw_table({"corpus_random": sampling.draw_groups(documents["doc_id"], qrels, **options)}, documents)[["d2", "kappa"]].round(2)
+                     d2  kappa
+    corpus_random  0.67    1.0
+    """
+    from rd_utils import locality
+
+    place = pd.Index(documents["doc_id"])
+    vectors, relevant = documents.drop(columns=["doc_id", "grade"]).to_numpy(dtype=float), documents["grade"].to_numpy() > 0
+    rows = {}
+    for name, drawn in draws.items():
+        groups = drawn.frame
+        doc_rows = place.get_indexer(np.concatenate(groups["doc_ids"].to_list())).reshape(len(groups), -1)
+        probability = pd.Series(0.0, index=place.delete(doc_rows[0, 0]))
+        for doc_ids, inclusion in zip(groups["doc_ids"], groups["inclusion"], strict=True):
+            probability[doc_ids[1:]] = inclusion[1:]
+        rows[name] = {"first": " ".join(groups["doc_ids"].iloc[0][1:])} | probability.to_dict()
+        rows[name] |= {"kappa": groups["density_ratio"].median(), "diameter": locality.diameters(vectors, doc_rows)["diameter_q99"].mean()}
+        rows[name] |= {"false": relevant[doc_rows[:, 1:]].mean()}
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -111,8 +111,8 @@ def read_run(path: Path) -> pd.DataFrame:
     if len(wrong):
         first = frame.iloc[wrong[0]]
         raise EvaluationError(
-            f"{path}: {len(wrong)} of {len(frame)} scores are no finite numbers, the first is {first['score']!r} in line {frame.index[wrong[0]] + 1}, "
-            f"query {first['query_id']!r}, document {first['doc_id']!r}; {expected}"
+            f"{path}: {len(wrong)} of {len(frame)} scores are no finite numbers, the first is {first['score']!r} in line "
+            f"{frame.index[wrong[0]] + 1}, query {first['query_id']!r}, document {first['doc_id']!r}; {expected}"
         )
     return frame[["query_id", "doc_id"]].assign(score=scores).reset_index(drop=True)
 

@@ -388,6 +388,12 @@ class Training(Part):
     precision: Precision = "fp32"
     checkpoint_every: int | None = Field(default=None, ge=1)
 
+    @model_validator(mode="after")
+    def _stops_before_the_end(self) -> Training:
+        if self.stop_at is not None and self.stop_at >= self.documents:
+            raise ValueError(f"stop_at is {self.stop_at}, not below the {self.documents} documents of the budget; leave it out")
+        return self
+
     def steps(self, group_size: int) -> int:
         """Return the number of optimiser steps that see at least ``documents`` documents.
 
@@ -400,6 +406,7 @@ class Training(Part):
 
 LossName = Literal["lce", "ranknet", "ranknet_thresholded", "margin_mse", "margin_mse_all_pairs", "kl", "listnet", "lambda_loss"]
 NEEDS_TEACHER: dict[str, bool] = {name: name != "lce" for name in get_args(LossName)}
+USES_TEMPERATURE: dict[str, bool] = {name: name not in ("lce", "ranknet_thresholded") for name in get_args(LossName)}
 
 
 class Augmentation(Part):
@@ -645,6 +652,8 @@ class StudentSpec(Spec):
             raise ValueError(f"the loss {self.loss!r} distils a teacher, but none is given; name a teacher or use loss: lce")
         if not NEEDS_TEACHER[self.loss] and self.teacher is not None:
             raise ValueError(f"the loss {self.loss!r} uses no teacher; set teacher to null, or choose kl, ranknet or margin_mse")
+        if not USES_TEMPERATURE[self.loss] and (self.temperature != 1.0 or self.target_entropy is not None):
+            raise ValueError(f"the loss {self.loss!r} has no use for a temperature; leave temperature and target_entropy out")
         if self.target_entropy is not None and (self.teacher is None or self.temperature != 1.0):
             raise ValueError("target_entropy solves for the teacher's temperature: give a teacher, and no temperature of your own")
         if self.teacher is None and (self.augmentation.changes_scores or self.augmentation.hard_weight):

@@ -262,6 +262,7 @@ def _points(grid: params.Grid) -> Iterator[dict[str, Any]]:
     for architecture, strategy, loss in product(grid.architectures, grid.strategies, grid.losses):
         distils = params.NEEDS_TEACHER[loss]
         dials = [(1.0, target) for target in grid.target_entropies] or [(temperature, None) for temperature in grid.temperatures]
+        dials = dials if params.USES_TEMPERATURE[loss] else [(1.0, None)]
         for teacher, (temperature, target) in product(grid.teachers, dials) if distils else [("", (1.0, None))]:
             for augmentation, cut in product(grid.augmentations, grid.cuts):
                 yield {
@@ -313,7 +314,7 @@ def _overridden(study: Study, used: list[bool], point: dict[str, Any]) -> tuple[
             used[number] = True
             changes |= override.set.model_dump(exclude_none=True)
     temperature = changes.pop("temperature", None)
-    if temperature is None or not point["teacher"] or point["target_entropy"] is not None:
+    if temperature is None or not params.USES_TEMPERATURE[point["loss"]] or point["target_entropy"] is not None:
         temperature = point["temperature"]
     return study.training.model_copy(update=changes), temperature, "learning_rate" not in changes
 

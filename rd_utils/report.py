@@ -835,8 +835,8 @@ def locality_chart(
 ) -> alt.FacetChart:
     """Draw how wide training groups are against how undecided the teacher is about them, one labelled mark a strategy.
 
-    Where augmentation or a solved temperature changes the groups, a line leads from what they are before (hollow) to what training sees
-    (filled). One panel a teacher.
+    Where augmentation or a solved temperature changes the groups, a line leads from what they are before (hollow, labelled with the
+    strategy) to what training sees (filled, labelled with what changed them). One panel a teacher.
 
     Args:
         descriptions: One row a strategy, teacher, augmentation, part of the queries, dial and state.
@@ -846,7 +846,7 @@ def locality_chart(
         height: Of one panel, in pixels.
 
     Returns:
-        A faceted chart whose ``data`` is the frame it shows; ``label`` stands once a mark.
+        A faceted chart whose ``data`` is the frame it shows; of labels that would lie on one another only the first is not empty.
 
     Raises:
         ValueError: A column is missing, the choice is not made or unknown, or the entropy is unknown or of no group.
@@ -858,11 +858,12 @@ def locality_chart(
     frame = frame[frame[entropy].notna()]
     if frame.empty:
         raise ValueError(f"descriptions holds no {entropy}; it needs a teacher")
-    names = [_join(*parts) for parts in zip(frame["strategy"], _settings(frame), strict=True)]
-    frame = frame.rename(columns={entropy: "entropy"}).assign(name=names)
-    changed = set(frame.loc[frame["state"] == "after", "name"])
-    moved = frame["name"].isin(changed)
-    frame = frame.assign(label=frame["name"].where((frame["state"] == "after") | ~moved, ""), order=(frame["state"] == "after").astype(int))
+    after, settings = frame["state"] == "after", pd.Series(_settings(frame), frame.index)
+    whole = pd.Series([_join(*parts) for parts in zip(frame["strategy"], settings, strict=True)], frame.index)
+    moved = whole.isin(set(whole[after]))
+    frame = frame.rename(columns={entropy: "entropy"}).assign(name=whole, order=after.astype(int))
+    frame["label"] = settings.where(after, frame["strategy"].where(moved, whole))
+    frame.loc[frame.round(4).duplicated(["teacher", "label", "diameter_q99", "entropy"]), "label"] = ""
     strategies, states = _order(frame["strategy"]), [state for state in ("before", "after") if state in set(frame["state"])]
     x = alt.X(
         "diameter_q99:Q", title="mean diameter (0.99-quantile of distances)", scale=alt.Scale(domain=_domain(frame["diameter_q99"], 0.12))
@@ -871,7 +872,7 @@ def locality_chart(
     scales = _scale(strategies, PALETTE), _shapes(strategies)
     colour = alt.Color("strategy:N", sort=strategies, title="strategy", scale=scales[0])
     shape = alt.Shape("strategy:N", sort=strategies, title="strategy", scale=scales[1])
-    fill = alt.Fill("strategy:N", sort=strategies, legend=None, scale=scales[0])
+    fill = alt.Fill("strategy:N", sort=strategies, title="strategy", scale=scales[0])
     opacity = alt.FillOpacity("state:N", sort=states, title="state", scale=alt.Scale(domain=["before", "after"], range=[0.0, 1.0]))
     measured = ["diameter_q99", "diameter", "mean_distance", "entropy", "density_ratio", "coverage", "solved_temperature"]
     tooltip = _tooltip(frame, ["strategy", "teacher", *SETTINGS, "state", *measured])
@@ -1115,9 +1116,12 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
 
 def _named(contrasts: pd.DataFrame, place: Sequence[str]) -> pd.DataFrame:
     """Return the columns that say which contrast a row is: of ``place``, the family and the dimensions, those that vary."""
-    dimensions = {name: contrasts[name].map(_setting).where(contrasts["family"] != name, "") for name in DIMENSIONS}
-    table = contrasts.assign(**dimensions)
-    return table[_varying(table, (*place, "family", *DIMENSIONS))].assign(contrast=contrasts["contrast"])
+    own = {name: contrasts["family"] == name for name in DIMENSIONS}
+    varied = [name for name in DIMENSIONS if contrasts.loc[~own[name], name].nunique(dropna=False) > 1]
+    table = contrasts[[*_varying(contrasts, (*place, "family")), *varied]].copy()
+    for name in varied:
+        table[name] = table[name].map(_setting).where(~own[name], "")
+    return table.assign(contrast=contrasts["contrast"])
 
 
 def _setting(value: Any) -> str:
