@@ -750,7 +750,11 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             ],
             [
                 *figures("surface", "Means over seeds"),
-                *table("variance", report.variance_table, "Shares of the variance, with p-values of F tests."),
+                *table(
+                    "variance",
+                    lambda frame: report.variance_table(frame[frame["measure"] == settings.measure]),
+                    f"Shares of the variance of {settings.measure}, with p-values of F tests.",
+                ),
             ],
         ),
         Section(

@@ -158,6 +158,12 @@ def _variants(students: pd.DataFrame) -> list[str]:
     return [_join(*part) for part in parts]
 
 
+def _places(frame: pd.DataFrame) -> list[str]:
+    """Return the columns that say where a row was measured, those that vary; no training collection that the test collection tells."""
+    told = (frame.groupby("test_collection", dropna=False)["collection"].nunique() == 1).all()
+    return [name for name in _varying(frame, PLACE) if name != "collection" or not told]
+
+
 # --- theme ------------------------------------------------------------------------------------------------------------
 
 
@@ -1101,7 +1107,7 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
         ValueError: A column is missing.
     """
     _require(differences, DIFFERENCE_COLUMNS, "differences")
-    table = _named(differences, ("collection", "test_collection", "measure", "first_stage"))
+    table = _named(differences, _places(differences))
     table["difference [interval]"] = [
         f"{row.difference:+.{digits}f} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]" for row in differences.itertuples()
     ]
@@ -1115,10 +1121,10 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
 
 
 def _named(contrasts: pd.DataFrame, place: Sequence[str]) -> pd.DataFrame:
-    """Return the columns that say which contrast a row is: of ``place``, the family and the dimensions, those that vary."""
+    """Return the columns that say which contrast a row is: ``place``, and of the family and the dimensions those that vary."""
     own = {name: contrasts["family"] == name for name in DIMENSIONS}
     varied = [name for name in DIMENSIONS if contrasts.loc[~own[name], name].nunique(dropna=False) > 1]
-    table = contrasts[[*_varying(contrasts, (*place, "family")), *varied]].copy()
+    table = contrasts[[*place, *_varying(contrasts, ["family"]), *varied]].copy()
     for name in varied:
         table[name] = table[name].map(_setting).where(~own[name], "")
     return table.assign(contrast=contrasts["contrast"])
@@ -1143,7 +1149,7 @@ def across_table(across: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
         ValueError: A column is missing.
     """
     _require(across, ACROSS_COLUMNS, "across")
-    table = _named(across, ("measure", "first_stage"))
+    table = _named(across, _varying(across, ("measure", "first_stage")))
     table["mean difference [interval]"] = [
         f"{row.mean:+.{digits}f}" + ("" if math.isnan(row.low) else f" [{row.low:+.{digits}f}, {row.high:+.{digits}f}]")
         for row in across[["mean", "low", "high"]].itertuples(index=False)
@@ -1212,15 +1218,15 @@ def variance_table(variance: pd.DataFrame) -> pd.DataFrame:
         ValueError: A column is missing.
     """
     _require(variance, (*PLACE, "loss", "source", "share", "p"), "variance")
-    keys = [name for name in (*PLACE, *DIMENSIONS) if name in variance.columns]
+    dimensions = [name for name in DIMENSIONS if name in variance.columns]
+    keys = [*_places(variance), *(name for name in dimensions if name == "loss" or _varying(variance, [name]))]
     shown = variance.assign(**{name: variance[name].map(_setting) for name in keys})
     shown["text"] = [
         f"{share:.1%}" + ("" if pd.isna(p) else f" (p {_p_value(p)})" if _p_value(p).startswith("<") else f" (p = {_p_value(p)})")
         for share, p in zip(variance["share"], variance["p"], strict=True)
     ]
     wide = shown.pivot_table(index=keys, columns="source", values="text", aggfunc="first", sort=False)[_order(variance["source"])]
-    wide = wide.reset_index().rename_axis(columns=None)
-    return wide.drop(columns=[name for name in keys if name != "loss" and name not in _varying(wide, keys)])
+    return wide.reset_index().rename_axis(columns=None)
 
 
 def spread_table(spread: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -1234,9 +1240,9 @@ def spread_table(spread: pd.DataFrame, measure: str) -> pd.DataFrame:
         ValueError: A column is missing, or the measure is unknown.
     """
     _require(spread, (*PLACE, "loss", "n_strategies", "lowest", "highest", "spread", "sd"), "strategy_spread")
-    spread = _choose(spread, "measure", measure, "strategy_spread").drop(columns="measure")
-    keys = [name for name in spread.columns if name in (*PLACE, *DIMENSIONS)]
-    table = spread[[*_varying(spread, keys), "lowest", "highest", "spread", "sd"]].reset_index(drop=True)
+    spread = _choose(spread, "measure", measure, "strategy_spread")
+    keys = [*_places(spread), *_varying(spread, DIMENSIONS)]
+    table = spread[[*keys, "lowest", "highest", "spread", "sd"]].reset_index(drop=True)
     return table.assign(**{name: table[name].map(_setting) for name in SETTINGS if name in table.columns}).rename(columns={"sd": "SD"})
 
 

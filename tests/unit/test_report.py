@@ -43,8 +43,10 @@ def make_results() -> pd.DataFrame:
                     "teacher": teacher,
                     "loss": loss,
                     "architecture": architecture,
-                    "augmentation": "",
-                    "temperature": 1.0 if system == "student" else NAN,
+                    "augmentation": "none",
+                    "cut": "all",
+                    "temperature": 1.0,
+                    "target_entropy": NAN,
                     "seed": seed if len(values) > 1 else -1,
                     "test_collection": "toy/test",
                     "first_stage": stage,
@@ -61,24 +63,14 @@ def make_results() -> pd.DataFrame:
     add("student", "random-kl-static", "full", [0.43, 0.45], "corpus_random", "oracle", "kl", "static")
     add("teacher", "teacher oracle", "bm25@100", [0.80], teacher="oracle")
     add("untrained", "untrained static", "bm25@100", [0.30, 0.32], architecture="static")
-    add("bm25", "BM25", "bm25@100", [0.42])
-    add("bm25", "BM25", "full", [0.42])
+    add("first_stage", "BM25", "bm25@100", [0.42])
+    add("first_stage", "BM25", "full", [0.42])
     return pd.DataFrame(rows)
 
 
-def make_summary() -> pd.DataFrame:
-    keys = [
-        "test_collection",
-        "first_stage",
-        "measure",
-        "cell",
-        "system",
-        "strategy",
-        "teacher",
-        "loss",
-        "architecture",
-    ]
-    grouped = make_results().groupby([*keys, "temperature"], sort=False, dropna=False)["value"]
+def make_summary(results: pd.DataFrame | None = None) -> pd.DataFrame:
+    keys = [column for column in report.SUMMARY_COLUMNS if column not in ("mean", "sd", "n_seeds")]
+    grouped = (make_results() if results is None else results).groupby(keys, sort=False, dropna=False)["value"]
     return grouped.agg(mean="mean", sd="std", n_seeds="count").reset_index()
 
 
@@ -92,10 +84,17 @@ def make_differences() -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
+                "collection": "toy/train",
                 "test_collection": "toy/test",
                 "first_stage": stage,
                 "measure": "nDCG@10",
+                "family": "strategy",
                 "contrast": contrast,
+                "strategy": contrast.split(" ")[0],
+                "augmentation": "none",
+                "cut": "all",
+                "temperature": 1.0,
+                "target_entropy": NAN,
                 "architecture": architecture,
                 "loss": "kl",
                 "teacher": "oracle",
@@ -123,12 +122,17 @@ def make_costs() -> pd.DataFrame:
         [
             {
                 "cell": cell,
+                "collection": "toy/train",
                 "seed": seed,
                 "identity": IDENTITY,
-                "architecture": cell.split("-")[2],
                 "strategy": cell.split("-")[0],
                 "teacher": "",
                 "loss": cell.split("-")[1],
+                "architecture": cell.split("-")[2],
+                "augmentation": "none",
+                "cut": "all",
+                "temperature": 1.0,
+                "target_entropy": NAN,
                 "train_wall_seconds": value / 2,
                 "train_cpu_seconds": value / 2,
                 "total_cpu_seconds": float(value),
@@ -160,6 +164,53 @@ def make_history(cells: int = 2) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["cell", "seed", "step", "loss"])
 
 
+def make_across() -> pd.DataFrame:
+    """Two contrasts over three collections, and one that one collection only has."""
+    rows = [
+        ("bm25@100", "bm25 - corpus_random", 3, 0.02, 0.005, 0.0076, 0.0324),
+        ("full", "bm25 - corpus_random", 3, 0.01, 0.02, -0.04, 0.06),
+    ]
+    rows += [("full", "dense - corpus_random", 1, -0.01, NAN, NAN, NAN)]
+    about = {"measure": "nDCG@10", "family": "strategy", "teacher": "", "loss": "lce", "architecture": "static", "augmentation": "none"}
+    about |= {"cut": "all", "temperature": 1.0, "target_entropy": NAN}
+    names = ["first_stage", "contrast", "n_collections", "mean", "sd", "low", "high"]
+    table = pd.DataFrame([about | dict(zip(names, row, strict=True)) for row in rows])
+    return table.assign(strategy=[row[1].split(" ")[0] for row in rows], n_positive=[3, 2, 0], different=[2, 1, 0], equivalent=[1, 1, 0])
+
+
+def make_search() -> pd.DataFrame:
+    values = {"lce": (0.51, 0.55, 0.40), "kl": (0.50, 0.52, 0.56)}
+    rows = [("static", loss, loss * 4, rate, value, value == max(of)) for loss, of in values.items()
+            for rate, value in zip((0.003, 0.01, 0.03), of, strict=True)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["architecture", "loss", "search", "learning_rate", "nDCG@10", "chosen"])
+
+
+def make_descriptions() -> pd.DataFrame:
+    """Two strategies as they are drawn; one of them also with spans, which bring its groups together."""
+    about = {"collection": "toy/train", "teacher": "oracle", "cut": "all", "temperature": 1.0, "target_entropy": NAN, "coverage": 0.25}
+    rows = [
+        ("corpus_random", "none", "before", 0.9, 0.2, 1.0),
+        ("bm25", "none", "before", 0.6, 0.5, 2.5),
+        ("bm25", "spans", "before", 0.6, 0.5, 2.5),
+        ("bm25", "spans", "after", 0.5, 0.4, 2.5),
+    ]
+    names = ["strategy", "augmentation", "state", "diameter_q99", "pairwise_entropy", "density_ratio"]
+    return pd.DataFrame([about | dict(zip(names, row, strict=True)) for row in rows])
+
+
+def make_factorial() -> pd.DataFrame:
+    """The summary of two strategies that fix a diameter, two target entropies and two losses; and one cell without a target."""
+    one = make_summary().query("cell == 'bm25-kl-static'")
+    cells = [
+        one.assign(cell=f"{strategy}-{loss}-H{target:g}", strategy=strategy, loss=loss, target_entropy=target, mean=mean)
+        for loss, means in (("kl", (0.4, 0.5, 0.6, 0.7)), ("ranknet", (0.1, 0.2, 0.3, 0.345)))
+        for (strategy, target), mean in zip(
+            [("diameter_90", 0.7), ("diameter_90", 0.2), ("diameter_10", 0.7), ("diameter_10", 0.2)], means, strict=True
+        )
+    ]
+    return pd.concat([one, *cells], ignore_index=True)
+
+
 def make_charts() -> dict[str, alt.TopLevelMixin]:
     return {
         "effectiveness": report.effectiveness_chart(make_summary(), make_results()),
@@ -168,13 +219,22 @@ def make_charts() -> dict[str, alt.TopLevelMixin]:
         "entropy": report.entropy_chart(make_entropy()),
         "learning": report.learning_chart(make_history()),
         "learning_small": report.learning_chart(make_history(cells=7)),
+        "across": report.across_chart(make_across()),
+        "search": report.search_chart(make_search(), "nDCG@10"),
+        "locality": report.locality_chart(make_descriptions()),
+        "surface": report.surface_chart(make_factorial(), "nDCG@10"),
     }
+
+
+@functools.cache
+def drawn_once() -> dict[str, alt.TopLevelMixin]:
+    return make_charts()
 
 
 @functools.cache
 def spec_of(name: str) -> dict:
     """Return a chart's specification; to_dict has validated it against the Vega-Lite schema."""
-    return report.chart_spec(make_charts()[name])
+    return report.chart_spec(drawn_once()[name])
 
 
 def layers_of(spec: dict) -> list[dict]:
@@ -248,7 +308,7 @@ def test_theme_holds_within_its_block_only() -> None:
                 "difference",
                 "low",
                 "high",
-                "contrast",
+                "row",
                 "verdict",
                 "comparison",
                 "first_stage",
@@ -261,6 +321,10 @@ def test_theme_holds_within_its_block_only() -> None:
         ("entropy", {"value", "strategy", "label", "kind"}),
         ("learning", {"step", "loss", "seed", "cell"}),
         ("learning_small", {"step", "loss", "seed", "cell"}),
+        ("across", {"mean", "low", "high", "row", "interval", "comparison", "first_stage"}),
+        ("search", {"learning_rate", "value", "loss", "search", "architecture"}),
+        ("locality", {"diameter_q99", "entropy", "strategy", "state", "name", "order", "label", "teacher"}),
+        ("surface", {"target_entropy", "strategy", "mean", "text", "panel", "first_stage"}),
     ],
 )
 def test_chart_is_valid_and_encodes_its_fields(name: str, fields: set[str]) -> None:
@@ -333,6 +397,45 @@ def test_effectiveness_gives_each_cell_a_line_when_there_are_more_variants_than_
     assert layers_of(spec)[0]["encoding"]["y"]["sort"][8] == "bm25 · kl · teacher 8"
 
 
+def test_effectiveness_tells_cells_apart_by_every_setting_that_varies_and_by_no_other() -> None:
+    results = make_results()
+    random = results["cell"] == "random-kl-static"
+    parts = [
+        results,
+        *(
+            results[random].assign(cell=str(n), **change)
+            for n, change in enumerate(({"target_entropy": 0.3}, {"cut": "upper_half"}, {"augmentation": "noise"}, {"temperature": 2.0}))
+        ),
+    ]
+    results = pd.concat(parts)
+    frame = report.effectiveness_chart(make_summary(results), results).data
+    variants = frame[frame["role"] == "mean"].drop_duplicates("cell").set_index("cell")["variant"].to_dict()
+    assert variants == {
+        "bm25-kl-static": "kl · oracle · T=1",
+        "random-kl-static": "kl · oracle · T=1",
+        "bm25-lce-cross": "lce",
+        "0": "kl · oracle · H=0.3",
+        "1": "kl · oracle · T=1 · upper_half",
+        "2": "kl · oracle · T=1 · noise",
+        "3": "kl · oracle · T=2",
+    }
+
+
+def test_a_chart_of_several_training_collections_asks_for_one() -> None:
+    results = pd.concat([make_results(), make_results().assign(collection="other/train", test_collection="other/test", value=0.1)])
+    summary = make_summary(results)
+    with pytest.raises(ValueError, match="2 values of test_collection"):
+        report.effectiveness_chart(summary, results)
+    chart = report.effectiveness_chart(summary, results, test_collection="other/test")
+    assert set(chart.data.loc[chart.data["role"] != "note", "value"]) == {0.1}
+    table = report.main_table(summary, test_collection="other/test")
+    assert set(table[("full", "nDCG@10")]) - {"–"} == {"0.100", "0.100 ± 0.000"}
+    shared = summary.assign(test_collection="toy/test")
+    with pytest.raises(ValueError, match=r"2 values of collection: \['toy/train', 'other/train'\]; pass collection="):
+        report.main_table(shared)
+    assert report.main_table(shared, collection="toy/train").equals(report.main_table(make_summary()))
+
+
 def test_forest_has_the_margin_band_the_zero_rule_and_verdicts_by_colour_and_shape() -> None:
     spec = spec_of("forest")
     band, zero = layers_of(spec)[:2]
@@ -356,6 +459,63 @@ def test_forest_fills_panels_without_a_comparison() -> None:
 
 def test_forest_puts_the_largest_mean_difference_first() -> None:
     point = next(x for x in layers_of(spec_of("forest")) if mark_of(x) == "point")
+    assert point["encoding"]["y"]["sort"] == ["bm25 - corpus_random", "dense - corpus_random"]
+
+
+def contrasts_of(family: str, losses: int = 3, strategies: int = 8, architectures: int = 2) -> pd.DataFrame:
+    """The contrasts of one family in a full grid, as the analysis lists them."""
+    one = make_differences().iloc[[0]].assign(family=family)
+    rows = []
+    for architecture in range(architectures):
+        for loss in range(losses):
+            for strategy in range(strategies):
+                contrast = f"loss{loss} - lce" if family == "loss" else f"s{strategy} - random"
+                names = {"architecture": f"a{architecture}", "loss": f"loss{loss}", "strategy": f"s{strategy}"}
+                rows.append(one.assign(contrast=contrast, difference=strategy / 100, **names))
+    return pd.concat(rows, ignore_index=True)
+
+
+@pytest.mark.parametrize("family", ["strategy", "loss"])
+def test_forest_gives_every_contrast_a_place_of_its_own(family: str) -> None:
+    data = report.forest_chart(contrasts_of(family)).data
+    assert not data.duplicated(["first_stage", "comparison", "row"]).any()
+    assert data["comparison"].nunique() == 6 and data["row"].nunique() == 8
+
+
+def test_forest_of_losses_names_strategies_down_the_side() -> None:
+    chart = report.forest_chart(contrasts_of("loss"))
+    assert chart.data["comparison"].iloc[0] == "a0 · loss0 - lce · oracle"
+    point = next(x for x in layers_of(report.chart_spec(chart)) if mark_of(x) == "point")
+    assert point["encoding"]["y"]["sort"] == [f"s{n}" for n in range(7, -1, -1)]
+
+
+def test_forest_tells_settings_apart_that_the_contrast_does_not_name() -> None:
+    one = make_differences().iloc[[0]]
+    strategy = pd.concat([one.assign(target_entropy=target) for target in (0.2, 0.7)])
+    assert report.forest_chart(strategy).data["row"].tolist() == ["bm25 - corpus_random · H=0.2", "bm25 - corpus_random · H=0.7"]
+    noise = pd.concat([one.assign(family="augmentation", contrast=f"{n} - none", augmentation=n, strategy=s) for n in "ab" for s in "xy"])
+    data = report.forest_chart(noise).data
+    assert sorted(data["row"]) == ["a - none · x", "a - none · y", "b - none · x", "b - none · y"]
+    with pytest.raises(ValueError, match="2 values of family"):
+        report.forest_chart(pd.concat([strategy, noise]))
+
+
+def test_long_forests_are_split_by_family_architecture_and_loss_without_losing_a_row() -> None:
+    both = pd.concat([contrasts_of("strategy"), contrasts_of("loss", losses=9)], ignore_index=True)
+    parts = report.split_rows(both)
+    assert list(parts) == ["strategy", *(f"loss a{a} loss{n}" for a in (0, 1) for n in range(9))]
+    assert len(parts["strategy"]) == 48 and {len(parts[name]) for name in list(parts)[1:]} == {8}
+    assert sorted(pd.concat(parts.values()).index) == sorted(both.index)
+    for part in parts.values():
+        assert len(report.forest_chart(part).data) <= 60
+
+
+def test_across_shows_intervals_over_collections_and_whether_they_exclude_0() -> None:
+    chart = report.across_chart(make_across())
+    rows = chart.data[chart.data["role"] == "comparison"]
+    assert rows["interval"].tolist() == ["excludes 0", "holds 0", "one collection"]
+    point = next(x for x in layers_of(report.chart_spec(chart)) if mark_of(x) == "point")
+    assert point["encoding"]["color"]["scale"]["domain"] == ["excludes 0", "holds 0", "one collection"]
     assert point["encoding"]["y"]["sort"] == ["bm25 - corpus_random", "dense - corpus_random"]
 
 
@@ -399,6 +559,73 @@ def test_cost_refuses_a_cell_without_a_cost() -> None:
         report.cost_chart(make_summary(), costs[costs["cell"] != "bm25-lce-cross"])
 
 
+def test_cost_charges_what_the_cell_cost_on_the_collection_that_is_shown() -> None:
+    costs = pd.concat([make_costs(), make_costs().assign(collection="other/train", total_cpu_seconds=1e6)])
+    frame = report.cost_chart(make_summary(), costs).data
+    assert frame.loc[frame["cell"] == "bm25-kl-static", "total_cpu_seconds"].unique() == [21.0]
+    with pytest.raises(ValueError, match="costs holds no collection 'toy/train'"):
+        report.cost_chart(make_summary(), make_costs().assign(collection="other/train"))
+
+
+def test_search_marks_the_rate_that_was_taken() -> None:
+    spec = spec_of("search")
+    line, small, large = layers_of(spec)
+    assert mark_of(line) == "line" and line["encoding"]["x"]["scale"]["type"] == "log"
+    assert (small["transform"], large["transform"]) == ([{"filter": "!datum.chosen"}], [{"filter": "datum.chosen"}])
+    assert large["mark"]["size"] > 4 * small["mark"]["size"]
+    assert {(r["loss"], r["learning_rate"]) for r in rows_of(spec) if r["chosen"]} == {("lce", 0.01), ("kl", 0.03)}
+    assert small["encoding"]["y"]["title"] == "nDCG@10 on validation queries"
+
+
+def test_search_shows_a_measure_whose_name_holds_brackets() -> None:
+    spec = report.chart_spec(report.search_chart(make_search().rename(columns={"nDCG@10": "AP(rel=2)"}), "AP(rel=2)"))
+    assert [r["value"] for r in rows_of(spec)][:3] == [0.51, 0.55, 0.40]
+    with pytest.raises(ValueError, match="lacks 1 column.*'AP'"):
+        report.search_chart(make_search(), "AP")
+
+
+def test_locality_leads_a_line_from_before_to_after_and_labels_each_place_once() -> None:
+    rows = rows_of(spec_of("locality"))
+    assert [(r["label"], r["state"], r["diameter_q99"], r["entropy"]) for r in rows] == [
+        ("corpus_random", "before", 0.9, 0.2),
+        ("bm25", "before", 0.6, 0.5),
+        ("", "before", 0.6, 0.5),
+        ("spans", "after", 0.5, 0.4),
+    ]
+    line = layers_of(spec_of("locality"))[0]
+    assert (mark_of(line), line["encoding"]["detail"]["field"], line["encoding"]["order"]["field"]) == ("line", "name", "order")
+    assert [r["name"] for r in rows] == ["corpus_random", "bm25", "bm25 · spans", "bm25 · spans"]
+
+
+def test_locality_refuses_an_entropy_that_nothing_has() -> None:
+    with pytest.raises(ValueError, match="unknown entropy 'pairwise'; did you mean 'pairwise_entropy'"):
+        report.locality_chart(make_descriptions(), entropy="pairwise")
+    with pytest.raises(ValueError, match="holds no pairwise_entropy; it needs a teacher"):
+        report.locality_chart(make_descriptions().assign(pairwise_entropy=NAN))
+    with pytest.raises(ValueError, match="2 values of collection"):
+        report.locality_chart(pd.concat([make_descriptions(), make_descriptions().assign(collection="b")]))
+
+
+def test_surface_writes_every_mean_of_the_factorial_in_the_order_of_the_study() -> None:
+    spec = spec_of("surface")
+    rows = rows_of(spec)
+    assert len(rows) == 2 * 2 * 2 * 2  # strategies, targets, losses, first stages; the cell without a target is none of them
+    assert {(r["panel"], r["strategy"], r["target_entropy"]): r["text"] for r in rows}[("ranknet", "diameter_10", 0.2)] == ".345"
+    colour, text = layers_of(spec)
+    assert colour["encoding"]["y"]["sort"] == ["diameter_90", "diameter_10"]
+    assert colour["encoding"]["x"]["sort"] == [0.2, 0.7]
+    assert colour["encoding"]["color"]["scale"]["domain"] == [0.1, 0.7]
+    assert (mark_of(colour), mark_of(text), text["encoding"]["text"]["field"]) == ("rect", "text", "text")
+
+
+def test_surface_refuses_a_study_without_target_entropies_and_two_cells_in_one_place() -> None:
+    with pytest.raises(ValueError, match="no trained cell with a target_entropy"):
+        report.surface_chart(make_summary(), "nDCG@10")
+    factorial = make_factorial()
+    with pytest.raises(ValueError, match="16 cells share a place with another, the first is 'diameter_90-kl-H0.7'"):
+        report.surface_chart(pd.concat([factorial, factorial]), "nDCG@10")
+
+
 def test_entropy_shows_all_three_kinds_and_refuses_values_outside_their_range() -> None:
     frame = report.entropy_chart(make_entropy()).data
     assert frame["kind"].value_counts(sort=False).to_dict() == {
@@ -415,6 +642,25 @@ def test_learning_draws_small_panels_for_many_cells() -> None:
     spec = report.chart_spec(report.learning_chart(make_history(cells=7)))
     assert spec["encoding"]["facet"]["field"] == "cell"
     assert spec["resolve"]["scale"]["y"] == "independent"
+
+
+def test_learning_draws_a_panel_a_recipe_for_very_many_cells() -> None:
+    history = make_history(cells=25)
+    history = history.assign(strategy=[f"s{int(cell.split()[1]) % 5}" for cell in history["cell"]])
+    history["recipe"] = [f"r{int(cell.split()[1]) // 5}" for cell in history["cell"]]
+    spec = report.chart_spec(report.learning_chart(history))
+    assert (spec["encoding"]["facet"]["field"], spec["encoding"]["color"]["field"]) == ("recipe", "strategy")
+    assert [part["field"] for part in spec["encoding"]["detail"]] == ["cell", "seed"]
+    with pytest.raises(ValueError, match="2 values of collection"):
+        report.learning_chart(history.assign(collection=["a", "b"] * (len(history) // 2)))
+
+
+def test_entropy_of_several_collections_asks_for_one() -> None:
+    both = pd.concat([make_entropy().assign(collection="a"), make_entropy().assign(collection="b", pairwise_entropy=0.9)])
+    with pytest.raises(ValueError, match="2 values of collection"):
+        report.entropy_chart(both)
+    frame = report.entropy_chart(both, collection="b").data
+    assert set(frame.loc[frame["entropy"] == "pairwise_entropy", "value"]) == {0.9}
 
 
 def test_charts_ask_for_a_choice_and_name_the_nearest() -> None:
@@ -496,6 +742,85 @@ def test_differences_table_writes_intervals_and_small_p_values() -> None:
         "smallest margin": "0.100",
         "verdict": "different",
     }
+
+
+def test_differences_table_says_what_the_contrast_does_not() -> None:
+    loss = make_differences().iloc[[0, 1]].assign(family="loss", contrast="kl - lce", strategy=["bm25", "dense"])
+    noise = make_differences().iloc[[2]].assign(family="augmentation", contrast="noise - none", augmentation="noise", target_entropy=0.3)
+    table = report.differences_table(pd.concat([loss, noise], ignore_index=True))
+    assert table.loc[:, "family":"contrast"].to_dict("records") == [
+        {"family": "loss", "strategy": "bm25", "target_entropy": "", "contrast": "kl - lce"},
+        {"family": "loss", "strategy": "dense", "target_entropy": "", "contrast": "kl - lce"},
+        {"family": "augmentation", "strategy": "bm25", "target_entropy": "0.3", "contrast": "noise - none"},
+    ]
+
+
+def test_tables_name_the_training_collection_only_where_the_test_collection_does_not_tell_it() -> None:
+    here, there = make_differences(), make_differences().assign(collection="other/train")
+    table = report.differences_table(pd.concat([here, there.assign(test_collection="other/test")], ignore_index=True))
+    assert table["test_collection"].tolist() == ["toy/test"] * 4 + ["other/test"] * 4 and "collection" not in table.columns
+    shared = report.differences_table(pd.concat([here, there], ignore_index=True))
+    assert shared["collection"].tolist() == ["toy/train"] * 4 + ["other/train"] * 4 and "test_collection" not in shared.columns
+
+
+def test_across_table_writes_intervals_and_in_how_many_collections_they_hold() -> None:
+    table = report.across_table(make_across())
+    assert table.iloc[0].to_dict() == {
+        "first_stage": "bm25@100",
+        "contrast": "bm25 - corpus_random",
+        "mean difference [interval]": "+0.020 [+0.008, +0.032]",
+        "SD": "0.005",
+        "positive in": "3 of 3",
+        "different in": "2 of 3",
+        "equivalent in": "1 of 3",
+    }
+    assert table.iloc[2][["mean difference [interval]", "SD", "positive in"]].tolist() == ["-0.010", "–", "0 of 1"]
+
+
+def test_search_table_has_a_column_a_rate_and_marks_the_one_that_was_taken() -> None:
+    table = report.search_table(make_search(), "nDCG@10")
+    assert list(table.columns) == ["architecture", "loss", "0.003", "0.01", "0.03"]
+    assert table.to_numpy().tolist() == [
+        ["static", "lce", "0.510", "0.550 *", "0.400"],
+        ["static", "kl", "0.500", "0.520", "0.560 *"],
+    ]
+    twice = pd.concat([make_search(), make_search().assign(search="other")])
+    assert sorted(report.search_table(twice, "nDCG@10")["search"]) == ["klklklkl", "lcelcelcelce", "other", "other"]
+
+
+def test_description_table_leaves_out_what_all_rows_share() -> None:
+    table = report.description_table(make_descriptions())
+    assert list(table.columns) == [
+        "strategy", "augmentation", "state", "diameter q99, mean", "pairwise entropy", "density ratio", "coverage",
+    ]  # fmt: skip
+    assert table.iloc[3].tolist() == ["bm25", "spans", "after", 0.5, 0.4, 2.5, 0.25]
+    solved = make_descriptions().assign(target_entropy=[0.2, 0.2, 0.5, 0.5], solved_temperature=3.0)
+    assert report.description_table(solved)[["target_entropy", "temperature solved for"]].iloc[2].tolist() == ["0.5", 3.0]
+
+
+def test_variance_table_has_a_row_a_factorial_and_a_column_a_source() -> None:
+    about = {"collection": "c", "test_collection": "t", "first_stage": "full", "measure": "AP", "teacher": "oracle"}
+    rows = [
+        about | {"loss": loss, "source": source, "share": share, "p": p}
+        for loss in ("kl", "ranknet")
+        for source, share, p in (("strategy", 0.5, 0.0001), ("target_entropy", 0.25, 0.04), ("interaction", 0.2, 0.5), ("seeds", 0.05, NAN))
+    ]
+    table = report.variance_table(pd.DataFrame(rows))
+    assert list(table.columns) == ["loss", "strategy", "target_entropy", "interaction", "seeds"]
+    assert table.iloc[0].tolist() == ["kl", "50.0% (p < 0.001)", "25.0% (p = 0.040)", "20.0% (p = 0.500)", "5.0%"]
+
+
+def test_spread_table_names_the_strategies_at_the_ends() -> None:
+    about = {"collection": "c", "test_collection": "t", "first_stage": "full", "teacher": "", "architecture": "static", "n_strategies": 3}
+    rows = [
+        about | {"measure": measure, "loss": loss, "lowest": "corpus_random", "highest": "bm25", "spread": 0.03, "sd": 0.01}
+        for measure in ("AP", "nDCG@10")
+        for loss in ("lce", "kl")
+    ]
+    table = report.spread_table(pd.DataFrame(rows), "AP")
+    assert table.to_dict("records") == [
+        {"loss": loss, "lowest": "corpus_random", "highest": "bm25", "spread": 0.03, "SD": 0.01} for loss in ("lce", "kl")
+    ]
 
 
 def test_cells_table_traces_each_seed_to_its_manifest_by_a_relative_path() -> None:
