@@ -414,6 +414,7 @@ class _NodeBuilder:
                     "losses": {student.loss: {}},
                     "architecture": student.architecture,
                     "training": student.training,
+                    "refresh": student.refresh,
                 }
                 self._add(notebook, f"{student.architecture.kind}-{self._strategy_name(student.groups)}-{student.loss}", values, (student,))
 
@@ -567,8 +568,9 @@ class _NodeBuilder:
 
 
 def _common(groups: params.GroupsSpec, seeds: list[int]) -> dict[str, Any]:
-    """Return the notebook parameters that name groups."""
-    return {name: getattr(groups, name) for name in params.GroupsSpec.model_fields if name != "seed"} | {"seeds": seeds}
+    """Return the notebook parameters that name groups; what a notebook's own defaults would add is said too."""
+    named = {name: getattr(groups, name) for name in params.GroupsSpec.model_fields if name != "seed"}
+    return named | {"seeds": seeds, "reference": None, "test_collections": []}
 
 
 def _loss_names(block: list[Cell]) -> list[str]:

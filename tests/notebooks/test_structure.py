@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import difflib
 import json
 import re
 from pathlib import Path
@@ -17,6 +19,7 @@ PARAMETERS = {
     "03_train": params.TrainParameters,
     "04_evaluate": params.EvaluateParameters,
     "05_analyse": params.AnalyseParameters,
+    "06_search": params.SearchParameters,
 }
 
 
@@ -90,3 +93,20 @@ class TestParameterCells:
 
     def test_every_parameter_is_shown(self, name):
         assert set(self.namespace(name)) == set(PARAMETERS[name].model_fields)
+
+    def test_no_result_looks_like_a_parameter_when_the_notebook_is_run_again(self, name):
+        """`notebook.validate` takes a global of such a name for a mistyped parameter."""
+        cells_after = [c for c in code(next(p for p in NOTEBOOKS if p.stem == name)) if "parameters" not in tags(c)]
+        fields = list(PARAMETERS[name].model_fields)
+        for cell in cells_after:
+            tree = ast.parse("".join(cell["source"]))
+            own = {
+                node.id
+                for part in ast.walk(tree)
+                if isinstance(part, ast.comprehension)
+                for node in ast.walk(part.target)
+                if isinstance(node, ast.Name)
+            }
+            stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+            for result in sorted(stored - own):
+                assert not difflib.get_close_matches(result, fields, 1, 0.8), result
