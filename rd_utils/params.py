@@ -547,6 +547,11 @@ class CandidatesSpec(Spec):
     retriever: Retriever
     depth: int = Field(ge=1)
 
+    @model_validator(mode="after")
+    def _oracle_knows_the_collection(self) -> CandidatesSpec:
+        _check_oracle(getattr(self.retriever, "teacher", None), self.collection)
+        return self
+
 
 EntropyName = Literal["pairwise_entropy", "positive_entropy", "listwise_entropy"]
 CutPart = Literal[
@@ -580,6 +585,12 @@ class GroupsSpec(Spec):
     random_share: float = Field(default=0.0, ge=0, le=1)
     cut: EntropyCut | None = None
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _oracle_knows_the_collection(self) -> GroupsSpec:
+        for part in (getattr(self.strategy, "filter", None), getattr(self.shortage, "filter", None), self.cut):
+            _check_oracle(part and part.teacher, self.collection)
+        return self
 
 
 class VectorsSpec(Spec):
@@ -843,13 +854,15 @@ def search_spec(student: StudentSpec) -> SearchSpec | None:
         shortage=student.groups.shortage,
         seed=search.seed,
     )
+    in_batch = student.training.in_batch_negatives and not NEEDS_TEACHER[student.loss]  # a distilled loss needs a hard_weight for them
+    plain = student.training.model_copy(update={"in_batch_negatives": in_batch})
     candidates = tuple(
         StudentSpec(
             groups=groups,
             loss=student.loss,
             teacher=search.teacher if NEEDS_TEACHER[student.loss] else None,
             architecture=student.architecture,
-            training=with_rate(student.training, rate, search.embedding_ratio),
+            training=with_rate(plain, rate, search.embedding_ratio),
             seed=search.seed,
         )
         for rate in sorted(set(search.learning_rates))
@@ -1386,6 +1399,14 @@ class Study(Part):
                         f"{where}.retriever: {entry.retriever!r} is no bm25 retriever; its scores are not known for every pair"
                     )
         _check_acyclic(uses)
+        for name, entry in self.retrievers.items():
+            if entry.kind == "dense" and not isinstance(self.architectures[entry.architecture], BI_ENCODERS):
+                raise ValueError(
+                    f"retrievers.{name}.architecture: {entry.architecture!r} is no bi-encoder; full retrieval needs embeddings"
+                )
+        for name, entry in self.strategies.items():
+            if entry.kind == "graph" and self.retrievers[entry.retriever].kind not in ("bm25", "dense"):
+                raise ValueError(f"strategies.{name}.retriever: {entry.retriever!r} reads no documents; a graph needs bm25 or a dense one")
         for name, entry in self.cuts.items():
             known(entry.teacher, self.teachers, f"cuts.{name}.teacher")
         for reserved, entries in (("all", self.cuts), ("none", self.augmentations), ("drop", self.strategies)):
@@ -1425,6 +1446,8 @@ class Study(Part):
             raise ValueError("a diameter_targeted strategy needs a reference: name a bi-encoder of `architectures`")
         if self.shortage != "drop":
             known(self.shortage, {"drop": None, **self.strategies}, "shortage")
+            if self.strategies[self.shortage].kind in ("diameter_targeted", "refreshed"):
+                raise ValueError(f"shortage: {self.shortage!r} cannot fill; name a corpus_random, candidates or graph strategy")
         if self.search is not None:
             known(self.search.strategy, self.strategies, "search.strategy")
             for name in self.search.architectures:
@@ -1521,11 +1544,14 @@ def load_study(path: str | Path, base: str | None = None) -> Study:
     return parse(Study, _on_base(path, values), str(path))
 
 
-def _on_base(path: Path, values: dict[str, Any]) -> dict[str, Any]:
-    if values.get("base") is None:
+def _on_base(path: Path, values: dict[str, Any], above: tuple[str, ...] = ()) -> dict[str, Any]:
+    base = values.get("base")
+    if base is None:
         return values
-    below = _base_file(path, str(values["base"]))
-    return _merged(_on_base(below, _read_yaml(below)), values)
+    if base in above:
+        raise ParameterError(f"{path}: bases on one another: {' -> '.join((*above, base))}; delete one of these `base`")
+    below = _base_file(path, str(base))
+    return _merged(_on_base(below, _read_yaml(below), (*above, base)), values)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

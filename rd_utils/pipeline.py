@@ -338,7 +338,8 @@ class Pipeline:
             return
         needed = inputs(spec)
         pool, draft.dropped["false_negatives"] = self._pool(spec.strategy, spec.collection)
-        fill = None if spec.shortage == "drop" else self._pool(spec.shortage, spec.collection)[0]
+        fill, n_filtered = (None, 0) if spec.shortage == "drop" else self._pool(spec.shortage, spec.collection)
+        draft.dropped["false_negatives_of_the_fill"] = n_filtered
         drawn = sampling.draw_groups(
             self.docs(spec.collection)["doc_id"],
             self.qrels(spec.collection),

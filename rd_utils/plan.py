@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from pydantic import ValidationError
 
 from rd_utils import params
 from rd_utils.params import ParameterError, Study
@@ -181,7 +182,10 @@ def load_plan(path: str | Path, base: str | None = None) -> Plan:
     check_files(study)
     path = Path(path).resolve()
     root = project_root()
-    return Plan(study, str(path.relative_to(root)) if path.is_relative_to(root) else str(path))
+    try:
+        return Plan(study, str(path.relative_to(root)) if path.is_relative_to(root) else str(path))
+    except ValidationError as error:
+        raise ParameterError(params.explain(error, params.StudentSpec, f"study {study.name}")) from None
 
 
 def check_files(study: Study) -> None:
@@ -190,10 +194,11 @@ def check_files(study: Study) -> None:
     from rd_utils.evaluation import EvaluationError, parse_measures
 
     try:
-        for collection in chain.from_iterable((pair.train, *pair.test) for pair in study.collections):
+        validation = () if study.search is None else (study.search.validation,)
+        for collection in chain(validation, *((pair.train, *pair.test) for pair in study.collections)):
             source = collection.documents if collection.source == "pseudo_queries" else collection
             check_source(source, resolve_path(source.path) if source.source == "folder" else None)
-        parse_measures(study.evaluation.measures)
+        parse_measures((*study.evaluation.measures, *(() if study.search is None else (study.search.measure,))))
     except (CollectionError, EvaluationError) as error:
         raise ParameterError(f"study {study.name}: {error}") from None
     for pair in study.collections:
@@ -222,7 +227,7 @@ def check_runs(plan: Plan) -> None:
     """
     artefacts = {identity(spec): spec for node in plan.nodes for spec in node.artefacts}
     used = chain.from_iterable(upstream(spec).values() for spec in artefacts.values())
-    for spec in {identity(spec): spec for spec in used if spec.stage in ("candidates", "scores")}.values():
+    for spec in {identity(spec): spec for spec in used if spec.stage in ("candidates", "groups", "scores")}.values():
         missing = [path for path, content in outside_content(spec).items() if content == "missing"]
         if missing:
             raise ParameterError(f"study {plan.study.name}: no file {missing[0]}; put it there, or name another")
@@ -316,7 +321,7 @@ def _overridden(study: Study, used: list[bool], point: dict[str, Any]) -> tuple[
     temperature = changes.pop("temperature", None)
     if temperature is None or not params.USES_TEMPERATURE[point["loss"]] or point["target_entropy"] is not None:
         temperature = point["temperature"]
-    return study.training.model_copy(update=changes), temperature, "learning_rate" not in changes
+    return params.Training(**study.training.model_dump() | changes), temperature, "learning_rate" not in changes
 
 
 def _baselines(study: Study, resolvers: list[Resolver], cells: list[Cell]) -> list[Baseline]:
@@ -328,7 +333,7 @@ def _baselines(study: Study, resolvers: list[Resolver], cells: list[Cell]) -> li
             rows.append(Baseline(label, pair, "first_stage", "", "", {-1: params.FirstStageSystem(retriever=resolver.retriever(name))}))
         for name in dict.fromkeys(cell.teacher for cell in own if cell.teacher):
             system = params.TeacherSystem(teacher=resolver.teacher(name))
-            if _has_scores_of(system.teacher, study.collections[pair].test):
+            if not _reads_file(system.teacher):  # scores from a file are of the training pairs only
                 rows.append(Baseline(f"teacher {name}", pair, "teacher", name, "", {-1: system}))
         for name in dict.fromkeys([*(cell.architecture for cell in own), *study.evaluation.untrained]):
             trained = sorted({seed for cell in own if cell.architecture == name for seed in cell.students}) or [0]
@@ -338,10 +343,8 @@ def _baselines(study: Study, resolvers: list[Resolver], cells: list[Cell]) -> li
     return rows
 
 
-def _has_scores_of(teacher: Any, test: tuple[Any, ...]) -> bool:
-    """Tell whether a teacher can be a row of the table: scores from a file are of the training pairs only."""
-    members = teacher.members if teacher.kind == "ensemble" else (teacher,)
-    return not any(member.kind == "file" for member in members)
+def _reads_file(teacher: Any) -> bool:
+    return teacher.kind == "file" or any(_reads_file(member) for member in getattr(teacher, "members", ()))
 
 
 # --- nodes ------------------------------------------------------------------------------------------------------------------------
@@ -397,7 +400,7 @@ class _NodeBuilder:
                 packages.setdefault(("06_search", spec.candidates[0].architecture), []).append(spec)
             elif spec.stage == "student" and key not in own:
                 packages.setdefault(("03_train", spec), []).append(spec)
-        for (notebook, *_), specs in packages.items():
+        for (notebook, *_), specs in sorted(packages.items(), key=lambda item: item[0][0] == "06_search"):
             if notebook == "01_mine":
                 self._add(notebook, self._strategy_name(specs[0]), _common(specs[0], [spec.seed for spec in specs]), tuple(specs))
             elif notebook == "02_score":

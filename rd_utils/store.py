@@ -47,8 +47,8 @@ CODE = {
     "candidates": ("models", "retrieval", "teachers", "tokens"),
     "neighbours": ("retrieval",),
     "groups": ("entropy", "sampling"),
-    "pairs": ("models", "teachers", "tokens"),
-    "scores": ("models", "teachers", "tokens"),
+    "pairs": ("models", "retrieval", "teachers", "tokens"),
+    "scores": ("models", "retrieval", "teachers", "tokens"),
     "student": ("augmentation", "entropy", "losses", "models", "retrieval", "sampling", "tokens", "training"),
     "search": (),
     "description": ("augmentation", "entropy", "locality", "models", "tokens"),
@@ -131,9 +131,9 @@ def _groups_inputs(spec: params.GroupsSpec) -> dict[str, Any]:
         found["fill_candidates"] = pool_of(spec.shortage, spec.collection)
     if spec.strategy.kind == "diameter_targeted":
         found["vectors"] = vectors_of(spec.collection, spec.strategy.reference)
-    for strategy in (spec.strategy, spec.shortage):
+    for which, strategy in (("filter", spec.strategy), ("fill_filter", spec.shortage)):
         if getattr(strategy, "filter", None) is not None:
-            found |= teacher_inputs(strategy.filter.teacher, spec.collection)
+            found |= {f"{which}_{role}": part for role, part in teacher_inputs(strategy.filter.teacher, spec.collection).items()}
     return {role: part for role, part in found.items() if part is not None}
 
 

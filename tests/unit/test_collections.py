@@ -34,6 +34,35 @@ def test_max_queries_keeps_the_first_by_id_and_their_qrels(toy):
     assert set(qrels["query_id"]) == {"q1"}
 
 
+def test_skipped_queries_and_kept_ones_cut_a_split_into_parts(toy):
+    with (toy / "qrels" / "train.tsv").open("a") as stream:
+        stream.write("q3\td3\t1\n")
+    parts = [folder(toy, max_queries=1), folder(toy, skip_queries=1, max_queries=1), folder(toy, skip_queries=2)]
+    read = [collections.read_queries(part, toy) for part in parts]
+    assert [queries["query_id"].tolist() for queries, _ in read] == [["q1"], ["q2"], ["q3"]]
+    assert [qrels["doc_id"].tolist() for _, qrels in read] == [["d1"], ["d4", "d5"], ["d3"]]
+
+
+def test_skipping_every_query_is_refused(toy):
+    with pytest.raises(CollectionError, match="skip_queries leaves none of 2 queries; lower it"):
+        collections.read_queries(folder(toy, skip_queries=2), toy)
+
+
+def test_skipped_queries_are_those_of_an_ir_datasets_split_that_sort_first(real_collections):
+    name = "beir/scifact/train"
+    all_of_them = collections.read_queries(params.IrDatasetsCollection(id=name))[0]["query_id"].sort_values().tolist()
+    validation = collections.read_queries(params.IrDatasetsCollection(id=name, max_queries=60))[0]["query_id"]
+    training = collections.read_queries(params.IrDatasetsCollection(id=name, skip_queries=60))[0]["query_id"]
+    assert (sorted(validation), sorted(training)) == (all_of_them[:60], all_of_them[60:])
+
+
+def test_a_query_limit_of_the_embedded_collection_keeps_its_graded_qrels():
+    queries, qrels = collections.read_queries(params.EmbeddedCollection(max_queries=3))
+    everything = collections.read_queries(params.EmbeddedCollection())[1]
+    assert len(queries) == 3
+    assert qrels.values.tolist() == everything[everything["query_id"].isin(queries["query_id"])].values.tolist()
+
+
 def test_integer_ids_in_files_become_strings(toy):
     (toy / "corpus.jsonl").write_text('{"_id": 7, "text": "seven"}\n')
     assert collections.read_docs(folder(toy), toy)["doc_id"].tolist() == ["7"]

@@ -33,7 +33,42 @@ def test_what_is_about_to_run_is_printed(capsys):
     values = GOOD | {"strategy": {"kind": "candidates", "depth": 50}, "teacher": None, "training": {"documents": 10}}
     values |= {"losses": {"lce": {}, "kl": {"temperature": 2.0}}, "architecture": {"kind": "static_bi"}}
     notebook.describe(params.parse(params.TrainParameters, values, "parameters"))
-    lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    lines = {line[:17].strip(): line[18:] for line in capsys.readouterr().out.splitlines()}
+    assert set(lines) == set(params.TrainParameters.model_fields)
     assert lines["collection"] == "embedded-smallest-additive-13/train"
     assert lines["strategy"] == "candidates(depth=50)"
     assert lines["losses"] == "lce, kl(temperature=2.0)"
+
+
+def test_parts_within_parts_are_printed_by_what_they_are(capsys):
+    strategy = {"kind": "candidates", "retriever": {"kind": "pooled", "retrievers": [{"kind": "bm25"}, {"kind": "bm25", "b": 0.5}]}}
+    notebook.describe(params.parse(params.MineParameters, GOOD | {"strategy": strategy, "seeds": [0, 2]}, "parameters"))
+    lines = {line[:17].strip(): line[18:] for line in capsys.readouterr().out.splitlines()}
+    assert lines["strategy"] == "candidates(retriever=pooled(retrievers=bm25, bm25(b=0.5)))"
+    assert lines["seeds"] == "0, 2" and lines["cut"] == "None"
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        (params.ScoreParameters, {"teacher": {"kind": "bm25"}}),
+        (params.TrainParameters, {"losses": {"lce": {}}, "architecture": {"kind": "static_bi"}, "training": {"documents": 10}}),
+    ],
+)  # fmt: skip
+def test_notebooks_with_the_parameters_of_groups_take_them_all(model, values):
+    groups = {"draws": 2, "random_share": 0.5, "shortage": {"kind": "corpus_random"}, "group_size": 4}
+    groups["cut"] = {"teacher": {"kind": "bm25"}, "part": "upper_half"}
+    spec = notebook.validate(model, GOOD | groups | values).groups(3)
+    assert (spec.draws, spec.random_share, spec.group_size, spec.seed, spec.cut.part) == (2, 0.5, 4, 3, "upper_half")
+    assert spec.shortage == params.CorpusRandom()
+
+
+def test_seeds_that_repeat_and_losses_that_no_one_knows_are_refused():
+    with pytest.raises(ParameterError, match=r"seeds repeat: \[1, 1\]"):
+        notebook.validate(params.MineParameters, GOOD | {"seeds": [1, 1]})
+    values = GOOD | {"losses": {"kl-T4": {"temperature": 4.0}}, "architecture": {"kind": "static_bi"}, "training": {"documents": 10}}
+    with pytest.raises(ParameterError, match="losses: unknown name 'kl-T4'; did you mean 'kl'"):
+        notebook.validate(params.TrainParameters, values)
+    named = values | {"losses": {"kl-T4": {"loss": "kl", "temperature": 4.0}}, "teacher": {"kind": "bm25"}}
+    student = notebook.validate(params.TrainParameters, named).student("kl-T4", 0)
+    assert (student.loss, student.temperature) == ("kl", 4.0)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+from pydantic import ValidationError
 
-from rd_utils import params
-from rd_utils.collections import CollectionError
+from rd_utils import entropy, locality, params, sampling
+from rd_utils.collections import CollectionError, positives
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
-from rd_utils.store import Store, identity, inputs
+from rd_utils.store import Store, docs_of, identity, inputs, pool_of, search_evaluations, tokenizer_of, upstream, vectors_of
+from rd_utils.teachers import TeacherError
 
 PLAIN = params.BM25(stemmer="none", stopwords="none")
+STOPPED = params.BM25(stemmer="none")
 
 
 @pytest.fixture
@@ -138,3 +142,604 @@ def test_a_study_charges_every_seed_for_its_pairs_also_those_scored_for_another(
     assert costs["score_cpu_seconds"].nunique() == 1 and (costs["score_cpu_seconds"] > 0).all()
     parts = ["mine", "score", "train", "evaluate"]
     assert costs["total_cpu_seconds"].to_numpy() == pytest.approx(costs[[f"{part}_cpu_seconds" for part in parts]].sum(axis=1).to_numpy())
+
+
+# --- every part, on 20 queries of the smallest embedded collection ----------------------------------------------------------------
+
+SMALL = params.EmbeddedCollection(max_queries=20)
+TEST = params.EmbeddedCollection(split="test", max_queries=20)
+BI = params.StaticBi(dimension=8)
+CROSS = params.InteractionCross(dimension=8)
+BM25 = params.BM25()
+UNTRAINED = params.UntrainedSystem(architecture=BI, collection=SMALL)
+BUDGET = params.Training(documents=64, queries_per_batch=4, learning_rate=0.05)  # 4 steps of 4 groups of 4
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Pipeline:
+    """A pipeline whose store the tests of this module share: every artefact stands under its own identity."""
+    return Pipeline(Store(tmp_path_factory.mktemp("small")), track=untracked)
+
+
+def groups_of(strategy=None, **changes) -> params.GroupsSpec:
+    strategy = strategy or params.FromCandidates(depth=50)
+    return params.GroupsSpec(collection=SMALL, strategy=strategy, **({"group_size": 4, "shortage": params.CorpusRandom()} | changes))
+
+
+def small_student(loss="lce", teacher=None, **changes) -> params.StudentSpec:
+    teacher = teacher or (params.Oracle() if params.NEEDS_TEACHER[loss] else None)
+    return params.StudentSpec(
+        **({"groups": groups_of(), "loss": loss, "teacher": teacher, "architecture": BI, "training": BUDGET} | changes)
+    )
+
+
+TRAINED = params.StudentSystem(student=small_student())
+RETRIEVERS = {
+    "bm25": BM25,
+    "untrained": params.Dense(encoder=UNTRAINED),
+    "trained": params.Dense(encoder=TRAINED),
+    "reranked": params.Reranked(retriever=BM25, from_depth=20, teacher=params.Oracle()),
+    "pooled": params.Pooled(retrievers=(BM25, params.Dense(encoder=UNTRAINED)), at_most=5),
+}
+
+
+def candidates_of(retriever, depth=10) -> params.CandidatesSpec:
+    return params.CandidatesSpec(collection=SMALL, retriever=retriever, depth=depth)
+
+
+def embedded(pipeline, system, of="docs") -> np.ndarray:
+    """Return the embeddings of SMALL's documents or queries, computed beside the pipeline."""
+    student, tokenizer = pipeline._system(system)
+    return student.encode(pipeline.tokens(of, SMALL, tokenizer), kind={"docs": "document", "queries": "query"}[of])
+
+
+def model_files(pipeline, spec) -> dict[str, str]:
+    return {name: digest for name, digest in pipeline.manifest(spec)["files"].items() if name.startswith("model")}
+
+
+# --- retrievers
+
+
+@pytest.mark.parametrize("kind", RETRIEVERS)
+def test_every_retriever_ranks_documents_for_every_query(small, kind):
+    spec = candidates_of(RETRIEVERS[kind])
+    run = small.candidates(spec)
+    assert run["query_id"].nunique() == 20 and not run.duplicated(["query_id", "doc_id"]).any()
+    assert (run.groupby("query_id").size() <= 10).all() and (kind == "pooled" or (run.groupby("query_id").size() == 10).all())
+    assert run["query_id"].is_monotonic_increasing and (run.groupby("query_id")["score"].diff().dropna() <= 0).all()
+    assert small.manifest(spec)["dropped"] == {"queries_without_candidates": 0}
+
+
+def test_a_dense_retriever_finds_the_largest_dot_products(small):
+    for kind, system in (("untrained", UNTRAINED), ("trained", TRAINED)):
+        products = embedded(small, system, "queries") @ embedded(small, system).T
+        run = small.candidates(candidates_of(RETRIEVERS[kind], depth=1))
+        rows = small.doc_rows(SMALL, run["doc_id"])
+        assert products[np.arange(20), rows] == pytest.approx(products.max(axis=1), abs=1e-5)
+        assert run["score"].to_numpy() == pytest.approx(products.max(axis=1), abs=2e-5)
+    assert {"student"} == set(inputs(candidates_of(RETRIEVERS["trained"]))) - set(inputs(candidates_of(RETRIEVERS["untrained"])))
+
+
+def test_a_reranked_retriever_keeps_the_best_of_the_inner_ones_candidates(small):
+    run, inner = small.candidates(candidates_of(RETRIEVERS["reranked"])), small.candidates(candidates_of(BM25, 20))
+    rows = small.query_rows(SMALL, inner["query_id"]), small.doc_rows(SMALL, inner["doc_id"])
+    scores = inner.assign(score=small.teacher_scores(params.Oracle(), SMALL, *rows)[0].astype(float).round(5))
+    expected = scores.sort_values(["query_id", "score", "doc_id"], ascending=[True, False, True]).groupby("query_id").head(10)
+    assert run[["query_id", "doc_id"]].values.tolist() == expected[["query_id", "doc_id"]].values.tolist()
+
+
+def test_a_pool_is_the_union_of_the_tops(small):
+    run = small.candidates(candidates_of(RETRIEVERS["pooled"]))
+    tops = pd.concat([small.candidates(candidates_of(inner, 5)) for inner in RETRIEVERS["pooled"].retrievers])
+    assert set(zip(run["query_id"], run["doc_id"], strict=True)) == set(zip(tops["query_id"], tops["doc_id"], strict=True))
+
+
+def write_run(path, *rows) -> params.RunFile:
+    path.write_text("".join(f"{query_id} Q0 {doc_id} 1 {score} x\n" for query_id, doc_id, score in rows))
+    return params.RunFile(path=str(path), name="elsewhere")
+
+
+def test_a_run_file_is_ordered_by_its_scores_and_queries_without_candidates_are_counted(pipeline, train, tmp_path):
+    retriever = write_run(tmp_path / "x.run", ("q1", "d2", 1.0), ("q1", "d4", 3.0), ("q1", "d3", 1.0), ("q9", "d1", 1.0))
+    spec = params.CandidatesSpec(collection=train, retriever=retriever, depth=3)
+    assert pipeline.candidates(spec)["doc_id"].tolist() == ["d4", "d2", "d3"]
+    assert pipeline.manifest(spec)["dropped"] == {"queries_without_candidates": 1}
+
+
+# --- strategies
+
+
+FILTER = params.FalseNegativeFilter(teacher=params.Oracle(), value=1.0)
+STRATEGIES = {
+    "corpus_random": params.CorpusRandom(),
+    "bm25": params.FromCandidates(depth=50),
+    "bm25_late_top": params.FromCandidates(from_rank=11, depth=50, draw="top"),
+    "bm25_softmax": params.FromCandidates(depth=50, draw="softmax", draw_temperature=2.0),
+    "filtered": params.FromCandidates(depth=50, filter=FILTER),
+    **{name: params.FromCandidates(retriever=retriever, depth=20) for name, retriever in RETRIEVERS.items() if name != "bm25"},
+    "graph_bm25": params.Graph(depth=20),
+    "graph_dense": params.Graph(retriever=params.Dense(encoder=UNTRAINED), depth=20),
+    "narrow": params.DiameterTargeted(depth=50, quantile=0.0, reference=UNTRAINED),
+}
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory) -> Pipeline:
+    """A second store, in which everything is made anew."""
+    return Pipeline(Store(tmp_path_factory.mktemp("twin")), track=untracked)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_draws_from_its_pool_no_known_positive_and_the_same_bytes_elsewhere(small, twin, name):
+    spec = groups_of(STRATEGIES[name], shortage="drop")
+    groups = small.groups(spec)
+    known = set(map(tuple, positives(small.qrels(SMALL))[["query_id", "doc_id"]].to_numpy()))
+    pool = pool_of(spec.strategy, SMALL)
+    allowed = None if pool is None else set(map(tuple, small.frame(pool, pool.stage)[["query_id", "doc_id"]].to_numpy()))
+    assert len(groups) >= 18
+    for query_id, (positive, *negatives) in zip(groups["query_id"], groups["doc_ids"], strict=True):
+        assert (query_id, positive) in known
+        assert len({positive, *negatives}) == 4
+        assert not {(query_id, doc_id) for doc_id in negatives} & known
+        key = positive if spec.strategy.kind == "graph" else query_id
+        assert allowed is None or {(key, doc_id) for doc_id in negatives} <= allowed
+    assert small.manifest(spec)["files"] == twin.manifest(spec)["files"]
+
+
+def test_every_strategys_groups_have_an_identity_of_their_own():
+    assert len({identity(groups_of(strategy)) for strategy in STRATEGIES.values()}) == len(STRATEGIES)
+
+
+def test_a_graph_is_walked_from_the_positive_not_from_the_query(pipeline, train):
+    """Without stop words d1 shares words with d2 alone, d4 with d5 and d6, of which d5 is a positive too, and d5 with d4 alone."""
+    spec = params.GroupsSpec(collection=train, strategy=params.Graph(retriever=STOPPED, depth=5), group_size=2)
+    neighbours = pipeline.frame(pool_of(spec.strategy, train), "neighbours")
+    assert neighbours.groupby("query_id")["doc_id"].agg(list).to_dict() == {"d1": ["d2"], "d4": ["d5", "d6"], "d5": ["d4"]}
+    assert [list(doc_ids) for doc_ids in pipeline.groups(spec)["doc_ids"]] == [["d1", "d2"], ["d4", "d6"]]
+    assert pipeline.manifest(spec)["dropped"]["groups_for_shortage"] == 1
+
+
+def test_a_graph_needs_a_retriever_that_reads_documents(pipeline, train):
+    strategy = params.Graph(retriever=params.Pooled(retrievers=(PLAIN, STOPPED)), depth=5)
+    with pytest.raises(sampling.SamplingError, match="a graph is made by bm25 or a dense retriever, not by 'pooled'"):
+        pipeline.groups(params.GroupsSpec(collection=train, strategy=strategy, group_size=2))
+
+
+def test_false_negatives_are_left_out_and_counted(small):
+    pool = small.candidates(candidates_of(BM25, 50))
+    known = positives(small.qrels(SMALL))
+    pairs = pd.concat([pool[["query_id", "doc_id"]], known[["query_id", "doc_id"]]])
+    rows = small.query_rows(SMALL, pairs["query_id"]), small.doc_rows(SMALL, pairs["doc_id"])
+    scores = small.teacher_scores(params.Oracle(), SMALL, *rows)[0]
+    lowest = known.assign(score=scores[len(pool) :]).groupby("query_id")["score"].min()
+    counts = {}
+    for value in (0.0, 1.0):
+        suspected = pool[scores[: len(pool)] > pool["query_id"].map(lowest).to_numpy() - value]
+        keep = params.FalseNegativeFilter(teacher=params.Oracle(), value=value)
+        spec = groups_of(params.FromCandidates(depth=50, filter=keep))
+        counts[value] = small.manifest(spec)["dropped"]["false_negatives"]
+        assert counts[value] == len(suspected)
+        drawn = small.groups(spec).explode("doc_ids")
+        drawn = drawn[drawn.groupby("query_id").cumcount() > 0]
+        filled = drawn["n_filled"] > 0
+        forbidden = set(zip(suspected["query_id"], suspected["doc_id"], strict=True))
+        assert not forbidden & set(zip(drawn["query_id"][~filled], drawn["doc_ids"][~filled], strict=True))
+    assert 20 < counts[0.0] < counts[1.0]
+    assert small.manifest(groups_of())["dropped"]["false_negatives"] == 0
+
+
+def test_diameters_are_targeted_in_the_reference_encoder(small):
+    vectors = embedded(small, UNTRAINED)
+    mean = {}
+    for quantile in (0.0, 0.5, 1.0):
+        spec = groups_of(params.DiameterTargeted(depth=50, quantile=quantile, reference=UNTRAINED))
+        assert identity(inputs(spec)["vectors"]) == identity(vectors_of(SMALL, UNTRAINED))
+        mean[quantile] = locality.diameters(vectors, small.group_rows(spec)[1])["diameter_q99"].mean()
+    assert mean[0.0] < mean[0.5] - 0.05 < mean[1.0] - 0.1
+    other = params.UntrainedSystem(architecture=params.StaticBi(dimension=4), collection=SMALL)
+    assert not small.groups(spec).equals(small.groups(groups_of(spec.strategy.model_copy(update={"reference": other}))))
+
+
+def test_the_reference_is_not_mistaken_for_the_teacher_of_the_filling_strategy():
+    teacher = params.EncoderTeacher(encoder=params.UntrainedSystem(architecture=params.StaticBi(dimension=4), collection=SMALL))
+    fill = params.FromCandidates(filter=params.FalseNegativeFilter(teacher=teacher, value=1.0))
+    spec = groups_of(params.DiameterTargeted(quantile=0.5, reference=UNTRAINED), shortage=fill)
+    assert inputs(spec)["vectors"] == vectors_of(SMALL, UNTRAINED)
+
+
+def test_the_parts_of_a_cut_partition_the_queries_and_need_no_new_scores(small):
+    whole = groups_of(draws=2)
+    groups, scores = small.groups(whole), small.group_scores(params.ScoresSpec(groups=whole, teacher=params.Oracle()))
+    matrix = dict(zip(zip(groups["query_id"], groups["draw"], strict=True), scores, strict=True))
+    for parts in (["lower_half", "upper_half"], [f"quarter_{number}" for number in (1, 2, 3, 4)], ["inside_fence"]):
+        found = []
+        for part in parts:
+            spec = whole.model_copy(update={"cut": params.EntropyCut(teacher=params.Oracle(), part=part)})
+            groups = small.groups(spec)
+            assert groups.groupby("query_id").size().eq(2).all()  # both draws of a query go together
+            assert small.manifest(spec)["dropped"] == {"groups_of_other_parts": 40 - len(groups)}
+            scores = params.ScoresSpec(groups=spec, teacher=params.Oracle())
+            assert small.manifest(scores)["counts"] == {"pairs": 4 * len(groups), "pairs_scored_now": 0}
+            for key, row in zip(zip(groups["query_id"], groups["draw"], strict=True), small.group_scores(scores), strict=True):
+                assert (row == matrix[key]).all()
+            found += groups["query_id"].unique().tolist()
+        assert len(found) == len(set(found))
+        assert set(found) == {query_id for query_id, _ in matrix} or parts == ["inside_fence"]
+
+
+def test_the_lower_half_is_what_the_teacher_is_surer_about(small):
+    mean = {}
+    for part in ("lower_half", "upper_half"):
+        spec = groups_of(cut=params.EntropyCut(teacher=params.Oracle(), part=part, temperature=0.5))
+        scores = small.group_scores(params.ScoresSpec(groups=spec, teacher=params.Oracle()))
+        mean[part] = entropy.pairwise_entropy(scores, 0.5)
+    assert mean["lower_half"].max() <= mean["upper_half"].min()
+
+
+def test_draws_add_groups_and_change_none(small):
+    once, twice = (small.groups(groups_of(draws=draws)) for draws in (1, 2))
+    assert len(twice) == 2 * len(once)
+    pd.testing.assert_frame_equal(twice[twice["draw"] == 0].reset_index(drop=True), once)
+    second = twice[twice["draw"] == 1]
+    assert second["doc_ids"].str[0].tolist() == once["doc_ids"].str[0].tolist()
+    assert second["doc_ids"].map(list).tolist() != once["doc_ids"].map(list).tolist()
+
+
+def test_a_share_of_the_negatives_is_random(small):
+    groups = small.groups(groups_of(random_share=0.5, group_size=5))
+    assert set(groups["n_random"]) == {2}
+    pool = set(zip(*small.candidates(candidates_of(BM25, 50))[["query_id", "doc_id"]].to_numpy().T, strict=True))
+    outside = [
+        sum((query_id, doc_id) not in pool for doc_id in ids[1:])
+        for query_id, ids in zip(groups["query_id"], groups["doc_ids"], strict=True)
+    ]
+    assert max(outside) == 2 and np.mean(outside) > 1.5
+
+
+def test_a_shortage_is_filled_from_the_strategy_that_the_study_names(pipeline, train, tmp_path):
+    """Without stop words and stems BM25 finds d2 for "cat mat", and for "stock markets" nothing but the two positives."""
+    run = write_run(tmp_path / "fill.run", ("q1", "d5", 1.0), ("q2", "d3", 2.0), ("q2", "d1", 1.0))
+    spec = params.GroupsSpec(
+        collection=train, strategy=params.FromCandidates(retriever=STOPPED), group_size=3, shortage=params.FromCandidates(retriever=run)
+    )
+    groups = pipeline.groups(spec)
+    assert [(row.doc_ids[0], set(row.doc_ids[1:]), row.n_filled) for row in groups.itertuples()] == [
+        ("d1", {"d2", "d5"}, 1),
+        ("d4", {"d1", "d3"}, 2),
+        ("d5", {"d1", "d3"}, 2),
+    ]
+    assert set(inputs(spec)) == {"docs", "queries", "candidates", "fill_candidates"}
+    assert pipeline.manifest(spec)["dropped"]["groups_for_shortage"] == 0
+
+
+# --- teachers
+
+
+PAIRS = np.array([0, 0, 7, 19]), np.array([3, 900, 41, 3])
+
+
+def test_a_bi_encoder_teaches_its_scaled_dot_product(small):
+    for system, teacher in (
+        (UNTRAINED, params.EncoderTeacher(encoder=UNTRAINED)),
+        (TRAINED, params.TrainedTeacher(student=TRAINED.student)),
+    ):
+        queries, docs = embedded(small, system, "queries"), embedded(small, system)
+        expected = BI.scale * (queries[PAIRS[0]] * docs[PAIRS[1]]).sum(axis=1)
+        assert small.teacher_scores(teacher, SMALL, *PAIRS)[0] == pytest.approx(expected, abs=2e-5)
+
+
+def test_an_untrained_cross_encoder_teaches_its_raw_output(small):
+    system = params.UntrainedSystem(architecture=CROSS, collection=SMALL)
+    student, tokenizer = small._system(system)
+    expected = student.score_pairs(small.tokens("queries", SMALL, tokenizer), small.tokens("docs", SMALL, tokenizer), *PAIRS)
+    assert small.teacher_scores(params.EncoderTeacher(encoder=system), SMALL, *PAIRS)[0] == pytest.approx(expected, abs=2e-5)
+
+
+def test_bm25_teaches_what_it_retrieves_by_and_0_for_pairs_without_a_common_word(pipeline, train):
+    teacher = params.BM25Teacher(retriever=STOPPED)
+    run = pipeline.candidates(params.CandidatesSpec(collection=train, retriever=STOPPED, depth=6))
+    found = {(row.query_id, row.doc_id): row.score for row in run.itertuples()}
+    scores, scored = pipeline.teacher_scores(teacher, train, np.repeat([0, 1], 6), np.tile(np.arange(6), 2))
+    every = [(query_id, f"d{number}") for query_id in ("q1", "q2") for number in range(1, 7)]
+    assert scored == 12 and 0 < len(found) < 12
+    assert scores == pytest.approx([found.get(pair, 0.0) for pair in every], abs=2e-5)
+
+
+def test_scores_from_a_file_are_taken_as_they_are_and_a_missing_pair_names_its_ids(pipeline, train, tmp_path):
+    frame = pd.DataFrame(
+        [(q, f"d{n}", 10 * n + len(q)) for q in ("q1", "q2") for n in range(1, 6)], columns=["query_id", "doc_id", "score"]
+    )
+    frame.to_parquet(tmp_path / "scores.parquet")
+    teacher = params.FileTeacher(path=str(tmp_path / "scores.parquet"))
+    scores, scored = pipeline.teacher_scores(teacher, train, np.array([1, 0]), np.array([4, 0]))
+    assert scores.tolist() == [52.0, 12.0] and scored == 0
+    with pytest.raises(TeacherError, match="1 of 2 pairs have no score in the file, the first is query 'q2', document 'd6'"):
+        pipeline.teacher_scores(teacher, train, np.array([1, 1]), np.array([4, 5]))
+
+
+def test_an_ensemble_is_the_mean_of_members_standardised_over_its_calibration_groups(small, twin):
+    members = (params.Oracle(), params.BM25Teacher(), params.EncoderTeacher(encoder=UNTRAINED))
+    calibration = groups_of(params.CorpusRandom())
+    ensemble = params.EnsembleTeacher(members=members, calibration=calibration)
+    spec = params.ScoresSpec(groups=groups_of(), teacher=ensemble)
+    z = []
+    for member in members:
+        reference = small.group_scores(params.ScoresSpec(groups=calibration, teacher=member)).astype(float)
+        z.append((small.group_scores(params.ScoresSpec(groups=groups_of(), teacher=member)) - reference.mean()) / reference.std())
+    assert small.group_scores(spec) == pytest.approx(np.mean(z, axis=0), abs=1e-4)
+    disagreement = np.stack(small.frame(spec, "scores")["disagreement"].to_list())
+    assert disagreement == pytest.approx(np.std(z, axis=0), abs=1e-4)
+    assert small.manifest(spec)["files"] == twin.manifest(spec)["files"]
+    assert small.manifest(spec)["counts"]["pairs_scored_now"] == 0  # its members' scores were there
+    other = params.EnsembleTeacher(members=members, calibration=groups_of())
+    assert identity(params.ScoresSpec(groups=groups_of(), teacher=other)) != identity(spec)
+    assert "disagreement" not in small.frame(params.ScoresSpec(groups=groups_of(), teacher=members[0]), "scores")
+
+
+def test_an_oracles_noise_belongs_to_the_pair(small):
+    scores = {}
+    for name, teacher in (
+        ("plain", params.Oracle()),
+        ("noisy", params.Oracle(noise=2.0)),
+        ("other", params.Oracle(noise=2.0, noise_seed=1)),
+    ):
+        rows = np.repeat(np.arange(20), 40), np.tile(np.arange(40), 20)
+        scores[name] = small.teacher_scores(teacher, SMALL, *rows)[0]
+        backwards = small.teacher_scores(teacher, SMALL, rows[0][::-1], rows[1][::-1])[0]
+        assert (backwards[::-1] == scores[name]).all()
+    noise, other = scores["noisy"] - scores["plain"], scores["other"] - scores["plain"]
+    assert abs(noise.mean()) < 0.3 and 1.8 < noise.std() < 2.2  # 800 deviates of SD 2: a mean within 4 of its SDs of 0.07
+    assert abs(np.corrcoef(noise, other)[0, 1]) < 0.15
+    everything = params.EmbeddedCollection()
+    few = small.query_rows(everything, small.queries(SMALL)["query_id"][:3])
+    again = small.teacher_scores(params.Oracle(noise=2.0), everything, few, np.array([0, 5, 9]))[0]
+    assert again.tolist() == scores["noisy"].reshape(20, 40)[np.arange(3), [0, 5, 9]].tolist()
+
+
+def test_a_teacher_that_stops_early_is_an_earlier_state_of_the_same_run(small):
+    budget = params.Training(documents=640, queries_per_batch=8, learning_rate=0.02)
+    whole = small_student(architecture=CROSS, training=budget)
+    early = small_student(architecture=CROSS, training=budget.model_copy(update={"stop_at": 64}))
+    assert small.manifest(early)["counts"]["documents_seen"] == 64
+    history = small.frame(whole, "history")
+    assert len(history) == 20
+    pd.testing.assert_frame_equal(small.frame(early, "history"), history[:2])
+    weak, strong = (params.TrainedTeacher(student=student) for student in (early, whole))
+    assert identity(params.ScoresSpec(groups=groups_of(), teacher=weak)) != identity(params.ScoresSpec(groups=groups_of(), teacher=strong))
+    loss = {}
+    for name, teacher in (("weak", weak), ("strong", strong)):
+        scores = small.group_scores(params.ScoresSpec(groups=groups_of(), teacher=teacher)).astype(float)
+        loss[name] = float((np.log(np.exp(scores).sum(axis=1)) - scores[:, 0]).mean())
+    assert loss["strong"] < loss["weak"] - 0.05  # on the groups that both were trained on
+
+
+# --- students
+
+
+@pytest.mark.parametrize("loss", params.NEEDS_TEACHER)
+@pytest.mark.parametrize("architecture", [BI, CROSS], ids=lambda part: part.kind)
+def test_every_loss_trains_both_kinds_of_student(small, loss, architecture):
+    spec = small_student(loss, architecture=architecture, training=BUDGET.model_copy(update={"stop_at": 32}))
+    history = small.frame(spec, "history")
+    assert history["documents_seen"].tolist() == [16, 32] and np.isfinite(history["loss"]).all()
+    counts = small.manifest(spec)["counts"]
+    assert counts["temperature"] == 1.0 and counts["tokens_seen"] > 0
+    before, after = small.untrained(architecture, SMALL, 0).state_dict(), small.student(spec).state_dict()
+    assert any(not (before[name] == after[name]).all() for name in before)
+
+
+def description_of(student: params.StudentSpec, **changes) -> params.DescriptionSpec:
+    own = {name: getattr(student, name) for name in ("groups", "teacher", "temperature", "target_entropy", "augmentation", "seed")}
+    return params.DescriptionSpec(**(own | {"reference": UNTRAINED, "test": (TEST,)} | changes))
+
+
+@pytest.mark.parametrize("target", [0.3, 0.8])
+def test_a_target_entropy_is_solved_for_recorded_and_what_training_sees(small, target):
+    student = small_student("kl", target_entropy=target, teacher=params.Oracle(floor=1e-30))
+    temperature = small.manifest(student)["counts"]["temperature"]
+    scores = small.group_scores(params.ScoresSpec(groups=student.groups, teacher=student.teacher))
+    assert entropy.pairwise_entropy(scores, temperature).mean() == pytest.approx(target, abs=1e-3)
+    description = small.frame(description_of(student), "description")
+    mean = description.groupby("state")["pairwise_entropy"].mean()
+    assert mean["after"] == pytest.approx(target, abs=1e-3)
+    assert mean["before"] == pytest.approx(entropy.pairwise_entropy(scores).mean(), abs=1e-6)
+    assert small.manifest(description_of(student))["counts"]["temperature"] == temperature
+    given = small_student("kl", temperature=temperature, teacher=student.teacher)
+    assert model_files(small, given) == model_files(small, student) and identity(given) != identity(student)
+
+
+def test_a_target_entropy_is_of_the_augmented_scores(small):
+    augmentation = params.Augmentation(noise=3.0)
+    student = small_student("kl", target_entropy=0.6, teacher=params.Oracle(floor=1e-30), augmentation=augmentation, seed=2)
+    description = small.frame(description_of(student), "description")
+    assert description[description["state"] == "after"]["pairwise_entropy"].mean() == pytest.approx(0.6, abs=1e-3)
+    plain = small_student("kl", target_entropy=0.6, teacher=params.Oracle(floor=1e-30), seed=2)
+    solved = [small.manifest(spec)["counts"]["temperature"] for spec in (student, plain)]
+    assert solved[0] != pytest.approx(solved[1], rel=0.01)
+
+
+AUGMENTATIONS = {
+    "query_dropout": {"query_dropout": 0.5},
+    "query_replacement": {"query_replacement": 0.5},
+    "neighbours": {"query_replacement": 0.5, "neighbours": 1},
+    "document_span": {"document_span": 0.5},
+    "noise": {"noise": 2.0},
+    "top_k": {"top_k": 1},
+    "ranks": {"ranks": True},
+    "smoothing": {"smoothing": 0.2},
+    "hard_weight": {"hard_weight": 0.5},
+}
+
+
+def test_every_augmentation_changes_the_identity_and_what_is_learnt(small):
+    spread = params.Oracle(floor=1e-30)  # so that no score stands at the floor, where nothing changes a lowest score
+    specs = {name: small_student("kl", spread, augmentation=params.Augmentation(**own)) for name, own in AUGMENTATIONS.items()}
+    specs["none"] = small_student("kl", spread)
+    assert set(AUGMENTATIONS) == set(params.Augmentation.model_fields)
+    assert len({identity(spec) for spec in specs.values()}) == len(specs)
+    assert len({tuple(sorted(model_files(small, spec).items())) for spec in specs.values()}) == len(specs)
+
+
+def test_augmented_texts_are_drawn_anew_every_epoch_and_the_same_elsewhere(small, twin):
+    spec = small_student(
+        augmentation=params.Augmentation(query_dropout=0.5, document_span=0.5), training=BUDGET.model_copy(update={"documents": 160})
+    )
+    assert model_files(small, spec) == model_files(twin, spec)
+    tables = small._texts(
+        spec.augmentation,
+        small.untrained(BI, SMALL, 0),
+        *(small.tokens(of, SMALL, tokenizer_of(BI, SMALL)) for of in ("queries", "docs")),
+        0,
+    )
+    first, second, again = tables(0), tables(1), tables(0)
+    assert (first[1].ids == again[1].ids).all()
+    assert len(first[1].ids) == len(second[1].ids) and (first[1].ids != second[1].ids).any()
+
+
+def test_in_batch_negatives_are_further_documents_of_the_same_steps(small):
+    alone, together = (small_student(training=BUDGET.model_copy(update={"in_batch_negatives": switch})) for switch in (False, True))
+    first, second = (small.frame(spec, "history") for spec in (alone, together))
+    assert second["loss"][0] > first["loss"][0] + 0.1  # more documents in the denominator, at the same weights
+    assert first["documents_seen"].tolist() == second["documents_seen"].tolist()
+    assert model_files(small, alone) != model_files(small, together)
+    mixed = small_student("kl", training=together.training, augmentation=params.Augmentation(hard_weight=0.5))
+    assert small.manifest(mixed)["counts"]["steps"] == 4
+
+
+@pytest.mark.parametrize("loss", ["lce", "kl"])
+def test_refreshed_groups_are_the_students_own_and_the_same_elsewhere(small, twin, loss):
+    refresh = params.Refresh(every=2, depth=10, draw="top")
+    plain, refreshed = small_student(loss), small_student(loss, refresh=refresh)
+    before, after = (small.frame(spec, "history")["loss"].to_numpy() for spec in (plain, refreshed))
+    assert (before[:2] == after[:2]).all() and (before[2:] != after[2:]).all()
+    assert model_files(small, refreshed) == model_files(twin, refreshed) != model_files(small, plain)
+
+
+def test_a_refresh_draws_from_what_the_student_ranks_highest(small):
+    spec = small_student("kl", refresh=params.Refresh(every=2, depth=3, draw="top"))
+    student, tokenizer = small._system(UNTRAINED)
+    queries, docs = (small.tokens(of, SMALL, tokenizer) for of in ("queries", "docs"))
+    drawn = small._regroup(spec, queries, docs, 1.0)(1, student)
+    query_rows, doc_rows = small.group_rows(spec.groups)
+    assert (drawn.query_rows == query_rows).all() and (drawn.doc_rows[:, 0] == doc_rows[:, 0]).all()
+    products = embedded(small, UNTRAINED, "queries") @ embedded(small, UNTRAINED).T
+    known = positives(small.qrels(SMALL))
+    products[small.query_rows(SMALL, known["query_id"]), small.doc_rows(SMALL, known["doc_id"])] = -np.inf
+    for query, row in zip(drawn.query_rows, drawn.doc_rows, strict=True):
+        best = np.sort(products[query])[::-1][:3]
+        assert np.sort(products[query][row[1:]])[::-1] == pytest.approx(best, abs=2e-5)
+    repeated = np.repeat(drawn.query_rows, 4)
+    assert drawn.teacher_scores.ravel() == pytest.approx(small.teacher_scores(spec.teacher, SMALL, repeated, drawn.doc_rows.ravel())[0])
+
+
+def search(*rates, **changes) -> params.Search:
+    own = {"collection": SMALL, "strategy": params.FromCandidates(depth=50), "teacher": params.Oracle()}
+    own |= {"validation": params.EmbeddedCollection(split="validation", max_queries=20), "measure": "nDCG@10"}
+    own |= {"first_stages": (params.FirstStage(depth=20), params.FirstStage(kind="full", depth=20)), "embedding_ratio": 0.5}
+    return params.Search(learning_rates=rates, **(own | changes))
+
+
+def test_a_searched_rate_is_the_best_on_the_validation_queries_and_the_one_that_trains(small, twin):
+    spec = small_student("kl", search=search(0.3, 0.001, 3.0))
+    chosen = params.search_spec(spec)
+    table = small.frame(chosen, "search")
+    assert table["learning_rate"].tolist() == [0.001, 0.3, 3.0]
+    for candidate, evaluations, measured in zip(chosen.candidates, search_evaluations(chosen), table["nDCG@10"], strict=True):
+        assert [evaluation.first_stage.kind for evaluation in evaluations] == ["full", "rerank"]
+        assert candidate.training.embedding_learning_rate == pytest.approx(candidate.training.learning_rate / 2)
+        assert np.mean([small.frame(evaluation, "per_query")["value"].mean() for evaluation in evaluations]) == measured
+    best = table.loc[table["chosen"], "learning_rate"].item()
+    assert table.loc[table["chosen"], "nDCG@10"].item() == table["nDCG@10"].max()
+    assert small.manifest(chosen)["counts"]["learning_rate"] == small.manifest(spec)["counts"]["learning_rate"] == best
+    direct = small_student("kl", training=params.with_rate(BUDGET, best, 0.5))
+    pd.testing.assert_frame_equal(small.frame(spec, "history"), small.frame(direct, "history"))
+    assert model_files(small, spec) == model_files(small, direct)
+    assert small.manifest(chosen)["files"] == twin.manifest(chosen)["files"]
+    assert small.manifest(spec)["files"] == twin.manifest(spec)["files"]
+
+
+def test_of_equal_rates_the_lowest_is_taken(small):
+    rates = 1e-12, 2e-12  # too small to change a ranking
+    chosen = params.search_spec(small_student(search=search(*rates)))
+    table = small.frame(chosen, "search")
+    assert table["nDCG@10"].nunique() == 1
+    assert table["chosen"].tolist() == [True, False]
+
+
+def test_a_cross_encoders_search_takes_the_first_stages_that_it_can_serve(small):
+    chosen = params.search_spec(small_student(architecture=CROSS, search=search(0.001, 0.1)))
+    assert [[evaluation.first_stage.kind for evaluation in evaluations] for evaluations in search_evaluations(chosen)] == [["rerank"]] * 2
+    assert small.frame(chosen, "search")["chosen"].sum() == 1
+
+
+# --- descriptions
+
+
+def test_a_description_is_of_the_groups_before_and_after_augmentation(small):
+    student = small_student("kl", augmentation=params.Augmentation(document_span=0.3, noise=3.0))
+    spec = description_of(student)
+    table = small.frame(spec, "description")
+    assert table.groupby("state").size().to_dict() == {"before": 20, "after": 20}
+    before, after = (table[table["state"] == state].reset_index(drop=True) for state in ("before", "after"))
+    vectors, doc_rows = embedded(small, UNTRAINED), small.group_rows(student.groups)[1]
+    expected = locality.diameters(vectors, doc_rows)
+    pd.testing.assert_frame_equal(before[expected.columns], expected)
+    scores = small.group_scores(params.ScoresSpec(groups=student.groups, teacher=params.Oracle()))
+    pd.testing.assert_frame_equal(before[["pairwise_entropy", "positive_entropy", "listwise_entropy"]], entropy.entropies(scores))
+    assert (after["diameter"] != before["diameter"]).all() and (after["pairwise_entropy"] != before["pairwise_entropy"]).mean() > 0.9
+    assert before["query_id"].tolist() == small.groups(student.groups)["query_id"].tolist()
+    assert before["density_ratio"].tolist() == small.groups(student.groups)["density_ratio"].tolist()
+
+
+def test_what_changes_nothing_is_described_once_and_what_has_no_teacher_without_entropies(small):
+    table = small.frame(description_of(small_student()), "description")
+    assert set(table["state"]) == {"before"} and not {"pairwise_entropy", "listwise_entropy"} & set(table)
+    warm = small.frame(description_of(small_student("kl", temperature=4.0)), "description")
+    cold = small.frame(description_of(small_student("kl")), "description")
+    assert set(warm["state"]) == {"before"} and warm["pairwise_entropy"].mean() > cold["pairwise_entropy"].mean()
+
+
+def test_coverage_is_the_share_of_relevant_test_documents_in_the_groups(small):
+    spec = description_of(small_student(), test=(TEST, params.EmbeddedCollection(split="validation", max_queries=5)))
+    counts = small.manifest(spec)["counts"]
+    inside = set(np.concatenate(small.groups(spec.groups)["doc_ids"].to_list()))
+    for test in spec.test:
+        wanted = set(positives(small.qrels(test))["doc_id"])
+        assert counts[f"coverage {test.label}"] == len(wanted & inside) / len(wanted)
+    assert 0 < counts[f"coverage {TEST.label}"] < 1 and counts["groups"] == 20
+
+
+# --- pseudo-queries
+
+
+def test_pseudo_queries_train_a_student_from_the_documents_alone(pipeline, toy, train):
+    pseudo = params.PseudoQueries(documents=train, queries=4, words=(2, 3))
+    queries, qrels = pipeline.queries(pseudo), pipeline.qrels(pseudo)
+    assert pipeline.manifest(params.QueriesSpec(collection=pseudo))["counts"] == {"queries": 4, "qrels": 4, "positives": 4}
+    texts = pipeline.docs(pseudo).set_index("doc_id")["text"].str.lower()
+    assert texts.equals(pipeline.docs(train).set_index("doc_id")["text"].str.lower())
+    for text, doc_id in zip(queries["text"], qrels["doc_id"], strict=True):
+        assert 2 <= len(text.split()) <= 3 and set(text.split()) <= set(texts[doc_id].split())
+    spec = student(pseudo)
+    assert [ids[0] for ids in pipeline.groups(spec.groups)["doc_ids"]] == qrels.sort_values("query_id")["doc_id"].tolist()
+    per_query = pipeline.frame(evaluation(params.StudentSystem(student=spec), toy), "per_query")
+    assert per_query["query_id"].unique().tolist() == ["q1", "q3"]
+    assert identity(params.QueriesSpec(collection=pseudo)) != identity(params.QueriesSpec(collection=pseudo.model_copy(update={"seed": 1})))
+    assert {key for key, part in upstream(spec).items() if part.stage == "docs"} == {identity(docs_of(train))}
+
+
+def test_pseudo_queries_have_no_oracle(small):
+    pseudo = params.PseudoQueries(documents=SMALL, queries=5)
+    with pytest.raises(
+        ValidationError, match="the oracle knows the embedded collection only, not '.*pseudo-5-0'; use a trained or loaded teacher"
+    ):
+        params.ScoresSpec(
+            groups=params.GroupsSpec(collection=pseudo, strategy=params.CorpusRandom(), group_size=3), teacher=params.Oracle()
+        )
+
+
+@pytest.mark.parametrize("strategy", [params.FromCandidates(filter=FILTER), params.FromCandidates(retriever=RETRIEVERS["reranked"])])
+def test_an_oracle_that_cannot_score_is_refused_where_a_strategy_asks_it(pipeline, strategy):
+    pseudo = params.PseudoQueries(documents=SMALL, queries=5)
+    with pytest.raises(ValueError, match="the oracle knows the embedded collection only"):
+        pipeline.groups(params.GroupsSpec(collection=pseudo, strategy=strategy, group_size=3))

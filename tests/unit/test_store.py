@@ -32,6 +32,156 @@ def test_splits_share_their_documents():
     assert identity(store.docs_of(beir[0])) == identity(store.docs_of(beir[1]))
 
 
+def test_parts_of_one_split_and_pseudo_queries_share_their_documents(toy):
+    cut = params.IrDatasetsCollection(id="beir/scifact/train", skip_queries=60, max_queries=10)
+    whole = params.IrDatasetsCollection(id="beir/scifact/test")
+    assert store.docs_of(cut) == store.docs_of(whole) == store.docs_of(params.PseudoQueries(documents=cut))
+    own = params.FolderCollection(path=str(toy), split="test", skip_queries=1)
+    assert store.docs_of(own) == store.docs_of(params.FolderCollection(path=str(toy)))
+    assert len({identity(params.QueriesSpec(collection=c)) for c in (cut, whole, params.PseudoQueries(documents=cut))}) == 3
+    assert store.inputs(params.QueriesSpec(collection=params.PseudoQueries(documents=cut))) == {"docs": store.docs_of(cut)}
+    assert store.inputs(params.QueriesSpec(collection=cut)) == {}
+
+
+def test_the_vectors_of_documents_are_shared_by_all_that_search_teach_or_measure_by_them():
+    train, test = params.EmbeddedCollection(), params.EmbeddedCollection(split="test", max_queries=5)
+    encoder = params.UntrainedSystem(architecture=params.StaticBi(dimension=4), collection=train)
+    candidates = params.CandidatesSpec(collection=test, retriever=params.Dense(encoder=encoder), depth=5)
+    scores = params.ScoresSpec(groups=groups(), teacher=params.EncoderTeacher(encoder=encoder))
+    narrow = params.GroupsSpec(collection=train, strategy=params.DiameterTargeted(quantile=0.5, reference=encoder))
+    description = params.DescriptionSpec(groups=groups(), reference=encoder)
+    vectors = store.vectors_of(test, encoder)
+    assert "query_tokens" not in store.inputs(vectors)
+    for spec in (candidates, scores, narrow, description):
+        assert identity(vectors) in store.upstream(spec)
+
+
+ENCODER = params.UntrainedSystem(architecture=params.StaticBi(dimension=4), collection=params.EmbeddedCollection())
+WINDOW = params.FromCandidates(depth=50)
+KEEP = params.FalseNegativeFilter(teacher=params.BM25Teacher(), value=1.0)
+STUDENT = params.StudentSpec(
+    groups=groups(),
+    loss="kl",
+    teacher=params.Oracle(),
+    architecture=params.StaticBi(dimension=4),
+    training=params.Training(documents=64),
+    search=params.Search(
+        learning_rates=(0.1, 0.2),
+        collection=params.EmbeddedCollection(),
+        strategy=params.CorpusRandom(),
+        teacher=params.Oracle(),
+        validation=params.EmbeddedCollection(split="validation"),
+        first_stages=(params.FirstStage(),),
+    ),
+    refresh=params.Refresh(every=4),
+)
+DESCRIPTION = params.DescriptionSpec(groups=groups(), reference=ENCODER)
+OTHER = {  # a value of each field that is not the one above, and not the default
+    "from_rank": 2, "depth": 51, "draw": "top", "draw_temperature": 2.0, "filter": KEEP, "retriever": params.BM25(b=0.5), "at_most": 3,
+    "from_depth": 70, "teacher": params.Oracle(noise=1.0), "rule": "share", "value": 0.5, "units": "sigmoid", "quantile": 0.25, "trials": 9,
+    "reference": ENCODER.model_copy(update={"seed": 1}), "encoder": ENCODER.model_copy(update={"seed": 1}), "precision": "bf16",
+    "retrievers": (params.BM25(), params.BM25(b=0.1)), "members": (params.BM25Teacher(), params.Oracle()), "calibration": groups(seed=9),
+    "floor": 1e-3, "noise": 2.0, "noise_seed": 3, "every": 5, "learning_rates": (0.1, 0.3), "embedding_ratio": 0.5, "measure": "AP",
+    "collection": params.EmbeddedCollection(seed=14), "strategy": WINDOW, "validation": params.EmbeddedCollection(split="test"),
+    "first_stages": (params.FirstStage(depth=5),), "seed": 8, "group_size": 5, "shortage": params.CorpusRandom(), "draws": 2,
+    "random_share": 0.5, "entropy": "listwise_entropy", "temperature": 2.0, "part": "upper_half", "target_entropy": 0.5,
+    "augmentation": params.Augmentation(noise=1.0), "test": (params.EmbeddedCollection(split="test"),), "queries": 7, "words": (2, 8),
+    "weighting": "uniform", "documents": params.EmbeddedCollection(seed=14), "groups": groups(seed=5),
+    "cut": params.EntropyCut(teacher=params.Oracle(), part="lower_half"),
+}  # fmt: skip
+
+
+def of_groups(strategy):
+    return params.GroupsSpec(collection=params.EmbeddedCollection(), strategy=strategy)
+
+
+def of_scores(teacher):
+    return params.ScoresSpec(groups=groups(), teacher=teacher)
+
+
+def of_candidates(retriever):
+    return params.CandidatesSpec(collection=params.EmbeddedCollection(), retriever=retriever, depth=10)
+
+
+@pytest.mark.parametrize(
+    ("part", "whole"),
+    [
+        (params.Dense(encoder=ENCODER), of_candidates),
+        (params.Reranked(retriever=params.BM25(), teacher=params.Oracle()), of_candidates),
+        (params.Pooled(retrievers=(params.BM25(), params.Dense(encoder=ENCODER))), of_candidates),
+        (WINDOW, of_groups),
+        (KEEP, lambda part: of_groups(params.FromCandidates(filter=part))),
+        (params.Graph(), of_groups),
+        (params.DiameterTargeted(quantile=0.5, reference=ENCODER), of_groups),
+        (groups(), lambda part: part),
+        (params.EntropyCut(teacher=params.BM25Teacher(), part="lower_half"), lambda part: groups(cut=part)),
+        (params.Oracle(), of_scores),
+        (params.EncoderTeacher(encoder=ENCODER), of_scores),
+        (params.BM25Teacher(), of_scores),
+        (params.EnsembleTeacher(members=(params.Oracle(), params.BM25Teacher()), calibration=groups()), of_scores),
+        (STUDENT.refresh, lambda part: STUDENT.model_copy(update={"refresh": part})),
+        (STUDENT.search, lambda part: STUDENT.model_copy(update={"search": part})),
+        (params.PseudoQueries(documents=params.EmbeddedCollection()), lambda part: params.QueriesSpec(collection=part)),
+        (DESCRIPTION, lambda part: part),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, params.Part) else "",
+)  # fmt: skip
+def test_every_setting_of_every_part_changes_the_identity(part, whole):
+    found = {"unchanged": identity(whole(part))}
+    for field in type(part).model_fields:
+        if field not in ("kind", "source"):
+            assert getattr(part, field) != OTHER[field]
+            found[field] = identity(whole(part.model_copy(update={field: OTHER[field]})))
+    assert len(set(found.values())) == len(found) > 1
+
+
+def test_the_content_of_a_run_or_a_file_of_scores_is_part_of_the_identity_and_its_absence_no_error(tmp_path):
+    path = tmp_path / "file.run"
+    specs = [of_candidates(params.RunFile(path=str(path), name="x")), of_scores(params.FileTeacher(path=str(path)))]
+    found = []
+    for text in (None, "q Q0 d 1 1.0 x\n", "q Q0 d 1 2.0 x\n"):
+        if text is not None:
+            path.write_text(text)
+        store.identity.cache_clear()
+        found.append([identity(spec) for spec in specs])
+        assert store.outside_content(specs[0])[str(path)] == ("missing" if text is None else store.file_sha256(path))
+    assert all(len(set(column)) == 3 for column in zip(*found, strict=True))
+
+
+def test_a_cut_is_made_from_the_groups_and_scores_of_all_queries():
+    cut = groups(cut=params.EntropyCut(teacher=params.Oracle(), part="lower_half"))
+    texts = store.collection_inputs(params.EmbeddedCollection())
+    assert store.inputs(cut) == texts | {"groups": groups(), "scores": params.ScoresSpec(groups=groups(), teacher=params.Oracle())}
+
+
+def test_everything_upstream_comes_after_what_it_is_made_from():
+    evaluation = params.EvaluationSpec(
+        system=params.StudentSystem(student=STUDENT), collection=params.EmbeddedCollection(split="test"), first_stage=params.FirstStage()
+    )
+    order = list(store.upstream(evaluation))
+    assert {part.stage for part in store.upstream(evaluation).values()} >= {"docs", "groups", "scores", "search", "evaluation", "student"}
+    for place, part in enumerate(store.upstream(evaluation).values()):
+        assert {identity(needed) for needed in store.inputs(part).values()} <= set(order[:place])
+
+
+def test_every_stage_has_code_and_a_way_to_be_made():
+    from rd_utils.pipeline import Pipeline
+
+    stages = {spec.stage for spec in params.Spec.__subclasses__()}
+    assert stages == set(store.CODE) - {"pairs"}  # which are kept by teacher, not by spec
+    for stage in stages:
+        assert callable(getattr(Pipeline, f"_make_{stage}")) and len(store.stage_code(stage)) == 64
+
+
+def code_behind(spec) -> set[str]:
+    return {module for part in (spec, *store.upstream(spec).values()) for module in store.CODE[part.stage]}
+
+
+@pytest.mark.parametrize("teacher", [params.BM25Teacher(), params.FileTeacher(path="no.parquet")], ids=lambda part: part.kind)
+def test_the_code_that_scores_is_part_of_the_identity_of_scores_and_of_what_is_kept_of_them(teacher):
+    assert "retrieval" in code_behind(of_scores(teacher)) and "retrieval" in store.CODE["pairs"]
+
+
 def test_an_input_of_another_identity_changes_the_identity(monkeypatch):
     before = identity(groups())
     store.identity.cache_clear()
