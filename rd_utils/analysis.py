@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rd_utils import params, stats
+from rd_utils import params, stats, studies
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import Plan
 from rd_utils.progress import LOGGER
@@ -54,7 +54,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     return grouped.agg(mean="mean", sd="std", n_seeds="size").reset_index()
 
 
-def differences(per_query: pd.DataFrame, settings: params.AnalysisSettings) -> pd.DataFrame:
+def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.DataFrame:
     """Compare cells pairwise over queries, on values averaged over seeds.
 
     Families of contrasts, each between cells that differ in one thing only:

@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import ValidationError
 
-from rd_utils import params
-from rd_utils.params import ParameterError, Study
+from rd_utils import params, studies
+from rd_utils.params import ParameterError
 from rd_utils.resolve import Resolver
 from rd_utils.store import Store, StoreError, code_version, identity, outputs_root, outside_content, project_root, resolve_path, upstream
+from rd_utils.studies import Study
 
 NOTEBOOKS = ("01_mine", "02_score", "03_train", "04_evaluate", "05_analyse", "06_search")
 
@@ -173,12 +174,12 @@ class Plan:
 
 
 def load_plan(path: str | Path, base: str | None = None) -> Plan:
-    """Read a study file and expand it, on another base where one is given (see :func:`rd_utils.params.load_study`).
+    """Read a study file and expand it, on another base where one is given (see :func:`rd_utils.studies.load_study`).
 
     Raises:
         ParameterError: the study cannot be run; the message names each offender.
     """
-    study = params.load_study(path, base)
+    study = studies.load_study(path, base)
     check_files(study)
     path = Path(path).resolve()
     root = project_root()
@@ -262,7 +263,7 @@ def _cells(study: Study, resolvers: list[Resolver]) -> list[Cell]:
     return sorted(cells.values(), key=lambda cell: order.index(cell.collection))
 
 
-def _points(grid: params.Grid) -> Iterator[dict[str, Any]]:
+def _points(grid: studies.Grid) -> Iterator[dict[str, Any]]:
     """Yield the settings of every cell of a grid; teachers and their dials only where the loss has a teacher."""
     for architecture, strategy, loss in product(grid.architectures, grid.strategies, grid.losses):
         distils = params.NEEDS_TEACHER[loss]
@@ -282,7 +283,7 @@ def _points(grid: params.Grid) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _cell(study: Study, resolver: Resolver, grid: params.Grid, point: dict[str, Any], used: list[bool]) -> Cell:
+def _cell(study: Study, resolver: Resolver, grid: studies.Grid, point: dict[str, Any], used: list[bool]) -> Cell:
     training, temperature, searched = _overridden(study, used, point)
     architecture, strategy, teacher, loss = (point[key] for key in ("architecture", "strategy", "teacher", "loss"))
     target = point["target_entropy"]

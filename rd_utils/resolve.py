@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rd_utils import params
-from rd_utils.params import Study
+from rd_utils import params, studies
+from rd_utils.studies import Study
 
 
 class Resolver:
@@ -132,7 +132,7 @@ class Resolver:
             seed=settings.seed,
         )
 
-    def first_stage(self, stage: params.FirstStageEntry) -> params.FirstStage:
+    def first_stage(self, stage: studies.FirstStageEntry) -> params.FirstStage:
         """Return a first stage with its retriever."""
         return params.FirstStage(kind=stage.kind, retriever=self.retriever(stage.retriever), depth=stage.depth)
 

@@ -12,13 +12,13 @@ import pytest
 import yaml
 from scipy import stats as scipy_stats
 
-from rd_utils import analysis, params, plan, report
+from rd_utils import analysis, params, plan, report, studies
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
 from rd_utils.store import Store, identity, upstream
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = params.AnalysisSettings(baseline_strategy="corpus_random", equivalence_margin=0.02)
+SETTINGS = studies.AnalysisSettings(baseline_strategy="corpus_random", equivalence_margin=0.02)
 NAN = float("nan")
 PLAIN = {"strategy": "bm25", "teacher": "", "loss": "lce", "architecture": "static", "augmentation": "none", "cut": "all"}
 PLAIN |= {"temperature": 1.0, "target_entropy": NAN}

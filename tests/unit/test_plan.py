@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rd_utils import params, plan
+from rd_utils import params, plan, studies
 from rd_utils.__main__ import main
 from rd_utils.params import ParameterError
 from rd_utils.store import identity, upstream
@@ -100,7 +100,7 @@ def says_its_artefacts(node: plan.Node) -> None:
 
 
 def test_the_published_protocol_is_stated_exactly():
-    study = params.load_study(ROOT / "params" / "paper" / "msmarco.yaml")
+    study = studies.load_study(ROOT / "params" / "paper" / "msmarco.yaml")
     training = study.training
     (pair,) = study.collections
     assert pair.train.id == "msmarco-passage/train/triples-small"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rd_utils import params
+from rd_utils import params, studies
 from rd_utils.resolve import Resolver
 from rd_utils.store import identity
 
@@ -56,18 +56,18 @@ def add_everything(values: dict) -> None:
     }
 
 
-def load(tmp_path: Path, change=None) -> params.Study:
+def load(tmp_path: Path, change=None) -> studies.Study:
     values = yaml.safe_load(SMALLEST.read_text())
     add_everything(values)
     if change:
         change(values)
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(values))
-    return params.load_study(path)
+    return studies.load_study(path)
 
 
 @pytest.fixture
-def study(tmp_path) -> params.Study:
+def study(tmp_path) -> studies.Study:
     return load(tmp_path)
 
 

@@ -1,0 +1,282 @@
+"""Studies: what is refused and how the message helps, bases, names that name one another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rd_utils import params, studies
+from rd_utils.params import ParameterError
+
+SMALLEST = Path(__file__).resolve().parents[2] / "params" / "smallest.yaml"
+
+
+def study(tmp_path: Path, change) -> Path:
+    values = yaml.safe_load(SMALLEST.read_text())
+    change(values)
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def set_in(*place):
+    *path, key, value = place
+
+    def change(values):
+        for part in path:
+            values = values[part]
+        values[key] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "offender", "remedy"),
+    [
+        (set_in("group_sise", 8), "unknown parameter 'group_sise'", "did you mean 'group_size'"),
+        (set_in("strategies", "bm25", "depht", 3), "strategies.bm25.candidates.depht", "did you mean 'depth'"),
+        (set_in("architectures", "static", "kind", "static_by"), "unknown kind 'static_by'", "did you mean 'static_bi'"),
+        (set_in("grids", 0, "strategies", ["bm52"]), "unknown name 'bm52'", "did you mean 'bm25'"),
+        (set_in("grids", 0, "losses", ["klx"]), "'klx' is not a valid value", "did you mean 'kl'"),
+        (set_in("grids", 0, "teachers", []), "the loss 'kl' distils a teacher", "names no teachers"),
+        (set_in("grids", 0, "losses", ["lce"]), "names the teacher 'oracle'", "none of its losses"),
+        (set_in("grids", 0, "seeds", [1, 1]), "seeds repeats a value", "[1, 1]"),
+        (set_in("analysis", "measure", "nDCG@100"), "unknown name 'nDCG@100'", "did you mean 'nDCG@10'"),
+        (set_in("analysis", "equivalence_margin", 0), "analysis.equivalence_margin", "greater than 0"),
+        (set_in("teachers", "cross", "architecture", "interacton"), "teachers.cross.architecture", "did you mean 'interaction'"),
+        (set_in("teachers", "cross", "strategy", "bm52"), "teachers.cross.strategy: unknown name 'bm52'", "did you mean 'bm25'"),
+        (set_in("strategies", "bm25", "retriever", "bm52"), "strategies.bm25.retriever: unknown name 'bm52'", "did you mean 'bm25'"),
+        (set_in("strategies", "bm25", "filter", {"teacher": "orakle", "value": 1}), "strategies.bm25.teacher: unknown", "mean 'oracle'"),
+        (set_in("strategies", "graph", {"kind": "graph", "retriever": "bm52"}), "strategies.graph.retriever", "did you mean 'bm25'"),
+        (set_in("strategies", "r", {"kind": "refreshed", "start": "bm52", "every": 2}), "strategies.r.strategy", "did you mean 'bm25'"),
+        (set_in("strategies", "d", {"kind": "diameter_targeted", "retriever": "bm25", "quantile": 0.5}), "needs a reference", "bi-encoder"),
+        (set_in("retrievers", "dense", {"kind": "dense", "architecture": "statik"}), "retrievers.dense.architecture", "mean 'static'"),
+        (set_in("retrievers", "p", {"kind": "pooled", "retrievers": ["bm25", "bm2"]}), "retrievers.p.retriever", "did you mean 'bm25'"),
+        (set_in("retrievers", "p", {"kind": "pooled", "retrievers": ["bm25"]}), "retrievers.p.pooled.retrievers", "at least 2"),
+        (set_in("retrievers", "r", {"kind": "reranked", "retriever": "bm25", "teacher": "cros"}), "retrievers.r.teacher", "mean 'cross'"),
+        (set_in("teachers", "e", {"kind": "encoder", "architecture": "statik"}), "teachers.e.architecture", "did you mean 'static'"),
+        (set_in("teachers", "e", {"kind": "ensemble", "members": ["oracle", "x"], "strategy": "bm25"}), "teachers.e.teacher", "oracle"),
+        (set_in("teachers", "e", {"kind": "ensemble", "members": ["oracle"], "strategy": "bm25"}), "e.ensemble.members", "at least 2"),
+        (set_in("teachers", "e", {"kind": "ensemble", "members": ["oracle", "cross"], "strategy": "b"}), "teachers.e.strategy", "bm25"),
+        (set_in("teachers", "l", {"kind": "bm25", "retriever": "bm52"}), "teachers.l.retriever", "did you mean 'bm25'"),
+        (set_in("cuts", {"low": {"teacher": "orakle", "part": "lower_half"}}), "cuts.low.teacher", "did you mean 'oracle'"),
+        (set_in("cuts", {"low": {"teacher": "oracle", "part": "lower_halve"}}), "'lower_halve' is not a valid value", "mean 'lower_half'"),
+        (set_in("cuts", {"all": {"teacher": "oracle", "part": "lower_half"}}), "the name 'all' has a meaning of its own", "choose another"),
+        (set_in("augmentations", {"none": {"noise": 1}}), "the name 'none' has a meaning of its own", "choose another"),
+        (set_in("strategies", "drop", {"kind": "corpus_random"}), "the name 'drop' has a meaning of its own", "choose another"),
+        (set_in("grids", 0, "cuts", ["lower"]), "grids[0].cuts: unknown name 'lower'", "choices: all"),
+        (set_in("grids", 0, "augmentations", ["nose"]), "grids[0].augmentations: unknown name 'nose'", "did you mean 'none'"),
+        (set_in("grids", 1, "teachers", ["cros"]), "grids[1].teachers", "did you mean 'cross'"),
+        (set_in("grids", 1, "architectures", ["statik"]), "grids[1].architectures", "did you mean 'static'"),
+        (set_in("overrides", 0, "when", {"architecture": "interactio"}), "overrides[0].when.architecture", "did you mean 'interaction'"),
+        (set_in("overrides", 0, "when", {"cut": "al"}), "overrides[0].when.cut", "did you mean 'all'"),
+        (set_in("overrides", 0, "when", {"augmentation": "nose"}), "overrides[0].when.augmentation", "did you mean 'none'"),
+        (set_in("reference", "statik"), "reference: unknown name 'statik'", "did you mean 'static'"),
+        (set_in("reference", "interaction"), "'interaction' is no bi-encoder", "embeddings"),
+        (set_in("shortage", "bm52"), "shortage: unknown name 'bm52'", "did you mean 'bm25'"),
+        (set_in("evaluation", "first_stages", 0, "retriever", "bm52"), "evaluation.first_stages[0].retriever", "did you mean 'bm25'"),
+        (set_in("evaluation", "untrained", ["statik"]), "evaluation.untrained: unknown name 'statik'", "did you mean 'static'"),
+        (set_in("analysis", "baseline_strategy", "bm52"), "analysis.baseline_strategy", "did you mean 'bm25'"),
+        (set_in("collections", []), "collections", "at least 1"),
+        (set_in("training", {}), "training.documents", "required"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_refused_with_the_offender_and_the_remedy(tmp_path, change, offender, remedy):
+    with pytest.raises(ParameterError) as error:
+        studies.load_study(study(tmp_path, change))
+    assert offender in str(error.value)
+    assert remedy in str(error.value)
+
+
+def searched(**changes):
+    """Return what gives the study a search, with some of its settings changed; None takes one away."""
+    search = {"architectures": {"static": {"learning_rates": [0.01, 0.1]}}, "strategy": "bm25", "teacher": "oracle"}
+    search |= {"validation": {"source": "embedded", "split": "validation"}, "first_stages": [{"retriever": "bm25"}]}
+    return set_in("search", {key: value for key, value in (search | changes).items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("changes", "offender", "remedy"),
+    [
+        ({"strategy": "bm52"}, "search.strategy: unknown name 'bm52'", "did you mean 'bm25'"),
+        ({"teacher": "orakle"}, "search.teacher: unknown name 'orakle'", "did you mean 'oracle'"),
+        ({"teacher": None}, "search.teacher: a loss of the grids distils a teacher", "name the one that the search uses"),
+        ({"first_stages": [{"retriever": "bm52"}]}, "search.first_stages[0].retriever", "did you mean 'bm25'"),
+        ({"architectures": {"statik": {"learning_rates": [0.01, 0.1]}}}, "search.architectures: unknown name 'statik'", "mean 'static'"),
+        ({"architectures": {"static": {"learning_rates": [0.01]}}}, "search.architectures.static.learning_rates", "at least 2"),
+    ],
+)  # fmt: skip
+def test_mistakes_of_a_search_are_refused(tmp_path, changes, offender, remedy):
+    studies.load_study(study(tmp_path, searched()))
+    with pytest.raises(ParameterError) as error:
+        studies.load_study(study(tmp_path, searched(**changes)))
+    assert offender in str(error.value)
+    assert remedy in str(error.value)
+
+
+def test_entries_that_are_made_from_themselves_are_refused_with_the_way_round(tmp_path):
+    def change(values):
+        values["retrievers"] |= {
+            "pool": {"kind": "pooled", "retrievers": ["bm25", "again"]},
+            "again": {"kind": "reranked", "retriever": "bm25", "teacher": "late"},
+        }
+        values["strategies"]["pooled"] = {"kind": "candidates", "retriever": "pool"}
+        values["teachers"]["late"] = {"kind": "trained", "architecture": "interaction", "strategy": "pooled", "training": {"documents": 9}}
+
+    with pytest.raises(ParameterError, match="retriever again -> teacher late -> strategy pooled -> retriever pool -> retriever again"):
+        studies.load_study(study(tmp_path, change))
+    with pytest.raises(ParameterError, match="made from itself: strategy a -> strategy a"):
+        studies.load_study(study(tmp_path, set_in("strategies", "a", {"kind": "refreshed", "start": "a", "every": 2})))
+
+
+def test_a_bm25_teacher_needs_a_bm25_retriever(tmp_path):
+    def change(values):
+        values["retrievers"]["dense"] = {"kind": "dense", "architecture": "static"}
+        values["teachers"]["lexical"] = {"kind": "bm25", "retriever": "dense"}
+
+    with pytest.raises(ParameterError, match="teachers.lexical.retriever: 'dense' is no bm25 retriever"):
+        studies.load_study(study(tmp_path, change))
+
+
+def test_one_pair_of_collections_is_a_list_of_one(tmp_path):
+    one = studies.load_study(SMALLEST)
+    several = studies.load_study(study(tmp_path, lambda values: values.__setitem__("collections", [values["collections"]])))
+    assert one == several
+    assert [pair.train.split for pair in one.collections] == ["train"]
+
+
+# --- bases ------------------------------------------------------------------------------------------------------------------------
+
+
+def on_bases(tmp_path: Path, own: dict, **bases: dict) -> Path:
+    """Write a study of ``own`` keys under params/ablations and the files of params/bases; return the study's path."""
+    for name, values in bases.items():
+        (tmp_path / "bases").mkdir(exist_ok=True)
+        (tmp_path / "bases" / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "ablations").mkdir()
+    path = tmp_path / "ablations" / "own.yaml"
+    path.write_text(yaml.safe_dump(own))
+    return path
+
+
+def without(values: dict, *keys: str) -> dict:
+    return {key: value for key, value in values.items() if key not in keys}
+
+
+@pytest.fixture
+def below() -> dict:
+    return without(yaml.safe_load(SMALLEST.read_text()), "name", "question")
+
+
+def test_a_study_takes_from_its_base_what_it_does_not_say_itself(tmp_path, below):
+    own = {
+        "name": "own",
+        "question": "?",
+        "base": "one",
+        "training": {"learning_rate": 0.5},
+        "strategies": {"mine": {"kind": "corpus_random"}},
+    }
+    study = studies.load_study(on_bases(tmp_path, own, one=below))
+    assert (study.training.learning_rate, study.training.documents) == (0.5, 20_000)  # mappings are merged key by key
+    assert set(study.strategies) == {"corpus_random", "bm25", "mine"}
+    assert study.grids == studies.load_study(SMALLEST).grids
+
+
+def test_a_part_that_says_its_kind_replaces_the_one_below_whole_and_so_does_a_list(tmp_path, below):
+    grid = {"strategies": ["bm25"], "losses": ["lce"], "architectures": ["static"], "seeds": [7]}
+    own = {
+        "name": "own",
+        "question": "?",
+        "base": "one",
+        "strategies": {"bm25": {"kind": "candidates", "retriever": "bm25"}},
+        "grids": [grid],
+    }
+    study = studies.load_study(on_bases(tmp_path, own, one=below))
+    assert study.strategies["bm25"].depth == 200  # the default, not the 100 of the base
+    assert [list(grid.seeds) for grid in study.grids] == [[7]]
+
+
+def test_a_base_may_have_a_base_and_the_nearer_one_holds(tmp_path, below):
+    own = {"name": "own", "question": "?", "base": "two"}
+    path = on_bases(tmp_path, own, one=below | {"group_size": 4, "draws": 2}, two={"base": "one", "group_size": 8})
+    study = studies.load_study(path)
+    assert (study.group_size, study.draws, study.base) == (8, 2, "two")
+
+
+def test_one_argument_moves_a_study_to_another_base_and_says_so_in_its_name(tmp_path, below):
+    path = on_bases(tmp_path, {"name": "own", "question": "?", "base": "one"}, one=below, other=below | {"group_size": 8})
+    moved = studies.load_study(path, "other")
+    assert (moved.name, moved.base, moved.group_size) == ("own_other", "other", 8)
+    assert studies.load_study(path, "one") == studies.load_study(path)
+    assert studies.load_study(path).name == "own"
+
+
+def test_an_unknown_base_names_the_nearest(tmp_path, below):
+    path = on_bases(tmp_path, {"name": "own", "question": "?", "base": "on"}, one=below, two=below)
+    with pytest.raises(ParameterError, match=r"no base 'on'; did you mean 'one'\? \(choices: one, two\)"):
+        studies.load_study(path)
+    with pytest.raises(ParameterError, match="no base 'tow'; did you mean 'two'"):
+        studies.load_study(path, "tow")
+
+
+def test_bases_on_one_another_are_refused(tmp_path):
+    path = on_bases(tmp_path, {"name": "own", "question": "?", "base": "one"}, one={"base": "two"}, two={"base": "one"})
+    with pytest.raises(ParameterError, match="one.*two"):
+        studies.load_study(path)
+
+
+def test_a_mistake_in_a_base_is_refused_like_one_in_the_study(tmp_path, below):
+    path = on_bases(tmp_path, {"name": "own", "question": "?", "base": "one"}, one=below | {"group_sise": 3})
+    with pytest.raises(ParameterError, match="unknown parameter 'group_sise'; did you mean 'group_size'"):
+        studies.load_study(path)
+
+
+# --- files and numbers ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_file_names_the_nearest(tmp_path):
+    (tmp_path / "embedded.yaml").write_text("")
+    with pytest.raises(ParameterError, match="did you mean 'embedded.yaml'"):
+        studies.load_study(tmp_path / "embeded.yaml")
+
+
+def test_a_repeated_key_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("name: a\nname: b\n")
+    with pytest.raises(ParameterError, match="'name' stands twice"):
+        studies.load_study(path)
+
+
+def test_yaml_numbers_like_1e_5_are_numbers(tmp_path):
+    path = study(tmp_path, set_in("training", "learning_rate", "REPLACE"))
+    path.write_text(path.read_text().replace("REPLACE", "1e-5"))
+    assert studies.load_study(path).training.learning_rate == 1e-5
+
+
+def test_all_problems_are_listed_at_once(tmp_path):
+    def change(values):
+        values["group_sise"] = 8
+        values["grids"][0]["losses"] = ["klx"]
+
+    with pytest.raises(ParameterError, match="2 problems"):
+        studies.load_study(study(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"losses": ["kl"]}, "the loss 'kl' distils a teacher, but the grid names no teachers"),
+        ({"teachers": ["oracle"]}, "none of its losses"),
+        ({"teachers": ["oracle"], "losses": ["kl"], "target_entropies": [0.5], "temperatures": [2.0]}, "not both; write two grids"),
+        ({"cuts": ["all", "all"]}, "cuts repeats a value"),
+        ({"temperatures": []}, "temperatures: Tuple should have at least 1 item"),
+        ({"teachers": ["oracle"], "losses": ["kl"], "target_entropies": [1.0]}, "less than 1"),
+    ],
+)  # fmt: skip
+def test_grids_that_make_no_cells_or_the_same_twice_are_refused(changes, message):
+    values = {"strategies": ["bm25"], "losses": ["lce"], "architectures": ["bi"], "seeds": [0]}
+    params.parse(studies.Grid, values, "parameters")
+    with pytest.raises(ParameterError, match=message):
+        params.parse(studies.Grid, values | changes, "parameters")
