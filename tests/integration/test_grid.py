@@ -90,7 +90,7 @@ def test_the_searched_rates_are_those_that_the_students_were_trained_at(planned)
 
 
 def test_the_factorial_is_decomposed_and_the_report_says_all_of_it(planned):
-    shares = table(planned, "variance").groupby(["collection", "first_stage", "measure"])["share"].sum()
+    shares = table(planned, "variance").query("measure == 'nDCG@10'").groupby(["collection", "first_stage"])["share"].sum()
     assert np.allclose(shares, 1.0)
     page = (planned.folder / "report.html").read_text(encoding="utf-8")
     for heading in ("Learning rates", "Across collections", "Locality and entropy"):
