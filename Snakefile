@@ -11,7 +11,7 @@ import os
 from rd_utils import plan as planning
 
 STUDY = config.get("study", "params/embedded.yaml")
-BASE = config.get("base", "")  # another base than the study's own
+BASE = config.get("base") or ""  # another base than the study's own
 PLAN = planning.load_plan(STUDY, BASE or None)
 NODES = {node.id: node for node in PLAN.nodes}
 FOLDER = str(planning.node_folder("{node}"))

@@ -102,7 +102,9 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
             )
     if not rows:
         names = ["collection", "test_collection", "first_stage", "measure", "family", "contrast", "difference", "verdict"]
-        return pd.DataFrame(columns=names)
+        table = pd.DataFrame(columns=names)
+        table.attrs["skipped"] = skipped
+        return table
     table = pd.DataFrame(rows)
     for raw, corrected in (("p_difference", "p_holm"), ("p_equivalence", "p_equivalence_holm")):
         table[corrected] = np.nan
@@ -186,6 +188,22 @@ def across(differences: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     )
     half = t.ppf((1 + level) / 2, np.maximum(table["n_collections"] - 1, 1)) * table["sd"] / np.sqrt(table["n_collections"])
     return table.assign(low=table["mean"] - half, high=table["mean"] + half).reset_index()
+
+
+def factorials(results: pd.DataFrame, rows: str = "strategy", columns: str = "target_entropy") -> pd.DataFrame:
+    """Return :func:`two_way` of every factorial that a study holds; cells that make none are left out, and an empty frame says so.
+
+    A factorial has at least two values of ``rows``, two of ``columns`` and two seeds.
+    """
+    about = ["collection", "test_collection", "first_stage", "measure", *(name for name in DIMENSIONS if name not in (rows, columns))]
+    dialled = results[(results["system"] == "student") & ~results[[rows, columns]].replace("", np.nan).isna().any(axis=1)]
+    parts = [
+        two_way(part, rows, columns)
+        for _, part in dialled.groupby(about, sort=False, dropna=False)
+        if min(part[rows].nunique(), part[columns].nunique(), part["seed"].nunique()) > 1
+        and len(part) == part[rows].nunique() * part[columns].nunique() * part["seed"].nunique()
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*about, "source", "df", "share", "F", "p"])
 
 
 def two_way(results: pd.DataFrame, rows: str = "strategy", columns: str = "target_entropy") -> pd.DataFrame:

@@ -58,11 +58,7 @@ def read_queries(collection: Any, folder: Path | None = None, track: Track = unt
         queries, qrels = generated.queries[collection.split], generated.qrels[collection.split]
     elif collection.source == "ir_datasets":
         dataset = _ir_dataset(collection.id)
-        for part, has in (("queries", dataset.has_queries()), ("qrels", dataset.has_qrels())):
-            if not has:
-                raise CollectionError(
-                    f"ir_datasets id {collection.id!r} has no {part}; name a split that has, such as {collection.id}/train"
-                )
+        _check_parts(collection.id, dataset)
         with _downloads(collection.id):
             records = track(dataset.queries_iter(), f"reading queries of {collection.id}", dataset.queries_count())
             queries = _frame(((query.query_id, query.default_text()) for query in records), ["query_id", "text"])
@@ -91,19 +87,27 @@ def read_queries(collection: Any, folder: Path | None = None, track: Track = unt
     return queries.reset_index(drop=True), qrels.reset_index(drop=True)
 
 
-def check_source(collection: Any, folder: Path | None = None) -> None:
-    """Check, without reading it, that a collection can be read: a known ir_datasets id, a folder with its files.
+def check_source(collection: Any, folder: Path | None = None, queries: bool = True) -> None:
+    """Check, without reading it, that a collection can be read: a known ir_datasets id (with queries, if wanted), a folder with its files.
 
     Raises:
         CollectionError: naming the offender and the nearest valid name.
     """
     if collection.source == "ir_datasets":
-        _ir_dataset(collection.id)
+        dataset = _ir_dataset(collection.id)
+        if queries:
+            _check_parts(collection.id, dataset)
     elif collection.source == "folder":
         for name in ("corpus.jsonl", "queries.jsonl", f"qrels/{collection.split}.tsv"):
             if not (folder / name).is_file():
                 there = sorted(p.stem for p in (folder / "qrels").glob("*.tsv")) if name.startswith("qrels") else []
                 raise CollectionError(f"{collection.path}: no file {name}; a BEIR folder needs it{nearest(collection.split, there)}")
+
+
+def _check_parts(name: str, dataset: Any) -> None:
+    for part, has in (("queries", dataset.has_queries()), ("qrels", dataset.has_qrels())):
+        if not has:
+            raise CollectionError(f"ir_datasets id {name!r} has no {part}; name a split that has, such as {name}/train")
 
 
 def positives(qrels: pd.DataFrame) -> pd.DataFrame:

@@ -218,7 +218,9 @@ class CorpusRandom(Part):
 
 
 class FromCandidates(Part):
-    """Negatives drawn from the ranks ``from_rank`` to ``depth`` of a retriever's list, known positives removed before ranks are counted.
+    """Negatives drawn from the ranks ``from_rank`` to ``depth`` of a retriever's top ``depth``.
+
+    Known positives are taken out before ranks are counted, so a query draws from as many documents fewer as it has positives in the list.
 
     ``draw``: ``top`` takes the best, ``uniform`` draws without replacement, ``softmax`` draws without replacement with inclusion
     probabilities proportional to softmax(score / draw_temperature), capped at 1.
@@ -621,8 +623,8 @@ class Refresh(Part):
 class Search(Part):
     """A learning rate chosen on validation queries: for the student's loss and architecture, on one collection, strategy and teacher.
 
-    The student is trained once per rate, with the embeddings' rate ``embedding_ratio`` times it, without augmentation and at the student's
-    temperature 1; the rate with the highest mean of ``measure`` over the first stages is taken, the lower of two equal ones.
+    The student is trained once per rate, with the embeddings' rate ``embedding_ratio`` times it, on groups drawn once, without augmentation
+    and at temperature 1; the rate with the highest mean of ``measure`` over the first stages is taken, the lower of two equal ones.
     """
 
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=2)
@@ -691,6 +693,12 @@ class SearchSpec(Spec):
     collection: Collection
     first_stages: tuple[FirstStage, ...] = Field(min_length=1)
     measure: str
+
+    @model_validator(mode="after")
+    def _can_be_compared(self) -> SearchSpec:
+        if not any(serves(StudentSystem(student=self.candidates[0]), stage) for stage in self.first_stages):
+            raise ValueError("search.first_stages: a cross-encoder serves no full retrieval; add a stage of kind rerank")
+        return self
 
 
 class DescriptionSpec(Spec):

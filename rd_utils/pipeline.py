@@ -432,7 +432,7 @@ class Pipeline:
             smoothing=spec.augmentation.smoothing,
             hard_weight=spec.augmentation.hard_weight,
             texts=self._texts(spec.augmentation, student, queries, docs, spec.seed) if spec.augmentation.changes_texts else None,
-            regroup=self._regroup(spec, queries, docs, temperature) if spec.refresh else None,
+            regroup=self._regroup(spec, queries, docs) if spec.refresh else None,
             regroup_every=spec.refresh.every if spec.refresh else None,
             checkpoint_folder=self.store.checkpoints(spec) if settings.checkpoint_every else None,
             progress=_Pushed(self.track, f"training {spec.architecture.kind}, {spec.loss}, seed {spec.seed}"),
@@ -465,7 +465,7 @@ class Pipeline:
             neighbours = augmentation.nearest_words(student.token_vectors(), whole, own.neighbours)
         return lambda epoch: augmentation.augment_texts(queries, docs, own, starts=starts, neighbours=neighbours, seed=seed, epoch=epoch)
 
-    def _regroup(self, spec: params.StudentSpec, queries: TokenTable, docs: TokenTable, temperature: float) -> Callable[[int, Any], Any]:
+    def _regroup(self, spec: params.StudentSpec, queries: TokenTable, docs: TokenTable) -> Callable[[int, Any], Any]:
         """Return what draws the groups anew from a student's own candidates."""
         from rd_utils import training
 
@@ -538,12 +538,16 @@ class Pipeline:
         table = pd.concat(frames, ignore_index=True)
         table.to_parquet(draft.folder / "description.parquet", index=False)
         draft.counts |= {"groups": len(groups), "temperature": temperature}
-        draft.counts |= {f"coverage {test.label}": self._coverage(groups, test) for test in spec.test}
+        same = [test for test in spec.test if docs_of(test) == docs_of(collection)]  # other documents may bear the same ids
+        draft.counts |= {f"coverage {test.label}": self._coverage(groups, test) for test in same}
 
     def _coverage(self, groups: pd.DataFrame, test: Any) -> float:
-        """Return the share of a test collection's relevant documents that the groups contain."""
+        """Return the share of a test collection's relevant documents that the groups' negatives contain.
+
+        Of the first draw only, so that the number of documents differs between strategies by dropped groups alone.
+        """
         wanted = set(collections.positives(self.qrels(test))["doc_id"])
-        return float(locality.coverage(groups["doc_ids"], wanted))
+        return float(locality.coverage(groups.loc[groups["draw"] == 0, "doc_ids"].str[1:], wanted))
 
     def _make_evaluation(self, spec: params.EvaluationSpec, draft: Draft) -> None:
         run, scored = self._run(spec)
@@ -556,6 +560,9 @@ class Pipeline:
         """Rank a system's documents; return the run and how many pairs were scored for it."""
         system, collection = spec.system, spec.collection
         needed = inputs(spec)
+        if system.kind == "teacher" and spec.first_stage.kind == "full":  # a bi-encoder, or it would not serve the stage
+            own = system.teacher
+            system = params.StudentSystem(student=own.student) if own.kind == "trained" else own.encoder
         candidates = self.candidates(needed["candidates"]) if "candidates" in needed else None
         if system.kind == "first_stage":
             run = candidates

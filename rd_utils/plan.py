@@ -23,7 +23,18 @@ from pydantic import ValidationError
 from rd_utils import params, studies
 from rd_utils.params import ParameterError
 from rd_utils.resolve import Resolver
-from rd_utils.store import Store, StoreError, code_version, identity, outputs_root, outside_content, project_root, resolve_path, upstream
+from rd_utils.store import (
+    Store,
+    StoreError,
+    code_version,
+    docs_of,
+    identity,
+    outputs_root,
+    outside_content,
+    project_root,
+    resolve_path,
+    upstream,
+)
 from rd_utils.studies import Study
 
 NOTEBOOKS = ("01_mine", "02_score", "03_train", "04_evaluate", "05_analyse", "06_search")
@@ -198,7 +209,7 @@ def check_files(study: Study) -> None:
         validation = () if study.search is None else (study.search.validation,)
         for collection in chain(validation, *((pair.train, *pair.test) for pair in study.collections)):
             source = collection.documents if collection.source == "pseudo_queries" else collection
-            check_source(source, resolve_path(source.path) if source.source == "folder" else None)
+            check_source(source, resolve_path(source.path) if source.source == "folder" else None, queries=source is collection)
         parse_measures((*study.evaluation.measures, *(() if study.search is None else (study.search.measure,))))
     except (CollectionError, EvaluationError) as error:
         raise ParameterError(f"study {study.name}: {error}") from None
@@ -210,6 +221,12 @@ def check_files(study: Study) -> None:
                 raise ParameterError(
                     f"study {study.name}: two {what} have the same name in tables: {labels}; put them into studies of their own"
                 )
+    first = study.collections[0].train
+    if study.search is not None and docs_of(study.search.validation) != docs_of(first):
+        raise ParameterError(
+            f"study {study.name}: search.validation is {study.search.validation.label}, of other documents than the first training "
+            f"collection {first.label}; search on validation queries of the same ones"
+        )
     labels = [pair.train.label for pair in study.collections]
     if len(set(labels)) != len(labels):
         raise ParameterError(f"study {study.name}: two training collections are the same: {labels}; list each once")
@@ -251,6 +268,14 @@ def _cells(study: Study, resolvers: list[Resolver]) -> list[Cell]:
                 )
             seen.add((number, *key))
             if key in cells:
+                other = cells[key]
+                shared = cell.students.keys() & other.students.keys()
+                if cell._replace(students={}, target_entropy=0) != other._replace(students={}, target_entropy=0) or any(
+                    cell.students[seed] != other.students[seed] for seed in shared
+                ):
+                    raise ParameterError(
+                        f"study {study.name}: two different cells would be called {cell.name}; rename an augmentation, a cut or a teacher"
+                    )
                 cell = cell._replace(students={**cells[key].students, **cell.students})
             cells[key] = cell
     for number, (met, override) in enumerate(zip(used, study.overrides, strict=True)):
@@ -286,7 +311,9 @@ def _points(grid: studies.Grid) -> Iterator[dict[str, Any]]:
 def _cell(study: Study, resolver: Resolver, grid: studies.Grid, point: dict[str, Any], used: list[bool]) -> Cell:
     training, temperature, searched = _overridden(study, used, point)
     architecture, strategy, teacher, loss = (point[key] for key in ("architecture", "strategy", "teacher", "loss"))
-    target = point["target_entropy"]
+    target, augmentation = point["target_entropy"], study.augmentations.get(point["augmentation"])
+    if augmentation is not None and augmentation.random_share and study.strategies[strategy].kind == "corpus_random":
+        raise ParameterError(f"study {study.name}: random documents change nothing in the groups of {strategy}; leave that cell out")
     name = "-".join(part for part in (architecture, strategy, teacher, loss) if part)
     name += f"-T{temperature:g}" if temperature != 1.0 else ""
     name += f"-H{target:g}" if target is not None else ""
@@ -322,7 +349,8 @@ def _overridden(study: Study, used: list[bool], point: dict[str, Any]) -> tuple[
     temperature = changes.pop("temperature", None)
     if temperature is None or not params.USES_TEMPERATURE[point["loss"]] or point["target_entropy"] is not None:
         temperature = point["temperature"]
-    return params.Training(**study.training.model_dump() | changes), temperature, "learning_rate" not in changes
+    searched = not {"learning_rate", "embedding_learning_rate"} & changes.keys()
+    return params.Training(**study.training.model_dump() | changes), temperature, searched
 
 
 def _baselines(study: Study, resolvers: list[Resolver], cells: list[Cell]) -> list[Baseline]:
@@ -375,7 +403,8 @@ class _NodeBuilder:
             values = next(values for block, values in blocks if block[0].collection == plan.labels[row.pair])
             evaluated.append(self._evaluate_baseline(row, values))
         artefacts = tuple(spec for node in evaluated for spec in node.artefacts)
-        needs = tuple(identity(spec) for spec in artefacts)
+        descriptions = {identity(spec) for _, own in blocks for spec in params.TrainParameters(**_plain(own)).descriptions().values()}
+        needs = (*(identity(spec) for spec in artefacts), *sorted(descriptions))
         values = {"study": plan.path} | ({"base": self.study.base} if self.study.base else {})
         self._add("05_analyse", "analyse", values, (), needs=needs, extra=plan.report_version)
 
@@ -443,26 +472,26 @@ class _NodeBuilder:
     def _blocks(self) -> list[list[Cell]]:
         """Pack cells that share groups, teacher, architecture, seeds and training (but for what a loss may set) into nodes."""
         shared: dict[Any, list[Cell]] = {}
-        teachers: dict[Any, str] = {}
-
-        def key(cell: Cell) -> tuple[Any, ...]:
-            student = next(iter(cell.students.values()))
-            return student.groups.model_copy(update={"seed": 0}), student.refresh, cell.architecture, tuple(cell.students)
-
-        for cell in self.plan.cells:
-            if cell.teacher:
-                teachers.setdefault(key(cell), cell.teacher)
         for cell in self.plan.cells:
             training = next(iter(cell.students.values())).training
             rest = training.model_dump(exclude=set(params.OF_TRAINING))
             rest["cleared"] = [getattr(training, name) is None for name in params.OF_TRAINING]  # settings can change a value, not clear it
-            teacher = cell.teacher or teachers.get(key(cell), "")
-            shared.setdefault((*key(cell), teacher, json.dumps(rest)), []).append(cell)
+            teacher = cell.teacher or self._teachers.get(_shared(cell), "")
+            shared.setdefault((*_shared(cell), teacher, json.dumps(rest)), []).append(cell)
         blocks: list[list[Cell]] = []
         for cells in shared.values():
             size = max(1, self.study.workflow.students_per_node // len(cells[0].students))
             blocks += [cells[start : start + size] for start in range(0, len(cells), size)]
         return blocks
+
+    @cached_property
+    def _teachers(self) -> dict[Any, str]:
+        """Return a teacher of the cells that share groups, for those among them that have none: LCE is scored beside the others."""
+        found: dict[Any, str] = {}
+        for cell in self.plan.cells:
+            if cell.teacher:
+                found.setdefault(_shared(cell), cell.teacher)
+        return found
 
     def blocks_with_values(self) -> list[tuple[list[Cell], dict[str, Any]]]:
         """Return the cells of every training node with its notebook's parameters."""
@@ -483,8 +512,9 @@ class _NodeBuilder:
             own |= {"augmentation": student.augmentation} if student.augmentation != params.Augmentation() else {}
             losses[names[cell.name]] = own
         pair = self.plan.labels.index(block[0].collection)
+        teacher = next((cell.teacher for cell in block if cell.teacher), "") or self._teachers.get(_shared(block[0]), "")
         return _common(first.groups, list(block[0].students)) | {
-            "teacher": next((s.teacher for cell in block for s in cell.students.values() if s.teacher), None),
+            "teacher": self.plan.resolvers[pair].teacher(teacher) if teacher else None,
             "losses": losses,
             "architecture": first.architecture,
             "training": first.training,
@@ -575,6 +605,12 @@ def _common(groups: params.GroupsSpec, seeds: list[int]) -> dict[str, Any]:
     """Return the notebook parameters that name groups; what a notebook's own defaults would add is said too."""
     named = {name: getattr(groups, name) for name in params.GroupsSpec.model_fields if name != "seed"}
     return named | {"seeds": seeds, "reference": None, "test_collections": []}
+
+
+def _shared(cell: Cell) -> tuple[Any, ...]:
+    """Return what cells have in common that can stand in one training notebook, but for the teacher and the settings."""
+    student = next(iter(cell.students.values()))
+    return student.groups.model_copy(update={"seed": 0}), student.refresh, cell.architecture, tuple(cell.students)
 
 
 def _loss_names(block: list[Cell]) -> list[str]:

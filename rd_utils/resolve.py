@@ -1,7 +1,7 @@
 """From the names of a study to parts: what `retriever: bm25` or `teacher: strong` means on one of its collections.
 
 A study names its retrievers, strategies, teachers and architectures, and these name one another. A :class:`Resolver` follows the names and
-returns the parts of :mod:`rd_utils.params`, each resolved once.
+returns the parts of :mod:`rd_utils.params`.
 """
 
 from __future__ import annotations
@@ -144,5 +144,6 @@ class Resolver:
             teacher=None if entry.teacher is None else self.teacher(entry.teacher),
             architecture=self.study.architectures[entry.architecture],
             training=training,
+            refresh=self.refresh(entry.strategy),
             seed=entry.seed,
         )

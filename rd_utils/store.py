@@ -40,13 +40,13 @@ PACKAGES = (
 # The modules whose code decides what a stage writes, beside the stage's own method in pipeline. A stage's inputs bring their own.
 CODE = {
     "docs": ("collections", "synthetic"),
-    "queries": ("augmentation", "collections", "synthetic"),
+    "queries": ("augmentation", "collections", "sampling", "synthetic"),
     "lexicon": ("lexicon", "tokens"),
     "tokens": ("models", "tokens"),
     "vectors": ("models", "tokens"),
     "candidates": ("models", "retrieval", "teachers", "tokens"),
     "neighbours": ("retrieval",),
-    "groups": ("entropy", "sampling"),
+    "groups": ("entropy", "retrieval", "sampling", "teachers"),
     "pairs": ("models", "retrieval", "teachers", "tokens"),
     "scores": ("models", "retrieval", "teachers", "tokens"),
     "student": ("augmentation", "entropy", "losses", "models", "retrieval", "sampling", "tokens", "training"),
@@ -299,12 +299,12 @@ def code_version(modules: tuple[str, ...]) -> str:
 
 def stage_code(stage: str) -> str:
     """Return the version of the code that makes a stage: its modules, and its own methods in pipeline."""
-    scoring = ("teacher_scores", "_teacher")
+    scoring = ("teacher_scores", "ensemble_scores", "_teacher")
     own = {
         "candidates": scoring,
-        "groups": ("_pool", *scoring),
+        "groups": ("_pool", "_cut_groups", *scoring),
         "scores": scoring,
-        "student": ("_texts", "_regroup", "_targets", *scoring),
+        "student": ("_texts", "_regroup", "_seed_of", "_targets", *scoring),
         "description": ("_texts", "_targets", "_coverage"),
         "evaluation": ("_run", "_vectors_of", *scoring),
     }
@@ -384,7 +384,13 @@ def folder_fingerprint(folder: Path) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
+    """Return the SHA-256 of a file; one that has not changed since is not read again."""
+    about = path.stat()
+    return _file_sha256(path, about.st_size, about.st_mtime_ns)
+
+
+@functools.cache
+def _file_sha256(path: Path, size: int, changed: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

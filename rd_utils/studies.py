@@ -359,10 +359,29 @@ class Study(Part):
                     )
         _check_acyclic(uses)
         for name, entry in self.retrievers.items():
+            if entry.kind == "dense" and entry.strategy is None and (entry.teacher, entry.training) != (None, None):
+                raise ValueError(f"retrievers.{name}: without a strategy it is not trained; leave teacher and training out, or name one")
+            if entry.kind == "reranked" and any(
+                strategy.kind == "candidates" and strategy.retriever == name and strategy.depth > entry.from_depth
+                for strategy in self.strategies.values()
+            ):
+                raise ValueError(
+                    f"retrievers.{name}: from_depth is {entry.from_depth}, less than the depth of a strategy that draws from it"
+                )
             if entry.kind == "dense" and not isinstance(self.architectures[entry.architecture], BI_ENCODERS):
                 raise ValueError(
                     f"retrievers.{name}.architecture: {entry.architecture!r} is no bi-encoder; full retrieval needs embeddings"
                 )
+        for name, entry in self.teachers.items():
+            if entry.kind == "encoder" and not isinstance(self.architectures[entry.architecture], BI_ENCODERS):
+                raise ValueError(f"teachers.{name}.architecture: {entry.architecture!r} is no bi-encoder; untrained, its head is random")
+            if entry.kind == "ensemble" and self.strategies[entry.strategy].kind == "refreshed":
+                raise ValueError(f"teachers.{name}.strategy: {entry.strategy!r} is drawn anew while a student trains; calibrate on another")
+        for name, entry in self.augmentations.items():
+            if entry.top_k is not None and entry.top_k > self.group_size:
+                raise ValueError(f"augmentations.{name}.top_k is {entry.top_k}, but a group has {self.group_size} documents")
+            if entry.random_share and not round(entry.random_share * (self.group_size - 1)):
+                raise ValueError(f"augmentations.{name}.random_share is {entry.random_share}, not one of {self.group_size - 1} negatives")
         for name, entry in self.strategies.items():
             if entry.kind == "graph" and self.retrievers[entry.retriever].kind not in ("bm25", "dense"):
                 raise ValueError(f"strategies.{name}.retriever: {entry.retriever!r} reads no documents; a graph needs bm25 or a dense one")
@@ -405,10 +424,17 @@ class Study(Part):
             raise ValueError("a diameter_targeted strategy needs a reference: name a bi-encoder of `architectures`")
         if self.shortage != "drop":
             known(self.shortage, {"drop": None, **self.strategies}, "shortage")
-            if self.strategies[self.shortage].kind in ("diameter_targeted", "refreshed"):
-                raise ValueError(f"shortage: {self.shortage!r} cannot fill; name a corpus_random, candidates or graph strategy")
+            fill = self.strategies[self.shortage]
+            plain = fill.kind in ("candidates", "graph") and self.retrievers[fill.retriever].kind in ("bm25", "run_file")
+            if fill.kind != "corpus_random" and (not plain or getattr(fill, "filter", None) is not None):
+                raise ValueError(
+                    f"shortage: {self.shortage!r} cannot fill, since what it draws from is made from groups or a teacher itself; "
+                    "name a corpus_random strategy, or one of a bm25 or run_file retriever without a filter"
+                )
         if self.search is not None:
             known(self.search.strategy, self.strategies, "search.strategy")
+            if self.strategies[self.search.strategy].kind == "refreshed":
+                raise ValueError("search.strategy: a refreshed strategy cannot be searched on; name the one that it starts from")
             for name in self.search.architectures:
                 known(name, self.architectures, "search.architectures")
             for number, stage in enumerate(self.search.first_stages):
@@ -464,12 +490,14 @@ def load_study(path: str | Path, base: str | None = None) -> Study:
 
     Args:
         path: the study's file.
-        base: replaces the study's own ``base``, and is then part of its name, so that reports on different bases lie side by side.
+        base: replaces the study's own ``base`` and ``collections``, and is then part of its name, so that reports on different bases lie
+            side by side.
     """
     path = Path(path)
     values = _read_yaml(path)
     if base is not None and base != values.get("base"):
         values |= {"base": base, "name": f"{values.get('name')}_{base}"}
+        values.pop("collections", None)
     return parse(Study, _on_base(path, values), str(path))
 
 
