@@ -24,7 +24,9 @@ def snakemake(root: Path, outputs: Path, *options: str) -> subprocess.CompletedP
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"RD_OUTPUTS": str(outputs), "PATH": path}
-    return subprocess.run([*command, *options, "--config", f"study={STUDY}"], cwd=root, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [*command, *options, "--config", f"study={STUDY}", "base="], cwd=root, env=environment, capture_output=True, text=True
+    )
 
 
 @pytest.fixture(scope="module")

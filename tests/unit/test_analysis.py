@@ -583,3 +583,18 @@ def test_the_report_of_one_collection_has_no_section_across_and_a_missing_table_
         for stage in ("bm25@100", "full")
     ]
     assert identity(this.cells[0].students[0]) in page
+
+
+def test_a_grid_with_one_target_entropy_is_no_factorial_and_others_are_found():
+    one = pd.DataFrame([{"strategy": s, "target_entropy": 0.4, "seed": seed, "value": 0.5} for s in ("a", "b") for seed in (0, 1)])
+    grid = itertools.product(("a", "b"), (0.2, 0.8), (0, 1))
+    two = pd.DataFrame([{"strategy": s, "target_entropy": h, "seed": seed, "value": h + 0.01 * seed} for s, h, seed in grid])
+    frames = []
+    for architecture, frame in (("bi", one), ("cross", two)):
+        plain = {"teacher": "t", "loss": "kl", "augmentation": "none", "cut": "all", "temperature": 1.0, "architecture": architecture}
+        where = {"collection": "c", "test_collection": "t", "first_stage": "full", "measure": "AP", "system": "student"}
+        frames.append(frame.assign(**plain, **where))
+    found = analysis.factorials(pd.concat(frames, ignore_index=True))
+    assert found["architecture"].unique().tolist() == ["cross"] and len(found) == 4
+    assert found.set_index("source").loc["target_entropy", "share"] > 0.99
+    assert analysis.factorials(frames[0]).empty

@@ -743,3 +743,10 @@ def test_an_oracle_that_cannot_score_is_refused_where_a_strategy_asks_it(pipelin
     pseudo = params.PseudoQueries(documents=SMALL, queries=5)
     with pytest.raises(ValueError, match="the oracle knows the embedded collection only"):
         pipeline.groups(params.GroupsSpec(collection=pseudo, strategy=strategy, group_size=3))
+
+
+def test_a_bi_encoder_that_teaches_can_rank_the_whole_collection_like_itself(pipeline, toy, train):
+    own = student(train)
+    as_teacher = evaluation(params.TeacherSystem(teacher=params.TrainedTeacher(student=own)), toy)
+    as_student = evaluation(params.StudentSystem(student=own), toy)
+    pd.testing.assert_frame_equal(pipeline.frame(as_teacher, "per_query"), pipeline.frame(as_student, "per_query"))

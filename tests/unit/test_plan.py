@@ -595,3 +595,49 @@ def test_in_batch_negatives_beside_a_distilled_loss_can_be_searched(tmp_path):
         values["overrides"] = [{"when": {"loss": "kl"}, "set": {"in_batch_negatives": True}}]
 
     is_whole(plan.load_plan(changed(tmp_path, change)))
+
+
+def test_an_augmentation_and_a_cut_of_the_same_name_make_no_common_cell(tmp_path):
+    def change(values):
+        values["augmentations"] = {"lower_half": {"noise": 1.0}}
+        values["cuts"] = {"lower_half": {"teacher": "oracle", "part": "lower_half"}}
+        grid = values["grids"][0] | {"losses": ["kl"]}
+        values["grids"] = [grid | {"augmentations": ["lower_half"]}, grid | {"cuts": ["lower_half"], "seeds": [5]}]
+        values["overrides"] = []
+
+    with pytest.raises(ParameterError, match="two different cells would be called static-corpus_random-oracle-kl-lower_half"):
+        plan.load_plan(changed(tmp_path, change))
+
+
+def test_a_search_on_queries_of_other_documents_is_refused(tmp_path):
+    elsewhere = {"source": "embedded", "profile": "smallest", "seed": 14, "split": "validation"}
+    with pytest.raises(ParameterError, match="search.validation is embedded-smallest-additive-14/validation, of other documents"):
+        plan.load_plan(changed(tmp_path, searched(validation=elsewhere)))
+
+
+def test_random_documents_in_corpus_random_groups_are_no_cell(tmp_path):
+    def change(values):
+        values["augmentations"] = {"mixed": {"random_share": 0.5}}
+        values["grids"] = [values["grids"][0] | {"augmentations": ["mixed"]}]
+        values["overrides"] = []
+
+    with pytest.raises(ParameterError, match="random documents change nothing in the groups of corpus_random"):
+        plan.load_plan(changed(tmp_path, change))
+
+
+def test_the_report_is_made_again_when_a_description_changes(tmp_path):
+    planned = plan.load_plan(changed(tmp_path, lambda values: values.__setitem__("reference", "static")))
+    last = planned.nodes[-1]
+    makers = {node.id for node in planned.nodes for spec in node.artefacts if spec.stage == "description"}
+    assert last.notebook == "05_analyse" and makers <= set(last.needs)
+
+
+def test_lce_is_described_with_the_teacher_of_its_neighbours_however_it_is_packed(tmp_path):
+    def change(values, packed):
+        values["reference"] = "static"
+        values["workflow"] = {"students_per_node": packed}
+
+    for packed in (1, 12):
+        planned = plan.load_plan(changed(tmp_path, lambda values, packed=packed: change(values, packed)))
+        cell = next(cell for cell in planned.cells if cell.name == "static-bm25-lce")
+        assert planned.description(cell, cell.students[0]).teacher == params.Oracle()

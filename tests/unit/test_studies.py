@@ -280,3 +280,48 @@ def test_grids_that_make_no_cells_or_the_same_twice_are_refused(changes, message
     params.parse(studies.Grid, values, "parameters")
     with pytest.raises(ParameterError, match=message):
         params.parse(studies.Grid, values | changes, "parameters")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda v: v["retrievers"].update(d={"kind": "dense", "architecture": "static", "teacher": "oracle"}),
+            "without a strategy it is not",
+        ),
+        (lambda v: v["teachers"].update(e={"kind": "encoder", "architecture": "interaction"}), "is no bi-encoder; untrained, its head"),
+        (lambda v: v.update(augmentations={"top": {"top_k": 17}}), "top_k is 17, but a group has 16"),
+        (lambda v: v.update(augmentations={"few": {"random_share": 0.01}}), "not one of 15 negatives"),
+    ],
+)
+def test_what_would_do_nothing_or_fail_later_is_refused(tmp_path, change, message):
+    with pytest.raises(ParameterError, match=message):
+        studies.load_study(study(tmp_path, change))
+
+
+def test_a_shortage_is_not_filled_from_what_needs_groups_itself(tmp_path):
+    def change(values):
+        values["retrievers"]["d"] = {"kind": "dense", "architecture": "static", "strategy": "bm25"}
+        values["strategies"]["d"] = {"kind": "candidates", "retriever": "d"}
+        values["shortage"] = "d"
+
+    with pytest.raises(ParameterError, match="shortage: 'd' cannot fill"):
+        studies.load_study(study(tmp_path, change))
+
+
+def test_a_reranked_list_is_as_deep_as_what_draws_from_it(tmp_path):
+    def change(values):
+        values["retrievers"]["r"] = {"kind": "reranked", "retriever": "bm25", "teacher": "oracle", "from_depth": 50}
+        values["strategies"]["r"] = {"kind": "candidates", "retriever": "r", "depth": 100}
+
+    with pytest.raises(ParameterError, match="from_depth is 50, less than"):
+        studies.load_study(study(tmp_path, change))
+
+
+def test_another_base_brings_its_own_collections(tmp_path, below):
+    own = {"name": "own", "question": "?", "base": "one", "collections": below["collections"]}
+    path = on_bases(tmp_path, own, one=below, two=below)
+    moved = below["collections"] | {"train": below["collections"]["train"] | {"seed": 99}}
+    (tmp_path / "bases" / "two.yaml").write_text(yaml.safe_dump(below | {"collections": moved}))
+    assert studies.load_study(path).collections[0].train.seed == 13
+    assert studies.load_study(path, "two").collections[0].train.seed == 99
