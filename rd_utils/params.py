@@ -891,7 +891,23 @@ def _check_oracle(teacher: Any, collection: Any) -> None:
 # --- notebook parameters ----------------------------------------------------------------------------------------------------------
 
 
-class LossSettings(Part):
+class TrainingChanges(Part):
+    """What some students have of their own in the training settings; an absent value leaves the setting as it is."""
+
+    documents: int | None = Field(default=None, ge=1)
+    stop_at: int | None = Field(default=None, ge=1)
+    queries_per_batch: int | None = Field(default=None, ge=1)
+    accumulation_steps: int | None = Field(default=None, ge=1)
+    in_batch_negatives: bool | None = None
+    learning_rate: float | None = Field(default=None, gt=0)
+    embedding_learning_rate: float | None = Field(default=None, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
+
+
+OF_TRAINING = tuple(TrainingChanges.model_fields)
+
+
+class LossSettings(TrainingChanges):
     """One way to train: the loss, how the teacher's scores enter it, and what it changes in the training settings.
 
     ``loss`` is needed only where the name under which the settings stand is not a loss's own, such as ``kl-T4``.
@@ -902,21 +918,11 @@ class LossSettings(Part):
     target_entropy: float | None = Field(default=None, gt=0, lt=1)
     augmentation: Augmentation = Augmentation()
     search: Search | None = None
-    documents: int | None = Field(default=None, ge=1)
-    stop_at: int | None = Field(default=None, ge=1)
-    queries_per_batch: int | None = Field(default=None, ge=1)
-    accumulation_steps: int | None = Field(default=None, ge=1)
-    in_batch_negatives: bool | None = None
-    learning_rate: float | None = Field(default=None, gt=0)
-    embedding_learning_rate: float | None = Field(default=None, gt=0)
-    weight_decay: float | None = Field(default=None, ge=0)
 
     def apply(self, training: Training) -> Training:
         """Return ``training`` with these settings' own values in place."""
-        return training.model_copy(update={name: getattr(self, name) for name in OF_TRAINING if getattr(self, name) is not None})
-
-
-OF_TRAINING = tuple(name for name in LossSettings.model_fields if name in Training.model_fields)
+        own = {name: getattr(self, name) for name in OF_TRAINING if getattr(self, name) is not None}
+        return Training(**training.model_dump() | own)
 
 
 class MineParameters(Part):

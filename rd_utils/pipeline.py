@@ -565,8 +565,7 @@ class Pipeline:
             system = params.StudentSystem(student=own.student) if own.kind == "trained" else own.encoder
         candidates = self.candidates(needed["candidates"]) if "candidates" in needed else None
         if system.kind == "first_stage":
-            run = candidates
-            return evaluation.rank(run["query_id"].to_numpy(), run["doc_id"].to_numpy(), run["score"].to_numpy()), 0
+            return _ranked(candidates), 0
         if spec.first_stage.kind == "full":
             student, tokenizer = self._system(system)
             vectors = self._vectors_of(system, spec, student, tokenizer)
@@ -574,9 +573,7 @@ class Pipeline:
             run = retrieval.dense_candidates(
                 self.docs(collection)["doc_id"], vectors["docs"], queries, vectors["queries"], spec.first_stage.depth
             )
-            return evaluation.rank(run["query_id"].to_numpy(), run["doc_id"].to_numpy(), run["score"].to_numpy()), len(queries) * len(
-                self.docs(collection)
-            )
+            return _ranked(run), len(queries) * len(self.docs(collection))
         query_rows = self.query_rows(collection, candidates["query_id"])
         doc_rows = self.doc_rows(collection, candidates["doc_id"])
         if system.kind == "teacher":
@@ -593,7 +590,7 @@ class Pipeline:
                 scores = student.score_pairs(
                     queries, docs, query_rows, doc_rows, precision=spec.precision, progress=_Pushed(self.track, "scoring pairs")
                 )
-        return evaluation.rank(candidates["query_id"].to_numpy(), candidates["doc_id"].to_numpy(), scores), scored
+        return _ranked(candidates.assign(score=scores)), scored
 
     def _vectors_of(self, system: Any, spec: Any, student: Student, tokenizer: Any, rows: np.ndarray | None = None) -> dict[str, Any]:
         """Return a student's query and document vectors; the last system's are kept, so that two first stages encode once."""
@@ -626,6 +623,10 @@ def _import_for(spec: Any) -> None:
         import ir_measures  # noqa: F401
 
         from rd_utils import lexicon, models, tokens, training  # noqa: F401
+
+
+def _ranked(run: pd.DataFrame) -> pd.DataFrame:
+    return evaluation.rank(run["query_id"].to_numpy(), run["doc_id"].to_numpy(), run["score"].to_numpy())
 
 
 def _seed_of(seed: int, number: int, purpose: int) -> int:

@@ -306,7 +306,7 @@ def stage_code(stage: str) -> str:
         "scores": scoring,
         "student": ("_texts", "_regroup", "_seed_of", "_targets", *scoring),
         "description": ("_texts", "_targets", "_coverage"),
-        "evaluation": ("_run", "_vectors_of", *scoring),
+        "evaluation": ("_run", "_ranked", "_vectors_of", *scoring),
     }
     methods = (f"_make_{stage}", *own.get(stage, ()))
     return code_version((*CODE[stage], *(f"pipeline:{method}" for method in methods)))

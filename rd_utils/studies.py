@@ -34,6 +34,7 @@ from rd_utils.params import (
     Precision,
     RunFile,
     Training,
+    TrainingChanges,
     known,
     nearest,
     parse,
@@ -271,17 +272,9 @@ class When(Part):
     cut: str | None = None
 
 
-class OverrideValues(Part):
-    """What an override sets; a learning rate set here is not searched."""
+class OverrideValues(TrainingChanges):
+    """What an override sets: training settings, of which a learning rate is then not searched, and a teacher's temperature."""
 
-    documents: int | None = Field(default=None, ge=1)
-    stop_at: int | None = Field(default=None, ge=1)
-    queries_per_batch: int | None = Field(default=None, ge=1)
-    accumulation_steps: int | None = Field(default=None, ge=1)
-    in_batch_negatives: bool | None = None
-    learning_rate: float | None = Field(default=None, gt=0)
-    embedding_learning_rate: float | None = Field(default=None, gt=0)
-    weight_decay: float | None = Field(default=None, ge=0)
     temperature: float | None = Field(default=None, gt=0)
 
 
