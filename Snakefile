@@ -12,8 +12,10 @@ from rd_utils import plan as planning
 
 STUDY = config.get("study", "params/embedded.yaml")
 BASE = config.get("base") or ""  # another base than the study's own
-PLAN = planning.load_plan(STUDY, BASE or None)
-NODES = {node.id: node for node in PLAN.nodes}
+if workflow.is_main_process or "RD_NODES" not in os.environ:  # Snakemake reads this file again for every job; the plan is the same
+    PLAN = planning.load_plan(STUDY, BASE or None)
+    os.environ["RD_NODES"] = str(planning.write_nodes(PLAN))
+NODES = planning.read_nodes(os.environ["RD_NODES"])
 FOLDER = str(planning.node_folder("{node}"))
 OUTPUTS = str(planning.outputs_root())
 
@@ -32,7 +34,7 @@ rule study:
     input:
         [FOLDER.format(node=node) + "/notebook.ipynb" for node in NODES],
     shell:
-        "python -m rd_utils publish {STUDY:q} --base {BASE:q}"
+        "python -m rd_utils publish {STUDY:q} --base={BASE:q}"
 
 
 rule node:

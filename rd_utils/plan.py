@@ -680,6 +680,22 @@ def prepare(plan: Plan) -> None:
             (folder / "notebook.ipynb").unlink(missing_ok=True)
 
 
+def write_nodes(plan: Plan) -> Path:
+    """Write what the workflow's own processes need to know of the nodes, so that only the first of them expands the study."""
+    path = outputs_root() / "store" / "nodes" / f"{plan.study.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps([[node.id, node.name, node.notebook, list(node.needs)] for node in plan.nodes]), encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def read_nodes(path: str | Path) -> dict[str, Node]:
+    """Return the nodes that :func:`write_nodes` wrote, by id, without their parameters and artefacts."""
+    rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    return {node: Node(node, name, notebook, {}, (), tuple(needs)) for node, name, notebook, needs in rows}
+
+
 def publish(plan: Plan) -> Path:
     """Copy the executed notebooks to ``outputs/<study>/notebooks`` under names a person can read; return the study's folder."""
     target = plan.folder / "notebooks"

@@ -641,3 +641,9 @@ def test_lce_is_described_with_the_teacher_of_its_neighbours_however_it_is_packe
         planned = plan.load_plan(changed(tmp_path, lambda values, packed=packed: change(values, packed)))
         cell = next(cell for cell in planned.cells if cell.name == "static-bm25-lce")
         assert planned.description(cell, cell.students[0]).teacher == params.Oracle()
+
+
+def test_what_the_workflow_reads_of_the_nodes_is_what_was_planned(outputs):
+    planned = plan.load_plan(ROOT / "params" / "smallest.yaml")
+    read = plan.read_nodes(plan.write_nodes(planned))
+    assert [(n.id, n.name, n.notebook, n.needs) for n in read.values()] == [(n.id, n.name, n.notebook, n.needs) for n in planned.nodes]
