@@ -351,14 +351,6 @@ def test_a_run_that_stops_early_is_the_whole_run_up_to_there_bit_for_bit(archite
     assert torch.equal(weights(stopped), at[4]) and not torch.equal(at[4], at[10])
 
 
-def test_a_stop_beyond_the_budget_changes_nothing(toy, lexicon) -> None:
-    records = [
-        toy.train(build(STATIC, seed=0, lexicon=lexicon), training=Training(documents=160, queries_per_batch=4, stop_at=stop, **RATES))
-        for stop in (None, 160, 10_000)
-    ]
-    assert all(record.history.equals(records[0].history) and record.steps == 10 for record in records)
-
-
 # --- draws ------------------------------------------------------------------------------------------------------------------------
 
 
