@@ -5,9 +5,7 @@ Everything that an analysis notebook shows starts here; nothing is parsed from a
 
 from __future__ import annotations
 
-import json
-import re
-from pathlib import Path
+import math
 from typing import Any
 
 import numpy as np
@@ -15,13 +13,13 @@ import pandas as pd
 
 from rd_utils import params, stats, studies
 from rd_utils.pipeline import Pipeline
-from rd_utils.plan import Plan
-from rd_utils.progress import LOGGER
+from rd_utils.plan import DIMENSIONS, Plan
 from rd_utils.sampling import Groups
-from rd_utils.store import identity, inputs, pool_of, upstream
+from rd_utils.store import identity, pool_of
 
-DIMENSIONS = ["strategy", "teacher", "loss", "architecture", "augmentation", "cut", "temperature", "target_entropy"]
 CELL = ["system", *DIMENSIONS]
+# What is known of groups before training, on which advice rests.
+FEATURES = ["pairwise_entropy", "positive_entropy", "listwise_entropy", "diameter_q99", "mean_distance", "log_density_ratio", "coverage"]
 ROWS_SHOWN = 200  # a longer table of contrasts is written, not printed
 RESULT_COLUMNS = ["study", "cell", "system", "collection", *DIMENSIONS, "seed", "test_collection", "first_stage", "measure", "value"]
 
@@ -65,20 +63,29 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
       temperature against 1.
 
     Returns:
-        One row a contrast, test collection and first stage: the difference with its interval, p-values, the same corrected by Holm over
-        each family within a test collection and first stage (``p_holm``, ``p_equivalence_holm``), and the verdict, which rests on the
-        corrected ones: different where p_holm, equivalent (TOST at ``settings.equivalence_margin``) where p_equivalence_holm is below
-        ``settings.alpha``. The smallest margin that the data could have proved is of the contrast alone. Cells whose seeds differ are not
-        compared; ``attrs["skipped"]`` counts them. Empty where a study has nothing to contrast.
+        One row a contrast, test collection and first stage: the difference with its t interval (``low``, ``high``), p-values, the same
+        corrected by Holm over each family within a test collection and first stage (``p_holm``, ``p_equivalence_holm``), and the verdict,
+        which rests on the corrected ones: different where p_holm, equivalent (TOST at ``settings.equivalence_margin``) where
+        p_equivalence_holm is below ``settings.alpha``. ``equivalent_<m>`` says the same of each of ``settings.margins_shown``, each margin
+        a family of its own. ``p_randomisation`` (sign flips) and ``bootstrap_low``, ``bootstrap_high`` (over seeds and queries) stand
+        beside, of the contrast alone, as are ``smallest_margin``, the one that these data could just have proved, and ``queries_needed``
+        for the margin (see :class:`rd_utils.stats.PairedDifference`). Cells whose seeds differ are not compared; ``attrs["skipped"]``
+        counts them. Empty where a study has nothing to contrast.
     """
     trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
     means = stats.seed_mean(trained[["cell", "collection", "test_collection", "first_stage", "query_id", "seed", "value"]])
     cells = trained.drop_duplicates("cell").set_index("cell")[DIMENSIONS]
     seeds = trained.groupby(["collection", "cell"])["seed"].agg(lambda values: tuple(sorted(set(values))))
     contrasts = _contrasts(cells, settings.baseline_strategy)
+    margins = {f"equivalent_{margin:g}": margin for margin in settings.margins_shown}
+    places = trained.groupby(["collection", "test_collection", "first_stage"], sort=False)
     rows, skipped = [], 0
     for (trained_on, collection, stage), frame in means.groupby(["collection", "test_collection", "first_stage"], sort=False):
         values = {name: part.set_index(["test_collection", "query_id"])["value"] for name, part in frame.groupby("cell")}
+        here = places.get_group((trained_on, collection, stage))
+        by_seed = {
+            name: part.pivot(index=["test_collection", "query_id"], columns="seed", values="value") for name, part in here.groupby("cell")
+        }
         for family, before, after, contrast in contrasts:
             if before not in values or after not in values:
                 continue
@@ -92,6 +99,8 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
                 equivalence_margin=settings.equivalence_margin,
                 alpha=settings.alpha,
             )
+            delta = stats.differences(values[before], values[after])
+            resampled = stats.hierarchical_bootstrap(by_seed[before], by_seed[after], seed=0, level=settings.level)
             where = {"collection": trained_on, "test_collection": collection, "first_stage": stage, "measure": settings.measure}
             rows.append(
                 where
@@ -99,6 +108,9 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
                 | cells.loc[after].to_dict()
                 | {"cell_before": before, "cell_after": after, "equivalence_margin": settings.equivalence_margin}
                 | found._asdict()
+                | {"p_randomisation": stats.randomisation_test(delta, seed=0)}
+                | {"bootstrap_low": resampled.low, "bootstrap_high": resampled.high}
+                | {name: stats._p_equivalence(delta.to_numpy(), margin) for name, margin in margins.items()}  # p-values, until Holm has seen them
             )
     if not rows:
         names = ["collection", "test_collection", "first_stage", "measure", "family", "contrast", "difference", "verdict"]
@@ -106,16 +118,62 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
         table.attrs["skipped"] = skipped
         return table
     table = pd.DataFrame(rows)
-    for raw, corrected in (("p_difference", "p_holm"), ("p_equivalence", "p_equivalence_holm")):
-        table[corrected] = np.nan
-        for _, part in table.groupby(["collection", "test_collection", "first_stage", "family"], sort=False):
-            table.loc[part.index, corrected] = stats.holm(part[raw].to_numpy())
+    families = table.groupby(["collection", "test_collection", "first_stage", "family"], sort=False)
+    for raw, corrected in (("p_difference", "p_holm"), ("p_equivalence", "p_equivalence_holm"), *((name, name) for name in margins)):
+        table[corrected] = families[raw].transform(lambda values: stats.holm(values.to_numpy()))
+    for name in margins:
+        table[name] = table[name] < settings.alpha
     table["different"] = table["p_holm"] < settings.alpha
     table["equivalent"] = table["p_equivalence_holm"] < settings.alpha
-    names = {(True, True): "both", (True, False): "different", (False, True): "equivalent", (False, False): "undecided"}
-    table["verdict"] = [names[pair] for pair in zip(table["different"], table["equivalent"], strict=True)]
+    table["verdict"] = [stats.VERDICTS[pair] for pair in zip(table["different"], table["equivalent"], strict=True)]
     table.attrs["skipped"] = skipped
     return table
+
+
+def matrices(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.DataFrame:
+    """Compare every pair of strategies, everything else equal: who is equivalent to whom, which no comparison with one baseline says.
+
+    Returns:
+        The columns of :func:`rd_utils.stats.pairwise` with the strategies as ``system_a`` and ``system_b``, corrected over the pairs of one
+        matrix; ``letters_a`` and ``letters_b``, the cliques of strategies that are all equivalent to each other; and what the matrix is of:
+        training and test collection, first stage, measure, and every dimension but the strategy. Matrices have at least three strategies
+        with the same seeds; those with other seeds are left out of one.
+    """
+    trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
+    keys = ["collection", "test_collection", "first_stage", "measure", *(name for name in DIMENSIONS if name != "strategy")]
+    tables = []
+    for place, part in trained.groupby(keys, sort=False, dropna=False):
+        seeds = part.groupby("strategy", sort=False)["seed"].agg(lambda values: tuple(sorted(set(values))))
+        alike = [name for name in seeds.index if seeds[name] == seeds.mode().iloc[0]]
+        if len(alike) < 3:
+            continue
+        means = part.groupby(["test_collection", "query_id", "strategy"], sort=False)["value"].mean().unstack("strategy")[alike]
+        found = stats.pairwise(
+            means,
+            level=settings.level,
+            equivalence_margin=settings.equivalence_margin,
+            alpha=settings.alpha,
+            margins=settings.margins_shown,
+        )
+        pairs = found.loc[found["equivalent"], ["system_a", "system_b"]].itertuples(index=False, name=None)
+        letters = stats.cliques(alike, pairs)
+        found = found.assign(letters_a=found["system_a"].map(letters), letters_b=found["system_b"].map(letters))
+        tables.append(found.assign(**dict(zip(keys, place, strict=True))))
+    columns = [*keys, "system_a", "system_b", "difference", "verdict", "letters_a", "letters_b"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def macro(summary: pd.DataFrame) -> pd.DataFrame:
+    """Average each row of the main table over the collections, each of which counts once, however many queries it has.
+
+    Returns:
+        One row a first stage, measure and system: ``mean`` and ``sd`` (n - 1) of the collections' means, ``n_collections``. A system that
+        is not on every pair of a training and a test collection is left out, since a mean over fewer is another quantity. Empty with one.
+    """
+    keys = ["first_stage", "measure", "cell", *CELL]
+    pairs = len(summary.drop_duplicates(["collection", "test_collection"]))
+    table = summary.groupby(keys, sort=False, dropna=False)["mean"].agg(mean="mean", sd="std", n_collections="size").reset_index()
+    return table[table["n_collections"] == pairs] if pairs > 1 else table[:0]
 
 
 def _contrasts(cells: pd.DataFrame, baseline: str) -> list[tuple[str, str, str, str]]:
@@ -190,20 +248,109 @@ def across(differences: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     return table.assign(low=table["mean"] - half, high=table["mean"] + half).reset_index()
 
 
-def factorials(results: pd.DataFrame, rows: str = "strategy", columns: str = "target_entropy") -> pd.DataFrame:
-    """Return :func:`two_way` of every factorial that a study holds; cells that make none are left out, and an empty frame says so.
+def factorials(
+    per_query: pd.DataFrame, settings: studies.AnalysisSettings, rows: str = "strategy", columns: str = "target_entropy"
+) -> pd.DataFrame:
+    """Return :func:`two_way` of every factorial that a study holds, with intervals; cells that make none are left out.
 
-    A factorial has at least two values of ``rows``, two of ``columns`` and two seeds.
+    A factorial has at least two values of ``rows``, two of ``columns`` and two seeds. The intervals are of the shares of the compared
+    measure: percentiles of the shares over resampled test queries (the same for all cells), with the trained students as they are; what
+    other seeds would do is in the F test, whose error they are.
+
+    Returns:
+        As :func:`two_way`, with ``low`` and ``high`` of ``share`` (NaN for other measures). An empty frame says that there is none.
     """
     about = ["collection", "test_collection", "first_stage", "measure", *(name for name in DIMENSIONS if name not in (rows, columns))]
-    dialled = results[(results["system"] == "student") & ~results[[rows, columns]].replace("", np.nan).isna().any(axis=1)]
-    parts = [
-        two_way(part, rows, columns)
-        for _, part in dialled.groupby(about, sort=False, dropna=False)
-        if min(part[rows].nunique(), part[columns].nunique(), part["seed"].nunique()) > 1
-        and len(part) == part[rows].nunique() * part[columns].nunique() * part["seed"].nunique()
-    ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*about, "source", "df", "share", "F", "p"])
+    dialled = per_query[(per_query["system"] == "student") & ~per_query[[rows, columns]].replace("", np.nan).isna().any(axis=1)]
+    parts = []
+    for _, part in dialled.groupby(about, sort=False, dropna=False):
+        sizes = [part[name].nunique() for name in (rows, columns, "seed")]
+        if min(sizes) > 1 and len(part[[rows, columns, "seed"]].drop_duplicates()) == math.prod(sizes):
+            effects = two_way(results(part), rows, columns)
+            if part["measure"].iloc[0] == settings.measure:
+                low, high = _share_interval(part, rows, columns, settings.level)
+                effects = effects.assign(low=low, high=high)
+            parts.append(effects)
+    empty = pd.DataFrame(columns=[*about, "source", "df", "share", "F", "p", "low", "high"])
+    return pd.concat([empty, *parts], ignore_index=True) if parts else empty
+
+
+def _share_interval(part: pd.DataFrame, rows: str, columns: str, level: float, n_resamples: int = 2000) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bounds of the four shares of a factorial over resampled queries."""
+    cube = _query_cube(part, rows, columns)
+    n_queries = cube.shape[-1]
+    weights = np.random.default_rng(0).multinomial(n_queries, np.full(n_queries, 1 / n_queries), size=n_resamples) / n_queries
+    means = np.moveaxis(cube @ weights.T, -1, 0)
+    shares = np.array([[effect["share"] for effect in _effects(values, rows, columns)] for values in means])
+    return tuple(np.quantile(shares, [(1 - level) / 2, (1 + level) / 2], axis=0))
+
+
+def _query_cube(part: pd.DataFrame, rows: str, columns: str) -> np.ndarray:
+    """Return the values of a factorial, (rows, columns, seeds, queries)."""
+    names = [list(dict.fromkeys(part[name])) for name in (rows, columns, "seed", "query_id")]
+    values = part.set_index([rows, columns, "seed", "query_id"])["value"].reindex(pd.MultiIndex.from_product(names))
+    if values.isna().any():
+        raise ValueError(f"a factorial lacks a value, the first for {values.index[values.isna()][0]}; evaluate every query of every cell")
+    return values.to_numpy(dtype=float).reshape([len(each) for each in names])
+
+
+def surfaces(per_query: pd.DataFrame, settings: studies.AnalysisSettings, n_resamples: int = 2000) -> pd.DataFrame:
+    """Return the response surface of every factorial of strategy and target entropy, with what its means are sure of.
+
+    Returns:
+        One row a factorial, strategy and target entropy: ``mean`` of the compared measure over seeds and queries, its hierarchical
+        bootstrap interval ``low``, ``high`` over both, and ``optimal``: the share of the resamples in which this entropy was the best of
+        its strategy's. One entropy with a share near 1 is a known optimum; several with similar shares are a plateau.
+    """
+    about = ["collection", "test_collection", "first_stage", *(name for name in DIMENSIONS if name not in ("strategy", "target_entropy"))]
+    trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
+    dialled = trained[trained["target_entropy"].notna()]
+    tables = []
+    for place, part in dialled.groupby(about, sort=False, dropna=False):
+        sizes = [part[name].nunique() for name in ("strategy", "target_entropy", "seed")]
+        if min(sizes[:2]) < 2 or len(part[["strategy", "target_entropy", "seed"]].drop_duplicates()) != math.prod(sizes):
+            continue
+        cube = _query_cube(part, "strategy", "target_entropy")
+        rng, (_, n_columns, n_seeds, n_queries) = np.random.default_rng(0), cube.shape
+        seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_resamples) / n_seeds
+        queries = rng.multinomial(n_queries, np.full(n_queries, 1 / n_queries), size=n_resamples) / n_queries
+        means = np.einsum("rcsb,bs->brc", cube @ queries.T, seeds)
+        best = np.eye(n_columns)[means.argmax(axis=2)].mean(axis=0)
+        low, high = np.quantile(means, [(1 - settings.level) / 2, (1 + settings.level) / 2], axis=0)
+        names = pd.MultiIndex.from_product([dict.fromkeys(part[name]) for name in ("strategy", "target_entropy")])
+        columns = {"mean": cube.mean(axis=(2, 3)), "low": low, "high": high, "optimal": best}
+        table = pd.DataFrame({name: values.ravel() for name, values in columns.items()}, index=names)
+        table = table.rename_axis(["strategy", "target_entropy"])
+        tables.append(table.reset_index().assign(**dict(zip(about, place, strict=True))))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*about, "strategy", "target_entropy", "mean"])
+
+
+def options(results: pd.DataFrame, descriptions: pd.DataFrame, costs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return what :mod:`rd_utils.advice` chooses from: every cell with what was known of its groups before training.
+
+    Args:
+        results: of :func:`results`.
+        descriptions: of :func:`rd_utils.characteristics.descriptions`, on a pilot where advice is to rest on one.
+        costs: of :func:`rd_utils.costs.costs`.
+        measure: whose mean over seeds is the ``value``.
+
+    Returns:
+        One row a training and test collection, first stage and cell without augmentation or cut: the dimensions, the pilot's means after
+        temperature (of a cell that learns without a teacher, under the teacher that the study measures its groups with),
+        ``log_density_ratio``, ``value``, and ``cost`` in CPU seconds.
+    """
+    trained = results[(results["system"] == "student") & (results["measure"] == measure)]
+    trained = trained[(trained["augmentation"] == "none") & (trained["cut"] == "all")]
+    keys = ["collection", "test_collection", "first_stage", "cell", *DIMENSIONS]
+    table = trained.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
+    described = descriptions[(descriptions["augmentation"] == "none") & (descriptions["cut"] == "all")].copy()
+    described = described.drop_duplicates(["collection", "strategy", "temperature", "target_entropy"], keep="last")  # "after" is last
+    described["log_density_ratio"] = np.log(described["density_ratio"])
+    on = ["collection", "strategy", "temperature", "target_entropy"]
+    known = [name for name in FEATURES if name in described]
+    table = table.merge(described[[*on, *known]], on=on, how="inner", validate="many_to_one")
+    price = costs.groupby(["collection", "cell"], sort=False)["total_cpu_seconds"].mean().rename("cost").reset_index()
+    return table.merge(price, on=["collection", "cell"], how="left", validate="many_to_one")
 
 
 def two_way(results: pd.DataFrame, rows: str = "strategy", columns: str = "target_entropy") -> pd.DataFrame:
@@ -219,13 +366,14 @@ def two_way(results: pd.DataFrame, rows: str = "strategy", columns: str = "targe
 
     Returns:
         Four rows a factorial: ``source`` (``rows``, ``columns``, ``interaction``, ``seeds``), ``df``, ``sum_of_squares``, ``share`` (of
-        the total), ``F`` and ``p`` (NaN for seeds). A factorial is a training and test collection, first stage, measure, and everything in
-        which cells differ beside ``rows`` and ``columns``.
+        the total), ``omega_squared`` (the share without what seeds alone would put there, ``(SS - df MS_seeds) / (SS_total + MS_seeds)``;
+        NaN for seeds), ``F`` and ``p`` (NaN for seeds). A factorial is a training and test collection, first stage, measure, and everything
+        in which cells differ beside ``rows`` and ``columns``.
 
     Raises:
         ValueError: there is no factorial, or one has fewer than two rows, columns or seeds, or a combination lacks a seed.
 
-    Source: R. A. Fisher, Statistical Methods for Research Workers, 1925, chapter VII.
+    Source: R. A. Fisher, Statistical Methods for Research Workers, 1925, chapter VII; W. L. Hays, Statistics, 1963, for omega squared.
     """
     if wrong := [name for name in (rows, columns) if name not in DIMENSIONS]:
         raise ValueError(f"{wrong[0]!r} is no dimension{params.nearest(wrong[0], DIMENSIONS)}")
@@ -279,9 +427,9 @@ def _effects(cube: np.ndarray, rows: str, columns: str) -> list[dict[str, Any]]:
     for (source, square), df in zip(squares.items(), freedom, strict=True):
         ratio = square / df / residual if source != "seeds" and residual > 0 else np.nan
         share = square / total if total > 0 else np.nan
-        effects.append(
-            {"source": source, "df": df, "sum_of_squares": square, "share": share, "F": ratio, "p": f.sf(ratio, df, freedom[-1])}
-        )
+        omega = (square - df * residual) / (total + residual) if source != "seeds" and total > 0 else np.nan
+        effect = {"source": source, "df": df, "sum_of_squares": square, "share": share, "omega_squared": omega}
+        effects.append(effect | {"F": ratio, "p": f.sf(ratio, df, freedom[-1])})
     return effects
 
 
@@ -311,220 +459,6 @@ def best(summary: pd.DataFrame, measure: str) -> pd.DataFrame:
     trained = summary[(summary["measure"] == measure) & (summary["system"] == "student")]
     ordered = trained.sort_values("mean", ascending=False, kind="stable")
     return ordered.groupby(["collection", "test_collection", "first_stage"], sort=False).head(1)
-
-
-def costs(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
-    """Return the cost of every cell and seed, from the manifests of what it was made of.
-
-    Every artefact upstream of a student is charged in full, once, as the cell alone would have paid it:
-
-    - mining: the groups and what they were made from, with the training of a retriever or of a teacher that re-ranks, filters or cuts;
-    - scoring: the teacher's scores and what else they needed, such as the teacher's own training;
-    - training: the student, its lexicon and token tables, and the search that chose its learning rate, with all that the search trained
-      and evaluated;
-    - evaluation: the student's evaluations.
-
-    A pair is scored once however many groups it stands in, so scores are charged by the pair, at this teacher's cost of a pair.
-    """
-    students = [(cell, seed, student) for cell in plan.cells for seed, student in cell.students.items()]
-    needed: dict[str, Any] = {}
-    for _, _, student in students:
-        needed |= upstream(student)
-    rates = _scoring_rates(pipeline, [spec for spec in needed.values() if spec.stage == "scores"])
-    paid: dict[str, np.ndarray] = {}
-
-    def charge(specs: dict[str, Any]) -> np.ndarray:
-        for key, spec in specs.items():
-            if key not in paid:
-                paid[key] = _seconds(pipeline, spec, rates)
-        return sum((paid[key] for key in specs), start=np.zeros(2))
-
-    rows = []
-    for cell, seed, student in students:
-        trained = pipeline.store.manifest(student)
-        parts = inputs(student)
-        texts = {identity(part) for part in parts.values() if part.stage in ("lexicon", "tokens")}
-        groups, scores = (_with_upstream(parts[role]) if role in parts else {} for role in ("groups", "scores"))
-        mine = {key: spec for key, spec in groups.items() if key not in texts}
-        score = {key: spec for key, spec in scores.items() if key not in mine and key not in texts}
-        train = {key: spec for key, spec in _with_upstream(student).items() if key not in mine and key not in score}
-        evaluations = plan.evaluations(params.StudentSystem(student=student), cell.collection)
-        seconds = {
-            "mine": charge(mine),
-            "score": charge(score),
-            "train": charge(train),
-            "evaluate": charge({identity(spec): spec for spec in evaluations}),
-        }
-        rows.append(
-            {
-                "study": plan.study.name,
-                "cell": cell.name,
-                "collection": cell.collection,
-                "seed": seed,
-                "identity": identity(student),
-                "manifest": f"store/student/{identity(student)}/manifest.json",
-                **{name: getattr(cell, name) for name in DIMENSIONS},
-                **{f"{part}_wall_seconds": round(float(wall), 3) for part, (wall, _) in seconds.items()},
-                **{f"{part}_cpu_seconds": round(float(cpu), 3) for part, (_, cpu) in seconds.items()},
-                "total_cpu_seconds": sum(round(float(cpu), 3) for _, cpu in seconds.values()),
-                "documents_seen": trained["counts"]["documents_seen"],
-                "tokens_seen": trained["counts"]["tokens_seen"],
-                "peak_memory_mb": trained["cost"]["peak_memory_mb"],
-                "parameters": json.dumps(trained["parameters"], sort_keys=True),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _with_upstream(spec: Any) -> dict[str, Any]:
-    """Return an artefact and everything that it is made from, by identity."""
-    return upstream(spec) | {identity(spec): spec}
-
-
-def _seconds(pipeline: Pipeline, spec: Any, rates: dict[Any, np.ndarray]) -> np.ndarray:
-    """Return the wall and CPU seconds that an artefact is charged with."""
-    manifest = pipeline.store.manifest(spec)
-    if spec.stage == "scores":
-        members = spec.teacher.members if spec.teacher.kind == "ensemble" else (spec.teacher,)
-        return manifest["counts"]["pairs"] * sum(rates[member] for member in members)
-    return np.array([manifest["cost"]["wall_seconds"], manifest["cost"]["cpu_seconds"]])
-
-
-def _scoring_rates(pipeline: Pipeline, scores: list[params.ScoresSpec]) -> dict[Any, np.ndarray]:
-    """Return each teacher's wall and CPU seconds a pair, where it scored most pairs at once; 0 where another study scored them all."""
-    most: dict[Any, int] = {}
-    rates: dict[Any, np.ndarray] = {}
-    for spec in scores:
-        manifest = pipeline.store.manifest(spec)
-        scored = manifest["counts"]["pairs_scored_now"]
-        if scored > most.get(spec.teacher, 0):
-            most[spec.teacher] = scored
-            rates[spec.teacher] = np.array([manifest["cost"]["wall_seconds"], manifest["cost"]["cpu_seconds"]]) / scored
-        rates.setdefault(spec.teacher, np.zeros(2))
-    return rates
-
-
-def histories(plan: Plan, pipeline: Pipeline, points: int = 60) -> pd.DataFrame:
-    """Return the training losses of every cell and seed, averaged over equal stretches of steps where there are more than ``points``.
-
-    Returns:
-        collection, cell, strategy, recipe (what else the cell is), seed, step and documents_seen (the last of the stretch), loss,
-        learning_rate (their means over the stretch).
-    """
-    columns = ["collection", "cell", "strategy", "recipe", "seed", "step", "documents_seen", "loss", "learning_rate"]
-    parts = []
-    for cell in plan.cells:
-        own = [cell.architecture, cell.loss, cell.teacher]
-        own += [f"T={cell.temperature:g}"] if cell.temperature != 1 else []
-        own += [f"H={cell.target_entropy:g}"] if cell.target_entropy == cell.target_entropy else []
-        own += [name for name, plain in ((cell.augmentation, "none"), (cell.cut, "all")) if name != plain]
-        recipe = " · ".join(part for part in own if part)
-        about = {"collection": cell.collection, "cell": cell.name, "strategy": cell.strategy, "recipe": recipe}
-        for seed, student in cell.students.items():
-            frame = pipeline.frame(student, "history")
-            stretch = np.arange(len(frame)) * points // len(frame) if len(frame) > points else np.arange(len(frame))
-            means = frame.groupby(stretch).agg({"step": "last", "documents_seen": "last", "loss": "mean", "learning_rate": "mean"})
-            parts.append(means.assign(**about, seed=seed))
-    return pd.concat(parts, ignore_index=True)[columns]
-
-
-def learning_rates(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
-    """Return what every search of the study tried.
-
-    Returns:
-        One row a search and learning rate: architecture (the study's name), loss, search (its identity), learning_rate, the measure on
-        validation queries under its own name, chosen, and at_end: chosen, though no rate beyond it was tried. Empty without a search.
-    """
-    searches: dict[str, tuple[Any, params.SearchSpec]] = {}
-    for cell in plan.cells:
-        for student in cell.students.values():
-            if student.search is not None:
-                search = params.search_spec(student)
-                searches.setdefault(identity(search), (cell, search))
-    columns = ["architecture", "loss", "search", "learning_rate", plan.study.search.measure if plan.study.search else "value", "chosen"]
-    frames = []
-    for key, (cell, search) in searches.items():
-        frame = pipeline.frame(search, "search").sort_values("learning_rate", ignore_index=True)
-        ends = frame.index.isin([0, len(frame) - 1])
-        frames.append(frame.assign(architecture=cell.architecture, loss=cell.loss, search=key, at_end=frame["chosen"] & ends))
-    return pd.concat(frames, ignore_index=True)[[*columns, "at_end"]] if frames else pd.DataFrame(columns=[*columns, "at_end"])
-
-
-def descriptions(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
-    """Return what every cell's groups are like, before and after augmentation and temperature, averaged over groups and then seeds.
-
-    Groups that cells share are described once, under the teacher that measures their entropy, also where a cell learns without one. Groups
-    that are drawn anew while a student trains are described as they are at first.
-
-    Returns:
-        One row a collection, strategy, teacher, augmentation, part of the queries, temperature and state (``before``, ``after``): means of
-        the diameters (``diameter_q99`` also as median and 0.99-quantile), the entropies, the median ``density_ratio``, and ``coverage``
-        of the relevant test documents, averaged over test collections. Empty without a ``reference``.
-    """
-    keys = ["collection", "strategy", "teacher", "augmentation", "cut", "temperature", "target_entropy", "state"]
-    teachers = {student.teacher: cell.teacher for cell in plan.cells for student in cell.students.values() if student.teacher}
-    rows, seen = [], set()
-    for cell, seed, student in _students(plan):
-        spec = plan.description(cell, student)
-        if spec is None or identity(spec) in seen:
-            continue
-        seen.add(identity(spec))
-        about = {name: getattr(cell, name) for name in ("collection", "strategy", "augmentation", "cut")}
-        about |= {"teacher": teachers.get(spec.teacher, ""), "temperature": spec.temperature, "seed": seed}
-        about["target_entropy"] = np.nan if spec.target_entropy is None else spec.target_entropy
-        counts = pipeline.manifest(spec)["counts"]
-        coverage = np.mean([value for name, value in counts.items() if name.startswith("coverage ")] or [np.nan])
-        for state, frame in pipeline.frame(spec, "description").groupby("state", sort=False):
-            measured = frame.drop(columns=["query_id", "state", "density_ratio"]).mean().to_dict()
-            measured |= {"diameter_median": frame["diameter_q99"].median(), "diameter_high": frame["diameter_q99"].quantile(0.99)}
-            measured |= {"density_ratio": frame["density_ratio"].median(), "coverage": coverage}
-            rows.append(about | {"state": state} | measured | {"solved_temperature": counts["temperature"]})
-    if not rows:
-        return pd.DataFrame(columns=keys)
-    return pd.DataFrame(rows).groupby(keys, sort=False, dropna=False).mean(numeric_only=True).drop(columns="seed").reset_index()
-
-
-def group_entropies(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
-    """Return the mean entropies of every strategy's groups under every teacher, over all seeds; empty without a teacher."""
-    from rd_utils.entropy import entropies
-
-    specs: dict[str, tuple[str, str, str, params.ScoresSpec]] = {}
-    for cell, _, student in _students(plan):
-        if student.teacher:
-            spec = params.ScoresSpec(groups=student.groups, teacher=student.teacher)
-            specs.setdefault(identity(spec), (cell.collection, _groups_name(cell, student.groups), cell.teacher, spec))
-    keys, kinds = ["collection", "strategy", "teacher"], ["pairwise_entropy", "positive_entropy", "listwise_entropy"]
-    parts = [
-        entropies(pipeline.group_scores(spec))[kinds].assign(collection=collection, strategy=strategy, teacher=teacher)
-        for collection, strategy, teacher, spec in specs.values()
-    ]
-    if not parts:
-        return pd.DataFrame(columns=[*keys, *kinds])
-    return pd.concat(parts).groupby(keys, sort=False)[kinds].mean().reset_index()
-
-
-def groups_made(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
-    """Return how many groups each strategy and seed has, and what was dropped or filled: where these differ, students saw other queries."""
-    rows, seen = [], set()
-    for cell, seed, student in _students(plan):
-        if identity(student.groups) not in seen:
-            seen.add(identity(student.groups))
-            manifest = pipeline.store.manifest(student.groups)
-            about = {"collection": cell.collection, "strategy": _groups_name(cell, student.groups), "seed": seed}
-            rows.append(about | manifest["counts"] | manifest["dropped"])
-    return pd.DataFrame(rows)
-
-
-def _students(plan: Plan) -> list[tuple[Any, int, params.StudentSpec]]:
-    """Return every cell, seed and student; those that draw anew last, so that groups bear the name of the strategy that they start from."""
-    students = [(cell, seed, student) for cell in plan.cells for seed, student in cell.students.items()]
-    return sorted(students, key=lambda entry: entry[2].refresh is not None)
-
-
-def _groups_name(cell: Any, groups: params.GroupsSpec) -> str:
-    """Return what a table calls a cell's groups: the strategy, and what else the groups themselves were changed by."""
-    parts = [cell.strategy, cell.augmentation if groups.random_share else "", cell.cut if groups.cut else ""]
-    return " ".join(part for part in parts if part)
 
 
 def judged(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
@@ -615,234 +549,6 @@ def negative_ranks(pipeline: Pipeline, spec: params.GroupsSpec) -> pd.DataFrame:
     negatives = groups.assign(key=key, doc_id=groups["doc_ids"].map(lambda ids: list(ids)[1:])).explode("doc_id")
     negatives = negatives[["query_id", "key", "doc_id"]]
     return negatives.merge(run[["key", "doc_id", "rank"]], how="left", on=["key", "doc_id"]).drop(columns="key")
-
-
-# --- the study's folder -----------------------------------------------------------------------------------------------------------
-
-
-def write(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], charts: dict[str, Any]) -> list[Path]:
-    """Write a study's tables, charts and report into its folder.
-
-    Args:
-        plan: the study.
-        pipeline: where its artefacts lie.
-        tables: results, per_query, summary, differences and cells (of :func:`costs`); and, where the study has them, across,
-            learning_rates, descriptions, entropies, variance (of :func:`two_way`) and strategy_spread.
-        charts: Altair charts by name, as the notebook showed them; a name's first word says which section shows it.
-
-    Returns:
-        The files written, but for the charts; a table without rows is not written.
-
-    Raises:
-        ValueError: a table that every study has is missing.
-    """
-    from rd_utils import report
-
-    needed = ("results", "per_query", "summary", "differences", "cells")
-    if missing := [name for name in needed if name not in tables]:
-        raise ValueError(f"tables lacks {', '.join(missing)}; expected {', '.join(needed)} and what else the study has")
-    folder = plan.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    written = {name: table for name, table in tables.items() if len(table) or name in needed}
-    for name, table in written.items():
-        table.to_parquet(folder / f"{name}.parquet", index=False)
-    for name, chart in charts.items():
-        report.save_chart(chart, folder / "charts" / _file_name(name))
-    page = report.html_report(
-        [section for section in _sections(plan, pipeline, written, charts) if section.blocks],
-        f"Study {plan.study.name}",
-        folder / "report.html",
-        study=plan.study.name,
-        identity=plan.report_version,
-        about=plan.study.question,
-    )
-    record = {"study": plan.study.name, "report_version": plan.report_version, "parameters": plan.study.model_dump(mode="json")}
-    (folder / "study.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
-    LOGGER.info("wrote %s", page)
-    return [folder / f"{name}.parquet" for name in written] + [page]
-
-
-def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], charts: dict[str, Any]) -> list[Any]:
-    """Return the report's sections; one without a table or figure is not shown."""
-    from rd_utils import report
-    from rd_utils.report import Figure, Section, Table
-
-    study, settings = plan.study, plan.study.analysis
-    summary, differences = tables["summary"], tables["differences"]
-    pairs = list(dict.fromkeys(zip(summary["collection"], summary["test_collection"], strict=True)))
-
-    def figures(start: str, caption: str) -> list[Any]:
-        return [Figure(chart, f"{caption} ({name})") for name, chart in charts.items() if name.split()[0] == start]
-
-    def table(name: str, show: Any, caption: str) -> list[Any]:
-        return [Table(show(tables[name]), caption)] if name in tables and len(tables[name]) else []
-
-    skipped, shown = differences.attrs.get("skipped", 0), len(differences) <= ROWS_SHOWN
-    rates = tables.get("learning_rates", pd.DataFrame(columns=["search", "at_end"]))
-    return [
-        Section(
-            "What was run",
-            _what_was_run(plan),
-            [
-                Table(
-                    _mean_over_seeds(groups_made(plan, pipeline)),
-                    "Training groups, means over seeds. Where strategies differ in queries, students saw different ones.",
-                    digits=1,
-                ),
-                Table(judged(plan, pipeline), "Test queries: judged ones are averaged over, unjudged ones only counted."),
-            ],
-        ),
-        Section(
-            "Learning rates",
-            [
-                f"Chosen on validation queries, once for each loss and architecture, for all strategies alike: {rates['search'].nunique()} "
-                f"searches. In {int(rates['at_end'].sum())} of them the first or the last rate was best, so a better one may lie beyond "
-                "it. Neighbouring rates are often equal for all that the validation queries can tell."
-            ],
-            [
-                *figures("rates", "What each rate reached; the large mark is the one taken"),
-                *table("learning_rates", lambda frame: report.search_table(frame, study.search.measure), "Every rate that was tried."),
-            ],
-        ),
-        Section(
-            "Effectiveness",
-            [
-                f"Mean and standard deviation over seeds, of means over the judged queries. "
-                f"The measure that is compared below is {settings.measure}."
-            ],
-            [
-                *(
-                    Table(
-                        report.main_table(summary, measures=study.evaluation.measures, collection=train, test_collection=test),
-                        f"All systems on {test}" + (f", trained on {train}." if len(pairs) > 1 else "."),
-                        highlight=True,
-                    )
-                    for train, test in pairs
-                ),
-                *figures("effectiveness", "Means as large marks, seeds as small ones, baselines as lines"),
-                *table(
-                    "strategy_spread",
-                    lambda frame: report.spread_table(frame, settings.measure),
-                    "How far the strategies' means lie apart: highest minus lowest, and their standard deviation.",
-                ),
-            ],
-        ),
-        Section(
-            "Differences",
-            [
-                "Cells that differ in one thing only, compared query by query on values averaged over seeds. Intervals are Student's t "
-                f"over queries at level {settings.level:g}; they do not hold the variance over seeds, and are not corrected. Verdicts rest "
-                "on p-values that Holm's method corrects within each family, collection and first stage, so an interval that just excludes "
-                "0 may stand beside the verdict undecided.",
-                f"{skipped} contrasts were left out because their cells have different seeds.",
-                f"Equivalence is TOST with the margin {settings.equivalence_margin:g} that the study's file fixed: both one-sided tests "
-                f"must reject at {settings.alpha:g}. The smallest margin is the one that these data could just have proved. Equivalence is "
-                "not transitive: read each row by itself.",
-                *([] if shown else [f"The {len(differences):,} contrasts are in `differences.parquet`, too many to print."]),
-            ],
-            [
-                *figures("differences", "Differences with intervals; the band is the equivalence margin"),
-                *(table("differences", report.differences_table, "Every contrast.") if shown else []),
-            ],
-        ),
-        Section(
-            "Across collections",
-            [
-                "The same contrasts, each collection counting once. What a collection happens to hold moves single cells more than the "
-                "seed of their training does, so a conclusion about strategies or losses rests on these means and their t intervals over "
-                f"collections at level {settings.level:g}. They are not corrected for their number."
-            ],
-            [
-                *figures("across", "Mean differences over collections with intervals"),
-                *table("across", report.across_table, "Every contrast over the collections."),
-            ]
-            if len(pairs) > 1
-            else [],
-        ),
-        Section(
-            "Strategy and entropy as factors",
-            [
-                "Strategies, crossed with temperatures that fix the teacher's entropy, make a factorial; where each strategy fixes the "
-                "diameter of its groups, one of locality and entropy. Its variance splits into what the strategy explains, what the "
-                "entropy explains, what only both together explain, and what is left to the seeds. Each effect is tested against the seeds."
-            ],
-            [
-                *figures("surface", "Means over seeds"),
-                *table(
-                    "variance",
-                    lambda frame: report.variance_table(frame[frame["measure"] == settings.measure]),
-                    f"Shares of the variance of {settings.measure}, with p-values of F tests.",
-                ),
-            ],
-        ),
-        Section(
-            "Locality and entropy",
-            [
-                "How wide the groups of each strategy are in one fixed encoder, and how undecided the teacher is about them, before and "
-                "after what augmentation and temperature do. Pairwise, positive and listwise entropy order strategies differently; each "
-                "axis and column says which it is."
-            ],
-            [
-                *figures("locality", "Diameter and entropy of the training groups; a line leads from before to after augmentation"),
-                *table("descriptions", report.description_table, "Means over groups and seeds; the density ratio is a median."),
-                *figures("entropy", "Mean entropies"),
-                *table("entropies", lambda frame: frame, "Mean entropies of the teachers over the training groups."),
-            ],
-        ),
-        Section(
-            "Cost",
-            [
-                "What a cell would have paid alone: mining, teacher scores (with the teacher's own training), training (with the search of "
-                "its learning rate), evaluation, in CPU seconds of the machine in its manifests. The study itself paid shared parts once."
-            ],
-            figures("cost", "Effectiveness against cost; the line joins the cells that no cheaper cell reaches"),
-        ),
-        Section(
-            "Training",
-            ["A loss that still falls steeply at the end says that the budget, not the recipe, decided."],
-            figures("losses", "Training loss by step; each loss has a unit of its own"),
-        ),
-        Section(
-            "Where each number comes from",
-            ["A student's identity is the name of its folder; its manifest holds parameters, inputs, versions, cost and checksums."],
-            [
-                Table(
-                    report.cells_table(tables["cells"], manifest="../store/student/{identity}/manifest.json"),
-                    "Cells, seeds and manifests.",
-                    links=("manifest",),
-                )
-            ],
-        ),
-    ]
-
-
-def _what_was_run(plan: Plan) -> list[str]:
-    """Return the paragraphs that say what a study trained, where, and from which first stages."""
-    students = [student for cell in plan.cells for student in cell.students.values()]
-    names = {cell.name for cell in plan.cells}
-    seeds = ", ".join(str(seed) for seed in sorted({student.seed for student in students}))
-    collections = plan.study.collections
-    where = [f"`{pair.train.label}`, tested on {', '.join(f'`{test.label}`' for test in pair.test)}" for pair in collections]
-    stages = dict.fromkeys(stage.label for pair in range(len(collections)) for stage in plan.first_stages(pair))
-    varied = [name for name in DIMENSIONS if len({str(getattr(cell, name)) for cell in plan.cells if getattr(cell, name) != ""}) > 1]
-    return [
-        f"{len(names)} cells with the seeds {seeds} on {len(collections)} training collection{'s' if len(collections) > 1 else ''}: "
-        f"{len(students):,} students, trained in groups of {plan.study.group_size} (one positive). "
-        + (f"Cells differ in {', '.join(varied).replace('_', ' ')}." if varied else ""),
-        "Trained on " + "; on ".join(where) + ".",
-        "A seed draws the groups, the initial weights and the order of training, so the spread over seeds holds all three.",
-        "First stages: " + ", ".join(f"`{label}`" for label in stages) + ". `full` searches the whole collection and is for retrievers and "
-        "bi-encoders; the others re-rank the named candidates. Every list is cut at the first stage's depth.",
-    ]
-
-
-def _mean_over_seeds(groups: pd.DataFrame) -> pd.DataFrame:
-    """Return the counts of groups, one row a collection and strategy."""
-    return groups.groupby(["collection", "strategy"], sort=False).mean(numeric_only=True).drop(columns="seed").reset_index()
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 # --- what the notebooks show on a toy ---------------------------------------------------------------------------------------------

@@ -702,7 +702,7 @@ class SearchSpec(Spec):
 
 
 class DescriptionSpec(Spec):
-    """What training groups are like, before and after augmentation: diameter, entropies, density ratio; and the coverage of test documents.
+    """What training groups are like, before and after augmentation: diameter, entropies, density ratio.
 
     Distances are of the embeddings of ``reference``; entropies are of ``teacher`` where one is given.
     """
@@ -714,8 +714,24 @@ class DescriptionSpec(Spec):
     target_entropy: float | None = Field(default=None, gt=0, lt=1)
     augmentation: Augmentation = Augmentation()
     reference: Encoder
-    test: tuple[Collection, ...] = ()
     seed: int = Field(default=0, ge=0)
+
+
+class Probe(Part):
+    """What a student's behaviour is measured on: groups of so many training queries, the same for all strategies, and so many documents."""
+
+    queries: int = Field(default=200, ge=2)
+    docs: int = Field(default=1000, ge=50)
+    seed: int = Field(default=0, ge=0)
+
+
+class BehaviourSpec(Spec):
+    """What a student is like before and after training: its own space, if it has one, and its scores beside those of ``teacher``."""
+
+    stage: ClassVar[str] = "behaviour"
+    student: StudentSpec
+    teacher: Teacher | None = None
+    probe: Probe = Probe()
 
 
 class ScoresSpec(Spec):
@@ -969,6 +985,7 @@ class TrainParameters(MineParameters):
     architecture: Architecture
     training: Training
     refresh: Refresh | None = None
+    probe: Probe | None = None
 
     @model_validator(mode="after")
     def _losses_exist(self) -> TrainParameters:
@@ -1011,12 +1028,17 @@ class TrainParameters(MineParameters):
                 target_entropy=settings.target_entropy,
                 augmentation=settings.augmentation,
                 reference=self.reference,
-                test=self.test_collections,
                 seed=seed,
             )
             for name, settings in self.losses.items()
             for seed in self.seeds
         }
+
+    def behaviours(self) -> dict[tuple[str, int], BehaviourSpec]:
+        """Return what describes every student itself, before and after training; empty without ``probe``."""
+        if self.probe is None:
+            return {}
+        return {key: BehaviourSpec(student=student, teacher=self.teacher, probe=self.probe) for key, student in self.students().items()}
 
 
 class SearchParameters(Part):

@@ -48,6 +48,7 @@ class Pipeline:
         self.track = track
         self._memory: dict[tuple[str, str], Any] = {}
         self._vectors: tuple[str, dict[str, Any]] = ("", {})
+        self._scoring: list[dict[str, Any]] = []  # of the artefact that is being made
 
     def build(self, spec: Any) -> Path:
         """Return the folder of an artefact, making it and what it needs first where they are missing."""
@@ -60,8 +61,13 @@ class Pipeline:
             if not self.store.has(spec):
                 LOGGER.info("making %s %s", spec.stage, identity(spec))
                 make: Callable[[Any, Draft], None] = getattr(self, f"_make_{spec.stage}")
-                with self.store.draft(spec) as draft:
-                    make(spec, draft)
+                outer = self._scoring
+                try:
+                    with self.store.draft(spec) as draft:
+                        self._scoring = draft.scoring
+                        make(spec, draft)
+                finally:
+                    self._scoring = outer
         return self.store.folder(spec)
 
     def manifest(self, spec: Any) -> dict[str, Any]:
@@ -175,10 +181,13 @@ class Pipeline:
         with self.store.lock(f"pairs-{name}"):
             kept = teachers.PairScores(self.store.root / "pairs" / name, n_docs)
             pairs = kept.pairs(query_rows, doc_rows)
-            scored = 0
+            scored, before = 0, kept.seconds
             if len(kept.missing(pairs)):
                 score = self._teacher(teacher, collection)
                 scored = teachers.score_missing(kept, pairs, score, chunk=50_000 if _scores_fast(teacher) else 2_000, track=self.track)
+            wall, cpu = (round(float(value), 3) for value in kept.seconds - before)
+            bill = {"teacher": name, "pairs": len(np.unique(pairs)), "scored_now": scored, "wall_seconds": wall, "cpu_seconds": cpu}
+            self._scoring.append(bill)
             return kept.lookup(pairs), scored
 
     def ensemble_scores(
@@ -538,16 +547,74 @@ class Pipeline:
         table = pd.concat(frames, ignore_index=True)
         table.to_parquet(draft.folder / "description.parquet", index=False)
         draft.counts |= {"groups": len(groups), "temperature": temperature}
-        same = [test for test in spec.test if docs_of(test) == docs_of(collection)]  # other documents may bear the same ids
-        draft.counts |= {f"coverage {test.label}": self._coverage(groups, test) for test in same}
 
-    def _coverage(self, groups: pd.DataFrame, test: Any) -> float:
-        """Return the share of a test collection's relevant documents that the groups' negatives contain.
+    def _make_behaviour(self, spec: params.BehaviourSpec, draft: Draft) -> None:
+        from rd_utils import behaviour
 
-        Of the first draw only, so that the number of documents differs between strategies by dropped groups alone.
-        """
-        wanted = set(collections.positives(self.qrels(test))["doc_id"])
-        return float(locality.coverage(groups.loc[groups["draw"] == 0, "doc_ids"].str[1:], wanted))
+        own, probe = spec.student, spec.probe
+        collection, groups = own.groups.collection, self.groups(own.groups)
+        rng = np.random.default_rng(probe.seed)
+        query_ids = rng.permutation(self.queries(collection)["query_id"].to_numpy())[: probe.queries]
+        with_text = np.flatnonzero(self.docs(collection)["text"].str.len() > 0)
+        sample = np.sort(rng.permutation(with_text)[: probe.docs])
+        keep = ((groups["draw"] == 0) & groups["query_id"].isin(set(query_ids))).to_numpy()
+        query_rows, doc_rows = (rows[keep] for rows in self.group_rows(own.groups))
+        teacher = self.group_scores(params.ScoresSpec(groups=own.groups, teacher=spec.teacher))[keep] if spec.teacher else None
+        temperature = self.manifest(own)["counts"]["temperature"]
+        measured, bins, summary = [], [], []
+        dimension: float | None = None  # of the space before training: densities have its unit before and after
+        for state in ("before", "after"):
+            student = self.untrained(own.architecture, collection, own.seed) if state == "before" else self.student(own)
+            scores, vectors, rows = self._probed(student, own, query_rows, doc_rows, sample)
+            values: dict[str, float] = {}
+            frame = pd.DataFrame({"query_id": groups.loc[keep, "query_id"].to_numpy()})
+            if vectors is not None:
+                space = vectors[np.searchsorted(rows, sample)]
+                found = behaviour.two_nn(space)
+                dimension = dimension or found.dimension
+                values |= {"intrinsic_dimension": found.dimension, "effective_rank": behaviour.effective_rank(space)}
+                values |= {"uniformity": behaviour.uniformity(space)}
+                distinct = np.unique(space, axis=0)
+                values |= {"log_density": float(behaviour.knn_density(distinct, dimension=dimension).mean())}
+                if len(frame):
+                    frame = frame.join(locality.diameters(vectors, np.searchsorted(rows, doc_rows)))
+            if len(frame):
+                frame = frame.join(entropy.entropies(scores).add_prefix("student_"))
+                frame = frame.join(behaviour.score_shape(scores).add_prefix("score_"))
+                if teacher is not None:
+                    frame["divergence"] = behaviour.divergence(teacher, scores, temperature)
+                    table, calibration = behaviour.calibration(teacher, scores, temperature=temperature, direction="student")
+                    bins.append(table.assign(state=state))
+                    values |= {f"calibration_{name}": value for name, value in calibration._asdict().items()}
+            measured.append(frame.assign(state=state))
+            summary += [{"state": state, "quantity": name, "value": float(value)} for name, value in values.items()]
+        tables = {"groups": pd.concat(measured, ignore_index=True)}
+        tables |= {"summary": pd.DataFrame(summary, columns=["state", "quantity", "value"])}
+        tables |= {"calibration": pd.concat(bins, ignore_index=True)} if bins else {}
+        for name, table in tables.items():
+            table.to_parquet(draft.folder / f"{name}.parquet", index=False)
+        draft.counts |= {"groups": int(keep.sum()), "documents": len(sample), "temperature": temperature}
+
+    def _probed(
+        self, student: Student, spec: params.StudentSpec, query_rows: np.ndarray, doc_rows: np.ndarray, sample: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Return a student's scores of groups (n, group_size), and a bi-encoder's document embeddings with the rows that they are of."""
+        from rd_utils.tokens import take
+
+        collection, precision = spec.groups.collection, spec.training.precision
+        tokenizer = tokenizer_of(spec.architecture, collection)
+        queries, docs = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
+        if not isinstance(spec.architecture, params.BI_ENCODERS):
+            repeated = np.repeat(query_rows, doc_rows.shape[1])
+            scores = student.score_pairs(queries, docs, repeated, doc_rows.ravel(), precision=precision)
+            return np.asarray(scores, dtype=np.float64).reshape(doc_rows.shape), None, sample
+        rows, asked = np.union1d(sample, doc_rows), np.unique(query_rows)
+        vectors = student.encode(take(docs, rows), kind="document", precision=precision)
+        if not len(asked):
+            return np.zeros(doc_rows.shape), vectors, rows
+        own = student.encode(take(queries, asked), kind="query", precision=precision) * np.float32(student.architecture.scale)
+        pair = own[np.searchsorted(asked, query_rows)], vectors[np.searchsorted(rows, doc_rows)]
+        return np.einsum("nd,ngd->ng", *pair, dtype=np.float64), vectors, rows
 
     def _make_evaluation(self, spec: params.EvaluationSpec, draft: Draft) -> None:
         run, scored = self._run(spec)
@@ -619,7 +686,7 @@ def _import_for(spec: Any) -> None:
     """Import what a stage needs before its cost is measured, so that the first artefact of a process does not pay for the imports."""
     text = spec.model_dump_json() if spec.stage in ("candidates", "groups", "scores") else ""
     light = text and not any(f'"kind":"{kind}"' in text for kind in ("untrained", "student", "trained", "encoder", "loaded"))
-    if spec.stage in ("student", "evaluation", "scores", "candidates", "tokens", "lexicon", "vectors", "search") and not light:
+    if spec.stage in ("student", "evaluation", "scores", "candidates", "tokens", "lexicon", "vectors", "search", "behaviour") and not light:
         import ir_measures  # noqa: F401
 
         from rd_utils import lexicon, models, tokens, training  # noqa: F401

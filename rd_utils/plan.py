@@ -50,6 +50,10 @@ GUESSED_DOCUMENTS_PER_SECOND = {
 }
 
 
+# In what cells differ, beside the collection that they are trained on; fields of Cell.
+DIMENSIONS = ["strategy", "teacher", "loss", "architecture", "augmentation", "cut", "temperature", "target_entropy"]
+
+
 class Cell(NamedTuple):
     """One point of the grid on one training collection, with its students by seed.
 
@@ -157,16 +161,22 @@ class Plan:
 
         A student without a teacher is described with the teacher of the cells that share its groups.
         """
-        return self._descriptions.get((cell.collection, cell.name, student.seed))
+        return self._described[0].get((cell.collection, cell.name, student.seed))
+
+    def behaviour(self, cell: Cell, student: params.StudentSpec) -> params.BehaviourSpec | None:
+        """Return what measures a student itself, with the same teacher as :meth:`description`; None where the study has no probe."""
+        return self._described[1].get((cell.collection, cell.name, student.seed))
 
     @cached_property
-    def _descriptions(self) -> dict[tuple[str, str, int], params.DescriptionSpec]:
-        found = {}
+    def _described(self) -> tuple[dict[tuple[str, str, int], Any], dict[tuple[str, str, int], Any]]:
+        """Return the descriptions of groups and of students, by collection, cell and seed."""
+        groups, students = {}, {}
         for block, values in _NodeBuilder(self).blocks_with_values():
             parsed = params.TrainParameters.model_validate(_plain(values))
-            names = dict(zip(_loss_names(block), block, strict=True))
-            found |= {(names[name].collection, names[name].name, seed): spec for (name, seed), spec in parsed.descriptions().items()}
-        return found
+            cells = dict(zip(_loss_names(block), block, strict=True))
+            for found, specs in ((groups, parsed.descriptions()), (students, parsed.behaviours())):
+                found |= {(cells[name].collection, cells[name].name, seed): spec for (name, seed), spec in specs.items()}
+        return groups, students
 
     @cached_property
     def nodes(self) -> list[Node]:
@@ -520,6 +530,7 @@ class _NodeBuilder:
             "training": first.training,
             "refresh": first.refresh,
             "reference": self.plan.resolvers[pair].reference,
+            "probe": self.study.probe,
             "test_collections": list(self.study.collections[pair].test),
         }
 
@@ -528,8 +539,8 @@ class _NodeBuilder:
         specs = tuple(student for cell in block for student in cell.students.values())
         if {identity(spec) for spec in specs} != {identity(spec) for spec in parsed.students().values()}:
             raise ParameterError(f"study {self.study.name}: {block[0].name} cannot be said as notebook parameters")
-        descriptions = {identity(spec): spec for spec in parsed.descriptions().values()}
-        self._add("03_train", self._block_name(block), values, (*specs, *descriptions.values()))
+        described = {identity(spec): spec for spec in (*parsed.descriptions().values(), *parsed.behaviours().values())}
+        self._add("03_train", self._block_name(block), values, (*specs, *described.values()))
 
     def _block_name(self, block: list[Cell]) -> str:
         student = next(iter(block[0].students.values()))

@@ -30,7 +30,7 @@ from typing import Any
 
 import filelock
 
-from rd_utils import params
+from rd_utils import energy, params
 
 PACKAGES = (
     "accelerate", "bm25s", "faiss-cpu", "ir_datasets", "ir_measures", "numpy", "pandas", "pyarrow", "scipy", "sentence-transformers",
@@ -52,6 +52,7 @@ CODE = {
     "student": ("augmentation", "entropy", "losses", "models", "retrieval", "sampling", "tokens", "training"),
     "search": (),
     "description": ("augmentation", "entropy", "locality", "models", "tokens"),
+    "behaviour": ("behaviour", "entropy", "locality", "models", "tokens"),
     "evaluation": ("evaluation", "models", "retrieval", "teachers", "tokens"),
 }
 
@@ -114,9 +115,12 @@ def inputs(spec: Any) -> dict[str, Any]:
         return {f"evaluation_{number}": evaluation for number, evaluation in enumerate(chain(*search_evaluations(spec)))}
     if stage == "description":
         scores = {"scores": params.ScoresSpec(groups=spec.groups, teacher=spec.teacher)} if spec.teacher else {}
-        tests = {f"test_{number}": params.QueriesSpec(collection=collection) for number, collection in enumerate(spec.test)}
-        vectors = {"vectors": vectors_of(spec.groups.collection, spec.reference)}
-        return {"groups": spec.groups} | scores | vectors | tests
+        return {"groups": spec.groups} | scores | {"vectors": vectors_of(spec.groups.collection, spec.reference)}
+    if stage == "behaviour":
+        student, groups = spec.student, spec.student.groups
+        scores = {"scores": params.ScoresSpec(groups=groups, teacher=spec.teacher)} if spec.teacher else {}
+        texts = architecture_inputs(student.architecture, groups.collection, groups.collection)
+        return {"student": student, "groups": groups} | scores | texts
     if stage == "evaluation":
         return collection_inputs(spec.collection) | first_stage_inputs(spec) | system_inputs(spec)
     raise StoreError(f"unknown stage {stage!r}; one of {', '.join(CODE)}")
@@ -305,7 +309,8 @@ def stage_code(stage: str) -> str:
         "groups": ("_pool", "_cut_groups", *scoring),
         "scores": scoring,
         "student": ("_texts", "_regroup", "_seed_of", "_targets", *scoring),
-        "description": ("_texts", "_targets", "_coverage"),
+        "description": ("_texts", "_targets"),
+        "behaviour": ("_probed",),
         "evaluation": ("_run", "_ranked", "_vectors_of", *scoring),
     }
     methods = (f"_make_{stage}", *own.get(stage, ()))
@@ -399,12 +404,17 @@ def _file_sha256(path: Path, size: int, changed: int) -> str:
 
 
 class Draft:
-    """An artefact that is being written; its folder disappears unless the block ends well."""
+    """An artefact that is being written; its folder disappears unless the block ends well.
+
+    ``scoring`` lists what teachers scored for it: the folder of the teacher's pairs, how many pairs it used, how many of them had no score
+    before, and the wall and CPU seconds that these took (part of the artefact's own).
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.counts: dict[str, int | float] = {}
         self.dropped: dict[str, int] = {}
+        self.scoring: list[dict[str, Any]] = []
 
 
 class Store:
@@ -475,6 +485,7 @@ class Store:
                 "counts": draft.counts,
                 "dropped": draft.dropped,
                 "cost": meter.read(),
+                "scoring": draft.scoring,
                 "files": {
                     str(path.relative_to(draft.folder)): file_sha256(path) for path in sorted(draft.folder.rglob("*")) if path.is_file()
                 },
@@ -496,7 +507,10 @@ class Store:
 
 
 class Meter:
-    """Wall and CPU seconds (children included) and peak memory since it was made."""
+    """Wall and CPU seconds (children included), energy where a counter can be read, and peak memory since it was made.
+
+    ``gpu_seconds`` are the wall seconds of a process that has started an accelerator: what the device was held for, not what it was busy.
+    """
 
     def __init__(self) -> None:
         try:  # Linux: start a new high-water mark for this process
@@ -504,13 +518,17 @@ class Meter:
             self.per_artefact = True
         except OSError:
             self.per_artefact = False
+        energy.meter().start()
         self.wall, self.cpu = time.perf_counter(), cpu_seconds()
 
-    def read(self) -> dict[str, float | str]:
-        """Return the seconds since the start and the peak memory in MB."""
+    def read(self) -> dict[str, Any]:
+        """Return the seconds since the start, the energy and the peak memory in MB."""
+        wall = round(time.perf_counter() - self.wall, 3)
         return {
-            "wall_seconds": round(time.perf_counter() - self.wall, 3),
+            "wall_seconds": wall,
             "cpu_seconds": round(cpu_seconds() - self.cpu, 3),
+            "gpu_seconds": wall if _uses_accelerator() else 0.0,
+            "energy": energy.meter().read(),
             "peak_memory_mb": round(self._peak_memory(), 1),
             "peak_memory_of": "artefact" if self.per_artefact else "process so far",
         }
@@ -522,6 +540,12 @@ class Meter:
                     return int(line.split()[1]) / 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def _uses_accelerator() -> bool:
+    """Tell whether this process has started an accelerator; does not import torch to find out."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_initialized()
 
 
 def cpu_seconds() -> float:

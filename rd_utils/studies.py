@@ -32,6 +32,7 @@ from rd_utils.params import (
     ParameterError,
     Part,
     Precision,
+    Probe,
     RunFile,
     Training,
     TrainingChanges,
@@ -223,11 +224,18 @@ class EvaluationSettings(Part):
 
 
 class AnalysisSettings(Part):
-    """What the analysis compares; the margin is fixed before anything is seen."""
+    """What the analysis compares; the margins are fixed before anything is seen.
+
+    Verdicts rest on ``equivalence_margin``, in units of the measure; what ``margins_shown`` would have said stands beside them. Energy that
+    no counter measured is estimated from ``watts_per_core`` (and ``gpu_watts``), see :mod:`rd_utils.energy`.
+    """
 
     measure: str = "nDCG@10"
     baseline_strategy: str
     equivalence_margin: float = Field(default=0.02, gt=0)
+    margins_shown: tuple[Annotated[float, Field(gt=0)], ...] = (0.01, 0.02)
+    watts_per_core: float = Field(default=10.0, gt=0)
+    gpu_watts: float | None = Field(default=None, gt=0)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     level: float = Field(default=0.95, gt=0.5, lt=1)
 
@@ -305,7 +313,8 @@ class Study(Part):
     """One YAML under ``params/``: a grid, its seeds and its analysis.
 
     ``collections`` is one pair of training and test collections or a list of them; every cell is trained on each. ``reference`` names the
-    bi-encoder, untrained, in which diameters are measured. ``base`` names the file under ``params/bases`` whose keys hold where the study
+    bi-encoder, untrained, in which diameters are measured; ``probe`` says on how many queries and documents each student's own behaviour is
+    measured, before and after training. ``base`` names the file under ``params/bases`` whose keys hold where the study
     has none of its own (see :func:`load_study`).
     """
 
@@ -318,6 +327,7 @@ class Study(Part):
     teachers: dict[str, TeacherEntry] = {}
     architectures: dict[str, Architecture]
     reference: str | None = None
+    probe: Probe | None = None
     augmentations: dict[str, AugmentationEntry] = {}
     cuts: dict[str, CutEntry] = {}
     group_size: int = Field(default=16, ge=2)

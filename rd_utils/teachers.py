@@ -1,21 +1,26 @@
 """Teacher scores: kept once per (teacher, query, document); only missing pairs are ever scored.
 
 A :class:`PairScores` folder belongs to one teacher and one set of queries and documents. It grows by shards, each written atomically,
-so an interrupted scoring loses at most the chunk it was at. A pair is one integer, ``query_row * n_docs + doc_row``.
+so an interrupted scoring loses at most the chunk it was at. A pair is one integer, ``query_row * n_docs + doc_row``. Every shard says what
+scoring it took, so that a pair has a price whoever paid it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from rd_utils.progress import Track, untracked
 from rd_utils.retrieval import read_pairs
+from rd_utils.store import cpu_seconds
 
 DECIMALS = 5  # scores are kept to 5 decimals: beyond that they depend on how pairs fell into batches
 _GOLDEN = 0x9E3779B97F4A7C15  # the increment of SplitMix64: 2**64 over the golden ratio, odd
@@ -36,7 +41,9 @@ class PairScores:
     def __init__(self, folder: Path, n_docs: int) -> None:
         self.folder, self.n_docs = folder, n_docs
         folder.mkdir(parents=True, exist_ok=True)
-        shards = [pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))]
+        tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
+        self.seconds = sum((_seconds_of(table) for table in tables), start=np.zeros(2))
+        shards = [table.to_pandas() for table in tables]
         merged = pd.concat(shards) if shards else pd.DataFrame({"pair": np.zeros(0, np.int64), "score": np.zeros(0, np.float32)})
         merged = merged.drop_duplicates("pair").sort_values("pair")
         self._pairs = merged["pair"].to_numpy(dtype=np.int64)
@@ -68,8 +75,13 @@ class PairScores:
             )
         return self._scores[places]
 
-    def add(self, pairs: np.ndarray, scores: np.ndarray) -> None:
+    def add(self, pairs: np.ndarray, scores: np.ndarray, seconds: tuple[float, float] = (0.0, 0.0)) -> None:
         """Write one shard of new scores, atomically, and take them in.
+
+        Args:
+            pairs: (n,) integers.
+            scores: (n,) raw scores.
+            seconds: wall and CPU seconds that scoring them took.
 
         Raises:
             TeacherError: a score is not a finite number.
@@ -84,11 +96,17 @@ class PairScores:
         scores = np.round(scores, DECIMALS).astype(np.float32)
         name = hashlib.sha256(pairs.tobytes()).hexdigest()[:20]
         temporary = self.folder / f".{name}.{os.getpid()}.tmp"
-        pd.DataFrame({"pair": pairs, "score": scores}).to_parquet(temporary, index=False)
+        cost = {"wall_seconds": f"{seconds[0]:.6f}", "cpu_seconds": f"{seconds[1]:.6f}"}
+        pq.write_table(pa.table({"pair": pairs, "score": scores}).replace_schema_metadata(cost), temporary)
         os.replace(temporary, self.folder / f"{name}.parquet")
+        self.seconds = self.seconds + np.array(seconds)
         order = np.argsort(np.concatenate([self._pairs, pairs]), kind="stable")
         self._scores = np.concatenate([self._scores, scores])[order]
         self._pairs = np.concatenate([self._pairs, pairs])[order]
+
+    def rate(self) -> np.ndarray:
+        """Return wall and CPU seconds a pair, over everything that was ever scored here; 0 before anything was."""
+        return self.seconds / max(len(self), 1)
 
 
 def score_missing(
@@ -114,8 +132,16 @@ def score_missing(
     missing = store.missing(pairs)
     chunks = [missing[start : start + chunk] for start in range(0, len(missing), chunk)]
     for part in track(chunks, "teacher scores", len(chunks)):
-        store.add(part, np.asarray(score(part // store.n_docs, part % store.n_docs), dtype=np.float64))
+        wall, cpu = time.perf_counter(), cpu_seconds()
+        scores = np.asarray(score(part // store.n_docs, part % store.n_docs), dtype=np.float64)
+        store.add(part, scores, (time.perf_counter() - wall, cpu_seconds() - cpu))
     return len(missing)
+
+
+def _seconds_of(table: pa.Table) -> np.ndarray:
+    """Return what a shard's scoring took: wall and CPU seconds."""
+    about = table.schema.metadata or {}
+    return np.array([float(about.get(name, 0.0)) for name in (b"wall_seconds", b"cpu_seconds")])
 
 
 def _find(known: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

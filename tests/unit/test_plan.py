@@ -91,7 +91,7 @@ def says_its_artefacts(node: plan.Node) -> None:
     elif node.notebook == "02_score":
         said = [parsed.scores(seed) for seed in parsed.seeds]
     elif node.notebook == "03_train":
-        said = [*parsed.students().values(), *parsed.descriptions().values()]
+        said = [*parsed.students().values(), *parsed.descriptions().values(), *parsed.behaviours().values()]
     elif node.notebook == "04_evaluate":
         said = parsed.evaluations()
     else:

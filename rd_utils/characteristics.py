@@ -1,0 +1,328 @@
+"""What a study's groups, teachers and students are like, from its finished artefacts: searches, curves, locality, entropy, behaviour.
+
+How effective the students are is :mod:`rd_utils.analysis`; what they cost is :mod:`rd_utils.costs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rd_utils import behaviour, entropy, locality, params
+from rd_utils.collections import positives
+from rd_utils.evaluation import read_run
+from rd_utils.pipeline import Pipeline
+from rd_utils.plan import DIMENSIONS, Plan
+from rd_utils.store import docs_of, identity
+
+
+def histories(plan: Plan, pipeline: Pipeline, points: int = 60) -> pd.DataFrame:
+    """Return the training losses of every cell and seed, averaged over equal stretches of steps where there are more than ``points``.
+
+    Returns:
+        collection, cell, strategy, recipe (what else the cell is), seed, step and documents_seen (the last of the stretch), loss,
+        learning_rate (their means over the stretch).
+    """
+    columns = ["collection", "cell", "strategy", "recipe", "seed", "step", "documents_seen", "loss", "learning_rate"]
+    parts = []
+    for cell in plan.cells:
+        own = [cell.architecture, cell.loss, cell.teacher]
+        own += [f"T={cell.temperature:g}"] if cell.temperature != 1 else []
+        own += [f"H={cell.target_entropy:g}"] if cell.target_entropy == cell.target_entropy else []
+        own += [name for name, plain in ((cell.augmentation, "none"), (cell.cut, "all")) if name != plain]
+        recipe = " · ".join(part for part in own if part)
+        about = {"collection": cell.collection, "cell": cell.name, "strategy": cell.strategy, "recipe": recipe}
+        for seed, student in cell.students.items():
+            frame = pipeline.frame(student, "history")
+            stretch = np.arange(len(frame)) * points // len(frame) if len(frame) > points else np.arange(len(frame))
+            means = frame.groupby(stretch).agg({"step": "last", "documents_seen": "last", "loss": "mean", "learning_rate": "mean"})
+            parts.append(means.assign(**about, seed=seed))
+    return pd.concat(parts, ignore_index=True)[columns]
+
+
+def learning_rates(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
+    """Return what every search of the study tried.
+
+    Returns:
+        One row a search and learning rate: architecture (the study's name), loss, search (its identity), learning_rate, the measure on
+        validation queries under its own name, chosen, and at_end: chosen, though no rate beyond it was tried. Empty without a search.
+    """
+    searches: dict[str, tuple[Any, params.SearchSpec]] = {}
+    for cell in plan.cells:
+        for student in cell.students.values():
+            if student.search is not None:
+                search = params.search_spec(student)
+                searches.setdefault(identity(search), (cell, search))
+    columns = ["architecture", "loss", "search", "learning_rate", plan.study.search.measure if plan.study.search else "value", "chosen"]
+    frames = []
+    for key, (cell, search) in searches.items():
+        frame = pipeline.frame(search, "search").sort_values("learning_rate", ignore_index=True)
+        ends = frame.index.isin([0, len(frame) - 1])
+        frames.append(frame.assign(architecture=cell.architecture, loss=cell.loss, search=key, at_end=frame["chosen"] & ends))
+    return pd.concat(frames, ignore_index=True)[[*columns, "at_end"]] if frames else pd.DataFrame(columns=[*columns, "at_end"])
+
+
+def descriptions(plan: Plan, pipeline: Pipeline, pilot: int | None = None) -> pd.DataFrame:
+    """Return what every cell's groups are like, before and after augmentation and temperature, averaged over groups and then seeds.
+
+    Groups that cells share are described once, under the teacher that measures their entropy, also where a cell learns without one. Groups
+    that are drawn anew while a student trains are described as they are at first.
+
+    Args:
+        plan: the study.
+        pipeline: where its artefacts lie.
+        pilot: describe this many training queries only, drawn with seed 0, and of coverage what is known without judgements: the share of
+            the documents that the first stage ranks among its 10 best for a test query.
+
+    Returns:
+        One row a collection, strategy, teacher, augmentation, part of the queries, temperature and state (``before``, ``after``): means of
+        the diameters (``diameter_q99`` also as median and 0.99-quantile), the entropies, the median ``density_ratio``, and ``coverage``:
+        the share of the relevant test documents that the negatives contain, at equal numbers of sampled documents within a collection.
+        Empty without a ``reference``.
+    """
+    keys = ["collection", "strategy", "teacher", "augmentation", "cut", "temperature", "target_entropy", "state"]
+    teachers = {student.teacher: cell.teacher for cell in plan.cells for student in cell.students.values() if student.teacher}
+    described: dict[str, tuple[Any, int, params.DescriptionSpec]] = {}
+    for cell, seed, student in _students(plan):
+        if (spec := plan.description(cell, student)) is not None:
+            described.setdefault(identity(spec), (cell, seed, spec))
+    if not described:
+        return pd.DataFrame(columns=keys)
+    covered = coverages(plan, pipeline, ((cell.collection, spec.groups) for cell, _, spec in described.values()), pilot)
+    rows = []
+    for cell, seed, spec in described.values():
+        about = {name: getattr(cell, name) for name in ("collection", "strategy", "augmentation", "cut")}
+        about |= {"teacher": teachers.get(spec.teacher, ""), "temperature": spec.temperature, "seed": seed}
+        about["target_entropy"] = np.nan if spec.target_entropy is None else spec.target_entropy
+        solved = pipeline.manifest(spec)["counts"]["temperature"]
+        of_groups = pipeline.frame(spec, "description")
+        if pilot is not None:
+            of_groups = of_groups[of_groups["query_id"].isin(_pilot(pipeline, spec.groups.collection, pilot))]
+        for state, frame in of_groups.groupby("state", sort=False):
+            measured = frame.drop(columns=["query_id", "state", "density_ratio"]).mean().to_dict()
+            measured |= {"diameter_median": frame["diameter_q99"].median(), "diameter_high": frame["diameter_q99"].quantile(0.99)}
+            measured |= {"density_ratio": frame["density_ratio"].median(), "coverage": covered[identity(spec.groups)]}
+            rows.append(about | {"state": state} | measured | {"solved_temperature": solved})
+    return pd.DataFrame(rows).groupby(keys, sort=False, dropna=False).mean(numeric_only=True).drop(columns="seed").reset_index()
+
+
+def coverages(
+    plan: Plan, pipeline: Pipeline, groups: Iterable[tuple[str, params.GroupsSpec]], pilot: int | None = None
+) -> dict[str, float]:
+    """Return the share of a collection's relevant test documents that the negatives of groups contain, by the groups' identity.
+
+    All groups of a collection are looked at to the same number of sampled documents, that of the smallest of them: coverage grows with it.
+    Of groups that are drawn several times only the first draw counts. NaN where no test collection has the same documents.
+
+    Args:
+        plan: the study.
+        pipeline: where its artefacts lie.
+        groups: training collections' labels, each with groups that are drawn from it.
+        pilot: as for :func:`descriptions`.
+    """
+    shares: dict[str, float] = {}
+    by_collection: dict[str, dict[str, params.GroupsSpec]] = {}
+    for label, spec in groups:
+        by_collection.setdefault(label, {})[identity(spec)] = spec
+    for label, specs in by_collection.items():
+        pair = plan.labels.index(label)
+        collections = plan.study.collections[pair]
+        same = [test for test in collections.test if docs_of(test) == docs_of(collections.train)]  # other documents may bear the same ids
+        negatives = {}
+        for key, spec in specs.items():
+            frame = pipeline.groups(spec)
+            frame = frame[frame["draw"] == 0]
+            frame = frame if pilot is None else frame[frame["query_id"].isin(_pilot(pipeline, spec.collection, pilot))]
+            negatives[key] = frame["doc_ids"].str[1:]
+        sampled = min(int(lists.str.len().sum()) for lists in negatives.values())
+        if pilot is None:
+            wanted = [set(positives(pipeline.qrels(test))["doc_id"]) for test in same]
+        else:
+            wanted = [_retrieved(pipeline, test, plan.first_stages(pair)[0]) for test in same]
+        for key, lists in negatives.items():
+            found = [locality.coverage(lists, documents, sampled=sampled) for documents in wanted] if sampled else []
+            shares[key] = float(np.mean(found)) if found else float("nan")
+    return shares
+
+
+def _pilot(pipeline: Pipeline, collection: Any, queries: int) -> set[str]:
+    """Return the training queries of a pilot: the same for all strategies."""
+    query_ids = pipeline.queries(collection)["query_id"].to_numpy()
+    return set(np.random.default_rng(0).permutation(query_ids)[:queries])
+
+
+def _retrieved(pipeline: Pipeline, test: Any, stage: params.FirstStage) -> set[str]:
+    """Return the documents that a first stage ranks among the 10 best for some test query."""
+    run = pipeline.candidates(params.CandidatesSpec(collection=test, retriever=stage.retriever, depth=stage.depth))
+    return set(run.groupby("query_id", sort=False).head(10)["doc_id"])
+
+
+def group_entropies(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
+    """Return the mean entropies of every strategy's groups under every teacher, over all seeds; empty without a teacher."""
+    from rd_utils.entropy import entropies
+
+    specs: dict[str, tuple[str, str, str, params.ScoresSpec]] = {}
+    for cell, _, student in _students(plan):
+        if student.teacher:
+            spec = params.ScoresSpec(groups=student.groups, teacher=student.teacher)
+            specs.setdefault(identity(spec), (cell.collection, _groups_name(cell, student.groups), cell.teacher, spec))
+    keys, kinds = ["collection", "strategy", "teacher"], ["pairwise_entropy", "positive_entropy", "listwise_entropy"]
+    parts = [
+        entropies(pipeline.group_scores(spec))[kinds].assign(collection=collection, strategy=strategy, teacher=teacher)
+        for collection, strategy, teacher, spec in specs.values()
+    ]
+    if not parts:
+        return pd.DataFrame(columns=[*keys, *kinds])
+    return pd.concat(parts).groupby(keys, sort=False)[kinds].mean().reset_index()
+
+
+def groups_made(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
+    """Return how many groups each strategy and seed has, and what was dropped or filled: where these differ, students saw other queries."""
+    rows, seen = [], set()
+    for cell, seed, student in _students(plan):
+        if identity(student.groups) not in seen:
+            seen.add(identity(student.groups))
+            manifest = pipeline.store.manifest(student.groups)
+            about = {"collection": cell.collection, "strategy": _groups_name(cell, student.groups), "seed": seed}
+            rows.append(about | manifest["counts"] | manifest["dropped"])
+    return pd.DataFrame(rows)
+
+
+def _students(plan: Plan) -> list[tuple[Any, int, params.StudentSpec]]:
+    """Return every cell, seed and student; those that draw anew last, so that groups bear the name of the strategy that they start from."""
+    students = [(cell, seed, student) for cell in plan.cells for seed, student in cell.students.items()]
+    return sorted(students, key=lambda entry: entry[2].refresh is not None)
+
+
+def _groups_name(cell: Any, groups: params.GroupsSpec) -> str:
+    """Return what a table calls a cell's groups: the strategy, and what else the groups themselves were changed by."""
+    parts = [cell.strategy, cell.augmentation if groups.random_share else "", cell.cut if groups.cut else ""]
+    return " ".join(part for part in parts if part)
+
+
+# --- students ---------------------------------------------------------------------------------------------------------------------
+
+
+def behaviours(plan: Plan, pipeline: Pipeline) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what every cell's students are like before and after training, over seeds.
+
+    What is measured on groups is measured on the same queries for all strategies of a collection: those of the probe whose group every cell
+    has.
+
+    Returns:
+        - one row a collection, cell, state (``before``, ``after``) and quantity: ``mean`` and ``sd`` over seeds (n - 1). Of a bi-encoder's
+          own space: ``diameter_q99`` and ``mean_distance`` of its training groups, ``intrinsic_dimension``, ``log_density``,
+          ``effective_rank``, ``uniformity``; of the scores: ``student_`` entropies, ``score_`` shape, ``divergence`` from the teacher,
+          ``calibration_`` figures;
+        - one row a collection, cell, state and bin (``low``, ``high``) of the student's pair probability: n_pairs, ``mean_student``
+          and ``mean_teacher``, over all seeds; bins without pairs are left out.
+
+        Both are empty where the study has no ``probe``.
+    """
+    specs = []
+    for cell, seed, student in _students(plan):
+        if (spec := plan.behaviour(cell, student)) is not None:
+            specs.append((cell, seed, spec))
+    about = ["collection", "cell", *DIMENSIONS, "state"]
+    if not specs:
+        return pd.DataFrame(columns=[*about, "quantity", "mean", "sd"]), pd.DataFrame(columns=about)
+    common: dict[str, set[str]] = {}
+    for cell, _, spec in specs:
+        here = set(pipeline.frame(spec, "groups")["query_id"])
+        common[cell.collection] = common.get(cell.collection, here) & here
+    measured, bins = [], []
+    for cell, seed, spec in specs:
+        keys = {"collection": cell.collection, "cell": cell.name} | {name: getattr(cell, name) for name in DIMENSIONS}
+        groups = pipeline.frame(spec, "groups")
+        groups = groups[groups["query_id"].isin(common[cell.collection])]
+        means = groups.drop(columns="query_id").groupby("state", sort=False).mean()
+        long = means.rename_axis(columns="quantity").stack(future_stack=True).rename("value").reset_index()
+        measured.append(pd.concat([long, pipeline.frame(spec, "summary")]).assign(**keys, seed=seed))
+        if spec.teacher is not None and len(groups):
+            renamed = {"student": "mean_student", "teacher": "mean_teacher"}
+            bins.append(pipeline.frame(spec, "calibration").rename(columns=renamed).assign(**keys))
+    table = pd.concat(measured, ignore_index=True).groupby([*about, "quantity"], sort=False, dropna=False)["value"]
+    table = table.agg(mean="mean", sd="std").reset_index()
+    if not bins:
+        return table, pd.DataFrame(columns=about)
+    pairs = pd.concat(bins, ignore_index=True)
+    pairs = pairs[pairs["n_pairs"] > 0]
+    means, edges = ["mean_student", "mean_teacher"], ["low", "high"]
+    sums = pairs.assign(**{name: pairs[name] * pairs["n_pairs"] for name in means})
+    sums = sums.groupby([*about, *edges], sort=False, dropna=False)[["n_pairs", *means]].sum().reset_index()
+    return table, sums.assign(**{name: sums[name] / sums["n_pairs"] for name in means})
+
+
+def by_query(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
+    """Return, for every cell and test query that is re-ranked, what the teacher and the student make of its candidates.
+
+    Returns:
+        One row a collection, test collection, first stage, cell and query, averaged over seeds: ``value`` (of the compared measure), the
+        teacher's ``pairwise_entropy`` and ``listwise_entropy`` over the candidates, and ``divergence``: KL(softmax(teacher / T) ||
+        softmax(student)) over them in nats, with the cell's own temperature where it learns from this teacher, and 1 otherwise. The
+        teacher is the first of the study that its baselines evaluate; queries with fewer than two candidates are left out. Empty without
+        such a teacher.
+    """
+    columns = ["collection", "test_collection", "first_stage", "cell", *DIMENSIONS, "query_id"]
+    columns += ["value", "pairwise_entropy", "listwise_entropy", "divergence"]
+    rows = []
+    for pair, label in enumerate(plan.labels):
+        teacher = next((row for row in plan.baselines if row.pair == pair and row.system == "teacher"), None)
+        if teacher is None:
+            continue
+        taught: dict[str, dict[str, pd.Series]] = {}
+        entropies: dict[str, pd.DataFrame] = {}
+        for spec in plan.evaluations(next(iter(teacher.systems.values())), label):
+            if spec.first_stage.kind == "rerank":
+                taught[_place(spec)] = _scores_by_query(pipeline, spec)
+                entropies[_place(spec)] = _candidate_entropies(taught[_place(spec)])
+        for cell in plan.cells:
+            if cell.collection != label:
+                continue
+            for seed, student in cell.students.items():
+                temperature = pipeline.store.manifest(student)["counts"]["temperature"] if student.teacher else 1.0
+                for spec in plan.evaluations(params.StudentSystem(student=student), label):
+                    if _place(spec) not in taught:
+                        continue
+                    values = pipeline.frame(spec, "per_query")
+                    values = values[values["measure"] == plan.study.analysis.measure].set_index("query_id")["value"]
+                    scores = _scores_by_query(pipeline, spec)
+                    own = entropies[_place(spec)].join(values, how="inner")
+                    own["divergence"] = [_divergence(taught[_place(spec)][key], scores[key], temperature) for key in own.index]
+                    about = {"collection": label, "test_collection": spec.collection.label, "first_stage": spec.first_stage.label}
+                    about |= {"cell": cell.name, "seed": seed} | {name: getattr(cell, name) for name in DIMENSIONS}
+                    rows.append(own.rename_axis("query_id").reset_index().assign(**about))
+    if not rows:
+        return pd.DataFrame(columns=columns)
+    keys = columns[: columns.index("query_id") + 1]
+    return pd.concat(rows, ignore_index=True).groupby(keys, sort=False, dropna=False).mean(numeric_only=True).reset_index()[columns]
+
+
+def _place(spec: params.EvaluationSpec) -> str:
+    return f"{spec.collection.label} {spec.first_stage.label}"
+
+
+def _scores_by_query(pipeline: Pipeline, spec: params.EvaluationSpec) -> dict[str, pd.Series]:
+    """Return the scores of each query's candidates, indexed by doc_id."""
+    run = read_run(pipeline.build(spec) / "run.trec")
+    return {key: part.set_index("doc_id")["score"].sort_index() for key, part in run.groupby("query_id", sort=False)}
+
+
+def _candidate_entropies(scores: dict[str, pd.Series]) -> pd.DataFrame:
+    rows = {}
+    for key, values in scores.items():
+        if len(values) > 1:
+            row = values.to_numpy()[None]
+            rows[key] = (entropy.pairwise_entropy(row)[0], entropy.listwise_entropy(row)[0])
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["pairwise_entropy", "listwise_entropy"])
+
+
+def _divergence(teacher: pd.Series, student: pd.Series, temperature: float) -> float:
+    student = student.reindex(teacher.index)
+    if student.isna().any():
+        first = student.index[student.isna()][0]
+        raise ValueError(f"{int(student.isna().sum())} candidates have a teacher score but no student score, the first is {first!r}")
+    return float(behaviour.divergence(teacher.to_numpy()[None], student.to_numpy()[None], temperature)[0])

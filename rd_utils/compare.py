@@ -1,0 +1,631 @@
+"""Two systems: is B different from A, equivalent to it, how sure is that, and at what cost?
+
+``python -m rd_utils compare A B`` compares two TREC runs (``--qrels``) or two finished cells of a study (``--study``). Difference and
+equivalence are two questions with a test each (see :mod:`rd_utils.stats`); the answer names both. Nothing is ever built here: what is not
+in the store yet is an error that says which command makes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import difflib
+import gzip
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rd_utils.params import ParameterError, nearest
+from rd_utils.store import Store, StoreError, identity, upstream
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rd_utils.plan import Cell, Plan
+
+STRICT_MARGIN = 0.01  # equivalence is shown at this margin too, whatever the margin asked for
+DEFAULTS = {"margin": 0.02, "alpha": 0.05, "level": 0.95, "measure": ("nDCG@10",)}  # of runs; a study has its own
+PLACE = ("measure", "collection", "test_collection", "first_stage")
+COST_PARTS = ("mine", "score", "train", "evaluate", "total")
+TITLES = {"collection": "trained on", "test_collection": "tested on", "first_stage": "first stage"}
+
+
+class Settings(NamedTuple):
+    """What a comparison is made with: the margin in units of the measure, ``seed`` of the resampling."""
+
+    margin: float
+    alpha: float
+    level: float
+    seed: int
+
+
+class Comparison(NamedTuple):
+    """What one measure in one place says of B against A; ``difference`` is ``mean_b - mean_a``.
+
+    ``low`` and ``high`` are Student's t interval over queries; ``bootstrap_low`` and ``bootstrap_high`` are over seeds and queries, or over
+    queries alone where there is one seed or none. ``collection``, ``first_stage`` and ``n_seeds`` are None for runs.
+    """
+
+    measure: str
+    collection: str | None
+    test_collection: str
+    first_stage: str | None
+    n_queries: int
+    n_seeds: int | None
+    mean_a: float
+    mean_b: float
+    difference: float
+    low: float
+    high: float
+    bootstrap_low: float
+    bootstrap_high: float
+    p_difference: float
+    p_randomisation: float
+    p_equivalence: float
+    p_equivalence_strict: float
+    verdict: str
+    smallest_margin: float
+    queries_needed: int | None
+
+
+class Cost(NamedTuple):
+    """CPU seconds of A and of B for one seed, the mean over ``n_seeds``, by part; ``ratio`` is B's total over A's, None where A's is 0."""
+
+    collection: str
+    n_seeds: int
+    cpu_seconds_a: dict[str, float]
+    cpu_seconds_b: dict[str, float]
+    ratio: float | None
+
+
+class Result(NamedTuple):
+    """All that is printed: ``about`` says what was compared, ``notes`` what a reader of the numbers has to know."""
+
+    a: str
+    b: str
+    settings: Settings
+    about: list[str]
+    comparisons: list[Comparison]
+    costs: list[Cost]
+    notes: list[str]
+
+
+# --- the command ------------------------------------------------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to a parser."""
+    parser.add_argument("a", metavar="A", help="a TREC run (with --qrels) or a cell (with --study): what B is compared with")
+    parser.add_argument("b", metavar="B", help="the other one")
+    parser.add_argument("--study", metavar="FILE", help="A and B are cells of this study, such as params/embedded.yaml")
+    parser.add_argument("--base", metavar="NAME", help="the study as run on another base: the name of a file in params/bases")
+    parser.add_argument("--qrels", metavar="FILE|ID", help="A and B are TREC runs; judge them by a TREC qrels file or an ir_datasets id")
+    parser.add_argument("--measure", metavar="NAME", action="append", help="may be repeated (default: the study's own; nDCG@10 for runs)")
+    parser.add_argument(
+        "--margin", type=float, help="equivalence margin, in units of the measure (default: the study's own; 0.02 for runs)"
+    )
+    parser.add_argument("--alpha", type=float, help="of each test (default: the study's own; 0.05 for runs)")
+    parser.add_argument("--level", type=float, help="of the intervals (default: the study's own; 0.95 for runs)")
+    parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print the same numbers as one JSON object")
+
+
+def run(options: argparse.Namespace) -> str:
+    """Compare what the options name; return the text to print.
+
+    Raises:
+        ParameterError: an option, a file, a measure or a cell is not what it should be.
+        StoreError: a cell is not finished.
+    """
+    if options.study and options.qrels:
+        raise ParameterError("--study and --qrels exclude each other: --study compares cells, which have qrels; --qrels compares TREC runs")
+    if not options.study and not options.qrels:
+        raise ParameterError(
+            "--qrels is missing: name a TREC qrels file or an ir_datasets id to judge two runs by, or --study for two cells"
+        )
+    if options.base and not options.study:
+        raise ParameterError(f"--base {options.base}: only a study has a base; name it with --study")
+    result = _of_cells(options) if options.study else _of_runs(options)
+    return json.dumps(as_record(result), indent=1, allow_nan=False) if options.json else as_text(result)
+
+
+def _settings(options: argparse.Namespace, defaults: dict[str, Any]) -> Settings:
+    """Return the settings asked for, checked; what was not asked for is as in ``defaults``."""
+    asked = {name: getattr(options, name) for name in ("margin", "alpha", "level")}
+    found = {name: defaults[name] if value is None else value for name, value in asked.items()}
+    for name, upper in (("margin", float("inf")), ("alpha", 0.5), ("level", 1.0)):
+        if not 0 < found[name] < upper:
+            raise ParameterError(f"--{name} is {found[name]}; expected a number above 0" + (f" and below {upper:g}" if upper <= 1 else ""))
+    if options.seed < 0:
+        raise ParameterError(f"--seed is {options.seed}; expected a whole number, 0 or above")
+    return Settings(**found, seed=options.seed)
+
+
+# --- one comparison ---------------------------------------------------------------------------------------------------------------
+
+
+def compare_values(
+    a: pd.DataFrame, b: pd.DataFrame, settings: Settings, *, measure: str, collection: str | None = None, first_stage: str | None = None
+) -> Comparison:
+    """Compare two systems on the queries of one test collection, on values averaged over seeds.
+
+    Args:
+        a: (n_queries, n_seeds) values, indexed by ``(test_collection, query_id)``; the columns are the seeds. One column for a run.
+        b: the same queries and seeds.
+        settings: margin, alpha, level, and the seed of the resampling.
+        measure: its name.
+        collection: label of the training collection; None for runs.
+        first_stage: its label; None for runs.
+
+    Raises:
+        ParameterError: the queries differ, there are fewer than two, or a value is missing.
+    """
+    from rd_utils import stats
+
+    about = {"level": settings.level, "alpha": settings.alpha}
+    means = a.mean(axis=1, skipna=False), b.mean(axis=1, skipna=False)
+    try:
+        found = stats.paired_difference(*means, equivalence_margin=settings.margin, **about)
+        strict = stats.paired_difference(*means, equivalence_margin=STRICT_MARGIN, **about)
+        p_randomisation = stats.randomisation_test(stats.differences(*means), seed=settings.seed)
+        bootstrap = stats.hierarchical_bootstrap(a, b, seed=settings.seed, level=settings.level)
+    except ValueError as error:
+        raise ParameterError(f"{measure}: {error}") from error
+    return Comparison(
+        measure=measure,
+        collection=collection,
+        test_collection=str(a.index[0][0]),
+        first_stage=first_stage,
+        n_queries=found.n_queries,
+        n_seeds=None if collection is None else a.shape[1],
+        mean_a=found.mean_a,
+        mean_b=found.mean_b,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        bootstrap_low=bootstrap.low,
+        bootstrap_high=bootstrap.high,
+        p_difference=found.p_difference,
+        p_randomisation=p_randomisation,
+        p_equivalence=found.p_equivalence,
+        p_equivalence_strict=strict.p_equivalence,
+        verdict=found.verdict,
+        smallest_margin=found.smallest_margin,
+        queries_needed=found.queries_needed,
+    )
+
+
+# --- two runs ---------------------------------------------------------------------------------------------------------------------
+
+
+def read_qrels(name: str) -> pd.DataFrame:
+    """Read a TREC qrels file (lines of ``query_id iteration doc_id relevance``, also ``.gz``), or the qrels of an ir_datasets id.
+
+    Returns:
+        Frame query_id, doc_id (str), relevance (int64).
+
+    Raises:
+        ParameterError: there is neither such a file nor such an id, or the file holds something else; the message names the first line.
+    """
+    import pandas as pd
+
+    path = Path(name).expanduser()
+    if not path.is_file():
+        return _qrels_of_id(name)
+    expected = "expected lines of four fields: query_id iteration doc_id relevance, the last one a whole number"
+    rows: list[tuple[str, str, int]] = []
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as stream:
+            for number, line in enumerate(stream, start=1):
+                fields = line.split()
+                if not fields:
+                    continue
+                if len(fields) != 4:
+                    raise ParameterError(f"{path} is no TREC qrels file: line {number} has {len(fields)} fields; {expected}")
+                try:
+                    rows.append((fields[0], fields[2], int(fields[3])))
+                except ValueError:
+                    raise ParameterError(f"{path}: the relevance {fields[3]!r} in line {number} is no whole number; {expected}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path} cannot be read ({error}); {expected}") from None
+    if not rows:
+        raise ParameterError(f"{path} is empty; {expected}")
+    qrels = pd.DataFrame(rows, columns=["query_id", "doc_id", "relevance"]).astype({"relevance": "int64"})
+    twice = qrels[qrels.duplicated(["query_id", "doc_id"])]
+    if len(twice):
+        pair = tuple(twice.iloc[0][["query_id", "doc_id"]])
+        raise ParameterError(f"{path}: {len(twice)} pairs are judged twice, the first is {pair}; keep one judgement of each")
+    return qrels
+
+
+def _qrels_of_id(name: str) -> pd.DataFrame:
+    from rd_utils.collections import CollectionError, read_queries
+    from rd_utils.params import IrDatasetsCollection
+
+    try:
+        return read_queries(IrDatasetsCollection(id=name))[1]
+    except CollectionError as error:
+        raise ParameterError(f"--qrels {name}: there is no such file, and as an id: {error}") from None
+
+
+def _read_run(name: str) -> pd.DataFrame:
+    """Read a TREC run, ranked by (query_id, -score, doc_id)."""
+    import numpy as np
+
+    from rd_utils.retrieval import read_pairs, tie_order
+
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ParameterError(f"there is no run {name}; name a file of lines query_id Q0 doc_id rank score tag, or --study FILE for cells")
+    try:
+        pairs = read_pairs(path, ParameterError)
+    except OSError as error:
+        raise ParameterError(f"{path} cannot be read ({error}); expected a TREC run") from None
+    order = np.lexsort((tie_order(pairs["doc_id"]), -pairs["score"].to_numpy(), pairs["query_id"].to_numpy(dtype=object)))
+    return pairs.iloc[order].reset_index(drop=True)
+
+
+def _of_runs(options: argparse.Namespace) -> Result:
+    from rd_utils.evaluation import EvaluationError, parse_measures
+
+    settings, measures = _settings(options, DEFAULTS), tuple(dict.fromkeys(options.measure or DEFAULTS["measure"]))
+    try:
+        parse_measures(measures)
+    except EvaluationError as error:
+        raise ParameterError(f"--measure: {error}") from None
+    if Path(options.a).resolve() == Path(options.b).resolve():
+        raise ParameterError(f"A and B are one file, {options.a}; name two runs")
+    runs = {path: _read_run(path) for path in (options.a, options.b)}
+    qrels = read_qrels(options.qrels)
+    about, values = [f"qrels: {options.qrels}; {qrels['query_id'].nunique()} judged queries"], []
+    for name, (path, pairs) in zip("AB", runs.items(), strict=True):
+        table, counts = _measured(path, pairs, qrels, measures, options.qrels)
+        values.append(table.assign(test_collection=options.qrels))
+        about.append(
+            f"{name} lacks {counts['queries_without_result']} of the judged queries, which count 0; "
+            f"its {counts['queries_unjudged']} unjudged queries are left out"
+        )
+    comparisons = [
+        compare_values(*(_matrix(table[table["measure"] == measure]) for table in values), settings, measure=measure)
+        for measure in measures
+    ]
+    return Result(options.a, options.b, settings, about, comparisons, [], _notes(comparisons, settings))
+
+
+def _measured(
+    path: str, pairs: pd.DataFrame, qrels: pd.DataFrame, measures: tuple[str, ...], judged_by: str
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return a run's values per judged query and the counts of queries, as :func:`rd_utils.evaluation.measure_run`."""
+    from rd_utils.evaluation import measure_run
+
+    if pairs.empty:
+        raise ParameterError(f"the run {path} is empty; expected lines query_id Q0 doc_id rank score tag")
+    if not qrels["query_id"].isin(set(pairs["query_id"])).any():
+        own, theirs = (str(frame["query_id"].iloc[0]) for frame in (pairs, qrels))
+        raise ParameterError(
+            f"the run {path} has no query of the qrels {judged_by}: its first query is {own!r}, theirs {theirs!r}; "
+            "name the qrels of the run's own collection"
+        )
+    try:
+        return measure_run(pairs, qrels, measures)
+    except (ValueError, AssertionError, ArithmeticError) as error:  # what ir_measures raises for a parameter or provider that is missing
+        raise ParameterError(f"--measure: one of {', '.join(measures)} cannot be computed: {error}") from error
+
+
+def _matrix(values: pd.DataFrame) -> pd.DataFrame:
+    """Return values as (queries, seeds); a run has one column."""
+    keys = ["test_collection", "query_id"]
+    if "seed" not in values:
+        return values.set_index(keys)[["value"]]
+    return values.pivot(index=keys, columns="seed", values="value")
+
+
+# --- two cells --------------------------------------------------------------------------------------------------------------------
+
+
+def _of_cells(options: argparse.Namespace) -> Result:
+    from rd_utils.plan import load_plan
+
+    plan, store = load_plan(options.study, options.base or None), Store()
+    analysis = plan.study.analysis
+    defaults = {"margin": analysis.equivalence_margin, "alpha": analysis.alpha, "level": analysis.level}
+    settings, measures = _settings(options, defaults), tuple(dict.fromkeys(options.measure or (analysis.measure,)))
+    for measure in measures:
+        if measure not in plan.study.evaluation.measures:
+            raise ParameterError(f"--measure: study {plan.study.name} has no {measure!r}{nearest(measure, plan.study.evaluation.measures)}")
+    cells_a, cells_b = _cells(plan, options.a), _cells(plan, options.b)
+    if options.a == options.b:
+        raise ParameterError(f"A and B are one cell, {options.a}; name two")
+    comparisons: list[Comparison] = []
+    left_out: dict[str, None] = {}  # in order, each once
+    pairs = [_of_common_seeds(cells_a[label], cells_b[label], left_out) for label in plan.labels if label in cells_a and label in cells_b]
+    for pair in pairs:
+        for cell in pair:
+            _check_finished(plan, store, cell, options)
+        comparisons += _compare_pair(plan, store, pair, measures, settings, left_out)
+    if not comparisons:
+        raise ParameterError(f"{options.a} and {options.b} share no first stage: {'; '.join(left_out)}; compare cells that rank the same")
+    shown = dict.fromkeys(", ".join(map(str, a.students)) for a, _ in pairs)
+    about = [f"study: {plan.study.name} ({plan.path}); values averaged over the seeds {' or '.join(shown)}", *left_out]
+    notes = _notes(comparisons, settings)
+    if settings.margin != analysis.equivalence_margin:
+        notes.append(
+            f"the study's file fixed the margin {analysis.equivalence_margin:g} beforehand; {settings.margin:g} was asked for here"
+        )
+    return Result(options.a, options.b, settings, about, comparisons, _costs(plan, store, pairs), notes)
+
+
+def _cells(plan: Plan, name: str) -> dict[str, Cell]:
+    """Return a cell on each training collection."""
+    found = {cell.collection: cell for cell in plan.cells if cell.name == name}
+    if found:
+        return found
+    if name in {row.name for row in plan.baselines}:
+        raise ParameterError(
+            f"{name!r} is a baseline row of study {plan.study.name}, not a cell: it has neither seeds nor a cost of training; compare its "
+            "run.trec with a cell's, by --qrels"
+        )
+    names = list(dict.fromkeys(cell.name for cell in plan.cells))
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.3)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"one is {names[0]!r};"
+    raise ParameterError(
+        f"study {plan.study.name} has no cell {name!r}; {hint} `python -m rd_utils plan {plan.path}` prints all {len(names)}"
+    )
+
+
+def _of_common_seeds(a: Cell, b: Cell, left_out: dict[str, None]) -> tuple[Cell, Cell]:
+    """Return both cells with the students of the seeds that both have; seeds of one alone are named in ``left_out``."""
+    seeds = sorted(a.students.keys() & b.students.keys())
+    if not seeds:
+        raise ParameterError(
+            f"{a.name} has the seeds {sorted(a.students)}, {b.name} the seeds {sorted(b.students)}, so they share none; "
+            "give both a seed in common in the study's grids"
+        )
+    for name, cell in (("A", a), ("B", b)):
+        if alone := sorted(cell.students.keys() - set(seeds)):
+            left_out[f"left out: seeds of {name} alone: {', '.join(map(str, alone))}"] = None
+    first, second = (cell._replace(students={seed: cell.students[seed] for seed in seeds}) for cell in (a, b))
+    return first, second
+
+
+def _needed(plan: Plan, cell: Cell, seed: int) -> dict[str, Any]:
+    """Return what a student's results and its cost are read from, by identity, each after what it is made from."""
+    from rd_utils.params import StudentSystem
+
+    student = cell.students[seed]
+    evaluations = plan.evaluations(StudentSystem(student=student), cell.collection)
+    return upstream(student) | {identity(spec): spec for spec in (student, *evaluations)}
+
+
+def _check_finished(plan: Plan, store: Store, cell: Cell, options: argparse.Namespace) -> None:
+    missing: dict[str, tuple[int, Any]] = {}
+    for seed in cell.students:
+        for key, spec in _needed(plan, cell, seed).items():
+            if not store.has(spec):
+                missing.setdefault(key, (seed, spec))
+    if not missing:
+        return
+    key, (seed, spec) = next(iter(missing.items()))
+    counts = Counter(spec.stage for _, spec in missing.values())
+    command = f"make study STUDY={options.study}" + (f" BASE={options.base}" if options.base else "")
+    raise StoreError(
+        f"the cell {cell.name} on {cell.collection} is not finished: the store has no {spec.stage} artefact {key}, of seed {seed} (missing "
+        f"in all: {', '.join(f'{count} {stage}' for stage, count in counts.items())}); `{command}` makes what is missing"
+    )
+
+
+def _compare_pair(
+    plan: Plan,
+    store: Store,
+    pair: tuple[Cell, Cell],
+    measures: Sequence[str],
+    settings: Settings,
+    left_out: dict[str, None],
+) -> list[Comparison]:
+    """Compare two cells on one training collection: every test collection, first stage that both serve, and measure."""
+    values_a, values_b = (_values(plan, store, cell) for cell in pair)
+    for name, own, other in (("A", values_a, values_b), ("B", values_b, values_a)):
+        for _, stage in own.keys() - other.keys():
+            left_out[f"left out: first stage {stage}, which {name} alone ranks"] = None
+    return [
+        compare_values(
+            *(_matrix(values[place].loc[values[place]["measure"] == measure]) for values in (values_a, values_b)),
+            settings,
+            measure=measure,
+            collection=pair[0].collection,
+            first_stage=place[1],
+        )
+        for measure in measures
+        for place in values_a
+        if place in values_b
+    ]
+
+
+def _values(plan: Plan, store: Store, cell: Cell) -> dict[tuple[str, str], pd.DataFrame]:
+    """Return a cell's values per query by (test collection, first stage): seed, query_id, measure, value."""
+    import pandas as pd
+
+    from rd_utils.params import StudentSystem
+
+    found: dict[tuple[str, str], list[pd.DataFrame]] = {}
+    for seed, student in cell.students.items():
+        for spec in plan.evaluations(StudentSystem(student=student), cell.collection):
+            store.verify(spec)
+            frame = pd.read_parquet(store.folder(spec) / "per_query.parquet")
+            place = spec.collection.label, spec.first_stage.label
+            found.setdefault(place, []).append(frame.assign(seed=seed, test_collection=place[0]))
+    return {place: pd.concat(frames, ignore_index=True) for place, frames in found.items()}
+
+
+def _costs(plan: Plan, store: Store, pairs: Sequence[tuple[Cell, Cell]]) -> list[Cost]:
+    """Return what two cells cost on each training collection; the pairs hold the seeds that are compared, and no others."""
+    from rd_utils.costs import costs
+    from rd_utils.pipeline import Pipeline
+    from rd_utils.progress import untracked
+
+    only = copy.copy(plan)
+    only.cells = [cell for pair in pairs for cell in pair]
+    table = costs(only, Pipeline(store, track=untracked)).set_index(["collection", "cell"])
+    means = table[[f"{part}_cpu_seconds" for part in COST_PARTS]].set_axis(COST_PARTS, axis=1).groupby(level=[0, 1]).mean()
+    found = []
+    for a, b in pairs:
+        of_a, of_b = (means.loc[(cell.collection, cell.name)].to_dict() for cell in (a, b))
+        ratio = of_b["total"] / of_a["total"] if of_a["total"] > 0 else None
+        found.append(Cost(a.collection, len(a.students), of_a, of_b, ratio))
+    return found
+
+
+# --- saying it --------------------------------------------------------------------------------------------------------------------
+
+
+def _notes(comparisons: Sequence[Comparison], settings: Settings) -> list[str]:
+    """Return what a reader has to know beside the numbers, and where the methods disagree."""
+    if len(comparisons) == 1:
+        notes = ["p-values are of this comparison alone: a single comparison is its own family, so they are not corrected"]
+    else:
+        notes = [f"each p-value is of its own comparison alone: none is corrected for the {len(comparisons)} comparisons shown"]
+    notes.append(
+        f"queries needed: so many would show equivalence at {settings.margin:g} with probability 0.8, if A and B were equal in truth"
+    )
+    if any(row.n_seeds == 1 for row in comparisons):
+        notes.append("one seed: how much the difference varies with the seed is not known; the bootstrap is over queries alone")
+    for row in comparisons:
+        label = _label(row, comparisons)
+        if (row.p_difference < settings.alpha) != (row.p_randomisation < settings.alpha):
+            notes.append(f"{label}the t-test and the randomisation test disagree at {settings.alpha:g}; take the verdict with care")
+        if (row.n_seeds or 1) > 1 and (row.low > 0 or row.high < 0) and row.bootstrap_low <= 0 <= row.bootstrap_high:
+            notes.append(f"{label}over seeds and queries the interval holds 0: other seeds may not show the difference")
+    return notes
+
+
+def sentence(row: Comparison, settings: Settings) -> str:
+    """Return one comparison as a plain sentence.
+
+    >>> numbers = dict(n_queries=43, n_seeds=None, mean_a=0.5, mean_b=0.521, difference=0.021, low=0.010, high=0.032)
+    >>> numbers |= dict(bootstrap_low=0.010, bootstrap_high=0.031, p_difference=0.0004, p_randomisation=0.001, p_equivalence=0.571)
+    >>> numbers |= dict(p_equivalence_strict=0.97, verdict="different", smallest_margin=0.030, queries_needed=None)
+    >>> row = Comparison(measure="nDCG@10", collection=None, test_collection="t", first_stage=None, **numbers)
+    >>> print(sentence(row, Settings(0.02, 0.05, 0.95, 0)))
+    B is higher by 0.021 nDCG@10 [0.010, 0.032]: different, equivalence at 0.02 not shown (p < 0.001, TOST p 0.571)
+    """
+    amount = f"{abs(row.difference):.3f}"
+    if float(amount) == 0:
+        start = f"B and A are {'equal' if row.difference == 0 else 'less than 0.0005 apart'} in {row.measure}, B - A"
+    elif row.difference > 0:
+        start = f"B is higher by {amount} {row.measure}"
+    else:
+        start = f"B is lower by {amount} {row.measure}, B - A"
+    verdict = {
+        "different": f"different, equivalence at {settings.margin:g} not shown",
+        "equivalent": f"equivalent at {settings.margin:g}, no difference shown",
+        "both": f"different, and yet equivalent at {settings.margin:g}",
+        "undecided": f"undecided, neither a difference nor equivalence at {settings.margin:g} is shown",
+    }[row.verdict]
+    p, tost = (f"p {_p(value).replace('<', '< ')}" for value in (row.p_difference, row.p_equivalence))
+    return f"{start} {_interval(row.low, row.high, 3)}: {verdict} ({p}, TOST {tost})"
+
+
+def as_text(result: Result) -> str:
+    """Return the answer in a sentence, then what was compared, the tables and the notes."""
+    rows, settings = result.comparisons, result.settings
+    lines = [_answer(result)]
+    if len(rows) > 1:
+        lines += [f"  {_label(row, rows)}{sentence(row, settings)}" for row in rows]
+    lines += [_cost_sentence(cost, several=len(result.costs) > 1) for cost in result.costs]
+    fixed = [f"{TITLES[name]}: {getattr(rows[0], name)}" for name in PLACE[1:] if name not in _varying(rows) and result.costs]
+    fixed.append(f"margin {settings.margin:g}, alpha {settings.alpha:g}, intervals at level {settings.level:g}, seed {settings.seed}")
+    lines += ["", f"A: {result.a}", f"B: {result.b}", *result.about, *fixed, ""]
+    place = {TITLES.get(name, name): [getattr(row, name) for row in rows] for name in PLACE if name in ("measure", *_varying(rows))}
+    bootstrap = "over seeds and queries" if (rows[0].n_seeds or 1) > 1 else "over queries (bootstrap)"
+    numbers = {
+        "queries": [str(row.n_queries) for row in rows],
+        "seeds": [str(row.n_seeds) for row in rows],
+        "A": [f"{row.mean_a:.4f}" for row in rows],
+        "B": [f"{row.mean_b:.4f}" for row in rows],
+        "B - A": [f"{row.difference:+.4f}" for row in rows],
+        "over queries (t)": [_interval(row.low, row.high) for row in rows],
+        bootstrap: [_interval(row.bootstrap_low, row.bootstrap_high) for row in rows],
+    }
+    if rows[0].n_seeds is None:
+        numbers.pop("seeds")
+    tests = {
+        "p t": [_p(row.p_difference) for row in rows],
+        "p randomisation": [_p(row.p_randomisation) for row in rows],
+        f"TOST p at {settings.margin:g}": [_p(row.p_equivalence) for row in rows],
+        f"TOST p at {STRICT_MARGIN:g}": [_p(row.p_equivalence_strict) for row in rows],
+        "verdict": [row.verdict for row in rows],
+        "smallest margin": [f"{row.smallest_margin:.4f}" for row in rows],
+        "queries needed": ["none suffice" if row.queries_needed is None else f"{row.queries_needed:,}" for row in rows],
+    }
+    lines += [*_table(place | numbers), "", *_table(place | tests)]
+    if result.costs:
+        own = {
+            TITLES["collection"]: [cost.collection for cost in result.costs for _ in "AB"],
+            "CPU seconds a seed": [name for _ in result.costs for name in "AB"],
+        }
+        both = [part for cost in result.costs for part in (cost.cpu_seconds_a, cost.cpu_seconds_b)]
+        lines += ["", *_table(own | {part: [f"{seconds[part]:,.1f}" for seconds in both] for part in COST_PARTS})]
+    return "\n".join([*lines, "", *(f"note: {note}" for note in result.notes)])
+
+
+def as_record(result: Result) -> dict[str, Any]:
+    """Return the same as a dict for JSON."""
+    return {
+        "answer": _answer(result),
+        "a": result.a,
+        "b": result.b,
+        "settings": result.settings._asdict() | {"strict_margin": STRICT_MARGIN},
+        "about": result.about,
+        "comparisons": [row._asdict() for row in result.comparisons],
+        "costs": [cost._asdict() for cost in result.costs],
+        "notes": result.notes,
+    }
+
+
+def _answer(result: Result) -> str:
+    rows = result.comparisons
+    if len(rows) == 1:
+        return sentence(rows[0], result.settings)
+    verdicts = ", ".join(f"{count} {name}" for name, count in Counter(row.verdict for row in rows).items())
+    differences = [row.difference for row in rows]
+    spread = f", B - A from {min(differences):+.3f} to {max(differences):+.3f} {rows[0].measure}" if "measure" not in _varying(rows) else ""
+    return f"{len(rows)} comparisons of B with A{spread}: {verdicts} (equivalence at {result.settings.margin:g})"
+
+
+def _cost_sentence(cost: Cost, several: bool) -> str:
+    totals = f"{cost.cpu_seconds_b['total']:,.1f} CPU seconds a seed against {cost.cpu_seconds_a['total']:,.1f}"
+    ratio = "A's is 0, so there is no ratio" if cost.ratio is None else f"{cost.ratio:.2f} times as much"
+    return f"B costs {totals}, {ratio}" + (f", on {cost.collection}" if several else "")
+
+
+def _varying(rows: Sequence[Comparison]) -> list[str]:
+    return [name for name in PLACE if len({getattr(row, name) for row in rows}) > 1]
+
+
+def _label(row: Comparison, rows: Sequence[Comparison]) -> str:
+    """Return what tells one comparison from the others, with a colon; nothing where it is the only one."""
+    parts = [str(getattr(row, name)) for name in _varying(rows)]
+    return f"{', '.join(parts)}: " if parts else ""
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _interval(low: float, high: float, digits: int = 4) -> str:
+    shown = (f"{round(bound, digits) + 0.0:.{digits}f}" for bound in (low, high))  # no minus before a zero
+    return f"[{', '.join(shown)}]"
+
+
+def _table(columns: dict[str, list[str]]) -> list[str]:
+    """Return aligned lines: names left, everything else right."""
+    left = {"measure", "verdict", "CPU seconds a seed", *TITLES.values()}
+    widths = {name: max(len(name), *map(len, cells)) for name, cells in columns.items()}
+    header = {name: name for name in columns}
+    body = [{name: cells[number] for name, cells in columns.items()} for number in range(len(next(iter(columns.values()))))]
+    return [
+        "  ".join(f"{row[name]:{'<' if name in left else '>'}{width}}" for name, width in widths.items()).rstrip()
+        for row in [header, *body]
+    ]

@@ -1,0 +1,146 @@
+"""What every cell of a study cost, from the manifests of what it was made of: seconds, teacher calls, tokens, energy.
+
+Two questions, two columns: what a cell would have paid alone (every artefact upstream of it in full), and what it paid in this study
+(``shared_*``: every artefact split evenly between the students that use it, so that the sum over students is what the study's cells paid).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from rd_utils import energy, params, teachers
+from rd_utils.pipeline import Pipeline
+from rd_utils.plan import DIMENSIONS, Plan
+from rd_utils.store import identity, inputs, upstream
+
+STAGES = ("mine", "score", "train", "evaluate")
+_CHARGED = ("wall_seconds", "cpu_seconds", "gpu_seconds", "joules", "teacher_calls")  # the order in every array below
+
+
+class Bill(NamedTuple):
+    """What one artefact is charged with: the amounts in the order of ``_CHARGED``, and how its energy is known."""
+
+    amounts: np.ndarray
+    energy: str
+
+
+def costs(plan: Plan, pipeline: Pipeline, cells: set[str] | None = None) -> pd.DataFrame:
+    """Return the cost of every cell and seed, from the manifests of what it was made of.
+
+    Every artefact upstream of a student is charged in full, once, as the cell alone would have paid it:
+
+    - mine: the groups and what they were made from, with the training of a retriever or of a teacher that re-ranks, filters or cuts;
+    - score: the teacher's scores and what else they needed, such as the teacher's own training;
+    - train: the student, its lexicon and token tables, and the search that chose its learning rate, with all that the search trained and
+      evaluated;
+    - evaluate: the student's evaluations.
+
+    A pair is scored once however many artefacts use it, so scores are charged by the pair, at this teacher's mean cost of a pair; where one
+    teacher both filters and labels, pairs that do both are charged twice.
+
+    Args:
+        plan: the study.
+        pipeline: where its artefacts lie.
+        cells: names of the cells to give; all of them where it is None. Shares always count every student of the study.
+
+    Returns:
+        One row a cell, collection and seed: keys, ``<stage>_<amount>`` for the four stages and the amounts wall_seconds, cpu_seconds,
+        gpu_seconds (wall seconds with an accelerator started), joules, teacher_calls (pairs that a teacher scored); ``total_<amount>`` over
+        the stages; ``shared_cpu_seconds`` and ``shared_teacher_calls``, as this study paid; ``energy``, how the joules are known;
+        documents_seen, tokens_seen, peak_memory_mb, and the student's identity, manifest and parameters.
+    """
+    students = [(cell, seed, student) for cell in plan.cells for seed, student in cell.students.items()]
+    uses: Counter[str] = Counter()
+    for cell, _, student in students:
+        uses.update(key for part in _parts(plan, cell, student).values() for key in part)
+    paid: dict[str, Bill] = {}
+    rates: dict[str, np.ndarray] = {}
+    rows = []
+    for cell, seed, student in students:
+        if cells is not None and cell.name not in cells:
+            continue
+        parts = _parts(plan, cell, student)
+        for specs in parts.values():
+            for key, spec in specs.items():
+                if key not in paid:
+                    paid[key] = _bill(pipeline, spec, rates, plan.study.analysis)
+        charged = {stage: sum((paid[key].amounts for key in specs), start=np.zeros(len(_CHARGED))) for stage, specs in parts.items()}
+        shared = sum((paid[key].amounts / uses[key] for specs in parts.values() for key in specs), start=np.zeros(len(_CHARGED)))
+        known = sorted({paid[key].energy for specs in parts.values() for key in specs})
+        trained = pipeline.store.manifest(student)
+        row = {
+            "study": plan.study.name,
+            "cell": cell.name,
+            "collection": cell.collection,
+            "seed": seed,
+            "identity": identity(student),
+            "manifest": f"store/student/{identity(student)}/manifest.json",
+            **{name: getattr(cell, name) for name in DIMENSIONS},
+        }
+        for place, amount in enumerate(_CHARGED):
+            row |= {f"{stage}_{amount}": _rounded(charged[stage][place]) for stage in STAGES}
+            row[f"total_{amount}"] = sum(row[f"{stage}_{amount}"] for stage in STAGES)
+        row |= {f"shared_{name}": _rounded(shared[_CHARGED.index(name)]) for name in ("cpu_seconds", "teacher_calls")}
+        row |= {
+            "energy": " + ".join(known),
+            "documents_seen": trained["counts"]["documents_seen"],
+            "tokens_seen": trained["counts"]["tokens_seen"],
+            "peak_memory_mb": trained["cost"]["peak_memory_mb"],
+            "parameters": json.dumps(trained["parameters"], sort_keys=True),
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _rounded(amount: float) -> float:
+    return round(float(amount), 3)
+
+
+def _parts(plan: Plan, cell: Any, student: params.StudentSpec) -> dict[str, dict[str, Any]]:
+    """Return every artefact that a student and its evaluations need, by the stage that it is charged to."""
+    needed = inputs(student)
+    texts = {identity(part) for part in needed.values() if part.stage in ("lexicon", "tokens")}
+    groups, scores = (_with_upstream(needed[role]) if role in needed else {} for role in ("groups", "scores"))
+    mine = {key: spec for key, spec in groups.items() if key not in texts}
+    score = {key: spec for key, spec in scores.items() if key not in mine and key not in texts}
+    train = {key: spec for key, spec in _with_upstream(student).items() if key not in mine and key not in score}
+    evaluations = plan.evaluations(params.StudentSystem(student=student), cell.collection)
+    return {"mine": mine, "score": score, "train": train, "evaluate": {identity(spec): spec for spec in evaluations}}
+
+
+def _with_upstream(spec: Any) -> dict[str, Any]:
+    """Return an artefact and everything that it is made from, by identity."""
+    return upstream(spec) | {identity(spec): spec}
+
+
+def _bill(pipeline: Pipeline, spec: Any, rates: dict[str, np.ndarray], settings: Any) -> Bill:
+    """Return what an artefact is charged with.
+
+    A teacher's pairs are scored for whichever artefact comes first; so what scoring took is taken off, and every pair that the artefact
+    uses is charged at what a pair of that teacher took on average.
+    """
+    manifest = pipeline.store.manifest(spec)
+    cost, calls = manifest["cost"], 0
+    own = np.array([cost["wall_seconds"], cost["cpu_seconds"]])
+    charged = own.copy()
+    for used in manifest["scoring"]:
+        folder = pipeline.store.root / "pairs" / used["teacher"]
+        if used["teacher"] not in rates and folder.is_dir():
+            rates[used["teacher"]] = teachers.PairScores(folder, n_docs=1).rate()
+        if used["teacher"] in rates:
+            charged += used["pairs"] * rates[used["teacher"]] - np.array([used["wall_seconds"], used["cpu_seconds"]])
+        calls += used["pairs"]
+    charged = np.maximum(charged, 0.0)
+    share = float(charged[1] / own[1]) if own[1] else 1.0  # of its own work
+    gpu, record = cost["gpu_seconds"] * share, dict(cost["energy"])
+    if record["joules"] is None and gpu and settings.gpu_watts is None:
+        joules, known = np.nan, "unknown: analysis.gpu_watts is not set"
+    else:
+        record["joules"] = None if record["joules"] is None else record["joules"] * share
+        joules, known = energy.label(record, charged[1], gpu, watts_per_core=settings.watts_per_core, gpu_watts=settings.gpu_watts)
+    return Bill(np.array([*charged, gpu, joules, calls]), known)
