@@ -110,7 +110,7 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
                 | found._asdict()
                 | {"p_randomisation": stats.randomisation_test(delta, seed=0)}
                 | {"bootstrap_low": resampled.low, "bootstrap_high": resampled.high}
-                | {name: stats._p_equivalence(delta.to_numpy(), margin) for name, margin in margins.items()}  # p-values, until Holm has seen them
+                | {name: stats.tost(delta, margin) for name, margin in margins.items()}  # p-values, until Holm has seen them
             )
     if not rows:
         names = ["collection", "test_collection", "first_stage", "measure", "family", "contrast", "difference", "verdict"]

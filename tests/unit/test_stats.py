@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import subprocess
@@ -12,17 +13,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
 from rd_utils.stats import (
+    VERDICTS,
+    PairedDifference,
     bootstrap_interval,
+    cliques,
     differences,
+    hierarchical_bootstrap,
     holm,
     paired_difference,
+    pairwise,
+    queries_needed,
+    randomisation_test,
     seed_mean,
     spread_over_seeds,
+    tost_power,
 )
 
 
@@ -377,3 +386,396 @@ def test_bootstrap_refuses_what_it_cannot_resample():
         bootstrap_interval([0.3, math.nan, 0.2], seed=0)
     with pytest.raises(ValueError, match="level is 95"):
         bootstrap_interval([0.3, 0.2], seed=0, level=95)
+
+
+# --- another library says the same -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "n, shift, noise, margin", [(8, 0.0, 0.2, 0.02), (43, 0.03, 0.1, 0.02), (43, -0.01, 0.02, 0.02), (400, 0.005, 0.1, 0.01)]
+)
+def test_tests_agree_with_pingouin(n, shift, noise, margin):
+    pingouin = pytest.importorskip("pingouin")
+    a, b = two_systems(n=n, shift=shift, noise=noise, seed=n)
+    found = paired_difference(a, b, equivalence_margin=margin)
+    equivalence = pingouin.tost(b.to_numpy(), a.to_numpy(), bound=margin, paired=True)
+    difference = pingouin.ttest(b.to_numpy(), a.to_numpy(), paired=True)
+    assert found.p_equivalence == pytest.approx(equivalence["pval"].iloc[0], rel=1e-9)
+    assert found.p_difference == pytest.approx(difference["p_val"].iloc[0], rel=1e-9)
+
+
+def test_pairwise_correction_agrees_with_pingouin():
+    pingouin = pytest.importorskip("pingouin")
+    found = pairwise(four_systems(), level=0.95, equivalence_margin=0.02, alpha=0.05)
+    for raw, corrected in (("p_difference", "p_holm"), ("p_equivalence", "p_equivalence_holm")):
+        np.testing.assert_allclose(found[corrected], pingouin.multicomp(found[raw].to_list(), method="holm")[1], rtol=1e-12)
+
+
+# --- the randomisation test ------------------------------------------------------------------------------------------
+
+
+def test_randomisation_agrees_with_all_the_signs():
+    delta = np.array([0.3, -0.1, 0.2, 0.05, 0.4, -0.05, 0.1, 0.15, -0.2, 0.25])
+    sums = np.array([abs(np.dot(signs, delta)) for signs in itertools.product([1, -1], repeat=len(delta))])
+    exact = (sums >= abs(delta.sum()) - 1e-9).mean()
+    found = randomisation_test(delta, seed=0, n_resamples=40_000)
+    assert 0.01 < exact < 0.2
+    assert found == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 40_000))
+
+
+def test_randomisation_agrees_with_scipy_and_with_the_t_test():
+    a, b = two_systems(n=200, shift=0.008, noise=0.05)
+    delta = differences(a, b)
+    oracle = stats.permutation_test(
+        (delta.to_numpy(),), np.mean, permutation_type="samples", n_resamples=4999, vectorized=True, rng=np.random.default_rng(1)
+    ).pvalue
+    found = randomisation_test(delta, seed=0, n_resamples=20_000)
+    assert 0.005 < oracle < 0.3
+    assert found == pytest.approx(oracle, abs=4 * math.sqrt(oracle * (1 - oracle) * (1 / 20_000 + 2 / 5_000)))  # scipy doubles one side
+    assert found == pytest.approx(paired_difference(a, b).p_difference, abs=0.015)
+
+
+def test_randomisation_counts_ties_and_is_never_zero():
+    # Two differences of 0.1: half of the signs are as extreme. 0.1 + 0.2 and 0.3 tie on paper, not in floats.
+    assert randomisation_test([0.1, 0.1], seed=0) == pytest.approx(0.5, abs=4 * math.sqrt(0.25 / 4999))
+    tied = randomisation_test([0.1, 0.2, -0.3], seed=0)  # the sum is 0: every sign is as extreme
+    assert tied == 1.0
+    assert randomisation_test([0.1] * 200, seed=0, n_resamples=99) == 0.01
+    assert randomisation_test(np.zeros(20), seed=0) == 1.0
+
+
+def test_randomisation_is_two_sided_and_a_function_of_the_seed_and_of_the_values_by_query():
+    a, b = two_systems(shift=0.02)
+    delta = differences(a, b)
+    assert randomisation_test(delta, seed=1) == randomisation_test(-delta, seed=1)
+    assert randomisation_test(delta, seed=1) == randomisation_test(delta.sample(frac=1, random_state=0), seed=1)
+    assert len({randomisation_test(delta, seed=seed) for seed in range(5)}) > 1
+
+
+def test_randomisation_in_several_blocks_says_the_same(monkeypatch):
+    delta = differences(*two_systems(n=100, shift=0.008))
+    whole = randomisation_test(delta, seed=0)
+    monkeypatch.setattr("rd_utils.stats._BLOCK_VALUES", 1000)
+    assert randomisation_test(delta, seed=0) == pytest.approx(whole, abs=4 * math.sqrt(2 * whole * (1 - whole) / 4999))
+
+
+def test_randomisation_refuses_what_it_cannot_turn():
+    with pytest.raises(ValueError, match=r"delta has shape \(1,\); expected \(n,\)"):
+        randomisation_test([0.3], seed=0)
+    with pytest.raises(ValueError, match="1 of 2 values are not finite, the first at position 0"):
+        randomisation_test([math.nan, 0.3], seed=0)
+    with pytest.raises(ValueError, match="n_resamples is 0"):
+        randomisation_test([0.1, 0.2], seed=0, n_resamples=0)
+
+
+# --- power -----------------------------------------------------------------------------------------------------------
+
+
+def test_power_with_two_queries_by_hand():
+    # One degree of freedom: u = S / sd is |z|, the mean is independent of it, and t(0.95) = tan(0.45 pi) = 6.313752.
+    # With margin sqrt(0.5) * 6.313752 sd, the test rejects when |x| + 6.313752 |z| < 6.313752 for independent normal x, z.
+    t = math.tan(0.45 * math.pi)
+    inside = integrate.quad(lambda z: 2 * stats.norm.pdf(z) * (2 * stats.norm.cdf(t * (1 - z)) - 1), 0, 1, epsabs=1e-13)[0]
+    assert tost_power(2, 1.0, t * math.sqrt(0.5)) == pytest.approx(inside, abs=1e-12)
+    assert 0.5 < inside < 0.7
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 43, 300, 2000])
+@pytest.mark.parametrize(
+    "sd, difference, alpha", [(0.02, 0.0, 0.05), (0.1, -0.015, 0.01), (0.2, 0.0, 0.05), (0.05, 0.02, 0.2), (0.1, 0.05, 0.05)]
+)
+def test_power_agrees_with_adaptive_quadrature(n, sd, difference, alpha):
+    v, r = n - 1, math.sqrt(n) / sd
+    t = stats.t.ppf(1 - alpha, v)
+
+    def integrand(u: float) -> float:
+        shows = stats.norm.cdf((0.02 - difference) * r - t * u) - stats.norm.cdf(-(0.02 + difference) * r + t * u)
+        return max(0.0, shows) * 2 * v * u * stats.chi2.pdf(v * u * u, v)
+
+    # A general integrator from quantile to quantile of u, cut where the integrand turns.
+    ends = np.sqrt([*stats.chi2.ppf([1e-14, 1e-6, 0.01, 0.3, 0.7, 0.99, 1 - 1e-6], v), stats.chi2.isf(1e-14, v)] / np.float64(v))
+    turns = [abs(0.02 - difference) * r / t, 0.02 * r / t, (0.02 + difference) * r / t]
+    bounds = np.unique([*ends, *(turn for turn in turns if ends[0] < turn < ends[-1])])
+    pieces = [integrate.quad(integrand, low, high, epsabs=1e-13)[0] for low, high in itertools.pairwise(bounds)]
+    assert tost_power(n, sd, 0.02, difference=difference, alpha=alpha) == pytest.approx(sum(pieces), abs=1e-10)
+
+
+def test_power_is_close_to_the_noncentral_t_where_the_tests_do_not_meet():
+    # Both tests reject at once unless one of them fails; that both fail is as good as impossible with this many queries.
+    n, sd, margin, difference = 400, 0.1, 0.02, 0.004
+    t = stats.t.ppf(0.95, n - 1)
+    one = stats.nct.sf(t, n - 1, (margin + difference) * math.sqrt(n) / sd)
+    other = stats.nct.sf(t, n - 1, (margin - difference) * math.sqrt(n) / sd)
+    assert tost_power(n, sd, margin, difference=difference) == pytest.approx(one + other - 1, abs=1e-9)
+
+
+def test_power_agrees_with_simulation():
+    # 4000 samples of 12 queries; four binomial standard errors.
+    rng = np.random.default_rng(5)
+    delta = rng.normal(0.005, 0.03, size=(4000, 12))
+    half = stats.t.ppf(0.95, 11) * delta.std(axis=1, ddof=1) / math.sqrt(12)
+    rate = (np.abs(delta.mean(axis=1)) + half < 0.02).mean()
+    exact = tost_power(12, 0.03, 0.02, difference=0.005)
+    assert 0.1 < exact < 0.9
+    assert rate == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 4000))
+
+
+def test_power_invariants():
+    assert tost_power(40, 0.1, 0.02) == pytest.approx(tost_power(40, 10.0, 2.0), abs=1e-14)  # units do not matter
+    assert tost_power(40, 0.1, 0.05, difference=0.01) == pytest.approx(tost_power(40, 0.1, 0.05, difference=-0.01), abs=1e-14)
+    assert tost_power(100_000, 0.2, 0.02, difference=0.02) == pytest.approx(0.05, abs=1e-12)  # type I error, many queries
+    assert tost_power(20, 0.2, 0.02, difference=0.02) < 1e-3  # and few: TOST then hardly ever says anything
+    assert tost_power(10, 0.0, 0.02) == 1.0
+    assert tost_power(10, 0.0, 0.02, difference=0.02) == 0.0
+    assert tost_power(10, 1e-9, 0.02) == 1.0
+    # At alpha 0.5, t is 0, and what is left is |mean| < margin.
+    assert tost_power(50, 0.1, 0.02, alpha=0.5) == pytest.approx(2 * stats.norm.cdf(0.2 * math.sqrt(50)) - 1, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "sd, alpha, difference, power", [(0.03, 0.05, 0.0, 0.8), (0.02, 0.01, 0.01, 0.5), (0.06, 0.05, -0.005, 0.9), (0.015, 0.3, 0.0, 0.95)]
+)
+def test_queries_needed_is_the_first_with_that_power(sd, alpha, difference, power):
+    reached = [n for n in range(2, 300) if tost_power(n, sd, 0.02, alpha=alpha, difference=difference) >= power]
+    assert 2 < reached[0] < 299
+    assert queries_needed(sd, 0.02, alpha=alpha, difference=difference, power=power) == reached[0]
+
+
+def test_queries_needed_by_the_normal_formula_and_at_the_ends():
+    # z(0.95) + z(0.9) = 1.6448536270 + 1.2815515655 = 2.9264051925: squared, 8.5638473506 times (sd / margin)^2 queries.
+    assert queries_needed(0.2, 0.002) == pytest.approx(85_638.5, abs=2)
+    assert queries_needed(0.2, 2e-7) == pytest.approx(8.5638473506e12, rel=1e-9)
+    assert queries_needed(0.0, 0.02) == 2
+    assert queries_needed(1e-6, 0.02) == 2
+    assert queries_needed(0.2, 0.02, difference=0.02) is None
+    assert queries_needed(0.2, 0.02, difference=-0.03) is None
+    assert queries_needed(0.0, 0.02, difference=0.02) is None
+    assert queries_needed(0.2, 0.02, difference=0.0199, power=0.01) >= 2  # below alpha: z is negative
+
+
+def test_power_refuses_settings_out_of_range():
+    for setting in ({"sd": -0.1}, {"sd": math.nan}, {"margin": 0.0}, {"margin": math.inf}, {"difference": math.nan}, {"alpha": 1.0}):
+        with pytest.raises(ValueError, match=f"^{next(iter(setting))} is"):
+            tost_power(**({"n": 10, "sd": 0.1, "margin": 0.02} | setting))
+        with pytest.raises(ValueError, match=f"^{next(iter(setting))} is"):
+            queries_needed(**({"sd": 0.1, "margin": 0.02} | setting))
+    with pytest.raises(ValueError, match="n is 1; expected at least 2 queries"):
+        tost_power(1, 0.1, 0.02)
+    with pytest.raises(ValueError, match="power is 1.0"):
+        queries_needed(0.1, 0.02, power=1.0)
+
+
+def test_a_difference_says_how_many_queries_it_takes():
+    a, b = two_systems(n=30, noise=0.05)
+    found = paired_difference(a, b, equivalence_margin=0.015, alpha=0.1)
+    assert found.queries_needed == queries_needed(float((b - a).std()), 0.015, alpha=0.1)
+    assert PairedDifference._fields[-1] == "queries_needed"
+    assert paired_difference(a, a).queries_needed == 2
+    assert paired_difference(a, a + 0.3).queries_needed == 2
+
+
+# --- seeds and queries -----------------------------------------------------------------------------------------------
+
+
+def two_trained(n_seeds: int = 3, n: int = 60, seed_sd: float = 0.0, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rng = np.random.default_rng(seed)
+    a = pd.DataFrame(rng.uniform(0.2, 0.8, (n, n_seeds)), index=queries(n), columns=range(n_seeds))
+    return a, a + rng.normal(0.02, 0.05, (n, 1)) + seed_sd * rng.normal(size=n_seeds)
+
+
+def test_hierarchical_bootstrap_with_one_seed_is_the_bootstrap_over_queries():
+    a, b = two_trained(n_seeds=1, n=200)
+    found = hierarchical_bootstrap(a, b, seed=0, n_resamples=8000)
+    alone = bootstrap_interval(differences(a[0], b[0]), seed=1, n_resamples=8000)
+    width = alone.high - alone.low
+    assert found.estimate == pytest.approx(alone.estimate, abs=1e-15)
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high), abs=0.05 * width)
+
+
+def test_hierarchical_bootstrap_agrees_with_every_draw_of_two_seeds_and_two_queries():
+    # D = [[0, 1], [2, 5]] (rows: seeds): each of the 16 pairs of draws by hand, equally likely.
+    a = pd.DataFrame(0.0, index=queries(2), columns=[0, 1])
+    b = a + np.array([[0.0, 2.0], [1.0, 5.0]])
+    matrix = np.array([[0.0, 1.0], [2.0, 5.0]])
+    means = [matrix[np.ix_(s, q)].mean() for s in itertools.product([0, 1], repeat=2) for q in itertools.product([0, 1], repeat=2)]
+    for level in (0.5, 0.7):  # quantiles away from the steps of sixteen equally likely values
+        found = hierarchical_bootstrap(a, b, seed=0, n_resamples=20_000, level=level)
+        assert found.estimate == 2.0
+        expected = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+        assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_hierarchical_bootstrap_has_the_variance_of_crossed_draws():
+    # No interaction: the resampled mean is a seed mean plus a query mean, so that variances add, each with divisor n.
+    a, b = two_trained(n_seeds=6, n=50, seed_sd=0.02)
+    delta = (b - a).to_numpy()
+    sd = math.sqrt(delta.mean(axis=0).var() / 6 + delta.mean(axis=1).var() / 50)
+    found = hierarchical_bootstrap(a, b, seed=0, n_resamples=20_000, level=0.6826895)
+    assert (found.high - found.low) / 2 == pytest.approx(sd, rel=0.05)
+
+
+def test_erratum_41_seeds_that_differ_widen_the_interval():
+    a, b = two_trained(seed_sd=0.05)
+    found = hierarchical_bootstrap(a, b, seed=0)
+    over_queries = bootstrap_interval(differences(a.mean(axis=1), b.mean(axis=1)), seed=0)
+    assert found.high - found.low > 2 * (over_queries.high - over_queries.low)
+    same, as_good = two_trained(seed_sd=0.0)
+    narrow = hierarchical_bootstrap(same, as_good, seed=0)
+    assert narrow.high - narrow.low == pytest.approx(over_queries.high - over_queries.low, rel=0.1)
+
+
+def test_hierarchical_bootstrap_draws_a_seed_for_both_systems():
+    # A seed moves both systems alike by far more than they differ: paired, it cancels.
+    a, _ = two_trained()
+    a = a + np.array([-0.3, 0.0, 0.3])
+    found = hierarchical_bootstrap(a, a + 0.01, seed=0)
+    assert found == pytest.approx((0.01, 0.01, 0.01), abs=1e-12)
+
+
+def test_hierarchical_bootstrap_is_a_function_of_labels_not_of_positions(monkeypatch):
+    a, b = two_trained(seed_sd=0.02)
+    found = hierarchical_bootstrap(a, b, seed=3)
+    assert hierarchical_bootstrap(a.sample(frac=1, random_state=0), b[[2, 0, 1]], seed=3) == found
+    assert hierarchical_bootstrap(a, b, seed=4) != found
+    swapped = hierarchical_bootstrap(b, a, seed=3)
+    assert (swapped.estimate, swapped.low, swapped.high) == pytest.approx((-found.estimate, -found.high, -found.low), abs=1e-12)
+    monkeypatch.setattr("rd_utils.stats._BLOCK_VALUES", 700)
+    blocks = hierarchical_bootstrap(a, b, seed=3)
+    assert (blocks.low, blocks.high) == pytest.approx((found.low, found.high), abs=0.1 * (found.high - found.low))
+
+
+def test_hierarchical_bootstrap_refuses_what_does_not_match():
+    a, b = two_trained(n=5)
+    with pytest.raises(ValueError, match=r"not trained with the same seeds: a has \[0, 1, 2\], b has \[0, 1\].*leave out, seed 2"):
+        hierarchical_bootstrap(a, b[[0, 1]], seed=0)
+    with pytest.raises(ValueError, match="b has seed 1 twice"):
+        hierarchical_bootstrap(a, b[[0, 1, 2, 1]], seed=0)
+    with pytest.raises(ValueError, match="1 only in a, 0 only in b"):
+        hierarchical_bootstrap(a, b.iloc[1:], seed=0)
+    with pytest.raises(ValueError, match=r"a has 1 missing values, the first for \('dl19', 'q0003'\)"):
+        hierarchical_bootstrap(a.where(a != a.iloc[3, 1]), b, seed=0)
+    with pytest.raises(ValueError, match="no columns"):
+        hierarchical_bootstrap(a[[]], b[[]], seed=0)
+    with pytest.raises(ValueError, match="1 queries; expected at least 2"):
+        hierarchical_bootstrap(a.iloc[:1], b.iloc[:1], seed=0)
+    with pytest.raises(ValueError, match="level is 95"):
+        hierarchical_bootstrap(a, b, seed=0, level=95)
+    with pytest.raises(ValueError, match="n_resamples 0"):
+        hierarchical_bootstrap(a, b, seed=0, n_resamples=0)
+
+
+# --- all pairs -------------------------------------------------------------------------------------------------------
+
+
+def four_systems(n: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(8)
+    base = rng.uniform(0.2, 0.8, n)
+    shifts = {"lce": (0.0, 0.02), "kl": (0.004, 0.02), "ranknet": (0.0085, 0.02), "bm25": (-0.1, 0.15)}
+    return pd.DataFrame({name: base + shift + noise * rng.normal(size=n) for name, (shift, noise) in shifts.items()}, index=queries(n))
+
+
+def test_pairwise_has_every_pair_once_and_agrees_with_one_at_a_time():
+    values = four_systems()
+    found = pairwise(values, level=0.9, equivalence_margin=0.02, alpha=0.05)
+    assert list(zip(found["system_a"], found["system_b"], strict=True)) == list(itertools.combinations(values.columns, 2))
+    assert list(found.columns) == ["system_a", "system_b", *PairedDifference._fields, "p_holm", "p_equivalence_holm"]
+    own = [name for name in PairedDifference._fields if name not in ("different", "equivalent", "verdict")]
+    for row in found.itertuples():
+        alone = paired_difference(values[row.system_a], values[row.system_b], level=0.9, equivalence_margin=0.02, alpha=0.05)
+        assert [getattr(row, name) for name in own] == [getattr(alone, name) for name in own]
+    assert found["queries_needed"].dtype == np.int64
+
+
+def test_erratum_41_verdicts_of_pairs_rest_on_corrected_p_values():
+    found = pairwise(four_systems(), level=0.95, equivalence_margin=0.02, alpha=0.05)
+    np.testing.assert_array_equal(found["p_holm"], multipletests(found["p_difference"], method="holm")[1])
+    np.testing.assert_array_equal(found["p_equivalence_holm"], multipletests(found["p_equivalence"], method="holm")[1])
+    np.testing.assert_array_equal(found["different"], found["p_holm"] < 0.05)
+    np.testing.assert_array_equal(found["equivalent"], found["p_equivalence_holm"] < 0.05)
+    assert found["verdict"].tolist() == [VERDICTS[pair] for pair in zip(found["different"], found["equivalent"], strict=True)]
+    # The correction has to matter here: one pair that is different alone is not so in its family.
+    assert found["different"].sum() < (found["p_difference"] < 0.05).sum()
+
+
+def test_further_margins_are_families_of_their_own():
+    values = four_systems()
+    found = pairwise(values, level=0.95, equivalence_margin=0.02, alpha=0.05, margins=[0.01, 0.02, 0.3])
+    assert list(found.columns[-3:]) == ["equivalent_0.01", "equivalent_0.02", "equivalent_0.3"]
+    for margin in (0.01, 0.02, 0.3):
+        alone = pairwise(values, level=0.95, equivalence_margin=margin, alpha=0.05)
+        assert found[f"equivalent_{margin:g}"].tolist() == alone["equivalent"].tolist()
+        assert found[f"equivalent_{margin:g}"].dtype == bool
+    counts = [found[f"equivalent_{margin:g}"].sum() for margin in (0.01, 0.02, 0.3)]
+    assert counts[0] < counts[1] < counts[2] == 6
+
+
+def test_pairwise_does_not_depend_on_the_order_of_queries():
+    values = four_systems()
+    settings = {"level": 0.95, "equivalence_margin": 0.02, "alpha": 0.05, "margins": [0.01]}
+    pd.testing.assert_frame_equal(
+        pairwise(values.sample(frac=1, random_state=0), **settings), pairwise(values, **settings), check_exact=True
+    )
+
+
+def test_pairwise_refuses_what_it_cannot_pair():
+    values, settings = four_systems(n=5), {"level": 0.95, "equivalence_margin": 0.02, "alpha": 0.05}
+    with pytest.raises(ValueError, match="values has 1 systems; expected at least 2"):
+        pairwise(values[["kl"]], **settings)
+    with pytest.raises(ValueError, match="system 'kl' comes twice"):
+        pairwise(values[["kl", "lce", "kl"]], **settings)
+    with pytest.raises(ValueError, match="a margin is 0.0"):
+        pairwise(values, **settings, margins=[0.0])
+    with pytest.raises(ValueError, match="margin 0.01 comes twice"):
+        pairwise(values, **settings, margins=[0.01, 0.02, 0.01])
+    with pytest.raises(ValueError, match=r"b has 1 missing values, the first for \('dl19', 'q0002'\)"):
+        pairwise(values.where(values != values.iloc[2, 1]), **settings)
+    with pytest.raises(ValueError, match="query ids repeat between"):
+        pairwise(values.droplevel("test_collection"), **settings)
+
+
+def test_erratum_41_letters_do_not_make_equivalence_transitive():
+    # a ~ b and b ~ c does not join a and c; d stands alone.
+    assert cliques(list("abcd"), [("a", "b"), ("c", "b")]) == {"a": "a", "b": "ab", "c": "b", "d": ""}
+    assert cliques(list("abcd"), [("a", "b"), ("c", "b"), ("c", "a")]) == {"a": "a", "b": "a", "c": "a", "d": ""}
+    assert cliques(["x", "y"], []) == {"x": "", "y": ""}
+    # And this happens with data: 0.012 apart twice is 0.024, beyond the margin.
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.2, 0.8, 100)
+    values = pd.DataFrame(
+        {name: base + shift + 0.01 * rng.normal(size=100) for name, shift in (("x", 0.0), ("y", 0.012), ("z", 0.024))}, queries(100)
+    )
+    found = pairwise(values, level=0.95, equivalence_margin=0.02, alpha=0.05)
+    joined = found.loc[found["equivalent"], ["system_a", "system_b"]].itertuples(index=False, name=None)
+    assert cliques(list(values), joined) == {"x": "a", "y": "ab", "z": "b"}
+
+
+def test_systems_share_a_letter_exactly_when_they_are_equivalent():
+    rng = np.random.default_rng(4)
+    systems = [f"s{i}" for i in range(9)]
+    for _ in range(20):
+        pairs = [pair for pair in itertools.combinations(systems, 2) if rng.random() < 0.5]
+        letters = cliques(systems, pairs)
+        for one, other in itertools.combinations(systems, 2):
+            assert bool(set(letters[one]) & set(letters[other])) == ((one, other) in pairs)
+        shuffled = [pair[::-1] if rng.random() < 0.5 else pair for pair in rng.permutation(pairs).tolist()]
+        assert cliques(systems, [tuple(pair) for pair in shuffled]) == letters
+
+
+def test_letters_go_on_after_z_and_follow_the_order_of_systems():
+    systems = [f"s{i:02d}" for i in range(60)]
+    pairs = [(systems[i], systems[i + 1]) for i in range(0, 56, 2)]  # 28 cliques of two
+    letters = cliques(systems, pairs[::-1])
+    assert (letters["s00"], letters["s50"], letters["s52"], letters["s54"], letters["s56"]) == ("a", "z", "aa", "ab", "")
+    # A system in many cliques: with more than 26 of them, its letters are apart.
+    hub = cliques(systems[:29], [(systems[0], other) for other in systems[1:29]])
+    assert hub["s00"].split(" ")[24:] == ["y", "z", "aa", "ab"]
+    assert hub["s28"] == "ab"
+
+
+def test_cliques_refuse_unknown_systems():
+    with pytest.raises(ValueError, match=r"the pair \('a', 'z'\) has the unknown system 'z'"):
+        cliques(["a", "b"], [("a", "z")])
+    with pytest.raises(ValueError, match="is of one system"):
+        cliques(["a", "b"], [("a", "a")])
+    with pytest.raises(ValueError, match="system 'a' comes twice"):
+        cliques(["a", "b", "a"], [])

@@ -1,0 +1,572 @@
+"""Which strategy, and which temperature or target entropy, should a student be trained with? Advice from what is known before training.
+
+An option is one choice (a strategy, a target entropy) that stands open in a context (a training and test collection, a first stage, a
+loss, an architecture). Its features are measured on its groups before anything is trained: entropies, diameters, the log of the density
+ratio, coverage, on a pilot of queries whose size belongs beside every table. An :class:`Adviser` learns, from contexts in which every
+option was trained, by how much an option beats the mean of its context; :func:`leave_one_out` asks whether that helps in contexts, or with
+strategies, that it has not seen; :func:`regret_summary` and :func:`verdict` say so in numbers and in a sentence.
+
+The table ``options`` has one row an option: context columns (no value missing), choice columns (missing where a choice does not apply, as
+a target entropy under LCE), numeric features, ``value`` (the measure, averaged over seeds) and ``cost`` (CPU seconds).
+
+How to read a regret, which is the value of the best option in hindsight minus the value of the option that a rule chooses:
+
+- Hindsight's best is chosen on the same test queries and seeds that it is scored on. Its value is therefore too high, and every regret
+  an upper bound. In the difference of two rules' regrets it cancels.
+- Contexts that share a collection are not independent. Intervals resample the held-out units whole; where units share collections, as
+  they do when a loss, an architecture or a strategy is left out, the intervals are too narrow still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import LeaveOneGroupOut
+from sklearn.pipeline import Pipeline
+
+PENALTIES = (1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4)
+RULES = {"advice": "advice", "baseline": "always-", "random": "random", "others": "best on the others"}
+FEW_UNITS = 6  # n units all point one way by chance with probability 2 ** (1 - n), which is above 0.05 below 6
+QUARTERS = ("lowest", "second", "third", "highest")
+
+_CONTEXT, _OPTION, _PLACE = "_context", "_option", "_place"  # columns of a checked table: context's number, option's name, row as given
+_ROUNDING = 1e-9  # relative spread below which options do not differ in a feature, seen through float rounding
+_REASONS = 3
+
+
+class AdviceError(ValueError):
+    """Advice cannot be given or judged on what was given; the message names the first offender."""
+
+
+# --- the model --------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Adviser:
+    """What :func:`fit` has learnt; it advises on any table with the same context columns, choice columns and features."""
+
+    model: Pipeline
+    context: tuple[str, ...]
+    choices: tuple[str, ...]
+    features: tuple[str, ...]
+    interact: tuple[str, ...]
+    n_contexts: int
+
+    @property
+    def penalty(self) -> float:
+        """Return the ridge penalty that predicted left-out contexts best."""
+        return float(self.model[-1].alpha_)
+
+    def predict(self, options: pd.DataFrame) -> pd.Series:
+        """Predict by how much each option's value differs from the mean over the options of its context.
+
+        Args:
+            options: as for :func:`fit`; needs no ``value`` and no ``cost``. All options of a context must be in the table, since features
+                are relative to each other.
+
+        Returns:
+            The predicted advantages, in units of the measure, under the index and in the order of ``options``; 0 on average over a context.
+        """
+        return self.contributions(options).sum(axis=1).rename("predicted_advantage")
+
+    def contributions(self, options: pd.DataFrame) -> pd.DataFrame:
+        """Split each predicted advantage over the features, all terms of a feature together.
+
+        Returns:
+            One row an option, under the index and in the order of ``options``, one column a feature; a row's sum is its prediction.
+        """
+        table = _checked(options, self.context, self.choices, self.features, self.interact)
+        parts = self._contributions(table)
+        given = np.empty_like(parts)
+        given[table[_PLACE].to_numpy()] = parts
+        return pd.DataFrame(given, index=options.index, columns=list(self.features))
+
+    def recommend(self, options: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+        """Choose the option with the highest predicted advantage in every context.
+
+        Args:
+            options: as for :meth:`predict`.
+            seed: of the draw among options that tie, for which the order of names is no reason.
+
+        Returns:
+            One row a context, sorted: the context's columns, the chosen option's, ``option`` (its name), ``n_options``,
+            ``predicted_advantage`` over the context's mean, and ``because``: the features with the largest contributions, in units of the
+            measure, such as ``positive_entropy +0.0120, diameter_q99 -0.0031``.
+        """
+        table = _checked(options, self.context, self.choices, self.features, self.interact)
+        return self._recommend(table, np.random.default_rng(seed)).drop(columns=[_CONTEXT])
+
+    def _contributions(self, table: pd.DataFrame) -> np.ndarray:
+        design = self.model[0]
+        terms = design.transform(table) * self.model[-1].coef_
+        return terms @ np.eye(len(self.features))[design.feature_of_column_]
+
+    def _recommend(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        parts = self._contributions(table)
+        predicted = parts.sum(axis=1)
+        rows = []
+        for code, places in table.groupby(_CONTEXT, sort=True).indices.items():
+            best = np.flatnonzero(predicted[places] >= predicted[places].max() - 1e-12)
+            chosen = places[best[0] if len(best) == 1 else rng.choice(best)]
+            about = {"n_options": len(places), "predicted_advantage": predicted[chosen], "because": self._because(parts[chosen])}
+            rows.append({_CONTEXT: code, "option": table[_OPTION].iat[chosen]} | about | {_PLACE: chosen})
+        made = pd.DataFrame(rows)
+        named = table[[*self.context, *self.choices]].iloc[made[_PLACE]].reset_index(drop=True)
+        return pd.concat([named, made.drop(columns=[_PLACE])], axis=1)
+
+    def _because(self, contributions: np.ndarray) -> str:
+        order = np.argsort(-np.abs(contributions), kind="stable")[:_REASONS]
+        shown = [f"{self.features[place]} {contributions[place]:+.4f}" for place in order if abs(contributions[place]) >= 0.00005]
+        return ", ".join(shown) or "no feature tells the options apart"
+
+
+def fit(
+    options: pd.DataFrame,
+    *,
+    context: Sequence[str],
+    features: Sequence[str],
+    interact: Sequence[str] = ("loss",),
+    choices: Sequence[str] = ("strategy",),
+) -> Adviser:
+    """Learn which features of an option go with a value above the mean of its context.
+
+    The target is ``value`` minus its mean over the options of the context, so that easy and hard contexts count alike. A feature x enters
+    as ``z = (x - mean) / sd`` over the options of the context (0 where they do not differ); one whose name ends in ``entropy`` also as
+    ``z ** 2``, so that a moderate entropy, moderate among the options at hand, can be best. A value that is NaN or infinite enters as the
+    median z of the rows that were fitted on, and beside it an indicator of not being finite. Every term is centred within the context and
+    stands once for all contexts and once for each level of each column of ``interact``; a level that was not fitted on, such as a new
+    loss, has the common terms only. Coefficients are by ridge regression; the penalty is the one of ``PENALTIES`` with the lowest mean
+    squared error over contexts left out one at a time. No name of an option is a feature: options that were never fitted on can be
+    advised, and two options with equal features are equal.
+
+    Args:
+        options: one row an option (see the module); at least two options a context and two contexts.
+        context: columns that say where a choice is made.
+        features: numeric columns, measured before training; give the logarithm of a density ratio.
+        interact: columns of ``context`` by whose values the features may differ in what they are worth.
+        choices: columns that are chosen.
+
+    Returns:
+        An :class:`Adviser`.
+
+    Raises:
+        AdviceError: a column is missing or has two roles, a value is not finite, an option stands twice, a context has one option, there
+            are fewer than two contexts, or a feature is finite in no row.
+
+    A value that rises with the entropy in two contexts of different levels; the adviser has never seen the strategy "new":
+
+    >>> rows = [(c, s, e, level + e / 10, 1.0) for c, level in (("a", 0.2), ("b", 0.7)) for s, e in (("x", 0.1), ("y", 0.3), ("z", 0.5))]
+    >>> seen = pd.DataFrame(rows, columns=["collection", "strategy", "positive_entropy", "value", "cost"])
+    >>> adviser = fit(seen, context=["collection"], features=["positive_entropy"], interact=[])
+    >>> new = pd.DataFrame({"collection": "c", "strategy": ["x", "y", "new"], "positive_entropy": [0.1, 0.3, 0.5]})
+    >>> adviser.recommend(new)["option"].tolist(), adviser.predict(new).round(2).tolist()
+    (['new'], [-0.02, 0.0, 0.02])
+    """
+    return _fit(_checked(options, context, choices, features, interact, outcomes=("value",)), context, choices, features, interact)
+
+
+def _fit(
+    table: pd.DataFrame, context: Sequence[str], choices: Sequence[str], features: Sequence[str], interact: Sequence[str], where: str = ""
+) -> Adviser:
+    codes = table[_CONTEXT].to_numpy()
+    n_contexts = len(np.unique(codes))
+    if n_contexts < 2:
+        raise AdviceError(
+            f"{where}{n_contexts} contexts with a choice to fit on; expected at least 2, since the penalty is chosen on a context that is "
+            "left out: train the options in more contexts (collections, losses, architectures), or leave out less at a time"
+        )
+    splits = list(LeaveOneGroupOut().split(codes, groups=codes))
+    ridge = RidgeCV(list(PENALTIES), fit_intercept=False, cv=splits, scoring="neg_mean_squared_error")
+    model = Pipeline([("design", _Design(tuple(features), tuple(interact))), ("ridge", ridge)])
+    model.fit(table, _centred(table["value"], table))
+    return Adviser(model, tuple(context), tuple(choices), tuple(features), tuple(interact), n_contexts)
+
+
+class _Design(TransformerMixin, BaseEstimator):
+    """Turn a checked table into the terms of the regression; only the medians of what is not finite, and the levels, are learnt."""
+
+    def __init__(self, features: tuple[str, ...], interact: tuple[str, ...]) -> None:
+        self.features = features
+        self.interact = interact
+
+    def fit(self, table: pd.DataFrame, _target: Any = None) -> _Design:
+        relative = _relative(table, self.features)
+        unknown = [name for name, never in relative.isna().all().items() if never]
+        if unknown:
+            raise AdviceError(f"feature {unknown[0]!r} is finite in none of the {len(table)} rows to fit on; leave it out of features")
+        self.medians_ = relative.median()
+        self.levels_ = [(name, level) for name in self.interact for level in sorted(table[name].unique(), key=str)]
+        terms = [place for place, name in enumerate(self.features) for _ in range(3 if name.endswith("entropy") else 2)]
+        self.feature_of_column_ = np.tile(terms, 1 + len(self.levels_))
+        return self
+
+    def transform(self, table: pd.DataFrame) -> np.ndarray:
+        relative = _relative(table, self.features)
+        filled = relative.fillna(self.medians_)
+        terms = []
+        for name in self.features:
+            terms.append(filled[name])
+            if name.endswith("entropy"):
+                terms.append(filled[name] ** 2)
+            terms.append(relative[name].isna().astype(float))
+        common = _centred(pd.concat(terms, axis=1, keys=range(len(terms))), table)
+        blocks = [common * (table[name] == level).to_numpy(dtype=float)[:, None] for name, level in self.levels_]
+        return np.hstack([common, *blocks])
+
+
+def _relative(table: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
+    """Standardise features over the finite options of each context; NaN where a value is not finite."""
+    values = table[list(features)].astype(float)
+    values = values.where(np.isfinite(values))
+    groups = values.groupby(table[_CONTEXT])
+    mean, spread = groups.transform("mean"), groups.transform("std", ddof=0)
+    differ = spread > _ROUNDING * np.maximum(groups.transform("max").abs(), groups.transform("min").abs())
+    return ((values - mean) / spread.where(differ, 1.0)).where(differ | values.isna(), 0.0)
+
+
+def _centred(values: pd.Series | pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
+    return (values - values.groupby(table[_CONTEXT]).transform("mean")).to_numpy(dtype=float)
+
+
+# --- does it help? ----------------------------------------------------------------------------------------------------------------
+
+
+def leave_one_out(
+    options: pd.DataFrame,
+    *,
+    leave: Sequence[str],
+    context: Sequence[str],
+    features: Sequence[str],
+    interact: Sequence[str] = ("loss",),
+    baseline: Mapping[str, Any],
+    seed: int,
+    choices: Sequence[str] = ("strategy",),
+) -> pd.DataFrame:
+    """Advise where the adviser has not looked, and compare with hindsight, one option always, a random option, and the others' best.
+
+    Each combination of values of ``leave`` is held out in turn. Context columns: the contexts with these values are advised, and none of
+    them is fitted on. Choice columns: options with these values are not fitted on, but stand for choice, in every context that offers
+    them; the rest of these contexts is fitted on, so such advice has seen their other options trained. Both together: neither the
+    contexts nor, elsewhere, the options are fitted on.
+
+    Args:
+        options: one row an option (see the module).
+        leave: columns of ``context`` or ``choices``, such as ``("collection",)``, ``("loss", "architecture")``, ``("strategy",)``.
+        context: as for :func:`fit`.
+        features: as for :func:`fit`.
+        interact: as for :func:`fit`.
+        baseline: the option that is always there, such as ``{"strategy": "bm25"}``; where several options of a context have these values,
+            the mean over them.
+        seed: of the draw among options whose predictions tie; nothing else is random.
+        choices: as for :func:`fit`.
+
+    Returns:
+        One row a held-out unit and context, sorted: ``held_out``, the context's columns, ``n_options``, ``n_contexts_fitted``; the names
+        ``best`` (in hindsight), ``advised``, ``baseline``, ``others`` (of the options seen in fitting, the one with the highest mean
+        advantage over its contexts; empty, and the mean over all options, where this context offers none that was seen), ``because``,
+        ``predicted_advantage``; ``best_value``, ``advised_value``, ``baseline_value``, ``others_value``, ``mean_value``;
+        ``regret_advice``, ``regret_baseline``, ``regret_random`` (expected: the mean over options), ``regret_others``, all at least 0;
+        ``best_cost``, ``advised_cost``, ``baseline_cost``, ``mean_cost``.
+
+    Raises:
+        AdviceError: as :func:`fit`; and if the baseline is no option of a context, or fewer than two contexts with a choice remain to fit
+            on.
+    """
+    table = _checked(options, context, choices, features, interact, outcomes=("value", "cost"))
+    for name, given, allowed in (("leave", leave, [*context, *choices]), ("baseline", baseline, choices)):
+        if isinstance(given, str) or not len(given):
+            raise AdviceError(f"{name} is {given!r}; expected at least one of the columns {list(allowed)}")
+        if unknown := [column for column in given if column not in allowed]:
+            raise AdviceError(f"{name} names {unknown[0]!r}; expected columns of {list(allowed)}")
+    always = _same(table, baseline)
+    for _, rows in table.groupby(_CONTEXT, sort=True):
+        if not always[rows.index].any():
+            raise AdviceError(
+                f"the baseline {_name(baseline)!r} is no option of the context {_where(rows, context)}, which offers "
+                f"{', '.join(rows[_OPTION])}; train it there, choose another baseline, or leave this context out"
+            )
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _, held in table.groupby(list(leave), sort=False, dropna=False):
+        values = {name: held[name].iat[0] for name in leave}
+        seen = np.ones(len(table), dtype=bool)
+        for columns in (context, choices):
+            if part := {name: value for name, value in values.items() if name in columns}:
+                seen &= ~_same(table, part)
+        fitted = table[seen]
+        fitted = fitted[fitted.groupby(_CONTEXT)[_OPTION].transform("size") > 1]  # one option alone is its own mean and teaches nothing
+        name = ", ".join(f"{column}={_name({column: value}, bare=True)}" for column, value in values.items())
+        adviser = _fit(fitted, context, choices, features, interact, where=f"without {name} there are ")
+        advantage = pd.Series(_centred(fitted["value"], fitted)).groupby(fitted[_OPTION].to_numpy(), sort=True).mean().round(12)
+        asked = table[table[_CONTEXT].isin(held[_CONTEXT])].reset_index(drop=True)
+        advised = adviser._recommend(asked, rng).set_index(_CONTEXT)
+        for code, offered in asked.groupby(_CONTEXT, sort=True):
+            rows.append(
+                {"held_out": name}
+                | {column: offered[column].iat[0] for column in context}
+                | {"n_options": len(offered), "n_contexts_fitted": adviser.n_contexts}
+                | _outcome(offered, advised.loc[code], _same(offered, baseline), _name(baseline), advantage)
+            )
+    return pd.DataFrame(rows)
+
+
+def _outcome(offered: pd.DataFrame, advised: pd.Series, always: np.ndarray, baseline: str, advantage: pd.Series) -> dict[str, Any]:
+    """Return what each rule chooses in one context, and its regret."""
+    value, cost = (offered.set_index(_OPTION)[name] for name in ("value", "cost"))
+    known = advantage[advantage.index.isin(value.index)]
+    others = known.idxmax() if len(known) else ""
+    names = {"best": value.idxmax(), "advised": advised["option"], "baseline": baseline, "others": others}
+    values = {
+        "best": value.max(),
+        "advised": value[advised["option"]],
+        "baseline": value[always].mean(),
+        "others": value[others] if len(known) else value.mean(),
+        "mean": value.mean(),
+    }
+    costs = {"best": cost[names["best"]], "advised": cost[names["advised"]], "baseline": cost[always].mean(), "mean": cost.mean()}
+    regrets = {"advice": "advised", "baseline": "baseline", "random": "mean", "others": "others"}
+    return (
+        names
+        | {"because": advised["because"], "predicted_advantage": advised["predicted_advantage"]}
+        | {f"{rule}_value": float(number) for rule, number in values.items()}
+        | {f"regret_{rule}": max(0.0, float(values["best"] - values[chosen])) for rule, chosen in regrets.items()}
+        | {f"{rule}_cost": float(number) for rule, number in costs.items()}
+    )
+
+
+def regret_summary(table: pd.DataFrame, *, seed: int, n_resamples: int = 2000, level: float = 0.95) -> pd.DataFrame:
+    """Average the regret of every rule over contexts, with bootstrap intervals that resample the held-out units whole.
+
+    The interval is the expanded percentile interval (Hesterberg, 2015, What teachers should know about the bootstrap, The American
+    Statistician 69): for n units it takes the quantiles ``Phi(+-sqrt(n / (n - 1)) t)``, t the ``(1 + level) / 2`` quantile of Student's
+    distribution with n - 1 degrees of freedom, since plain quantiles are too narrow for few units. Below 6 units it is too narrow still.
+
+    Args:
+        table: of :func:`leave_one_out`.
+        seed: of the resampling, the same resamples for every rule.
+        n_resamples: how often the units are drawn.
+        level: of the intervals.
+
+    Returns:
+        A row each for ``advice``, ``always-`` the baseline, ``random`` and ``best on the others``, and ``advice - always-`` the baseline,
+        the paired difference of their regrets, which is negative where the advice is better. Columns: ``rule``, ``n_contexts``,
+        ``n_held_out``, ``regret`` (mean over contexts), ``low``, ``high``, ``level``, and shares of contexts: ``share_best`` (the rule
+        lost nothing to hindsight; for ``random``: all options are equal), ``share_better`` and ``share_worse`` than the baseline. The
+        last row has the advice's shares.
+
+    Raises:
+        AdviceError: a column is missing, a regret is not finite, there are several baselines, fewer than two held-out units, or a setting
+            is out of its range.
+    """
+    columns = {rule: f"regret_{rule}" for rule in RULES}
+    if absent := [name for name in ("held_out", "baseline", *columns.values()) if name not in table.columns]:
+        raise AdviceError(f"the table has no column {absent[0]!r}; give what leave_one_out returns, found {list(table.columns)}")
+    if not 0 < level < 1 or n_resamples < 1:
+        raise AdviceError(f"level is {level}, n_resamples {n_resamples}; expected 0 < level < 1 and n_resamples >= 1")
+    regrets = table[list(columns.values())].to_numpy(dtype=float)
+    if not np.isfinite(regrets).all():
+        row, column = np.argwhere(~np.isfinite(regrets))[0]
+        raise AdviceError(f"{list(columns.values())[column]} is {regrets[row, column]} in row {row}; expected finite regrets")
+    baselines = sorted(table["baseline"].unique())
+    if len(baselines) > 1:
+        raise AdviceError(f"the table has {len(baselines)} baselines, {', '.join(baselines)}; summarise them one by one")
+    units = table.groupby("held_out", sort=True).indices
+    if len(units) < 2:
+        raise AdviceError(f"{len(units)} held-out units; expected at least 2, since a spread over units cannot be known from fewer")
+    always = RULES["baseline"] + baselines[0]
+    named = RULES | {"baseline": always}
+    by_rule = {named[rule]: table[column].to_numpy(dtype=float) for rule, column in columns.items()}
+    by_rule[f"advice - {always}"] = by_rule["advice"] - by_rule[always]
+    drawn = np.random.default_rng(seed).integers(len(units), size=(n_resamples, len(units)))
+    sizes = np.array([len(places) for places in units.values()])
+    half = stats.norm.sf(np.sqrt(len(units) / (len(units) - 1)) * stats.t.ppf((1 + level) / 2, len(units) - 1))
+    rows = []
+    for rule, regret in by_rule.items():
+        sums = np.array([np.sort(regret[places]).sum() for places in units.values()])  # sorted: the order of rows does not matter
+        means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+        low, high = np.quantile(means, [half, 1 - half])
+        own = regret if rule in named.values() else by_rule["advice"]
+        rows.append(
+            {"rule": rule, "n_contexts": len(table), "n_held_out": len(units)}
+            | {"regret": sums.sum() / sizes.sum(), "low": low, "high": high, "level": level}
+            | {"share_best": (own <= 1e-12).mean()}
+            | {"share_better": (own < by_rule[always] - 1e-12).mean(), "share_worse": (own > by_rule[always] + 1e-12).mean()}
+        )
+    return pd.DataFrame(rows)
+
+
+def verdict(summary: pd.DataFrame) -> str:
+    """Say in one sentence whether the advice is better than the baseline: only where the interval of the difference leaves out 0.
+
+    Args:
+        summary: of :func:`regret_summary`.
+
+    Raises:
+        AdviceError: the summary lacks the difference.
+
+    >>> row = {"rule": "advice - always-bm25", "n_contexts": 24, "n_held_out": 8, "regret": -0.0123, "low": -0.02, "high": -0.004}
+    >>> print(verdict(pd.DataFrame([row | {"level": 0.95}])))
+    The advice is better than always-bm25 (mean regret lower by 0.0123, 95 % interval 0.0040 to 0.0200; 24 contexts in 8 held-out units).
+    """
+    found = summary[summary["rule"].str.startswith("advice - ")] if "rule" in summary.columns else summary[:0]
+    if len(found) != 1:
+        raise AdviceError("the summary has no row 'advice - always-...'; give what regret_summary returns")
+    row = found.iloc[0]
+    word = "better than" if row["high"] < 0 else "worse than" if row["low"] > 0 else "no better than"
+    sign = -1 if row["regret"] <= 0 else 1
+    low, high = sorted((sign * row["low"], sign * row["high"]))
+    size = f"mean regret {'lower' if sign < 0 else 'higher'} by {abs(row['regret']):.4f}"
+    interval = f"{100 * row['level']:g} % interval {low:.4f} to {high:.4f}"
+    about = f"{row['n_contexts']} contexts in {row['n_held_out']} held-out units"
+    few = ", too few for the interval to be trusted" if row["n_held_out"] < FEW_UNITS else ""
+    return f"The advice is {word} {row['rule'].removeprefix('advice - ')} ({size}, {interval}; {about}{few})."
+
+
+# --- a rule of thumb --------------------------------------------------------------------------------------------------------------
+
+
+def quartile_table(options: pd.DataFrame, feature: str, context: Sequence[str], *, choices: Sequence[str] = ("strategy",)) -> pd.DataFrame:
+    """Average the advantage over the context's mean by the quarter of its context in which an option's feature lies.
+
+    Of n options of a context with a finite value, the one of rank r (1 the lowest, ties their mean rank) is in the quarter
+    ``1 + floor(4 (r - 1/2) / n)``. It describes the options at hand; whether it holds elsewhere is what :func:`leave_one_out` asks.
+
+    Args:
+        options: one row an option (see the module).
+        feature: a numeric column.
+        context: columns that say where a choice is made.
+        choices: columns that are chosen.
+
+    Returns:
+        A row each, where there are such options, for ``lowest``, ``second``, ``third``, ``highest``, ``not finite`` and ``all equal``
+        (of contexts whose finite values do not differ): ``quarter``, ``n_options``, ``n_contexts``, ``feature_mean`` (NaN where not
+        finite), ``advantage`` (mean of value minus the context's mean, in units of the measure).
+
+    Raises:
+        AdviceError: as :func:`fit`.
+
+    >>> rows = [("a", "w", 1, 0.1), ("a", "x", 2, 0.4), ("a", "y", 3, 0.3), ("a", "z", 4, 0.2)]
+    >>> table = quartile_table(pd.DataFrame(rows, columns=["collection", "strategy", "diameter", "value"]), "diameter", ["collection"])
+    >>> table[["quarter", "advantage"]].round(2).values.tolist()
+    [['lowest', -0.15], ['second', 0.15], ['third', 0.05], ['highest', -0.05]]
+    """
+    table = _checked(options, context, choices, [feature], (), outcomes=("value",))
+    relative = _relative(table, [feature])[feature]
+    finite = relative.groupby(table[_CONTEXT])
+    position = 4 * (finite.rank() - 0.5) / finite.transform("count")
+    quarter = pd.Series(["not finite" if np.isnan(place) else QUARTERS[int(place)] for place in position], index=table.index)
+    quarter = quarter.where((quarter == "not finite") | (finite.transform("max") > finite.transform("min")), "all equal")
+    measured = table[feature].astype(float)
+    frame = pd.DataFrame(
+        {
+            "quarter": pd.Categorical(quarter, [*QUARTERS, "not finite", "all equal"]),
+            _CONTEXT: table[_CONTEXT],
+            "feature": measured.where(np.isfinite(measured)),
+            "advantage": _centred(table["value"], table),
+        }
+    )
+    grouped = frame.groupby("quarter", observed=True, sort=True)
+    means = grouped.agg(
+        n_options=("advantage", "size"), n_contexts=(_CONTEXT, "nunique"), feature_mean=("feature", "mean"), advantage=("advantage", "mean")
+    ).reset_index()
+    return means.astype({"quarter": str})
+
+
+# --- the table --------------------------------------------------------------------------------------------------------------------
+
+
+def _checked(
+    options: pd.DataFrame,
+    context: Sequence[str],
+    choices: Sequence[str],
+    features: Sequence[str],
+    interact: Sequence[str],
+    outcomes: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Return the options sorted by context and choice, with their contexts' numbers, their names, and their places in the table given."""
+    roles = {"context": context, "choices": choices, "features": features}
+    for role, names in (*roles.items(), ("interact", interact)):
+        if isinstance(names, str):
+            raise AdviceError(f"{role} is {names!r}; expected a sequence of column names")
+        if not len(names) and role != "interact":
+            raise AdviceError(f"{role} is empty; expected at least one column")
+    used: dict[str, str] = dict.fromkeys(("value", "cost"), "the outcomes")
+    for role, names in roles.items():
+        for name in names:
+            if name in used:
+                raise AdviceError(f"column {name!r} stands in {role} and in {used[name]}; a column has one role, once")
+            used[name] = role
+    if unknown := [name for name in interact if name not in context]:
+        raise AdviceError(f"interact names {unknown[0]!r}; expected columns of context, {list(context)}")
+    needed = [*context, *choices, *features, *outcomes]
+    if absent := [name for name in needed if name not in options.columns]:
+        raise AdviceError(f"options has no column {absent[0]!r}; expected {needed}, found {list(options.columns)}")
+    if options.empty:
+        raise AdviceError("options is empty; expected one row an option of a context")
+    for name in (*features, *outcomes):
+        if not pd.api.types.is_numeric_dtype(options[name]):
+            raise AdviceError(f"column {name!r} has the type {options[name].dtype}; expected numbers")
+    for name in context:
+        if options[name].isna().any():
+            raise AdviceError(
+                f"context column {name!r} is missing in {int(options[name].isna().sum())} rows; name what it is there, as 'none'"
+            )
+    for name in outcomes:
+        bad = ~np.isfinite(options[name].to_numpy(dtype=float))
+        if bad.any():
+            first = options.loc[bad, [*context, *choices]].iloc[0].to_dict()
+            raise AdviceError(
+                f"{name} is not finite in {int(bad.sum())} rows, the first for {first}; train and evaluate every option first"
+            )
+    table = options[needed].reset_index(drop=True)
+    table[_PLACE] = np.arange(len(table))
+    table[_OPTION] = [_name(dict(zip(choices, row, strict=True))) for row in table[list(choices)].itertuples(index=False)]
+    table = table.sort_values([*context, *choices], key=lambda column: column.astype(str), kind="stable").reset_index(drop=True)
+    table[_CONTEXT] = table.groupby(list(context), sort=False).ngroup()
+    twice = table.duplicated([_CONTEXT, _OPTION])
+    if twice.any():
+        first = table[twice].iloc[[0]]
+        raise AdviceError(
+            f"{int(twice.sum())} options stand twice in a context, the first {first[_OPTION].iat[0]!r} in {_where(first, context)}; "
+            "average over seeds, and name in context or choices every column in which rows differ"
+        )
+    alone = table.groupby(_CONTEXT)[_OPTION].transform("size") == 1
+    if alone.any():
+        raise AdviceError(
+            f"{int(alone.sum())} contexts have one option, the first {_where(table[alone], context)}; expected at least 2, since one "
+            "leaves no choice: leave these contexts out, or name fewer columns in context"
+        )
+    return table
+
+
+def _same(table: pd.DataFrame, values: Mapping[str, Any]) -> np.ndarray:
+    """Return which rows have all these values; a missing one is the same as a missing one."""
+    same = np.ones(len(table), dtype=bool)
+    for name, value in values.items():
+        same &= (table[name].isna() if pd.isna(value) else table[name] == value).to_numpy(dtype=bool)
+    return same
+
+
+def _name(values: Mapping[str, Any], *, bare: bool = False) -> str:
+    """Name an option: words stand alone, numbers behind their column's name, and what is missing does not apply.
+
+    >>> _name({"strategy": "bm25", "target_entropy": 0.6}), _name({"strategy": "bm25", "target_entropy": float("nan")})
+    ('bm25 target_entropy=0.6', 'bm25')
+    """
+    parts = []
+    for name, value in values.items():
+        if not pd.isna(value):
+            shown = value if isinstance(value, str) else f"{value:.12g}" if isinstance(value, float) else str(value)
+            parts.append(shown if bare or isinstance(value, str) else f"{name}={shown}")
+    return " ".join(parts) or "none"
+
+
+def _where(rows: pd.DataFrame, context: Sequence[str]) -> str:
+    return ", ".join(f"{name}={rows[name].iat[0]}" for name in context)

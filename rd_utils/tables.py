@@ -1,0 +1,359 @@
+"""One finished table in four forms: a styled frame for a notebook, Markdown, CSV and LaTeX. It computes nothing.
+
+What is shown is the same in the first three: numbers to ``digits`` decimals, "–" where a value is missing, numbers to the right, what
+stands highest in a column in bold if that is asked for. The CSV is for machines: full precision, one line of column names, texts as they
+are. A frame's named index, or one that is no plain count of rows, is part of the table; ``attrs["n_baselines"]``, as
+:func:`rd_utils.report.main_table` sets it, says how many rows on top are baselines, which are never bold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import math
+import re
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import pandas as pd
+
+from rd_utils.params import nearest
+from rd_utils.report import MISSING, MUTED, _flat, _is_numeric, _prose, _require, _shown, _text
+
+Form = Literal["styler", "markdown", "csv", "latex"]
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": r"\textbar{}",
+    MISSING: "--", "—": "---", "−": "$-$", "…": r"\dots{}", "±": r"$\pm$", "·": r"$\cdot$", "×": r"$\times$",
+    "≤": r"$\leq$", "≥": r"$\geq$", "≠": r"$\neq$", "≈": r"$\approx$", "→": r"$\to$",
+}  # fmt: skip
+
+
+class TableFiles(NamedTuple):
+    """The four files of a saved table."""
+
+    html: Path
+    markdown: Path
+    csv: Path
+    latex: Path
+
+
+class _Texts(NamedTuple):
+    """A table as it is read: the index's levels are its first columns."""
+
+    heads: list[tuple[str, ...]]  # of each column, one text a line of heads
+    rows: list[list[str]]
+    right: list[bool]  # which columns stand to the right
+    best: list[list[bool]]  # which entries are bold
+    n_labels: int  # columns that come from the index
+    n_baselines: int
+
+
+# --- what both people and files read ----------------------------------------------------------------------------------
+
+
+def render(
+    table: pd.DataFrame, to: Form, *, caption: str = "", label: str = "", digits: int = 3, highlight: bool | Sequence[Hashable] = False
+) -> Any:
+    r"""Write a table in one of four forms.
+
+    Args:
+        table: Values of any kind, texts such as "0.512 ± 0.003" among them; columns and rows may have several levels.
+        to: ``styler`` (HTML in a notebook), ``markdown``, ``csv`` or ``latex`` (booktabs).
+        caption: Plain text, `code` between backticks; a CSV has none.
+        label: What LaTeX refers to the table by, such as ``tab:main``.
+        digits: Decimals of floats; a CSV has them all.
+        highlight: Bold for the highest entry of each column below the baselines, ties as shown included: True for all columns of numbers
+            but counts, or the columns' names. Bold says nothing about whether a difference is more than chance.
+
+    Returns:
+        A pandas Styler for ``styler``, otherwise a text that ends in a line break.
+
+    Raises:
+        ValueError: The form or a highlighted column is unknown, a label holds what LaTeX cannot refer to, two columns would have the same
+            name in a file, or the table is empty.
+
+    >>> table = pd.DataFrame({"nDCG@10": [0.5, 0.25]}, index=pd.Index(["bm25", "corpus_random"], name="strategy"))
+    >>> print(render(table, "markdown", highlight=True), end="")
+    | strategy      |   nDCG@10 |
+    | :------------ | --------: |
+    | bm25          | **0.500** |
+    | corpus_random |     0.250 |
+    >>> print(render(table, "csv"), end="")
+    strategy,nDCG@10
+    bm25,0.5
+    corpus_random,0.25
+    >>> print(render(table, "latex"), end="")
+    \begin{tabular}{lr}
+    \toprule
+    strategy & nDCG@10 \\
+    \midrule
+    bm25 & 0.500 \\
+    corpus\_random & 0.250 \\
+    \bottomrule
+    \end{tabular}
+    """
+    if to not in get_args(Form):
+        raise ValueError(f"unknown form {to!r} of a table{nearest(str(to), get_args(Form))}")
+    _require(table, (), "table")
+    if not re.fullmatch(r"[A-Za-z0-9:._+-]*", label):
+        raise ValueError(f"label is {label!r}; LaTeX refers to letters, digits and any of : . _ + -, as in 'tab:main'")
+    flat = flattened(table)
+    if to == "csv":
+        return flat.to_csv(index=False, lineterminator="\n")
+    texts = _texts(table, digits, highlight)
+    if to == "markdown":
+        names = [head[-1] for head in texts.heads[: texts.n_labels]] + list(flat.columns[texts.n_labels :])
+        return _markdown(texts, names, caption)
+    return _latex(texts, caption, label) if to == "latex" else _styler(table, texts, caption)
+
+
+def save_table(
+    table: pd.DataFrame,
+    stem: str | Path,
+    *,
+    caption: str = "",
+    label: str = "",
+    digits: int = 3,
+    highlight: bool | Sequence[Hashable] = False,
+) -> TableFiles:
+    """Write a table as ``<stem>.html``, ``.md``, ``.csv`` and ``.tex``; the same table gives the same bytes.
+
+    Args:
+        table: As for :func:`render`, like all that follows but ``stem``.
+        stem: Where, without an ending; missing folders are made.
+        caption: Plain text.
+        label: For LaTeX.
+        digits: Decimals of floats.
+        highlight: What is set in bold.
+
+    Returns:
+        The four paths. The HTML is a page of its own.
+    """
+    stem = Path(stem)
+    options: dict[str, Any] = {"caption": caption, "label": label, "digits": digits, "highlight": highlight}
+    texts = {
+        "html": render(table, "styler", **options).to_html(doctype_html=True),
+        "md": render(table, "markdown", **options),
+        "csv": render(table, "csv", **options),
+        "tex": render(table, "latex", **options),
+    }
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    paths = [stem.with_name(f"{stem.name}.{ending}") for ending in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        path.write_text(text, encoding="utf-8", newline="\n")
+    return TableFiles(*paths)
+
+
+def flattened(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with its index as columns and one line of column names, such as "full nDCG@10"; values stay as they are.
+
+    Raises:
+        ValueError: Two columns would have the same name.
+
+    >>> matrix = pd.DataFrame([[0.0, 0.1], [-0.1, 0.0]], index=["bm25", "dense"], columns=["bm25", "dense"])
+    >>> flattened(matrix).columns.tolist()
+    ['row', 'bm25', 'dense']
+    """
+    flat = _flat(table.reset_index(drop=True))
+    for place, level in reversed(list(enumerate(_levels(table)))):
+        flat.insert(0, _level_name(table, place), level, allow_duplicates=True)
+    twice = flat.columns[flat.columns.duplicated()]
+    if len(twice):
+        raise ValueError(f"{len(twice)} column(s) of the table have the name of another, the first is {twice[0]!r}; rename one")
+    return flat
+
+
+def _levels(table: pd.DataFrame) -> list[pd.Index]:
+    """Return the index's levels as columns; a plain count of rows without a name is none."""
+    index = table.index
+    counts = all(name is None for name in index.names) and isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1
+    return [] if counts else [index.get_level_values(place) for place in range(index.nlevels)]
+
+
+def _level_name(table: pd.DataFrame, place: int) -> str:
+    name = _text(table.index.names[place])
+    return name or ("row" if table.index.nlevels == 1 else f"row {place + 1}")
+
+
+def _texts(table: pd.DataFrame, digits: int, highlight: bool | Sequence[Hashable]) -> _Texts:
+    depth, levels = table.columns.nlevels, _levels(table)
+    columns = [table.iloc[:, place] for place in range(table.shape[1])]
+    heads = [(*[""] * (depth - 1), _text(name)) for name in (table.index.names if levels else ())]
+    heads += [tuple(_text(part) for part in name) if depth > 1 else (_text(name),) for name in table.columns]
+    shown = [[_shown(value, digits) for value in column] for column in (*levels, *columns)]
+    right = [False] * len(levels) + [_is_numeric(column) for column in columns]
+    n_baselines = int(table.attrs.get("n_baselines", 0))
+    if isinstance(highlight, bool):
+        counts = [pd.api.types.is_integer_dtype(column) for column in columns]
+        marked = [highlight and numeric and not count for numeric, count in zip(right[len(levels) :], counts, strict=True)]
+    else:
+        unknown = [name for name in highlight if name not in table.columns]
+        if unknown:
+            raise ValueError(f"the table has no column {unknown[0]!r} to highlight{nearest(str(unknown[0]), table.columns)}")
+        marked = [name in list(highlight) for name in table.columns]
+    best = [
+        _highest(texts, n_baselines) if mark else [False] * len(table) for texts, mark in zip(shown[len(levels) :], marked, strict=True)
+    ]
+    best = [[False] * len(table)] * len(levels) + best
+    rows, bold = ([list(row) for row in zip(*part, strict=True)] for part in (shown, best))
+    return _Texts(heads, rows, right, bold, len(levels), n_baselines)
+
+
+def _highest(texts: Sequence[str], n_baselines: int) -> list[bool]:
+    """Mark the entries that start with the largest number, as shown, among those below the baselines."""
+    values = [math.nan] * n_baselines + [_leading_number(text) for text in texts[n_baselines:]]
+    largest = max((value for value in values if not math.isnan(value)), default=math.nan)
+    return [value == largest for value in values]
+
+
+def _leading_number(text: str) -> float:
+    """Return the number that an entry starts with, or NaN.
+
+    >>> [_leading_number(text) for text in ("+0.012 [0.001, 0.023]", "4.0e-05", "12,346", "< 0.001")]
+    [0.012, 4e-05, 12346.0, nan]
+    """
+    found = re.match(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", text)
+    return float(found[0].replace(",", "")) if found else math.nan
+
+
+# --- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def _markdown(texts: _Texts, names: Sequence[str], caption: str) -> str:
+    lines = [[_markdown_text(name) for name in names]]
+    for row, bold in zip(texts.rows, texts.best, strict=True):
+        lines.append([f"**{_markdown_text(text)}**" if mark else _markdown_text(text) for text, mark in zip(row, bold, strict=True)])
+    widths = [max(3, *(len(line[place]) for line in lines)) for place in range(len(names))]
+    rule = ["-" * (width - 1) + ":" if right else ":" + "-" * (width - 1) for width, right in zip(widths, texts.right, strict=True)]
+    lines.insert(1, rule)
+    padded = [
+        [text.rjust(width) if right else text.ljust(width) for text, width, right in zip(line, widths, texts.right, strict=True)]
+        for line in lines
+    ]
+    written = "".join("| " + " | ".join(line) + " |\n" for line in padded)
+    return written + (f"\nTable: {_one_line(caption)}\n" if caption else "")
+
+
+def _markdown_text(text: str) -> str:
+    r"""Escape what Markdown would read as its own; an underscore within a word is left, since it is none of Markdown's.
+
+    >>> print(_markdown_text("corpus_random | _x_ * <b> < 0.001"))
+    corpus_random \| \_x\_ \* \<b> < 0.001
+    """
+    text = re.sub(r"([\\`*|]|<(?=[A-Za-z/!?]))", r"\\\1", _one_line(text))
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s*[\r\n]+\s*", " ", text)
+
+
+# --- LaTeX ------------------------------------------------------------------------------------------------------------
+
+
+def latex_text(text: str) -> str:
+    r"""Escape a text for LaTeX: its special characters, and the signs that this project writes in tables.
+
+    A minus before a number is set as one; a bracket or an asterisk at the start is protected, since after a line's end they are arguments.
+
+    >>> print(latex_text("corpus_random & 50 % #1 ~ –"), latex_text("0.512 ± 0.003"), latex_text("[-0.03, +0.01]"))
+    corpus\_random \& 50 \% \#1 \textasciitilde{} -- 0.512 $\pm$ 0.003 {[}$-$0.03, +0.01]
+    """
+    text = re.sub(r"(?<![\w.)\]-])-(?=\d)", "−", _one_line(text))
+    text = text.translate(str.maketrans(_LATEX))
+    return "{" + text[0] + "}" + text[1:] if text[:1] in ("[", "*") else text
+
+
+def _latex_prose(text: str) -> str:
+    """Escape a caption; what stands between backticks is set as code."""
+    parts = re.split(r"`([^`]+)`", text)
+    return "".join(rf"\texttt{{{latex_text(part)}}}" if place % 2 else latex_text(part) for place, part in enumerate(parts))
+
+
+def _latex(texts: _Texts, caption: str, label: str) -> str:
+    depth = len(texts.heads[0])
+    rows: list[list[str]] = []
+    for number, (row, bold) in enumerate(zip(texts.rows, texts.best, strict=True)):
+        line = [rf"\textbf{{{latex_text(text)}}}" if mark else latex_text(text) for text, mark in zip(row, bold, strict=True)]
+        for place in range(texts.n_labels - 1):  # of several levels of rows a label is written once
+            if number not in (0, texts.n_baselines) and row[: place + 1] == texts.rows[number - 1][: place + 1]:
+                line[place] = ""
+        rows.append(line)
+    heads = [tuple(latex_text(part) for part in head) for head in texts.heads]
+    columns = pd.MultiIndex.from_tuples(heads) if depth > 1 else pd.Index([head[0] for head in heads])
+    written = (
+        pd.DataFrame(rows, columns=columns)
+        .style.hide(axis="index")
+        .to_latex(
+            hrules=True,
+            column_format="".join("r" if right else "l" for right in texts.right),
+            multicol_align="c",
+            caption=_latex_prose(caption) or None,
+            label=label or None,
+            position_float="centering" if caption or label else None,
+        )
+    )
+    lines = written.rstrip("\n").split("\n")
+    top, middle = lines.index(r"\toprule"), lines.index(r"\midrule")
+    rules = _rules(heads)
+    head = [line for place in range(depth) for line in (lines[top + 1 + place], *rules[place : place + 1]) if line]
+    body = lines[middle:]
+    if 0 < texts.n_baselines < len(rows):
+        body.insert(1 + texts.n_baselines, r"\midrule")
+    return "\n".join([*lines[: top + 1], *head, *body]) + "\n"
+
+
+def _rules(heads: Iterable[tuple[str, ...]]) -> list[str]:
+    r"""Return the rules under each line of heads but the last: one under every named group of columns.
+
+    >>> print(_rules([("", "strategy"), ("full", "nDCG@10"), ("full", "R@100")])[0])
+    \cmidrule(lr){2-3}
+    """
+    heads, rules = list(heads), []
+    for line in range(len(heads[0]) - 1):
+        spans, start = [], 1
+        for prefix, columns in groupby(heads, key=lambda head: head[: line + 1]):
+            end = start + len(list(columns)) - 1
+            spans += [rf"\cmidrule(lr){{{start}-{end}}}"] if prefix[-1] else []
+            start = end + 1
+        rules.append(" ".join(spans))
+    return rules
+
+
+# --- HTML -------------------------------------------------------------------------------------------------------------
+
+
+def _styler(table: pd.DataFrame, texts: _Texts, caption: str) -> Any:
+    """Return a Styler over escaped texts; bold lies in the entries, since a Styler's own styles want rows without a repeated name."""
+    entries = [
+        [f"<strong>{html.escape(text)}</strong>" if mark else html.escape(text) for text, mark in zip(row, bold, strict=True)]
+        for row, bold in zip(texts.rows, texts.best, strict=True)
+    ]
+    labels = [[row[place] for row in entries] for place in range(texts.n_labels)]
+    names = [html.escape(head[-1]) or None for head in texts.heads[: texts.n_labels]]
+    index: pd.Index | None = None
+    if labels:
+        index = pd.Index(labels[0], name=names[0]) if len(labels) == 1 else pd.MultiIndex.from_arrays(labels, names=names)
+    heads = [tuple(html.escape(part) for part in head) for head in texts.heads[texts.n_labels :]]
+    above = [html.escape(_text(name)) or None for name in table.columns.names]
+    columns = pd.MultiIndex.from_tuples(heads, names=above) if table.columns.nlevels > 1 else pd.Index([h[0] for h in heads], name=above[0])
+    frame = pd.DataFrame([row[texts.n_labels :] for row in entries], index=index, columns=columns)
+
+    # a page may hold many tables: each has a name of its own, which only its content sets
+    name = hashlib.sha256(repr((texts, caption)).encode("utf-8")).hexdigest()[:10]
+    right = [f".col{place}" for place, numeric in enumerate(texts.right[texts.n_labels :]) if numeric]
+    grey = [f"{kind}.row{place}" for place in range(texts.n_baselines) for kind in ("td", "th")]
+    styles = [{"selector": "th, td", "props": "text-align: left; vertical-align: top"}]
+    if table.columns.nlevels > 1:
+        styles.append({"selector": "thead th[colspan]", "props": "text-align: center"})
+    if right:
+        styles.append({"selector": ", ".join(right), "props": "text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap"})
+    if grey:
+        styles.append({"selector": ", ".join(grey), "props": f"color: {MUTED}"})
+    styler = frame.style.set_uuid(name).set_table_styles(styles)
+    styler = styler if labels else styler.hide(axis="index")
+    return styler.set_caption(_prose(caption)) if caption else styler

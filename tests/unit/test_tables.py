@@ -1,0 +1,311 @@
+"""Tables: small ones against literal strings, LaTeX by its structure, CSV by reading it back, HTML by its parts."""
+
+from __future__ import annotations
+
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rd_utils import report
+from rd_utils.tables import TableFiles, flattened, latex_text, render, save_table
+
+NAN = float("nan")
+
+
+def main_table() -> pd.DataFrame:
+    """A baseline and two cells under two first stages, as ``report.main_table`` writes them."""
+    columns = [("bm25@100", "nDCG@10"), ("bm25@100", "AP(rel=2)"), ("full", "nDCG@10")]
+    rows = [["0.420", "0.300", "–"], ["0.512 ± 0.003", "0.310 ± 0.010", "0.498 ± 0.001"], ["0.470 ± 0.020", "0.310 ± 0.020", "–"]]
+    index = pd.Index(["BM25", "corpus_random & kl", "bm25 100%"], name="cell")
+    table = pd.DataFrame(rows, index=index, columns=pd.MultiIndex.from_tuples(columns, names=["first_stage", "measure"]))
+    table.attrs["n_baselines"] = 1
+    return table
+
+
+def mixed() -> pd.DataFrame:
+    """Every kind of value that a table may hold."""
+    index = pd.MultiIndex.from_tuples([("toy/train", "bm25"), ("toy/train", "dense"), ("other", "bm25")], names=["collection", "strategy"])
+    columns = {
+        "mean": [0.1 + 0.2, NAN, -0.05], "n_queries": [1200, 7, 12], "equivalent": [True, False, True],
+        "p (Holm)": ["< 0.001", "0.031", "–"], "note": ["a|b, \"c\"", "*~^\\{}$#", None], "tiny": [4e-05, 3e-05, 0.0],
+    }  # fmt: skip
+    return pd.DataFrame(columns, index=index)
+
+
+def matrix() -> pd.DataFrame:
+    names = ["bm25", "dense"]
+    return pd.DataFrame([[NAN, 0.012], [-0.012, NAN]], index=names, columns=names)
+
+
+TABLES = {"main": main_table, "mixed": mixed, "matrix": matrix}
+
+
+# --- CSV --------------------------------------------------------------------------------------------------------------
+
+
+def test_csv_gives_every_value_back_as_it_was() -> None:
+    table = mixed()
+    back = pd.read_csv(io.StringIO(render(table, "csv", digits=1)), float_precision="round_trip").set_index(["collection", "strategy"])
+    pd.testing.assert_frame_equal(back, table, check_dtype=False, check_exact=True)
+    assert back["mean"].iloc[0] == 0.30000000000000004
+
+
+def test_csv_has_one_line_of_names_and_texts_as_they_are() -> None:
+    lines = render(main_table(), "csv", highlight=True, caption="said elsewhere").splitlines()
+    assert lines == [
+        "cell,bm25@100 nDCG@10,bm25@100 AP(rel=2),full nDCG@10",
+        "BM25,0.420,0.300,–",
+        "corpus_random & kl,0.512 ± 0.003,0.310 ± 0.010,0.498 ± 0.001",
+        "bm25 100%,0.470 ± 0.020,0.310 ± 0.020,–",
+    ]
+
+
+def test_the_names_of_a_matrix_are_kept_and_a_plain_count_of_rows_is_not() -> None:
+    assert render(matrix(), "csv").splitlines() == ["row,bm25,dense", "bm25,,0.012", "dense,-0.012,"]
+    assert render(matrix(), "markdown").splitlines()[2].startswith("| bm25  |")
+    assert flattened(pd.DataFrame({"a": [1, 2]})).columns.tolist() == ["a"]
+    chosen = pd.DataFrame({"a": [1, 2, 3]}).iloc[1:]  # rows that were picked: their numbers say which
+    assert flattened(chosen)["row"].tolist() == [1, 2]
+
+
+# --- LaTeX ------------------------------------------------------------------------------------------------------------
+
+
+def test_latex_of_the_main_table_letter_by_letter() -> None:
+    written = render(main_table(), "latex", caption="Means of `nDCG@10` over 3 seeds, ± sd.", label="tab:main_1", highlight=True)
+    assert (
+        written
+        == r"""\begin{table}
+\centering
+\caption{Means of \texttt{nDCG@10} over 3 seeds, $\pm$ sd.}
+\label{tab:main_1}
+\begin{tabular}{lrrr}
+\toprule
+ & \multicolumn{2}{c}{bm25@100} & full \\
+\cmidrule(lr){2-3} \cmidrule(lr){4-4}
+cell & nDCG@10 & AP(rel=2) & nDCG@10 \\
+\midrule
+BM25 & 0.420 & 0.300 & -- \\
+\midrule
+corpus\_random \& kl & \textbf{0.512 $\pm$ 0.003} & \textbf{0.310 $\pm$ 0.010} & \textbf{0.498 $\pm$ 0.001} \\
+bm25 100\% & 0.470 $\pm$ 0.020 & \textbf{0.310 $\pm$ 0.020} & -- \\
+\bottomrule
+\end{tabular}
+\end{table}
+"""
+    )
+
+
+def test_latex_writes_the_label_of_a_block_of_rows_once() -> None:
+    lines = render(mixed(), "latex").splitlines()
+    assert [line.split(" & ")[:2] for line in lines[4:7]] == [["toy/train", "bm25"], ["", "dense"], ["other", "bm25"]]
+    repeated = mixed().iloc[[0, 1, 0]]
+    repeated.attrs["n_baselines"] = 1
+    cells = [line.split(" & ")[0] for line in render(repeated, "latex").splitlines()[4:8]]
+    assert cells == ["toy/train", r"\midrule", "toy/train", ""]  # said again below the baselines' rule
+
+
+def columns_of(line: str) -> int:
+    """Count the columns that a row fills; an escaped ampersand ends none."""
+    spans = [int(n) for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
+    return len(re.findall(r"(?<!\\)&", line)) + 1 + sum(spans) - len(spans)
+
+
+def three_levels() -> pd.DataFrame:
+    columns = pd.MultiIndex.from_tuples([("a", "x", "m"), ("a", "x", "n"), ("a", "y", "m"), ("", "y", "n")])
+    return pd.DataFrame(np.arange(8.0).reshape(2, 4), columns=columns)
+
+
+@pytest.mark.parametrize("make", [*TABLES.values(), three_levels])
+@pytest.mark.parametrize("options", [{}, {"caption": "50 % of_all {#1}", "label": "tab:a"}, {"highlight": True}])
+def test_latex_is_balanced_and_every_row_fills_every_column(make, options) -> None:
+    written = render(make(), "latex", **options)
+    assert re.sub(r"\\[{}]", "", written).count("{") == re.sub(r"\\[{}]", "", written).count("}")
+    opened: list[str] = []
+    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", written):
+        if kind == "begin":
+            opened.append(name)
+        else:
+            assert opened.pop() == name
+    assert opened == []
+    assert re.sub(r"\\[$]", "", written).count("$") % 2 == 0
+    n = len(re.search(r"\\begin\{tabular\}\{(\w+)\}", written)[1])
+    rows = [line for line in written.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == make().columns.nlevels + len(make())
+    assert {columns_of(row) for row in rows} == {n}
+    plain = "".join(line for line in written.splitlines() if line.endswith(r"\\"))
+    assert not re.search(r"(?<!\\)[%#_^~]", plain) and plain.isascii()
+    assert all(line == line.rstrip() or line.startswith(" ") for line in written.splitlines())
+
+
+def test_latex_rules_lie_under_named_groups_only() -> None:
+    lines = render(three_levels(), "latex").splitlines()
+    assert lines[3] == r"\cmidrule(lr){1-3}"
+    assert lines[5] == r"\cmidrule(lr){1-2} \cmidrule(lr){3-3} \cmidrule(lr){4-4}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a_b & 50 % #1 {x} $y ~ ^ \\", r"a\_b \& 50 \% \#1 \{x\} \$y \textasciitilde{} \textasciicircum{} \textbackslash{}"),
+        ("–", "--"),
+        ("< 0.001", "$<$ 0.001"),
+        ("-0.5", "$-$0.5"),
+        ("bm25 - corpus-random", "bm25 - corpus-random"),
+        ("2025-05", "2025-05"),
+        ("4.0e-05", "4.0e-05"),
+        ("[0.1, 0.2]", "{[}0.1, 0.2]"),  # after a line's end a bracket would be its argument
+        ("* taken", "{*} taken"),
+        ("two\nlines", "two lines"),
+        ("", ""),
+    ],
+)
+def test_latex_text(text: str, expected: str) -> None:
+    assert latex_text(text) == expected
+
+
+# --- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def test_markdown_without_bold_is_what_the_report_writes() -> None:
+    table = main_table()
+    assert render(table, "markdown").rstrip("\n") == report.to_markdown(table)
+
+
+def test_markdown_sets_the_best_in_bold_to_the_right_and_ends_with_its_caption() -> None:
+    table = pd.DataFrame({"strategy": ["a|b", "<i>"], "n": [2, 3], "value": [0.5, 0.25]})
+    assert render(table, "markdown", digits=2, highlight=True, caption="Two\nstrategies.") == (
+        "| strategy |   n |    value |\n"
+        "| :------- | --: | -------: |\n"
+        "| a\\|b     |   2 | **0.50** |\n"
+        "| \\<i>     |   3 |     0.25 |\n"
+        "\n"
+        "Table: Two strategies.\n"
+    )
+
+
+# --- HTML -------------------------------------------------------------------------------------------------------------
+
+
+class Cells(HTMLParser):
+    """The texts of a table's entries, and which are bold."""
+
+    def __init__(self, written: str) -> None:
+        super().__init__()
+        self.entries: list[str] = []
+        self.bold: list[str] = []
+        self.open: list[str] = []
+        self.feed(written)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.open.append(tag)
+        if tag in ("td", "th"):
+            self.entries.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open and self.open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "strong" in self.open:
+            self.bold.append(data)
+        if {"td", "th"} & set(self.open):
+            self.entries[-1] += data
+
+
+def test_styler_shows_escaped_texts_and_the_best_in_bold() -> None:
+    table = main_table()
+    table.columns = table.columns.set_levels(["<full>", "bm25@100"], level=0)
+    written = render(table, "styler", highlight=True, caption="a < b in `run`").to_html()
+    cells = Cells(written)
+    assert cells.bold == ["0.512 ± 0.003", "0.310 ± 0.010", "0.498 ± 0.001", "0.310 ± 0.020"]
+    assert "&lt;full&gt;" in written and "<full>" not in written
+    assert "<caption>a &lt; b in <code>run</code></caption>" in written
+    assert "corpus_random & kl" in cells.entries
+
+
+def test_styler_takes_rows_and_columns_that_repeat_a_name() -> None:
+    table = pd.DataFrame([[0.1, 0.2], [0.3, 0.1]], index=pd.Index([0.0301, 0.0302], name="rate"), columns=["a", "b"])
+    entries = Cells(render(table, "styler").to_html()).entries  # both rates read 0.030
+    assert entries[-6:] == ["0.030", "0.100", "0.200", "0.030", "0.300", "0.100"]
+
+
+def test_two_tables_of_one_page_have_names_of_their_own_and_the_same_table_the_same() -> None:
+    names = [re.search(r'id="(T_\w+)"', render(table, "styler").to_html())[1] for table in (main_table(), matrix(), matrix())]
+    assert names[0] != names[1] == names[2]
+
+
+def test_styler_greys_the_baselines_and_puts_numbers_to_the_right() -> None:
+    styles = render(main_table(), "styler").to_html().split("</style>")[0]
+    assert re.search(rf"th\.row0 \{{\s*color: {report.MUTED}", styles) and ".row1" not in styles
+    assert re.search(r"\.col0 \{\s*text-align: right", styles)
+    assert ".col2 {" not in render(mixed(), "styler").to_html()  # a yes or no stands to the left
+
+
+# --- what is bold -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("to", ["markdown", "latex"])
+def test_bold_marks_numbers_as_shown_but_no_counts_texts_or_answers(to: str) -> None:
+    bold = re.findall(r"\*\*(.+?)\*\*|\\textbf\{([^}]*)\}", render(mixed(), to, highlight=True))
+    found = ["".join(pair) for pair in bold]
+    assert found == ["0.300", "4.0e-05", "0.031"]  # by rows; what a p-value column means is its caller's: name the columns
+
+
+def test_bold_is_kept_to_the_columns_that_are_named() -> None:
+    assert render(mixed(), "markdown", highlight=["n_queries"]).count("**1,200**") == 1
+    assert render(mixed(), "markdown", highlight=["n_queries"]).count("**") == 2
+    table = main_table()
+    assert render(table, "markdown", highlight=[("full", "nDCG@10")]).count("**") == 2
+    with pytest.raises(ValueError, match="no column 'n_query' to highlight; did you mean 'n_queries'"):
+        render(mixed(), "markdown", highlight=["n_query"])
+
+
+def test_a_column_with_nothing_below_the_baselines_has_no_bold() -> None:
+    table = main_table()
+    table.iloc[1:, 2] = "–"
+    assert [line.count("**") for line in render(table, "markdown", highlight=True).splitlines()] == [0, 0, 0, 4, 2]
+
+
+# --- files and errors -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_save_table_writes_what_render_returns_and_the_same_bytes_again(name: str, tmp_path: Path) -> None:
+    options = {"caption": "One table.", "label": "tab:one", "highlight": True}
+    files = save_table(TABLES[name](), tmp_path / "deep" / "nDCG@10.v1", **options)
+    assert files == TableFiles(*(tmp_path / "deep" / f"nDCG@10.v1.{ending}" for ending in ("html", "md", "csv", "tex")))
+    assert files.markdown.read_text(encoding="utf-8") == render(TABLES[name](), "markdown", **options)
+    assert files.latex.read_text(encoding="utf-8") == render(TABLES[name](), "latex", **options)
+    assert files.csv.read_text(encoding="utf-8") == render(TABLES[name](), "csv")
+    assert files.html.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    before = [path.read_bytes() for path in files]
+    assert [path.read_bytes() for path in save_table(TABLES[name](), tmp_path / "again", **options)] == before
+
+
+@pytest.mark.parametrize(
+    ("table", "to", "options", "message"),
+    [
+        (matrix(), "html", {}, r"unknown form 'html' of a table.*\(choices: styler, markdown, csv, latex\)"),
+        (matrix().iloc[:0], "csv", {}, "table has no rows"),
+        (matrix(), "latex", {"label": "tab #1"}, "label is 'tab #1'"),
+        (matrix().rename_axis("bm25"), "csv", {}, "1 column.*the first is 'bm25'; rename one"),
+        (pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "b c"), ("a b", "c")])), "csv", {}, "the first is 'a b c'"),
+    ],
+)
+def test_render_refuses_what_it_cannot_write(table, to, options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        render(table, to, **options)
+
+
+def test_render_leaves_the_table_as_it_was() -> None:
+    for make in TABLES.values():
+        table = make()
+        for to in ("styler", "markdown", "csv", "latex"):
+            render(table, to, highlight=True)
+        pd.testing.assert_frame_equal(table, make())
