@@ -54,6 +54,7 @@ COSTS = {
 STATES = {"before": ("#D55E00", "circle"), "after": ("#0072B2", "triangle-up")}
 BOUND_KINDS = {"observed": ("#0072B2", "circle"), "bound": ("#D55E00", "diamond"), "trivial": ("#767676", "square")}
 _INKS = {"different": INK, "equivalent": "white", "both": INK, "undecided": "white"}  # of a text on the verdict's colour
+_HALO: tuple[dict[str, Any], ...] = ({"stroke": "white", "strokeWidth": 3}, {})  # a text is drawn twice, first as its white edge
 _LABEL = 7  # pixels a character of 12-point text takes at most, nearly
 
 
@@ -143,12 +144,12 @@ def _by_kind(column: str, kinds: Mapping[str, tuple[str, str]], values: pd.Serie
     )
 
 
-def _log_axis(low: float, high: float) -> alt.Axis:
+def _log_axis(low: float, high: float, form: str = "~s") -> alt.Axis:
     """Return a logarithmic axis that writes 1, 2 and 5 times powers of ten over less than three decades, powers of ten over more."""
     digit = "round(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))"
     written = "[1, 2, 5]" if high < 1000 * low else "[1]"
-    form = "~s" if low >= 0.01 and high < 1e12 else ".0e"
-    return alt.Axis(labelExpr=f"indexof({written}, {digit}) < 0 ? '' : format(datum.value, '{form}')", labelOverlap=True)
+    number = f"format(datum.value, datum.value < 1 ? '~g' : '{form}')"  # SI's milli reads as a million
+    return alt.Axis(labelExpr=f"indexof({written}, {digit}) < 0 ? '' : {number}", labelOverlap=True)
 
 
 def _positive(frame: pd.DataFrame, column: str, name: str) -> None:
@@ -403,7 +404,7 @@ def queries_chart(groups: pd.DataFrame, *, entropy: str = "pairwise_entropy", ma
             opacity=alt.condition(brush, alt.value(0.75), alt.value(0.08)),
             tooltip=_tooltip(frame, tip),
         )
-        .properties(width=350, height=400, name="groups", title=_hint(f"{shown}; drag over some to list them"))
+        .properties(width=350, height=400, name="groups", title=_hint(f"{shown}; drag over some to list the first {n_listed}"))
         .add_params(brush)
     )
     place = alt.Y("place:O", axis=None, scale=alt.Scale(domain=list(range(1, n_listed + 1))))
@@ -731,13 +732,14 @@ def pareto_chart(
         width = min(width, (WIDEST - 290) // 2)
     low, high = float(frame["cost"].min()), float(frame["cost"].max())
     ratio = max(high / low, 4.0)
-    longest = _LABEL * max(len(name) for name in frame.loc[frame["on_frontier"], "name"]) if frame["on_frontier"].any() else 0
+    longest = 6 * max(len(name) for name in frame.loc[frame["on_frontier"], "name"]) if frame["on_frontier"].any() else 0
     share = min(0.5, (longest + 16) / width)  # of the axis, to the left of the cheapest point, where its name stands
     room = share * 1.06 / (1 - share)
-    scale = alt.Scale(type="log", nice=False, domain=[low / ratio**room, high * ratio**0.06])
+    domain = [low / ratio**room, high * ratio**0.06]
+    scale = alt.Scale(type="log", nice=False, domain=domain)
     strategies, losses = _order(frame["strategy"]), _order(frame["loss"])
     ends = pd.concat([frame["value"], frame["low"].dropna(), frame["high"].dropna()])
-    x = alt.X("cost:Q", title=f"{COSTS.get(cost, cost)}, log scale", scale=scale, axis=_log_axis(low, high))
+    x = alt.X("cost:Q", title=f"{COSTS.get(cost, cost)}, log scale", scale=scale, axis=_log_axis(*domain))
     y = alt.Y("value:Q", title=measure, scale=alt.Scale(domain=_domain(ends), nice=False))
     only = {name: alt.selection_point(name=f"only_{name}", fields=[name], bind="legend") for name in ("strategy", "loss")}
     opacity = alt.condition(only["strategy"] & only["loss"], alt.value(0.95), alt.value(0.08))
@@ -756,8 +758,7 @@ def pareto_chart(
         .encode(x=x, y=y, color=colour, shape=shape, opacity=opacity, tooltip=told)
         .properties(name="points")
         .add_params(*only.values()),
-        *(best.mark_text(align="right", dx=-7, dy=-8, **halo).encode(x=x, y=y, text="name:N")
-          for halo in ({"stroke": "white", "strokeWidth": 3}, {})),
+        *(best.mark_text(align="right", dx=-7, dy=-8, **halo).encode(x=x, y=y, text="name:N") for halo in _HALO),
     ]  # fmt: skip
     return _facet(layers, frame, width, height, 2)
 
@@ -789,8 +790,8 @@ def simple_effects_chart(
     frame = _paneled(surface, by, "surface")
     _once(frame, ["panel", "strategy", "target_entropy"], "surface")
     strategies, targets = _order(frame["strategy"]), sorted(set(frame["target_entropy"]))
-    colour, shape = _by_name("strategy", strategies, "strategy")
-    dash = alt.StrokeDash("strategy:N", sort=strategies, title="strategy", scale=_scale(strategies, DASHES))
+    colour, shape = _by_name("strategy", strategies, "strategy", alt.Legend(symbolOpacity=1))
+    dash = alt.StrokeDash("strategy:N", sort=strategies, scale=_scale(strategies, DASHES), legend=None)
     x = alt.X(
         "target_entropy:Q",
         title="target pairwise entropy (bits)",
@@ -802,7 +803,7 @@ def simple_effects_chart(
     told = _tooltip(frame, [*by, "strategy", "target_entropy", "mean", "low", "high"])
     base = alt.Chart()
     layers = [
-        base.mark_area(opacity=0.14).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
+        base.mark_area(opacity=0.14).encode(x=x, y=alt.Y("low:Q", scale=scale), y2="high:Q", color=colour),
         base.mark_line(strokeWidth=1.6).encode(x=x, y=y, color=colour, strokeDash=dash),
         base.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=told),
     ]
@@ -841,7 +842,7 @@ def bound_chart(terms: pd.DataFrame, *, title: str = "value", width: int = 430) 
     scale = alt.Scale(type="log", nice=False, domain=[low / ratio**0.05, high * ratio**0.4])  # to the right of a mark stands its text
     names = _order(frame["name"])
     colour, shape = _by_kind("kind", BOUND_KINDS, frame["kind"], "kind")
-    x = alt.X("value:Q", title=f"{title}, log scale", scale=scale, axis=_log_axis(low, high * ratio**0.4))
+    x = alt.X("value:Q", title=f"{title}, log scale", scale=scale, axis=_log_axis(low, high * ratio**0.4, "~g"))
     y = alt.Y("name:N", sort=names, title=None, scale=alt.Scale(domain=names), axis=alt.Axis(grid=True, labelLimit=300))
     base = alt.Chart()
     trivial = base.transform_filter("datum.kind == 'trivial'").transform_aggregate(smallest="min(value)", groupby=["kind"])
@@ -850,7 +851,7 @@ def bound_chart(terms: pd.DataFrame, *, title: str = "value", width: int = 430) 
         trivial.mark_rule(color=MUTED, strokeDash=[4, 3]).encode(x=alt.X("smallest:Q")),
         base.mark_point(filled=True, size=110, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=told),
         base.transform_filter("datum.vacuous").mark_point(filled=True, size=25, opacity=1, color="white").encode(x=x, y=y, shape=shape),
-        base.mark_text(align="left", dx=10).encode(x=x, y=y, text="text:N"),
+        *(base.mark_text(align="left", dx=10, **halo).encode(x=x, y=y, text="text:N") for halo in _HALO),
     ]
     return _facet(layers, frame, width, 26 * len(names) + 8, 1)
 
