@@ -432,6 +432,46 @@ def verdict(summary: pd.DataFrame) -> str:
 # --- a rule of thumb --------------------------------------------------------------------------------------------------------------
 
 
+def check(options: pd.DataFrame, features: Sequence[str], baseline: str, *, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
+    """Ask of a study's own cells whether advice would have helped: leave out collections, and losses with architectures.
+
+    Contexts are the columns collection, test_collection, first_stage, loss, architecture and teacher; what is chosen is the strategy, with
+    the temperature and the target entropy. The baseline is always ``bm25`` where the study has it.
+
+    Args:
+        options: of :func:`rd_utils.analysis.options`.
+        features: columns with what is known before training; one that is missing or the same everywhere is left out.
+        baseline: the strategy that is always there in a study without ``bm25``.
+        seed: of ties and of the resampling.
+
+    Returns:
+        The rows of :func:`regret_summary` but for the difference, with ``left_out`` (``collection``, or ``loss and architecture``), and
+        one sentence a way of leaving out: its verdict, or why there can be none.
+    """
+    context = ["collection", "test_collection", "first_stage", "loss", "architecture", "teacher"]
+    choices = ["strategy", "temperature", "target_entropy"]
+    if options.empty:
+        return pd.DataFrame(), ["No groups were described, so there is nothing to rest advice on: name a `reference` encoder."]
+    several = options.groupby(context, sort=False)["value"].transform("size") > 1
+    known = [name for name in features if name in options and options.loc[several, name].nunique() > 1]
+    offered = options[several].drop(columns=[name for name in features if name in options and name not in known])
+    always = "bm25" if "bm25" in set(offered["strategy"]) else baseline
+    offered = offered[(offered["strategy"] == always).groupby([offered[name] for name in context]).transform("any")]
+    parts, sentences = [], []
+    for left_out, leave in (("collection", ["collection"]), ("loss and architecture", ["loss", "architecture"])):
+        units = len(offered[leave].drop_duplicates())
+        if units < 2 or not known:
+            sentences.append(f"Leaving out {left_out}: there is no other to learn from.")
+            continue
+        table = leave_one_out(
+            offered, leave=leave, context=context, features=known, baseline={"strategy": always}, seed=seed, choices=choices
+        )
+        summary = regret_summary(table, seed=seed)
+        sentences.append(f"Leaving out {left_out}: " + verdict(summary))
+        parts.append(summary.iloc[:-1].assign(left_out=left_out))
+    return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()), sentences
+
+
 def quartile_table(options: pd.DataFrame, feature: str, context: Sequence[str], *, choices: Sequence[str] = ("strategy",)) -> pd.DataFrame:
     """Average the advantage over the context's mean by the quarter of its context in which an option's feature lies.
 

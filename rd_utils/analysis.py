@@ -344,9 +344,11 @@ def options(results: pd.DataFrame, descriptions: pd.DataFrame, costs: pd.DataFra
     keys = ["collection", "test_collection", "first_stage", "cell", *DIMENSIONS]
     table = trained.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     described = descriptions[(descriptions["augmentation"] == "none") & (descriptions["cut"] == "all")].copy()
-    described = described.drop_duplicates(["collection", "strategy", "temperature", "target_entropy"], keep="last")  # "after" is last
     described["log_density_ratio"] = np.log(described["density_ratio"])
-    on = ["collection", "strategy", "temperature", "target_entropy"]
+    on = ["collection", "strategy", "teacher", "temperature", "target_entropy"]
+    described = described.drop_duplicates(on, keep="last")  # "after" is last
+    first = described.drop_duplicates([name for name in on if name != "teacher"]).assign(teacher="")  # of cells that learn without one
+    described = pd.concat([described[described["teacher"] != ""], first])
     known = [name for name in FEATURES if name in described]
     table = table.merge(described[[*on, *known]], on=on, how="inner", validate="many_to_one")
     price = costs.groupby(["collection", "cell"], sort=False)["total_cpu_seconds"].mean().rename("cost").reset_index()

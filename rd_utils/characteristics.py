@@ -203,6 +203,42 @@ def _groups_name(cell: Any, groups: params.GroupsSpec) -> str:
     return " ".join(part for part in parts if part)
 
 
+def example_groups(plan: Plan, pipeline: Pipeline, queries: int = 150, characters: int = 160) -> pd.DataFrame:
+    """Return single groups of every strategy to look at, of the first collection, each strategy's first seed, and the same queries.
+
+    Args:
+        plan: the study.
+        pipeline: where its artefacts lie.
+        queries: how many training queries, drawn with seed 0.
+        characters: how much of each text is kept.
+
+    Returns:
+        One row a strategy and group, as it is before augmentation: query_id, strategy, diameter_q99, the three entropies, query (text),
+        documents (the texts of its first four, the positive first). Empty without a ``reference`` or a teacher.
+    """
+    seen, parts = set(), []
+    for cell, _, student in _students(plan):
+        spec = plan.description(cell, student)
+        if cell.collection != plan.labels[0] or spec is None or spec.teacher is None or (cell.strategy, cell.cut) in seen:
+            continue
+        seen.add((cell.strategy, cell.cut))
+        if cell.cut != "all" or cell.augmentation != "none":
+            continue
+        collection, groups = spec.groups.collection, pipeline.groups(spec.groups)
+        described = pipeline.frame(spec, "description")
+        described = described[described["state"] == "before"].reset_index(drop=True)
+        keep = groups["query_id"].isin(_pilot(pipeline, collection, queries)).to_numpy()
+        texts = {
+            name: frame.set_index(key)["text"].str.slice(0, characters)
+            for name, key, frame in (("query", "query_id", pipeline.queries(collection)), ("docs", "doc_id", pipeline.docs(collection)))
+        }
+        columns = ["query_id", "diameter_q99", "pairwise_entropy", "positive_entropy", "listwise_entropy"]
+        documents = [" | ".join(texts["docs"].loc[list(ids[:4])]) for ids in groups.loc[keep, "doc_ids"]]
+        shown = described.loc[keep, columns].assign(strategy=cell.strategy, documents=documents)
+        parts.append(shown.assign(query=shown["query_id"].map(texts["query"])))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["query_id", "strategy"])
+
+
 # --- students ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -283,7 +319,8 @@ def by_query(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
             if cell.collection != label:
                 continue
             for seed, student in cell.students.items():
-                temperature = pipeline.store.manifest(student)["counts"]["temperature"] if student.teacher else 1.0
+                own_teacher = cell.teacher == teacher.teacher
+                temperature = pipeline.store.manifest(student)["counts"]["temperature"] if own_teacher else 1.0
                 for spec in plan.evaluations(params.StudentSystem(student=student), label):
                     if _place(spec) not in taught:
                         continue

@@ -19,7 +19,6 @@ import pandas as pd
 
 from rd_utils.params import nearest
 from rd_utils.report import (
-    DASHES,
     ENTROPIES,
     INK,
     INTERVALS,
@@ -67,7 +66,7 @@ def _finite(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
         values = pd.to_numeric(frame[column], errors="coerce")
         bad = ~np.isfinite(values.to_numpy(dtype=float, na_value=np.nan))
         if bad.any():
-            first = frame[column][bad].iloc[0]
+            first = frame[column][bad].tolist()[0]
             raise ValueError(
                 f"{name} has {int(bad.sum())} of {len(frame)} rows whose {column} is no finite number, the first is {first!r} "
                 f"in row {int(np.flatnonzero(bad)[0])}; leave such rows out before drawing, and say how many"
@@ -82,11 +81,12 @@ def _known(values: pd.Series, choices: Sequence[str] | Mapping[str, Any], name: 
 
 def _once(frame: pd.DataFrame, keys: Sequence[str], name: str) -> None:
     """Raise a ValueError where two rows would be drawn in one place."""
-    twice = frame[frame.duplicated(list(keys))]
+    twice = frame.loc[frame.duplicated(list(keys)), list(keys)]
     if len(twice):
+        first = ", ".join(repr(value) for value in twice.iloc[0].tolist())
         raise ValueError(
-            f"{len(twice)} row(s) of {name} share {', '.join(keys)} with another, the first is "
-            f"{', '.join(repr(value) for value in twice[list(keys)].iloc[0])}; choose rows, or pass by= the columns that tell them apart"
+            f"{len(twice)} row(s) of {name} share {', '.join(keys)} with another, the first is {first}; choose rows, or pass by= the "
+            "columns that tell them apart"
         )
 
 
@@ -144,19 +144,22 @@ def _by_kind(column: str, kinds: Mapping[str, tuple[str, str]], values: pd.Serie
     )
 
 
-def _log_axis(low: float, high: float, form: str = "~s") -> alt.Axis:
-    """Return a logarithmic axis that writes 1, 2 and 5 times powers of ten over less than three decades, powers of ten over more."""
+def _log_axis(low: float, high: float, *, scientific: bool = False) -> alt.Axis:
+    """Return a logarithmic axis that writes 1, 2 and 5 times powers of ten over less than three decades, powers of ten over more.
+
+    Large numbers are written with SI's letters, or as 1e+4; small ones never with a letter, since SI's m for a thousandth misleads.
+    """
     digit = "round(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))"
     written = "[1, 2, 5]" if high < 1000 * low else "[1]"
-    number = f"format(datum.value, datum.value < 1 ? '~g' : '{form}')"  # SI's milli reads as a million
-    return alt.Axis(labelExpr=f"indexof({written}, {digit}) < 0 ? '' : {number}", labelOverlap=True)
+    form = "datum.value < 1e4 ? '~g' : '~e'" if scientific else "datum.value < 1 ? '~g' : '~s'"
+    return alt.Axis(labelExpr=f"indexof({written}, {digit}) < 0 ? '' : format(datum.value, {form})", labelOverlap=True)
 
 
 def _positive(frame: pd.DataFrame, column: str, name: str) -> None:
     _finite(frame, [column], name)
     bad = frame[frame[column] <= 0]
     if len(bad):
-        raise ValueError(f"{len(bad)} row(s) of {name} have a {column} that is not above 0, the first is {bad[column].iloc[0]!r}; "
+        raise ValueError(f"{len(bad)} row(s) of {name} have a {column} that is not above 0, the first is {bad[column].tolist()[0]!r}; "
                          "a logarithmic axis cannot show it")  # fmt: skip
 
 
@@ -791,7 +794,7 @@ def simple_effects_chart(
     _once(frame, ["panel", "strategy", "target_entropy"], "surface")
     strategies, targets = _order(frame["strategy"]), sorted(set(frame["target_entropy"]))
     colour, shape = _by_name("strategy", strategies, "strategy", alt.Legend(symbolOpacity=1))
-    dash = alt.StrokeDash("strategy:N", sort=strategies, scale=_scale(strategies, DASHES), legend=None)
+
     x = alt.X(
         "target_entropy:Q",
         title="target pairwise entropy (bits)",
@@ -804,7 +807,7 @@ def simple_effects_chart(
     base = alt.Chart()
     layers = [
         base.mark_area(opacity=0.14).encode(x=x, y=alt.Y("low:Q", scale=scale), y2="high:Q", color=colour),
-        base.mark_line(strokeWidth=1.6).encode(x=x, y=y, color=colour, strokeDash=dash),
+        base.mark_line(strokeWidth=1.6).encode(x=x, y=y, color=colour),
         base.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=told),
     ]
     return _facet(layers, frame, width, height, _fitting(width, frame["panel"].nunique(), 70 + _beside(strategies) + 40))
@@ -842,7 +845,7 @@ def bound_chart(terms: pd.DataFrame, *, title: str = "value", width: int = 430) 
     scale = alt.Scale(type="log", nice=False, domain=[low / ratio**0.05, high * ratio**0.4])  # to the right of a mark stands its text
     names = _order(frame["name"])
     colour, shape = _by_kind("kind", BOUND_KINDS, frame["kind"], "kind")
-    x = alt.X("value:Q", title=f"{title}, log scale", scale=scale, axis=_log_axis(low, high * ratio**0.4, "~g"))
+    x = alt.X("value:Q", title=f"{title}, log scale", scale=scale, axis=_log_axis(low, high * ratio**0.4, scientific=True))
     y = alt.Y("name:N", sort=names, title=None, scale=alt.Scale(domain=names), axis=alt.Axis(grid=True, labelLimit=300))
     base = alt.Chart()
     trivial = base.transform_filter("datum.kind == 'trivial'").transform_aggregate(smallest="min(value)", groupby=["kind"])

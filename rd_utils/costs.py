@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from rd_utils import energy, params, teachers
+from rd_utils import energy, frontier, params, teachers
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, Plan
 from rd_utils.store import identity, inputs, upstream
@@ -144,3 +144,31 @@ def _bill(pipeline: Pipeline, spec: Any, rates: dict[str, np.ndarray], settings:
         record["joules"] = None if record["joules"] is None else record["joules"] * share
         joules, known = energy.label(record, charged[1], gpu, watts_per_core=settings.watts_per_core, gpu_watts=settings.gpu_watts)
     return Bill(np.array([*charged, gpu, joules, calls]), known)
+
+
+def points(summary: pd.DataFrame, costs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Put effectiveness beside cost.
+
+    Args:
+        summary: of :func:`rd_utils.analysis.summary`.
+        costs: of :func:`costs`.
+        measure: whose means are the values.
+
+    Returns:
+        One row a training and test collection, first stage and trained cell: its dimensions, ``value`` and ``sd`` over seeds; the means
+        over seeds of every ``total_`` and ``shared_`` amount; and ``on_frontier``: no cell of the same collections and first stage that
+        costs no more CPU seconds is better, and none as good costs less.
+    """
+    place = ["collection", "test_collection", "first_stage"]
+    trained = summary[(summary["measure"] == measure) & (summary["system"] == "student")].rename(columns={"mean": "value"})
+    amounts = [name for name in costs.columns if name.startswith(("total_", "shared_"))]
+    price = costs.groupby(["collection", "cell"], sort=False)[amounts].mean().reset_index()
+    table = trained[[*place, "cell", *DIMENSIONS, "value", "sd"]].merge(price, on=["collection", "cell"], validate="many_to_one")
+    return table.assign(on_frontier=frontier.frontier(table, cost="total_cpu_seconds", value="value", by=place))
+
+
+def prices(points: pd.DataFrame, step: float = 0.01) -> pd.DataFrame:
+    """Return what the last ``step`` of effectiveness costs in CPU seconds (:func:`rd_utils.frontier.price_of_last`)."""
+    return frontier.price_of_last(
+        points, cost="total_cpu_seconds", value="value", step=step, by=["collection", "test_collection", "first_stage"]
+    )

@@ -568,127 +568,6 @@ def _forest(
     )
 
 
-def cost_chart(
-    summary: pd.DataFrame,
-    costs: pd.DataFrame,
-    *,
-    measure: str | None = None,
-    collection: str | None = None,
-    test_collection: str | None = None,
-    width: int = 380,
-    height: int = 300,
-) -> alt.FacetChart:
-    """Draw each cell's mean effectiveness against its total CPU seconds, with the frontier and the baselines as rules.
-
-    The frontier joins the cells that no cheaper (or equally cheap) cell reaches. The cost axis is logarithmic when the
-    dearest cell costs more than ten times the cheapest. Dragging moves, shift and wheel zoom.
-
-    Args:
-        summary: Means of cells and baselines.
-        costs: One row a cell, training collection and seed with ``total_cpu_seconds``; a cell's cost is the mean over its seeds on the
-            collection that is shown.
-        measure: Which measure; may be left out when the frame holds only one.
-        collection: Which training collection; likewise.
-        test_collection: Which test collection; likewise.
-        width: Of one panel, in pixels.
-        height: Of one panel, in pixels.
-
-    Returns:
-        A faceted chart, one panel a first stage, whose ``data`` is the frame it shows.
-
-    Raises:
-        ValueError: A column is missing, a choice is not made or unknown, or a cell has no cost.
-    """
-    _require(summary, SUMMARY_COLUMNS, "summary")
-    _require(costs, COST_COLUMNS, "costs")
-    summary = _select(summary, "summary", measure=measure, test_collection=test_collection, collection=collection)
-    costs = _choose(costs, "collection", summary["collection"].iloc[0], "costs")
-    students = summary[summary["system"] == "student"].copy()
-    if students.empty:
-        raise ValueError(f"summary has no row with system 'student' among {len(summary)} rows; nothing to draw")
-    by_cell = costs.groupby("cell", sort=False)["total_cpu_seconds"].mean()
-    students["total_cpu_seconds"] = students["cell"].map(by_cell)
-    missing = _order(students.loc[students["total_cpu_seconds"].isna(), "cell"])
-    if missing:
-        raise ValueError(f"costs holds no total_cpu_seconds for {len(missing)} cell(s), the first is {missing[0]!r}")
-    students["on_frontier"] = False
-    for _, panel in students.groupby("first_stage", sort=False):
-        best = -math.inf
-        for index, row in panel.sort_values(["total_cpu_seconds", "mean"], ascending=[True, False]).iterrows():
-            if row["mean"] > best:
-                best = row["mean"]
-                students.loc[index, "on_frontier"] = True
-    label = "no cheaper cell is better"
-    students["frontier"] = [label if on else "" for on in students["on_frontier"]]
-    references = _references(summary, students[["first_stage"]])
-    if not references.empty:
-        references = references[references["system"] != "untrained"].reset_index(drop=True)
-        references["level"] = references.groupby("first_stage", sort=False).cumcount()
-    frame = pd.concat([part for part in (students.assign(role="cell"), references) if not part.empty], ignore_index=True)
-
-    seconds = students["total_cpu_seconds"]
-    log = bool(seconds.min() > 0 and seconds.max() > 10 * seconds.min())
-    domain = [float(seconds.min()) / 1.3, float(seconds.max()) * 1.3] if log else [0.0, float(seconds.max()) * 1.05]
-    scale = alt.Scale(type="log" if log else "linear", domain=domain, nice=False)
-    axis = alt.Axis(format="~s", tickCount=5, labelOverlap=True)
-    if log:  # of the ticks at 1 to 9 times a power of ten, only 1, 2 and 5 are written out
-        digit = "round(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))"
-        axis = alt.Axis(labelExpr=f"indexof([1, 2, 5], {digit}) < 0 ? '' : format(datum.value, '~s')")
-    title = "total CPU seconds a cell, mean over seeds" + (" (log scale)" if log else "")
-    x = alt.X("total_cpu_seconds:Q", title=title, scale=scale, axis=axis)
-    y = alt.Y("mean:Q", title=measure or str(students["measure"].iloc[0]), scale=alt.Scale(domain=_domain(frame["mean"])))
-    architectures, strategies = _order(students["architecture"]), _order(students["strategy"])
-    fields = [*SUMMARY_COLUMNS, "total_cpu_seconds", "on_frontier"]
-    base = alt.Chart()
-    layers = [
-        base.transform_filter("datum.role == 'cell' && datum.on_frontier")
-        .mark_line(interpolate="step-after", color=MUTED, strokeWidth=1.2, clip=True)
-        .encode(
-            x=x,
-            y=y,
-            order="total_cpu_seconds:Q",
-            strokeDash=alt.StrokeDash(
-                "frontier:N",
-                title="frontier",
-                scale=alt.Scale(domain=[label], range=[[5, 3]]),
-                legend=alt.Legend(symbolSize=300),
-            ),
-        )
-    ]
-    for level in range(0 if references.empty else int(references["level"].max()) + 1):
-        layer = base.transform_filter(f"datum.role == 'reference' && datum.level == {level}")
-        left = level % 2 == 0
-        layers.append(layer.mark_rule(color="#8c8c8c", clip=True).encode(y=y, tooltip=_tooltip(frame, [*SUMMARY_COLUMNS])))
-        layers.append(
-            layer.mark_text(
-                align="left" if left else "right",
-                dx=4 if left else -4,
-                dy=-6,
-                baseline="middle",
-                color=MUTED,
-                clip=True,
-            ).encode(x=alt.value(0 if left else width), y=y, text="cell:N")
-        )
-    layers.append(
-        base.transform_filter("datum.role == 'cell'")
-        .mark_point(filled=True, size=85, opacity=0.9, stroke="white", strokeWidth=0.7, clip=True)
-        .encode(
-            x=x,
-            y=y,
-            color=alt.Color("architecture:N", sort=architectures, title="architecture", scale=_scale(architectures, PALETTE)),
-            shape=alt.Shape("strategy:N", sort=strategies, title="strategy", scale=_shapes(strategies)),
-            tooltip=_tooltip(frame, fields),
-        )
-        .properties(name="cells")
-        .add_params(_zoom())
-    )
-    return (
-        alt.layer(*layers, data=frame)
-        .properties(width=width, height=height)
-        .facet(column=alt.Column("first_stage:N", sort=_order(students["first_stage"]), title=None))
-    )
-
-
 def _zoom() -> alt.Parameter:
     """Return a selection that drags the axes, and zooms them by shift and wheel, so that the page still scrolls."""
     return alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.shiftKey]")
@@ -1091,10 +970,11 @@ def main_table(
 
 
 def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
-    """Return the comparisons as a table: difference with interval, p-values, smallest margin and verdict.
+    """Return the comparisons as a table: difference with intervals, p-values, smallest margin, queries needed and verdict.
 
-    Columns with one value only (say one measure) are left out, for the caption to state; contrast and verdict stay. A dimension that the
-    contrast itself names is left blank.
+    "over seeds too" is the bootstrap interval over seeds and queries, "smallest margin" the one that these data could just have proved,
+    "queries needed" how many the margin needs. Columns with one value only (say one measure) are left out, for the caption to state;
+    contrast and verdict stay. A dimension that the contrast itself names is left blank.
 
     Args:
         differences: One row a comparison.
@@ -1113,7 +993,12 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
     ]
     for column, title in (("p_holm", "p (Holm)"), ("p_equivalence", "p (equivalence)")):
         table[title] = [_p_value(value) for value in differences[column]]
+    if "bootstrap_low" in differences:
+        bounds = zip(differences["bootstrap_low"], differences["bootstrap_high"], strict=True)
+        table["over seeds too"] = [f"[{low:+.{digits}f}, {high:+.{digits}f}]" for low, high in bounds]
     table["smallest margin"] = [MISSING if pd.isna(v) else f"{v:.{digits}f}" for v in differences["smallest_margin"]]
+    if "queries_needed" in differences:
+        table["queries needed"] = [MISSING if pd.isna(v) else f"{int(v):,}" for v in differences["queries_needed"]]
     if differences["equivalence_margin"].nunique() > 1:
         table["margin"] = differences["equivalence_margin"]
     table["verdict"] = differences["verdict"]
@@ -1158,6 +1043,38 @@ def across_table(across: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     for column, title in (("n_positive", "positive in"), ("different", "different in"), ("equivalent", "equivalent in")):
         table[title] = [f"{int(count)} of {n}" for count, n in zip(across[column], across["n_collections"], strict=True)]
     return table.reset_index(drop=True)
+
+
+def matrix_table(pairs: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+    """Return one matrix of pairwise comparisons as a table: row minus column, and a sign for the verdict.
+
+    ``=`` equivalent, ``*`` different, ``=*`` both, no sign undecided; the letters are of the cliques whose members are all equivalent.
+
+    Args:
+        pairs: One row a pair of one matrix: system_a, system_b, difference (b minus a), verdict, letters_a, letters_b.
+        digits: Decimals shown.
+
+    Returns:
+        One row and one column a system, text; the lower triangle is filled, the rest empty.
+
+    Raises:
+        ValueError: A column is missing, or a pair stands twice, as it does where the rows are of several matrices.
+
+    >>> row = {"system_a": "bm25", "system_b": "dense", "difference": -0.011, "verdict": "equivalent", "letters_a": "a", "letters_b": "a"}
+    >>> matrix_table(pd.DataFrame([row])).loc["dense", "bm25"]
+    '-0.011 ='
+    """
+    _require(pairs, ("system_a", "system_b", "difference", "verdict", "letters_a", "letters_b"), "pairs")
+    if pairs.duplicated(["system_a", "system_b"]).any():
+        raise ValueError("a pair of systems stands twice; give the rows of one matrix")
+    signs = {"equivalent": " =", "different": " *", "both": " =*", "undecided": ""}
+    systems = _order([*pairs["system_a"], *pairs["system_b"]])
+    letters = dict(zip(pairs["system_a"], pairs["letters_a"], strict=True)) | dict(zip(pairs["system_b"], pairs["letters_b"], strict=True))
+    table = pd.DataFrame("", index=pd.Index(systems, name="row minus column"), columns=systems)
+    for row in pairs.itertuples():
+        table.loc[row.system_b, row.system_a] = f"{row.difference:+.{digits}f}{signs[row.verdict]}"
+    table.insert(0, "equivalent to", [letters[system] or MISSING for system in systems])
+    return table
 
 
 def search_table(table: pd.DataFrame, measure: str, *, digits: int = 3) -> pd.DataFrame:
@@ -1209,10 +1126,11 @@ def description_table(descriptions: pd.DataFrame) -> pd.DataFrame:
 
 
 def variance_table(variance: pd.DataFrame) -> pd.DataFrame:
-    """Return the shares of a factorial's variance, one row a factorial, one column a source, with the p-value of its F test.
+    """Return the shares of a factorial's variance, one row a factorial, one column a source, with interval and p-value of its F test.
 
     Args:
-        variance: One row a factorial and source: ``source``, ``share``, ``p``, and what tells factorials apart.
+        variance: One row a factorial and source: ``source``, ``share``, ``p``, ``low`` and ``high`` (of the share) where known, and what
+            tells factorials apart.
 
     Raises:
         ValueError: A column is missing.
@@ -1221,9 +1139,12 @@ def variance_table(variance: pd.DataFrame) -> pd.DataFrame:
     dimensions = [name for name in DIMENSIONS if name in variance.columns]
     keys = [*_places(variance), *(name for name in dimensions if name == "loss" or _varying(variance, [name]))]
     shown = variance.assign(**{name: variance[name].map(_setting) for name in keys})
+    lows, highs = (variance[name] if name in variance else [math.nan] * len(variance) for name in ("low", "high"))
     shown["text"] = [
-        f"{share:.1%}" + ("" if pd.isna(p) else f" (p {_p_value(p)})" if _p_value(p).startswith("<") else f" (p = {_p_value(p)})")
-        for share, p in zip(variance["share"], variance["p"], strict=True)
+        f"{share:.1%}"
+        + ("" if pd.isna(low) else f" [{low:.1%}, {high:.1%}]")
+        + ("" if pd.isna(p) else f" (p {_p_value(p)})" if _p_value(p).startswith("<") else f" (p = {_p_value(p)})")
+        for share, low, high, p in zip(variance["share"], lows, highs, variance["p"], strict=True)
     ]
     wide = shown.pivot_table(index=keys, columns="source", values="text", aggfunc="first", sort=False)[_order(variance["source"])]
     return wide.reset_index().rename_axis(columns=None)
@@ -1788,16 +1709,3 @@ def _data_url(spec: Any) -> str | None:
     else:
         return None
     return next((url for part in parts if (url := _data_url(part))), None)
-
-
-CHARTS = {
-    "effectiveness": effectiveness_chart,
-    "forest": forest_chart,
-    "cost": cost_chart,
-    "entropy": entropy_chart,
-    "learning": learning_chart,
-    "search": search_chart,
-    "across": across_chart,
-    "locality": locality_chart,
-    "surface": surface_chart,
-}

@@ -9,31 +9,51 @@ from typing import Any
 
 import pandas as pd
 
+from rd_utils import charts as drawn
 from rd_utils import report
+from rd_utils import tables as layout
 from rd_utils.analysis import ROWS_SHOWN, judged
 from rd_utils.characteristics import groups_made
+from rd_utils.costs import STAGES
+from rd_utils.params import nearest
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, Plan
 from rd_utils.progress import LOGGER
 from rd_utils.report import Figure, Section, Table
 
+MATRICES_SHOWN = 8  # more of them are drawn and written, not printed
+
+# The tables that a report can hold.
+KNOWN = (
+    "results", "per_query", "summary", "macro", "differences", "matrices", "across", "strategy_spread", "learning_rates", "descriptions",
+    "entropies", "variance", "surfaces", "behaviours", "calibration", "by_query", "relations", "cells", "points", "prices", "options",
+    "regrets",
+)  # fmt: skip
+
 
 def write(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], charts: dict[str, Any]) -> list[Path]:
     """Write a study's tables, charts and report into its folder.
 
+    Every table goes into a Parquet file, those that a paper prints also under ``tables/`` as HTML, Markdown, CSV and LaTeX.
+
     Args:
         plan: the study.
         pipeline: where its artefacts lie.
-        tables: results, per_query, summary, differences and cells (of :func:`costs`); and, where the study has them, across,
-            learning_rates, descriptions, entropies, variance (of :func:`two_way`) and strategy_spread.
+        tables: results, per_query, summary, differences and cells (of :func:`rd_utils.costs.costs`); and, where the study has them, what
+            the functions of analysis, characteristics, costs and advice return, under the names of :data:`KNOWN`. ``sentences`` is the list
+            of what the advice comes to.
         charts: Altair charts by name, as the notebook showed them; a name's first word says which section shows it.
 
     Returns:
-        The files written, but for the charts; a table without rows is not written.
+        The Parquet files and the report; a table without rows is not written.
 
     Raises:
-        ValueError: a table that every study has is missing.
+        ValueError: a table that every study has is missing, or one has a name that nothing shows.
     """
+    sentences = tables.get("sentences", [])
+    tables = {name: table for name, table in tables.items() if name != "sentences"}
+    if unknown := [name for name in tables if name not in KNOWN]:
+        raise ValueError(f"unknown table {unknown[0]!r}{nearest(unknown[0], KNOWN)}")
     needed = ("results", "per_query", "summary", "differences", "cells")
     if missing := [name for name in needed if name not in tables]:
         raise ValueError(f"tables lacks {', '.join(missing)}; expected {', '.join(needed)} and what else the study has")
@@ -42,10 +62,12 @@ def write(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], chart
     written = {name: table for name, table in tables.items() if len(table) or name in needed}
     for name, table in written.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
+    for stem, (table, caption) in _printed(plan, written).items():
+        layout.save_table(table, folder / "tables" / stem, caption=caption, label=f"tab:{stem}", highlight=stem.startswith("main"))
     for name, chart in charts.items():
         report.save_chart(chart, folder / "charts" / _file_name(name))
     page = report.html_report(
-        [section for section in _sections(plan, pipeline, written, charts) if section.blocks],
+        [section for section in _sections(plan, pipeline, written, charts, sentences) if section.blocks],
         f"Study {plan.study.name}",
         folder / "report.html",
         study=plan.study.name,
@@ -58,7 +80,120 @@ def write(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], chart
     return [folder / f"{name}.parquet" for name in written] + [page]
 
 
-def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], charts: dict[str, Any]) -> list[Any]:
+def _printed(plan: Plan, tables: dict[str, pd.DataFrame]) -> dict[str, tuple[pd.DataFrame, str]]:
+    """Return what a paper would print, with captions, by the name of its files."""
+    measure, summary, found = plan.study.analysis.measure, tables["summary"], {}
+    for train, test in dict.fromkeys(zip(summary["collection"], summary["test_collection"], strict=True)):
+        table = report.main_table(summary, measures=plan.study.evaluation.measures, collection=train, test_collection=test)
+        found[_file_name(f"main {train} {test}")] = (
+            table,
+            f"Trained on {train}, tested on {test}: mean and standard deviation over seeds.",
+        )
+    if "macro" in tables:
+        caption = "Macro means over collections, and standard deviation over collections."
+        found["macro"] = (_macro_table(tables["macro"], measure), caption)
+    if len(tables["differences"]):
+        caption = f"Paired differences in {measure}, with intervals and verdicts corrected by Holm's method."
+        found["differences"] = (report.differences_table(tables["differences"]), caption)
+    if "across" in tables:
+        found["across"] = (report.across_table(tables["across"]), "Contrasts over collections, each counting once.")
+    for name, part in _matrices(tables):
+        caption = f"Every pair of strategies, {name}: row minus column in {measure}; = equivalent, * different. Letters mark cliques."
+        found[_file_name(f"matrix {name}")] = (report.matrix_table(part), caption)
+    return found
+
+
+def _matrices(tables: dict[str, pd.DataFrame]) -> list[tuple[str, pd.DataFrame]]:
+    """Return the rows of every matrix, with what it is of."""
+    if "matrices" not in tables:
+        return []
+    keys = ["collection", "test_collection", "first_stage", *(name for name in DIMENSIONS if name != "strategy")]
+    varied = [name for name in keys if tables["matrices"][name].nunique(dropna=False) > 1]
+    parts = tables["matrices"].groupby(keys, sort=False, dropna=False)
+    return [(" ".join(str(part[name].iloc[0]) for name in varied if part[name].iloc[0] != "") or "all", part) for _, part in parts]
+
+
+def _macro_table(macro: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return macro means of one measure as text, one row a cell, one column a first stage."""
+    shown = macro[macro["measure"] == measure]
+    text = [report.mean_sd(row.mean, row.sd, row.n_collections) for row in shown[["mean", "sd", "n_collections"]].itertuples(index=False)]
+    wide = shown.assign(text=text).pivot_table(index="cell", columns="first_stage", values="text", aggfunc="first", sort=False)
+    return wide.rename_axis(columns=None).reset_index()
+
+
+# --- figures that need several columns put together -------------------------------------------------------------------------------
+
+
+def matrix_figure(pairs: pd.DataFrame) -> Any:
+    """Draw the matrices of one architecture and first stage, a panel for each loss (and whatever else varies).
+
+    Args:
+        pairs: rows of :func:`rd_utils.analysis.matrices`.
+    """
+    by = [name for name in ("loss", *DIMENSIONS) if name != "strategy" and (name == "loss" or pairs[name].nunique(dropna=False) > 1)]
+    by = list(dict.fromkeys(by))
+    names = [pairs[["system_a", "letters_a", *by]], pairs[["system_b", "letters_b", *by]]]
+    letters = pd.concat([part.set_axis(["system", "letters", *by], axis=1) for part in names]).drop_duplicates()
+    turned = pairs.assign(difference=-pairs["difference"])  # the chart's row minus its column
+    return drawn.matrix_chart(turned, letters, by=by)
+
+
+def behaviour_figure(behaviours: pd.DataFrame, collection: str) -> Any:
+    """Draw what training did to the spaces of a collection's bi-encoders, or to the scores where there are no bi-encoders.
+
+    Args:
+        behaviours: the first table of :func:`rd_utils.characteristics.behaviours`.
+        collection: whose students.
+    """
+    here = behaviours[behaviours["collection"] == collection]
+    space = [name for name in drawn.QUANTITIES if name in set(here["quantity"])]
+    wanted = [name for name in (*space, "divergence") if name in set(here["quantity"])]
+    here = here[here["quantity"].isin(wanted)].rename(columns={"mean": "value"})
+    if space:  # panels without a space would be empty
+        here = here[here["cell"].isin(here.loc[here["quantity"].isin(space), "cell"])]
+    here = here.assign(recipe=_recipe(here))
+    order = {name: place for place, name in enumerate(wanted)}
+    return drawn.behaviour_chart(here.sort_values("quantity", key=lambda names: names.map(order), kind="stable"))
+
+
+def calibration_figure(bins: pd.DataFrame, collection: str) -> Any:
+    """Draw how a collection's students agree with the teacher, a panel a recipe, pooled over strategies.
+
+    Args:
+        bins: the second table of :func:`rd_utils.characteristics.behaviours`.
+        collection: whose students.
+    """
+    here = bins[bins["collection"] == collection]
+    here = here.assign(recipe=_recipe(here))
+    means = ["mean_student", "mean_teacher"]
+    weighted = here.assign(**{name: here[name] * here["n_pairs"] for name in means})
+    sums = weighted.groupby(["recipe", "state", "low", "high"], sort=False)[["n_pairs", *means]].sum().reset_index()
+    return drawn.calibration_chart(sums.assign(**{name: sums[name] / sums["n_pairs"] for name in means}), by=["recipe"])
+
+
+def relations_figure(relations: pd.DataFrame, collection: str, test_collection: str) -> Any:
+    """Draw the correlations over queries of one training and test collection, averaged over nothing: the first re-ranked stage.
+
+    Args:
+        relations: of :func:`rd_utils.behaviour.correlations` over :func:`rd_utils.characteristics.by_query`.
+        collection: what was trained on.
+        test_collection: what was tested on.
+    """
+    here = relations[(relations["collection"] == collection) & (relations["test_collection"] == test_collection)]
+    here = here[(here["first_stage"] == here["first_stage"].iloc[0]) & here["spearman"].notna()]
+    return drawn.correlation_chart(here.assign(y=here["strategy"]), by=["architecture", "loss"])
+
+
+def _recipe(cells: pd.DataFrame) -> pd.Series:
+    """Return what a cell is beside its strategy, of what varies."""
+    parts = ["architecture", "loss", *(name for name in DIMENSIONS[4:] if cells[name].nunique(dropna=False) > 1)]
+    return cells[parts].astype(str).agg(" ".join, axis=1)
+
+
+# --- the report -------------------------------------------------------------------------------------------------------------------
+
+
+def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], charts: dict[str, Any], sentences: list[str]) -> list[Any]:
     """Return the report's sections; one without a table or figure is not shown."""
     study, settings = plan.study, plan.study.analysis
     summary, differences = tables["summary"], tables["differences"]
@@ -71,6 +206,8 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
         return [Table(show(tables[name]), caption)] if name in tables and len(tables[name]) else []
 
     skipped, shown = differences.attrs.get("skipped", 0), len(differences) <= ROWS_SHOWN
+    matrices = _matrices(tables)
+    few = matrices if len(matrices) <= MATRICES_SHOWN else []
     rates = tables.get("learning_rates", pd.DataFrame(columns=["search", "at_end"]))
     return [
         Section(
@@ -112,6 +249,9 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                     )
                     for train, test in pairs
                 ),
+                *table(
+                    "macro", lambda frame: _macro_table(frame, settings.measure), f"Macro means of {settings.measure} over collections."
+                ),
                 *figures("effectiveness", "Means as large marks, seeds as small ones, baselines as lines"),
                 *table(
                     "strategy_spread",
@@ -129,13 +269,26 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                 "0 may stand beside the verdict undecided.",
                 f"{skipped} contrasts were left out because their cells have different seeds.",
                 f"Equivalence is TOST with the margin {settings.equivalence_margin:g} that the study's file fixed: both one-sided tests "
-                f"must reject at {settings.alpha:g}. The smallest margin is the one that these data could just have proved. Equivalence is "
-                "not transitive: read each row by itself.",
+                f"must reject at {settings.alpha:g}. The smallest margin is the one that these data could just have proved, the queries needed "
+                f"are how many would prove {settings.equivalence_margin:g} four times in five, were the two in truth equal. Equivalence is not "
+                "transitive: read each row by itself. The interval over seeds too resamples seeds and queries together.",
+                *_at_margins(differences, settings),
                 *([] if shown else [f"The {len(differences):,} contrasts are in `differences.parquet`, too many to print."]),
             ],
             [
                 *figures("differences", "Differences with intervals; the band is the equivalence margin"),
                 *(table("differences", report.differences_table, "Every contrast.") if shown else []),
+            ],
+        ),
+        Section(
+            "Who is equivalent to whom",
+            [
+                "Every pair of strategies, everything else equal, corrected by Holm's method over the pairs of one matrix. Strategies that share "
+                "a letter are all equivalent to each other."
+            ],
+            [
+                *figures("matrix", "Row minus column"),
+                *(Table(report.matrix_table(part), f"{name}: row minus column; = equivalent, * different.") for name, part in few),
             ],
         ),
         Section(
@@ -161,10 +314,18 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             ],
             [
                 *figures("surface", "Means over seeds"),
+                *figures("effects", "Means with bootstrap intervals over seeds and queries"),
                 *table(
                     "variance",
                     lambda frame: report.variance_table(frame[frame["measure"] == settings.measure]),
-                    f"Shares of the variance of {settings.measure}, with p-values of F tests.",
+                    f"Shares of the variance of {settings.measure}, with intervals over resampled queries and p-values of F tests.",
+                ),
+                *table(
+                    "surfaces",
+                    lambda frame: frame.pivot_table(
+                        index=["collection", "loss", "first_stage", "strategy"], columns="target_entropy", values="optimal", sort=False
+                    ).reset_index(),
+                    "How often, over resamples of seeds and queries, a target entropy was the best of its strategy.",
                 ),
             ],
         ),
@@ -180,15 +341,52 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                 *table("descriptions", report.description_table, "Means over groups and seeds; the density ratio is a median."),
                 *figures("entropy", "Mean entropies"),
                 *table("entropies", lambda frame: frame, "Mean entropies of the teachers over the training groups."),
+                *figures("groups", "Single groups of the first collection; drag over some to list them"),
             ],
+        ),
+        Section(
+            "What training made of the students",
+            [
+                "Before the first step and after the last, on the same probe queries and documents for all strategies: of a bi-encoder's own "
+                "space, the diameter of its training groups, intrinsic dimension (TwoNN), effective rank and uniformity; of any student, the "
+                "divergence KL(teacher || student) over groups in nats, and how its pair probabilities agree with the teacher's."
+            ],
+            [
+                *figures("behaviour", "From before training to after it; means over seeds"),
+                *figures("calibration", "Of pairs with the student's probability on the horizontal axis, how often the teacher agrees"),
+            ],
+        ),
+        Section(
+            "What goes with effectiveness",
+            [
+                f"Spearman's rank correlation over test queries between {settings.measure} and what the teacher and the student make of a "
+                "query's candidates. It describes; easy queries are easy for both. Intervals are bootstrap percentiles, not corrected for their "
+                "number."
+            ],
+            figures("relations", "Correlations over queries"),
         ),
         Section(
             "Cost",
             [
                 "What a cell would have paid alone: mining, teacher scores (with the teacher's own training), training (with the search of "
-                "its learning rate), evaluation, in CPU seconds of the machine in its manifests. The study itself paid shared parts once."
+                "its learning rate), evaluation, in CPU seconds of the machine in its manifests; a teacher's pair has one price, whoever scored "
+                "it first. The study itself paid shared parts once. Energy: " + ", ".join(sorted(set(tables["cells"]["energy"]))) + "."
             ],
-            figures("cost", "Effectiveness against cost; the line joins the cells that no cheaper cell reaches"),
+            [
+                *figures("cost", "Effectiveness against cost; the line joins the cells that no cheaper cell reaches"),
+                Table(_cost_table(tables["cells"]), "Means over cells and seeds: CPU seconds by stage, teacher calls, energy.", digits=1),
+                *table("prices", lambda frame: frame, "What the last 0.01 costs: the best cell, and the cheapest at most 0.01 worse."),
+            ],
+        ),
+        Section(
+            "Advice",
+            [
+                "From what is known of the groups before training, on a pilot of 200 queries, a ridge regression advises where it has not "
+                "looked. A regret is what a choice lacks to the best cell in hindsight, which was chosen on the same test queries: an upper "
+                "bound.",
+                *sentences,
+            ],
+            figures("regret", "Mean regret with bootstrap intervals over what was left out"),
         ),
         Section(
             "Training",
@@ -207,6 +405,21 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             ],
         ),
     ]
+
+
+def _at_margins(differences: pd.DataFrame, settings: Any) -> list[str]:
+    """Say how many contrasts are equivalent at each margin that the study shows."""
+    counts = [(margin, f"equivalent_{margin:g}") for margin in settings.margins_shown]
+    shown = [f"{int(differences[name].sum())} at {margin:g}" for margin, name in counts if name in differences]
+    return [f"Of {len(differences):,} contrasts are equivalent: " + ", ".join(shown) + "."] if shown else []
+
+
+def _cost_table(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return mean costs by architecture and strategy."""
+    names = {f"{stage}_cpu_seconds": f"{stage} (CPU s)" for stage in STAGES}
+    names |= {"total_cpu_seconds": "total (CPU s)", "shared_cpu_seconds": "shared (CPU s)"}
+    names |= {"total_teacher_calls": "teacher calls", "total_joules": "energy (J)", "documents_seen": "documents seen"}
+    return cells.groupby(["architecture", "strategy"], sort=False)[list(names)].mean().rename(columns=names).reset_index()
 
 
 def _what_was_run(plan: Plan) -> list[str]:

@@ -215,7 +215,6 @@ def make_charts() -> dict[str, alt.TopLevelMixin]:
     return {
         "effectiveness": report.effectiveness_chart(make_summary(), make_results()),
         "forest": report.forest_chart(make_differences()),
-        "cost": report.cost_chart(make_summary(), make_costs()),
         "entropy": report.entropy_chart(make_entropy()),
         "learning": report.learning_chart(make_history()),
         "learning_small": report.learning_chart(make_history(cells=7)),
@@ -317,7 +316,6 @@ def test_theme_holds_within_its_block_only() -> None:
                 "label",
             },
         ),
-        ("cost", {"total_cpu_seconds", "mean", "architecture", "strategy", "first_stage", "frontier", "cell"}),
         ("entropy", {"value", "strategy", "label", "kind"}),
         ("learning", {"step", "loss", "seed", "cell"}),
         ("learning_small", {"step", "loss", "seed", "cell"}),
@@ -335,7 +333,7 @@ def test_chart_is_valid_and_encodes_its_fields(name: str, fields: set[str]) -> N
 
 def test_charts_are_the_same_when_drawn_again() -> None:
     charts = make_charts()
-    for name in ("cost", "learning"):  # these have parameters and views with names
+    for name in ("learning",):  # these have parameters and views with names
         assert json.dumps(spec_of(name)) == json.dumps(report.chart_spec(charts[name]))
 
 
@@ -529,44 +527,6 @@ def test_forest_refuses_two_margins_and_unknown_verdicts() -> None:
         report.forest_chart(frame.replace({"verdict": {"both": "equvalent"}}))
 
 
-def test_cost_axis_is_logarithmic_only_when_the_range_asks_for_it() -> None:
-    spec = spec_of("cost")
-    points = next(x for x in layers_of(spec) if mark_of(x) == "point")
-    assert points["encoding"]["x"]["scale"]["type"] == "log"  # 10 to 210 seconds
-    assert points["encoding"]["color"]["field"] == "architecture"
-    assert points["encoding"]["shape"]["field"] == "strategy"
-    near = make_costs().assign(total_cpu_seconds=[20.0, 22.0, 10.0, 10.0, 99.0, 99.0])
-    points = next(x for x in layers_of(report.chart_spec(report.cost_chart(make_summary(), near))) if mark_of(x) == "point")
-    assert points["encoding"]["x"]["scale"]["type"] == "linear"
-
-
-def test_cost_frontier_holds_the_cells_that_no_cheaper_cell_reaches() -> None:
-    frame = report.cost_chart(make_summary(), make_costs()).data
-    cells = frame[frame["role"] == "cell"].set_index(["first_stage", "cell"])
-    assert cells.loc[("bm25@100", "bm25-kl-static"), "total_cpu_seconds"] == 21.0
-    on = cells["on_frontier"].astype(bool)
-    assert sorted(cells.index[on]) == [
-        ("bm25@100", "bm25-kl-static"),
-        ("bm25@100", "bm25-lce-cross"),
-        ("bm25@100", "random-kl-static"),
-        ("full", "random-kl-static"),  # 0.44 at 10 s; the bm25 cell has 0.42 at 21 s
-    ]
-
-
-def test_cost_refuses_a_cell_without_a_cost() -> None:
-    costs = make_costs()
-    with pytest.raises(ValueError, match="no total_cpu_seconds for 1 cell.*'bm25-lce-cross'"):
-        report.cost_chart(make_summary(), costs[costs["cell"] != "bm25-lce-cross"])
-
-
-def test_cost_charges_what_the_cell_cost_on_the_collection_that_is_shown() -> None:
-    costs = pd.concat([make_costs(), make_costs().assign(collection="other/train", total_cpu_seconds=1e6)])
-    frame = report.cost_chart(make_summary(), costs).data
-    assert frame.loc[frame["cell"] == "bm25-kl-static", "total_cpu_seconds"].unique() == [21.0]
-    with pytest.raises(ValueError, match="costs holds no collection 'toy/train'"):
-        report.cost_chart(make_summary(), make_costs().assign(collection="other/train"))
-
-
 def test_search_marks_the_rate_that_was_taken() -> None:
     spec = spec_of("search")
     line, small, large = layers_of(spec)
@@ -666,9 +626,9 @@ def test_entropy_of_several_collections_asks_for_one() -> None:
 def test_charts_ask_for_a_choice_and_name_the_nearest() -> None:
     summary = pd.concat([make_summary(), make_summary().assign(measure="RR@10")])
     with pytest.raises(ValueError, match=r"2 values of measure: \['nDCG@10', 'RR@10'\]; pass measure="):
-        report.cost_chart(summary, make_costs())
+        report.effectiveness_chart(summary, make_results())
     with pytest.raises(ValueError, match="no measure 'nDGC@10'; did you mean 'nDCG@10'"):
-        report.cost_chart(summary, make_costs(), measure="nDGC@10")
+        report.effectiveness_chart(summary, make_results(), measure="nDGC@10")
     with pytest.raises(ValueError, match="summary lacks 1 column.*'n_seeds'"):
         report.effectiveness_chart(summary.drop(columns="n_seeds"), make_results())
 
@@ -837,13 +797,13 @@ def test_cells_table_traces_each_seed_to_its_manifest_by_a_relative_path() -> No
 
 
 def test_save_chart_writes_json_svg_and_png_and_the_same_bytes_again(tmp_path: Path) -> None:
-    files = report.save_chart(make_charts()["cost"], tmp_path / "charts" / "cost.v1")
+    files = report.save_chart(make_charts()["learning"], tmp_path / "charts" / "cost.v1")
     assert [path.name for path in files] == ["cost.v1.json", "cost.v1.svg", "cost.v1.png"]
     assert json.loads(files.json.read_text(encoding="utf-8"))["$schema"].endswith(f"vega-lite/{alt.SCHEMA_VERSION}.json")
     assert files.svg.read_text(encoding="utf-8").startswith("<svg")
     assert files.png.read_bytes().startswith(b"\x89PNG\r\n")
     before = [path.read_bytes() for path in files]
-    again = report.save_chart(make_charts()["cost"], tmp_path / "charts" / "cost.v1")
+    again = report.save_chart(make_charts()["learning"], tmp_path / "charts" / "cost.v1")
     assert [path.read_bytes() for path in again] == before
 
 
@@ -892,7 +852,7 @@ def make_sections() -> list[report.Section]:
                 report.Figure(charts["forest"], "Differences."),
             ],
         ),
-        report.Section("Cost", [], [report.Figure(charts["cost"], "Cost."), report.Figure(charts["entropy"], "Entropy.")]),
+        report.Section("Cost", [], [report.Figure(charts["learning"], "Cost."), report.Figure(charts["entropy"], "Entropy.")]),
         report.Section(
             f"Cells {NASTY}",
             [],
@@ -965,7 +925,7 @@ def test_page_names_study_identity_the_date_that_was_passed_and_no_place(page: P
 
 
 def test_page_is_the_same_byte_for_byte_when_written_again(tmp_path: Path) -> None:
-    figure = report.Figure(make_charts()["cost"], "Cost.")
+    figure = report.Figure(make_charts()["learning"], "Cost.")
 
     def write_once(name: str) -> bytes:
         sections = [report.Section("Cost", [], [figure])]
