@@ -249,9 +249,7 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                     )
                     for train, test in pairs
                 ),
-                *table(
-                    "macro", lambda frame: _macro_table(frame, settings.measure), f"Macro means of {settings.measure} over collections."
-                ),
+                *table("macro", lambda frame: _macro_table(frame, settings.measure), "Macro means over collections."),
                 *figures("effectiveness", "Means as large marks, seeds as small ones, baselines as lines"),
                 *table(
                     "strategy_spread",
@@ -269,9 +267,9 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                 "0 may stand beside the verdict undecided.",
                 f"{skipped} contrasts were left out because their cells have different seeds.",
                 f"Equivalence is TOST with the margin {settings.equivalence_margin:g} that the study's file fixed: both one-sided tests "
-                f"must reject at {settings.alpha:g}. The smallest margin is the one that these data could just have proved, the queries needed "
-                f"are how many would prove {settings.equivalence_margin:g} four times in five, were the two in truth equal. Equivalence is not "
-                "transitive: read each row by itself. The interval over seeds too resamples seeds and queries together.",
+                f"must reject at {settings.alpha:g}. The smallest margin is the one that these data could just have proved, the queries "
+                f"needed are how many would prove {settings.equivalence_margin:g} four times in five, were the two in truth equal. "
+                "Equivalence is not transitive: read each row by itself. The interval over seeds too resamples seeds and queries together.",
                 *_at_margins(differences, settings),
                 *([] if shown else [f"The {len(differences):,} contrasts are in `differences.parquet`, too many to print."]),
             ],
@@ -283,8 +281,8 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
         Section(
             "Who is equivalent to whom",
             [
-                "Every pair of strategies, everything else equal, corrected by Holm's method over the pairs of one matrix. Strategies that share "
-                "a letter are all equivalent to each other."
+                "Every pair of strategies, everything else equal, corrected by Holm's method over the pairs of one matrix. Strategies that "
+                "share a letter are all equivalent to each other."
             ],
             [
                 *figures("matrix", "Row minus column"),
@@ -347,9 +345,10 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
         Section(
             "What training made of the students",
             [
-                "Before the first step and after the last, on the same probe queries and documents for all strategies: of a bi-encoder's own "
-                "space, the diameter of its training groups, intrinsic dimension (TwoNN), effective rank and uniformity; of any student, the "
-                "divergence KL(teacher || student) over groups in nats, and how its pair probabilities agree with the teacher's."
+                "Before the first step and after the last, on the same probe queries and documents for all strategies: of a bi-encoder's "
+                "own space, the diameter of its training groups, intrinsic dimension (TwoNN), effective rank and uniformity; of any "
+                "student, the divergence KL(teacher || student) over groups in nats, and how its pair probabilities agree with the "
+                "teacher's."
             ],
             [
                 *figures("behaviour", "From before training to after it; means over seeds"),
@@ -360,8 +359,8 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             "What goes with effectiveness",
             [
                 f"Spearman's rank correlation over test queries between {settings.measure} and what the teacher and the student make of a "
-                "query's candidates. It describes; easy queries are easy for both. Intervals are bootstrap percentiles, not corrected for their "
-                "number."
+                "query's candidates. It describes; easy queries are easy for both. Intervals are bootstrap percentiles, not corrected for "
+                "their number."
             ],
             figures("relations", "Correlations over queries"),
         ),
@@ -369,8 +368,9 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             "Cost",
             [
                 "What a cell would have paid alone: mining, teacher scores (with the teacher's own training), training (with the search of "
-                "its learning rate), evaluation, in CPU seconds of the machine in its manifests; a teacher's pair has one price, whoever scored "
-                "it first. The study itself paid shared parts once. Energy: " + ", ".join(sorted(set(tables["cells"]["energy"]))) + "."
+                "its learning rate), evaluation, in CPU seconds of the machine in its manifests; a teacher's pair has one price, whoever "
+                "scored it first. The study itself paid shared parts once. "
+                "Energy: " + ", ".join(sorted(set(tables["cells"]["energy"]))) + "."
             ],
             [
                 *figures("cost", "Effectiveness against cost; the line joins the cells that no cheaper cell reaches"),
@@ -381,9 +381,9 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
         Section(
             "Advice",
             [
-                "From what is known of the groups before training, on a pilot of 200 queries, a ridge regression advises where it has not "
-                "looked. A regret is what a choice lacks to the best cell in hindsight, which was chosen on the same test queries: an upper "
-                "bound.",
+                "From what is known of the groups before training, on a pilot of 200 queries, a ridge regression advises where it has "
+                "not looked. A regret is what a choice lacks to the best cell in hindsight, which was chosen on the same test queries: an "
+                "upper bound.",
                 *sentences,
             ],
             figures("regret", "Mean regret with bootstrap intervals over what was left out"),

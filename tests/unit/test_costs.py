@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from studies_on_disk import GRID, NAN, PAIRS, SCORES, SEARCH, SECONDS, bill, planned, price_pairs, put, put_all, students
+from studies_on_disk import GRID, NAN, PAIRS, SCORES, SEARCH, SECONDS, bill, planned, put, put_all, students
 
 from rd_utils import costs as module
 from rd_utils import params
@@ -152,7 +152,7 @@ def test_pairs_whose_scores_are_no_longer_kept_cost_what_the_artefact_paid(tmp_p
     for shard in (pipeline.store.root / "pairs" / "trained").iterdir():
         shard.unlink()
     (pipeline.store.root / "pairs" / "trained").rmdir()
-    costs = costs_of(this, pipeline)
+    costs = module.costs(this, pipeline).set_index(["cell", "seed"])
     assert costs.loc[(TAUGHT, 0), "score_wall_seconds"] == 64 + 1024 and costs.loc[(TAUGHT, 0), "score_teacher_calls"] == PAIRS
     assert not (pipeline.store.root / "pairs" / "trained").exists()  # looking costs up makes none
 
@@ -250,7 +250,7 @@ def test_measured_energy_needs_no_watts(tmp_path, pipeline):
 def test_effectiveness_stands_beside_cost_and_what_is_dominated_is_not_on_the_frontier():
     about = {"collection": "c", "test_collection": "t", "first_stage": "full", "measure": "AP", "system": "student"}
     about |= dict.fromkeys(module.DIMENSIONS, "") | {"target_entropy": NAN}
-    cells = {"cheap": (0.40, 10.0), "dear": (0.50, 40.0), "worse": (0.45, 50.0)}
+    cells = {"cheap": (0.40, 10.0), "dear": (0.50, 40.0), "worse": (0.45, 50.0), "worst": (0.30, 50.0)}
     summary = [about | {"cell": cell, "mean": mean, "sd": 0.01} for cell, (mean, _) in cells.items()]
     summary += [
         about | {"cell": "BM25", "system": "first_stage", "mean": 0.9, "sd": NAN},
@@ -262,8 +262,8 @@ def test_effectiveness_stands_beside_cost_and_what_is_dominated_is_not_on_the_fr
         for seed in (0, 2)
     ]
     points = module.points(pd.DataFrame(summary), pd.DataFrame(costs), "AP").set_index("cell")
-    assert points["value"].to_dict() == {"cheap": 0.40, "dear": 0.50, "worse": 0.45}
-    assert points["total_cpu_seconds"].to_dict() == {"cheap": 11.0, "dear": 41.0, "worse": 51.0}  # means over seeds
-    assert points["on_frontier"].to_dict() == {"cheap": True, "dear": True, "worse": False} and "mine_joules" not in points
+    assert points["value"].to_dict() == {"cheap": 0.40, "dear": 0.50, "worse": 0.45, "worst": 0.30}
+    assert points["total_cpu_seconds"].to_dict() == {"cheap": 11.0, "dear": 41.0, "worse": 51.0, "worst": 51.0}  # means over seeds
+    assert points["on_frontier"].to_dict() == {"cheap": True, "dear": True, "worse": False, "worst": False} and "mine_joules" not in points
     (price,) = module.prices(points.reset_index(), step=0.1).to_dict("records")
     assert (price["best"], price["cheapest"], price["extra_cost"]) == ("dear", "cheap", 30.0)
