@@ -39,10 +39,11 @@ from rd_utils.report import (
 WIDEST = 900  # pixels
 
 QUANTITIES = {
-    "effective_rank": "effective rank (dimensions)",
+    "diameter_q99": "own diameter q99",
+    "intrinsic_dimension": "TwoNN dimension",
+    "effective_rank": "effective rank",
     "uniformity": "uniformity (log)",
-    "intrinsic_dimension": "intrinsic dimension (TwoNN)",
-    "diameter_q99": "diameter q99 (cosine distance)",
+    "divergence": "KL to teacher (nats)",
 }
 COSTS = {
     "total_cpu_seconds": "total CPU seconds",
@@ -561,7 +562,8 @@ def correlation_chart(table: pd.DataFrame, *, by: Sequence[str] = (), width: int
     """Draw Spearman correlations with their intervals, one line a pair of quantities; colour and mark tell whether it excludes 0.
 
     Args:
-        table: One row a pair: x and y (the quantities' names), spearman, low, high (all in [-1, 1]), and the columns of ``by``.
+        table: One row a pair: x and y (the quantities' names), spearman, low, high (all in [-1, 1]), and the columns of ``by``; ``label``
+            where a line should be called something else than ``x ~ y``.
         by: Columns that make panels.
         width: Of one panel, in pixels.
 
@@ -574,7 +576,7 @@ def correlation_chart(table: pd.DataFrame, *, by: Sequence[str] = (), width: int
     _require(table, ("x", "y", "spearman", "low", "high"), "table")
     _bracketed(table, "spearman", "table")
     frame = _paneled(table, by, "table")
-    frame["row"] = [f"{x} ~ {y}" for x, y in zip(frame["x"], frame["y"], strict=True)]
+    frame["row"] = frame["label"] if "label" in frame else [f"{x} ~ {y}" for x, y in zip(frame["x"], frame["y"], strict=True)]
     _once(frame, ["panel", "row"], "table")
     frame["interval"] = np.where((frame["low"] > 0) | (frame["high"] < 0), "excludes 0", "holds 0")
     axis = alt.X("spearman:Q", title="Spearman correlation", scale=alt.Scale(domain=[-1, 1]), axis=alt.Axis(tickCount=5, format="~g"))
@@ -730,6 +732,8 @@ def pareto_chart(
         frame["cell"] if "cell" in frame.columns else [_join(s, n) for s, n in zip(frame["strategy"], frame["loss"], strict=True)]
     )
     frame["frontier"] = np.where(frame["on_frontier"], "no cheaper choice is better", "")
+    ranks = frame["cost"].where(frame["on_frontier"]).groupby(frame["panel"]).rank(method="first")
+    frame["place"] = ranks.to_numpy()  # names stand above and below by turns
     several = frame["panel"].nunique() > 1
     if several:
         width = min(width, (WIDEST - 290) // 2)
@@ -761,7 +765,10 @@ def pareto_chart(
         .encode(x=x, y=y, color=colour, shape=shape, opacity=opacity, tooltip=told)
         .properties(name="points")
         .add_params(*only.values()),
-        *(best.mark_text(align="right", dx=-7, dy=-8, **halo).encode(x=x, y=y, text="name:N") for halo in _HALO),
+        *(
+            best.transform_filter(f"datum.place % 2 == {odd}").mark_text(align="right", dx=-7, dy=12 if odd else -8, **halo)
+            .encode(x=x, y=y, text="name:N") for halo in _HALO for odd in (0, 1)
+        ),
     ]  # fmt: skip
     return _facet(layers, frame, width, height, 2)
 

@@ -716,7 +716,7 @@ def search_chart(table: pd.DataFrame, measure: str, *, width: int = 260, height:
 
 
 def locality_chart(
-    descriptions: pd.DataFrame, *, entropy: str = "pairwise_entropy", collection: str | None = None, width: int = 420, height: int = 360
+    descriptions: pd.DataFrame, *, entropy: str = "pairwise_entropy", collection: str | None = None, width: int = 340, height: int = 320
 ) -> alt.FacetChart:
     """Draw how wide training groups are against how undecided the teacher is about them, one labelled mark a strategy.
 

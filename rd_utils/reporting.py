@@ -146,8 +146,8 @@ def behaviour_figure(behaviours: pd.DataFrame, collection: str) -> Any:
         collection: whose students.
     """
     here = behaviours[behaviours["collection"] == collection]
-    space = [name for name in drawn.QUANTITIES if name in set(here["quantity"])]
-    wanted = [name for name in (*space, "divergence") if name in set(here["quantity"])]
+    wanted = [name for name in drawn.QUANTITIES if name in set(here["quantity"])]
+    space = [name for name in wanted if name != "divergence"]
     here = here[here["quantity"].isin(wanted)].rename(columns={"mean": "value"})
     if space:  # panels without a space would be empty
         here = here[here["cell"].isin(here.loc[here["quantity"].isin(space), "cell"])]
@@ -172,7 +172,7 @@ def calibration_figure(bins: pd.DataFrame, collection: str) -> Any:
 
 
 def relations_figure(relations: pd.DataFrame, collection: str, test_collection: str) -> Any:
-    """Draw the correlations over queries of one training and test collection, averaged over nothing: the first re-ranked stage.
+    """Draw the correlations over queries of one training and test collection and its first re-ranked stage, a panel a quantity.
 
     Args:
         relations: of :func:`rd_utils.behaviour.correlations` over :func:`rd_utils.characteristics.by_query`.
@@ -181,7 +181,8 @@ def relations_figure(relations: pd.DataFrame, collection: str, test_collection: 
     """
     here = relations[(relations["collection"] == collection) & (relations["test_collection"] == test_collection)]
     here = here[(here["first_stage"] == here["first_stage"].iloc[0]) & here["spearman"].notna()]
-    return drawn.correlation_chart(here.assign(y=here["strategy"]), by=["architecture", "loss"])
+    label = here["architecture"] + " " + here["loss"] + " " + here["strategy"]
+    return drawn.correlation_chart(here.assign(label=label, quantity=here["x"]), by=["quantity"], width=200)
 
 
 def _recipe(cells: pd.DataFrame) -> pd.Series:

@@ -1,25 +1,21 @@
-"""A study's tables from hand-made measures, and from a store whose manifests say what the test says."""
+"""A study's tables of effectiveness, from hand-made measures and from a store that holds what the test says."""
 
 from __future__ import annotations
 
 import itertools
-import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy import stats as scipy_stats
+from studies_on_disk import NAN, planned, put, put_all
 
-from rd_utils import analysis, params, plan, report, studies
+from rd_utils import analysis, params, report, stats, studies
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
-from rd_utils.store import Store, identity, upstream
+from rd_utils.store import Store
 
-ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = studies.AnalysisSettings(baseline_strategy="corpus_random", equivalence_margin=0.02)
-NAN = float("nan")
 PLAIN = {"strategy": "bm25", "teacher": "", "loss": "lce", "architecture": "static", "augmentation": "none", "cut": "all"}
 PLAIN |= {"temperature": 1.0, "target_entropy": NAN}
 TAUGHT = PLAIN | {"teacher": "t", "loss": "kl"}
@@ -278,12 +274,404 @@ def test_the_spread_of_strategies_is_over_their_means():
     assert row["sd"] == pytest.approx(np.std([0.31, 0.5, 0.4], ddof=1))
 
 
+# --- margins, resampling and seeds --------------------------------------------------------------------------------------------
+
+
+def pair(before, after, **settings) -> pd.Series:
+    """Return the contrast of two strategies with these values per query and seed, (queries,) or (seeds, queries)."""
+    table = []
+    for cell, strategy, values in (("r", "corpus_random", before), ("b", "bm25", after)):
+        for seed, row in enumerate(np.atleast_2d(values)):
+            table += [entry | {"seed": seed} for entry in rows(cell, row, strategy=strategy)]
+    (found,) = analysis.differences(pd.DataFrame(table), SETTINGS.model_copy(update=settings)).to_dict("records")
+    return pd.Series(found)
+
+
+def test_a_contrast_by_hand():
+    """Differences 0.5, 0, -0.5 and 1, whose squared deviations from 0.25 sum to 1.25."""
+    found = pair([0.5, 0.5, 1.0, 0.0], [1.0, 0.5, 0.5, 1.0])
+    half = 3.182446305 * (1.25 / 3) ** 0.5 / 2  # t(0.975, 3) * sd / sqrt(4)
+    assert (found["low"], found["high"]) == pytest.approx((0.25 - half, 0.25 + half))
+    assert found["smallest_margin"] == pytest.approx(0.25 + 2.353363435 * (1.25 / 3) ** 0.5 / 2)  # t(0.95, 3)
+    assert found["p_randomisation"] == pytest.approx(0.75, abs=0.03)  # 6 of the 8 signings of 0.5, 0.5 and 1 sum to 1 or more
+    assert -0.5 <= found["bootstrap_low"] < 0.25 < found["bootstrap_high"] <= 1.0
+    assert found["p_holm"] == found["p_difference"] and found["p_equivalence_holm"] == found["p_equivalence"]  # a family of one
+    assert (found["n_queries"], found["verdict"], found["equivalence_margin"]) == (4, "undecided", 0.02)
+
+
+def test_the_bootstrap_holds_the_variance_over_seeds_and_the_t_interval_does_not():
+    values = np.linspace(0.1, 0.5, 12)
+    found = pair(np.stack([values, values]), np.stack([values + 0.1, values + 0.3]))
+    assert (found["difference"], found["low"], found["high"]) == pytest.approx((0.2, 0.2, 0.2))
+    assert (found["bootstrap_low"], found["bootstrap_high"]) == pytest.approx((0.1, 0.3))
+    assert found["p_randomisation"] == pytest.approx(2 / 2**12, abs=0.002)  # all signs plus or all minus
+
+
+def test_an_equivalence_is_shown_at_every_margin_that_the_study_names():
+    wiggle = 0.002 * np.random.default_rng(7).standard_normal(40)
+    base = np.linspace(0.2, 0.6, 40)
+    names = ["equivalent_0.005", "equivalent_0.01", "equivalent_0.02"]
+    verdicts = {gain: pair(base, base + gain + wiggle, margins_shown=(0.005, 0.01, 0.02)) for gain in (0.0, 0.008, 0.015, 0.03)}
+    assert {gain: found[names].tolist() for gain, found in verdicts.items()} == {
+        0.0: [True, True, True],
+        0.008: [False, True, True],
+        0.015: [False, False, True],
+        0.03: [False, False, False],
+    }
+    assert "equivalent_0.01" not in pair(base, base, margins_shown=())
+
+
+def many_cells(n: int = 6) -> pd.DataFrame:
+    """Values of a baseline and n strategies, each further from it, with two first stages."""
+    generator, table = np.random.default_rng(8), []
+    for stage, spread in (("full", 0.03), ("bm25@100", 0.06)):
+        base = generator.uniform(0.2, 0.6, size=50)
+        table += [row | {"first_stage": stage} for row in rows("r", base, strategy="corpus_random")]
+        for place in range(n):
+            values = base + 0.004 * place + spread * generator.standard_normal(50)
+            table += [row | {"first_stage": stage} for row in rows(f"s{place}", values, strategy=f"s{place}")]
+    return pd.DataFrame(table)
+
+
+def test_every_margin_is_a_family_of_its_own_that_holm_corrects():
+    table = many_cells()
+    found = analysis.differences(table, SETTINGS)
+    assert len(found) == 12
+    for stage, part in found.groupby("first_stage"):
+        values = table[table["first_stage"] == stage].set_index(["cell", "query_id"])["value"].unstack("query_id")
+        deltas = [values.loc[cell] - values.loc["r"] for cell in part["cell_after"]]
+        for margin in (0.01, 0.02):
+            by_hand = [max(scipy_stats.ttest_1samp(delta, side * margin, alternative=test).pvalue
+                           for side, test in ((-1, "greater"), (1, "less"))) for delta in deltas]  # fmt: skip
+            assert part[f"equivalent_{margin:g}"].tolist() == (stats.holm(by_hand) < 0.05).tolist()
+            if margin == SETTINGS.equivalence_margin:
+                assert part["p_equivalence"].tolist() == pytest.approx(by_hand)
+                assert part["p_equivalence_holm"].tolist() == pytest.approx(stats.holm(by_hand).tolist())
+    assert 0 < found["equivalent"].sum() < 12
+    assert (found["equivalent_0.02"] == found["equivalent"]).all()  # the same margin, said twice
+    assert (~found["equivalent_0.01"] | found["equivalent_0.02"]).all()  # what a stricter margin shows, a wider one does
+
+
+def test_differences_do_not_depend_on_the_order_of_rows_and_hold_their_estimates():
+    table = many_cells(3)
+    found = analysis.differences(table, SETTINGS)
+    keys = ["first_stage", "cell_after"]
+    shuffled = analysis.differences(table.sample(frac=1, random_state=0), SETTINGS)
+    columns = ["difference", "low", "high", "p_holm", "p_equivalence_holm", "p_randomisation", "bootstrap_low", "bootstrap_high"]
+    pd.testing.assert_frame_equal(
+        shuffled.set_index(keys)[columns].sort_index(), found.set_index(keys)[columns].sort_index(), rtol=1e-9, check_like=True
+    )
+    for low, high in (("low", "high"), ("bootstrap_low", "bootstrap_high")):
+        assert (found[low] < found["difference"]).all() and (found["difference"] < found[high]).all()
+    assert (found["difference"] == found["mean_b"] - found["mean_a"]).all() or found["difference"].to_numpy() == pytest.approx(
+        (found["mean_b"] - found["mean_a"]).to_numpy()
+    )
+
+
+def test_only_the_compared_measure_and_trained_systems_are_contrasted():
+    table = pd.DataFrame(rows("r", [0.1, 0.2, 0.4], strategy="corpus_random") + rows("b", [0.3, 0.2, 0.4]))
+    other = table.assign(measure="AP", value=0.0)
+    untrained = pd.DataFrame(rows("u", [0.0, 0.0, 0.0], system="untrained", strategy="dense"))
+    pd.testing.assert_frame_equal(
+        analysis.differences(pd.concat([table, other, untrained]), SETTINGS), analysis.differences(table, SETTINGS)
+    )
+
+
+def test_a_query_that_one_cell_lacks_is_named():
+    table = pd.DataFrame(rows("r", [0.1, 0.2, 0.4], strategy="corpus_random") + rows("b", [0.3, 0.2]))
+    with pytest.raises(ValueError, match=r"not evaluated on the same queries: 1 only in a, 0 only in b, the first \('c/test', 'q2'\)"):
+        analysis.differences(table, SETTINGS)
+
+
+# --- every strategy with every other ------------------------------------------------------------------------------------------
+
+
+def four(seeds=(0, 1), **changes) -> list[dict]:
+    """Three strategies that do not differ, and one that is better by 0.1; values of 40 queries."""
+    generator = np.random.default_rng(9)
+    base = generator.uniform(0.2, 0.6, size=40)
+    gains = {"corpus_random": 0.0, "bm25": 0.0, "dense": 0.0, "graph": 0.1}
+    return [
+        row
+        for strategy, gain in gains.items()
+        for row in rows(f"{strategy}-x", base + gain + 0.002 * generator.standard_normal(40), strategy=strategy, seeds=seeds, **changes)
+    ]
+
+
+def test_a_matrix_has_every_pair_once_and_letters_join_what_is_equivalent():
+    table = pd.DataFrame(four())
+    found = analysis.matrices(table, SETTINGS)
+    names = ["corpus_random", "bm25", "dense", "graph"]
+    assert list(zip(found["system_a"], found["system_b"], strict=True)) == list(itertools.combinations(names, 2))
+    assert found["verdict"].tolist() == ["equivalent", "equivalent", "different"] + ["equivalent", "different"] + ["different"]
+    letters = dict(zip(found["system_b"], found["letters_b"], strict=True)) | dict(zip(found["system_a"], found["letters_a"], strict=True))
+    assert letters == {"corpus_random": "a", "bm25": "a", "dense": "a", "graph": ""}
+    means = table.groupby("strategy")["value"].mean()
+    assert found["difference"].tolist() == pytest.approx([means[b] - means[a] for a, b in itertools.combinations(names, 2)])
+    assert found["p_holm"].to_numpy() == pytest.approx(stats.holm(found["p_difference"]))  # over the six pairs of the matrix
+    assert found["p_equivalence_holm"].to_numpy() == pytest.approx(stats.holm(found["p_equivalence"]))
+    assert (found["equivalent_0.02"] == found["equivalent"]).all() and (~found["equivalent_0.01"] | found["equivalent_0.02"]).all()
+    assert found[["loss", "first_stage", "collection"]].drop_duplicates().to_numpy().tolist() == [["lce", "full", "c/train"]]
+
+
+def test_a_matrix_and_the_contrasts_with_the_baseline_agree_before_holm():
+    table = pd.DataFrame(four())
+    contrasts = analysis.differences(table, SETTINGS).set_index("strategy")
+    matrix = analysis.matrices(table, SETTINGS)
+    for row in matrix[matrix["system_a"] == "corpus_random"].itertuples():
+        assert contrasts.loc[row.system_b, ["difference", "p_difference", "p_equivalence"]].tolist() == pytest.approx(
+            [row.difference, row.p_difference, row.p_equivalence]
+        )
+
+
+def test_letters_are_shared_exactly_by_the_pairs_that_are_equivalent():
+    """Equivalence is not transitive: each step is within the margin, two steps are not."""
+    base, wiggle = np.linspace(0.2, 0.6, 40), 0.001 * np.random.default_rng(3).standard_normal((3, 40))
+    table = [row for step in range(3) for row in rows(f"{step}", base + 0.015 * step + wiggle[step], strategy=f"s{step}")]
+    found = analysis.matrices(pd.DataFrame(table), SETTINGS)
+    assert found["equivalent"].tolist() == [True, False, True]
+    shared = [bool(set(a) & set(b)) for a, b in zip(found["letters_a"], found["letters_b"], strict=True)]
+    assert shared == found["equivalent"].tolist()
+    assert found["letters_b"].tolist()[0] == "ab"  # the one in the middle is in both cliques
+
+
+def test_a_matrix_is_of_one_loss_collection_and_first_stage_and_of_three_strategies_with_the_same_seeds():
+    other = [row | {"seed": row["seed"] + 5} for row in rows("pool-x", np.full(40, 0.5), strategy="pooled", seeds=(0, 1))]
+    two = [row for row in four(**{"loss": "kl", "teacher": "t"}) if row["strategy"] in ("bm25", "dense")]
+    elsewhere = [row for row in four(place="d") if row["strategy"] != "graph"]
+    found = analysis.matrices(pd.DataFrame(four() + other + two + elsewhere), SETTINGS)
+    assert found.groupby(["collection", "loss"]).size().to_dict() == {("c/train", "lce"): 6, ("d/train", "lce"): 3}
+    assert "pooled" not in set(found["system_a"]) | set(found["system_b"])
+    nothing = analysis.matrices(pd.DataFrame(two), SETTINGS)
+    assert nothing.empty and {"system_a", "system_b", "letters_a", "first_stage"} <= set(nothing.columns)
+
+
+def test_a_matrix_with_a_hole_is_refused():
+    table = pd.DataFrame(four())
+    hole = table[~((table["strategy"] == "dense") & (table["query_id"] == "q3"))]
+    with pytest.raises(ValueError, match="1 missing values, the first for .*'q3'"):
+        analysis.matrices(hole, SETTINGS)
+
+
+# --- over collections: the main table -----------------------------------------------------------------------------------------
+
+
+def test_macro_means_count_each_collection_once():
+    table = pd.DataFrame(
+        rows("a", [0.2, 0.4]) + rows("a", [0.9, 0.9, 0.9, 0.9, 0.9], place="d") + rows("b", [0.5]) + rows("b", [0.7], place="d")
+    )
+    found = analysis.macro(analysis.summary(analysis.results(table))).set_index("cell")
+    assert found["mean"].round(6).to_dict() == {"a": 0.6, "b": 0.6}  # (0.3 + 0.9) / 2, however many queries
+    assert found["sd"].to_dict() == pytest.approx({"a": np.std([0.3, 0.9], ddof=1), "b": np.std([0.5, 0.7], ddof=1)})
+    assert found["n_collections"].tolist() == [2, 2]
+
+
+def test_macro_means_are_of_systems_that_every_collection_has():
+    table = pd.DataFrame(rows("a", [0.2]) + rows("a", [0.6], place="d") + rows("b", [0.5]))
+    assert analysis.macro(analysis.summary(analysis.results(table)))["cell"].tolist() == ["a"]
+    one = analysis.macro(analysis.summary(analysis.results(pd.DataFrame(rows("a", [0.2])))))
+    assert one.empty and {"mean", "sd", "n_collections"} <= set(one.columns)
+
+
+def test_the_best_cell_is_a_trained_one_on_every_test_collection():
+    table = rows("a", [0.2]) + rows("b", [0.3]) + rows("BM25", [0.9], system="first_stage", strategy="") + rows("a", [0.6], place="d")
+    found = analysis.best(analysis.summary(analysis.results(pd.DataFrame(table))), "nDCG@10")
+    assert dict(zip(found["test_collection"], found["cell"], strict=True)) == {"c/test": "b", "d/test": "a"}
+    assert analysis.best(found, "AP").empty
+
+
+# --- factorials ---------------------------------------------------------------------------------------------------------------
+
+
+def dialled(values: np.ndarray, measure: str = "nDCG@10", **about) -> pd.DataFrame:
+    """Values per query of a factorial: (strategies, target entropies, seeds, queries)."""
+    table = []
+    for s, h, seed in itertools.product(*map(range, values.shape[:3])):
+        dimensions = {"teacher": "t", "loss": "kl", "strategy": f"s{s}", "target_entropy": round(0.1 * (h + 1), 3)} | about
+        table += [row | {"seed": seed, "measure": measure} for row in rows(f"{s}-{h}", values[s, h, seed], **dimensions)]
+    for place, row in enumerate(table):  # rows() adds to a value by its seed, which is 0 here
+        row["value"] = float(values.reshape(-1)[place])
+    return pd.DataFrame(table)
+
+
+def drawn(shape=(2, 3, 2, 60), seed=0, noise=0.02) -> np.ndarray:
+    """Values in which the entropy in the middle is best by 0.05, the second strategy by 0.1, and queries differ more than either."""
+    generator = np.random.default_rng(seed)
+    values = 0.5 + 0.15 * generator.standard_normal(shape[3]) + noise * generator.standard_normal(shape)
+    values[:, 1] += 0.05
+    values[1] += 0.1
+    return values
+
+
+def test_omega_squared_by_hand():
+    """Sums of squares 8, 32, 0 and 8 with 1, 1, 1 and 4 degrees of freedom: the seeds' mean square is 2, and 48 + 2 the divisor."""
+    values = np.array([[[-1, 1], [3, 5]], [[1, 3], [5, 7]]], dtype=float)
+    omega = analysis.two_way(factorial(values)).set_index("source")["omega_squared"]
+    assert omega[:3].to_dict() == pytest.approx({"strategy": 0.12, "target_entropy": 0.6, "interaction": -0.04})
+    assert np.isnan(omega["seeds"])
+
+
+def test_omega_squared_of_what_does_nothing_is_0_on_average_and_its_share_is_not():
+    generator = np.random.default_rng(11)
+    tables = [analysis.two_way(factorial(generator.normal(size=(3, 3, 3)))).set_index("source") for _ in range(60)]
+    omega, share = (np.mean([table.loc["strategy", name] for table in tables]) for name in ("omega_squared", "share"))
+    assert abs(omega) < 0.02 < 0.05 < share  # two of 26 degrees of freedom: a share of 0.077
+
+
+def test_a_factorial_without_any_variance_has_no_shares():
+    found = analysis.two_way(factorial(np.full((2, 2, 2), 0.5)))
+    assert found["sum_of_squares"].tolist() == [0.0] * 4
+    assert found[["share", "omega_squared", "F", "p"]].isna().all(axis=None)
+
+
+def test_shares_of_a_factorial_sum_to_1_and_their_intervals_hold_them():
+    values = drawn()
+    table = pd.concat([dialled(values), dialled(values + 0.1, measure="AP")], ignore_index=True)
+    found = analysis.factorials(table, SETTINGS)
+    assert found.groupby("measure")["share"].sum().to_dict() == pytest.approx({"AP": 1.0, "nDCG@10": 1.0})
+    compared = found[found["measure"] == "nDCG@10"].set_index("source")
+    pd.testing.assert_frame_equal(
+        compared.drop(columns=["low", "high"]).reset_index(drop=True),
+        analysis.two_way(analysis.results(table[table["measure"] == "nDCG@10"])).drop(columns="source"),
+        check_like=True,
+    )
+    effects = compared.loc[["strategy", "target_entropy"]]
+    assert (effects["low"] < effects["share"]).all() and (effects["share"] < effects["high"]).all()
+    assert ((compared["low"] >= 0) & (compared["high"] <= 1) & (compared["low"] <= compared["high"])).all()
+    assert found[found["measure"] == "AP"][["low", "high"]].isna().all(axis=None)
+    pd.testing.assert_frame_equal(found, analysis.factorials(table, SETTINGS))
+    wider = analysis.factorials(table, SETTINGS.model_copy(update={"level": 0.99})).dropna(subset="low").set_index("source")
+    assert (wider["low"] <= compared["low"]).all() and (wider["high"] >= compared["high"]).all()
+
+
+def test_an_interval_of_a_share_is_over_queries():
+    """Where every query says the same, resampling queries changes nothing."""
+    values = np.array([[[-1, 1], [3, 5]], [[1, 3], [5, 7]]], dtype=float)[..., None].repeat(5, axis=3)
+    found = analysis.factorials(dialled(values), SETTINGS)
+    for bound in ("low", "high"):
+        assert found[bound].to_numpy() == pytest.approx(found["share"].to_numpy())
+
+
+def test_what_makes_no_factorial_is_left_out_and_a_study_may_have_none():
+    whole = dialled(drawn((2, 2, 2, 5)))
+    one_entropy = dialled(drawn((2, 2, 2, 5))[:, :1], architecture="one")
+    unbalanced = dialled(drawn((2, 2, 2, 5)), architecture="holes")
+    unbalanced = unbalanced[~((unbalanced["cell"] == "1-1") & (unbalanced["seed"] == 1))]
+    plain = pd.DataFrame(rows("lce", [0.1, 0.2, 0.3, 0.4, 0.5]))
+    found = analysis.factorials(pd.concat([whole, one_entropy, unbalanced, plain], ignore_index=True), SETTINGS)
+    assert found["architecture"].tolist() == ["static"] * 4
+    for nothing in (analysis.factorials(one_entropy, SETTINGS), analysis.factorials(plain, SETTINGS)):
+        assert nothing.empty and {"source", "share", "p", "low", "high"} <= set(nothing.columns)
+
+
+def test_a_factorial_of_other_dimensions_is_found_by_their_names():
+    values = drawn((2, 2, 2, 5))
+    table = pd.concat([dialled(values[:, place : place + 1], target_entropy=NAN, teacher=f"t{place}") for place in (0, 1)])
+    found = analysis.factorials(table, SETTINGS, columns="teacher")
+    assert found["source"].tolist() == ["strategy", "teacher", "interaction", "seeds"] and found["share"].sum() == pytest.approx(1)
+
+
+def test_a_factorial_with_a_query_missing_is_refused():
+    table = dialled(drawn((2, 2, 2, 5)))
+    hole = table[~((table["cell"] == "1-0") & (table["seed"] == 1) & (table["query_id"] == "q3"))]
+    for function in (analysis.factorials, analysis.surfaces):
+        with pytest.raises(ValueError, match=r"lacks a value, the first for \('s1', .*0.1.*1.*, 'q3'\); evaluate every query"):
+            function(hole, SETTINGS)
+
+
+# --- surfaces -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_surface_has_the_means_and_the_share_of_resamples_in_which_an_entropy_is_the_best():
+    values = drawn()
+    found = analysis.surfaces(dialled(values), SETTINGS)
+    surface = found.set_index(["strategy", "target_entropy"])
+    for s, h in itertools.product(range(2), range(3)):
+        row = surface.loc[(f"s{s}", round(0.1 * (h + 1), 3))]
+        assert row["mean"] == pytest.approx(values[s, h].mean())
+        assert row["low"] < row["mean"] < row["high"]
+    assert found.groupby("strategy")["optimal"].sum().to_dict() == pytest.approx({"s0": 1.0, "s1": 1.0})
+    assert surface.xs(0.2, level="target_entropy")["optimal"].tolist() == [1.0, 1.0]  # better for every query and seed, nearly
+    assert found[["loss", "teacher", "architecture", "first_stage"]].drop_duplicates().to_numpy().tolist() == [
+        ["kl", "t", "static", "full"]
+    ]
+    pd.testing.assert_frame_equal(found, analysis.surfaces(dialled(values), SETTINGS))
+
+
+def test_an_optimum_that_depends_on_the_seed_is_shared():
+    """With seed 0 the first entropy is best by 0.1, with seed 1 the second by 0.3: of two drawn seeds both are 0 one time in four."""
+    values = np.full((2, 2, 2, 6), 0.5)
+    values[:, 0, 0], values[:, 1, 1] = 0.6, 0.8
+    found = analysis.surfaces(dialled(values), SETTINGS, n_resamples=4000).set_index(["strategy", "target_entropy"])
+    assert found.loc[("s0", 0.1), "optimal"] == pytest.approx(0.25, abs=0.03)
+    assert found.loc[("s0", 0.2), "optimal"] == pytest.approx(0.75, abs=0.03)
+    assert found.loc[("s0", 0.2), ["mean", "low", "high"]].tolist() == pytest.approx([0.65, 0.5, 0.8])  # seeds alone are uncertain
+
+
+def test_a_surface_is_of_the_compared_measure_and_keeps_the_studys_order():
+    values = drawn((2, 2, 2, 5))
+    table = pd.concat([dialled(values + 1, measure="AP"), dialled(values)], ignore_index=True)
+    backwards = table.iloc[::-1]
+    found = analysis.surfaces(backwards, SETTINGS, n_resamples=50)
+    assert found[["strategy", "target_entropy"]].to_numpy().tolist() == [["s1", 0.2], ["s1", 0.1], ["s0", 0.2], ["s0", 0.1]]
+    means = found.set_index(["strategy", "target_entropy"])["mean"]
+    assert means["s1", 0.2] == pytest.approx(values[1, 1].mean()) and means["s0", 0.1] == pytest.approx(values[0, 0].mean())
+
+
+def test_a_grid_that_is_no_surface_has_none():
+    whole = dialled(drawn((2, 2, 2, 5)))
+    holes = whole[~((whole["cell"] == "1-1") & (whole["seed"] == 1))]
+    for table in (holes, whole[whole["target_entropy"] == 0.1], whole.assign(target_entropy=NAN)):
+        nothing = analysis.surfaces(table, SETTINGS)
+        assert nothing.empty and {"strategy", "target_entropy", "mean"} <= set(nothing.columns)
+    one_seed = analysis.surfaces(whole[whole["seed"] == 0], SETTINGS, n_resamples=50)
+    assert len(one_seed) == 4  # its intervals know nothing of seeds
+
+
+# --- what advice chooses from -------------------------------------------------------------------------------------------------
+
+
+def described(strategy, teacher, entropy, state="before", target_entropy=NAN, **changes) -> dict:
+    own = {"collection": "c/train", "strategy": strategy, "teacher": teacher, "augmentation": "none", "cut": "all", "temperature": 1.0}
+    own |= {"target_entropy": target_entropy, "state": state, "pairwise_entropy": entropy, "density_ratio": np.e**2, "coverage": 0.5}
+    return own | changes
+
+
+def priced(*cells) -> pd.DataFrame:
+    return pd.DataFrame(
+        [{"collection": "c/train", "cell": cell, "seed": seed, "total_cpu_seconds": 10.0 * seed} for cell in cells for seed in (1, 2)]
+    )
+
+
+def test_an_option_is_a_cell_with_what_was_known_of_its_groups_and_its_cost():
+    table = rows("lce", [0.1, 0.3], seeds=(0, 2)) + rows("kl", [0.5], **{"loss": "kl", "teacher": "t"})
+    table += rows("H", [0.6], **{"loss": "kl", "teacher": "t", "target_entropy": 0.3}) + rows("noise", [0.9], augmentation="noise")
+    table += rows("BM25", [0.4], system="first_stage", strategy="")
+    descriptions = [described("bm25", "t", 0.5), described("bm25", "t", 0.45, target_entropy=0.3)]
+    descriptions += [described("bm25", "t", 0.3, "after", target_entropy=0.3), described("bm25", "t", 0.9, augmentation="noise")]
+    found = analysis.options(analysis.results(pd.DataFrame(table)), pd.DataFrame(descriptions), priced("lce", "kl", "H"), "nDCG@10")
+    found = found.set_index("cell")
+    assert found["value"].to_dict() == pytest.approx({"lce": 0.21, "kl": 0.5, "H": 0.6})
+    assert found["pairwise_entropy"].to_dict() == {"lce": 0.5, "kl": 0.5, "H": 0.3}  # as training sees them: after the temperature
+    assert found["cost"].tolist() == [15.0] * 3 and found["log_density_ratio"].to_numpy() == pytest.approx([2.0] * 3)
+    assert found["coverage"].tolist() == [0.5] * 3 and "diameter_q99" not in found
+
+
+def test_an_options_entropy_is_its_own_teachers():
+    table = rows("lce", [0.1]) + rows("t", [0.5], **{"loss": "kl", "teacher": "t"}) + rows("u", [0.6], **{"loss": "kl", "teacher": "u"})
+    descriptions = pd.DataFrame([described("bm25", "t", 0.2), described("bm25", "u", 0.7)])
+    found = analysis.options(analysis.results(pd.DataFrame(table)), descriptions, priced("lce", "t", "u"), "nDCG@10").set_index("cell")
+    assert found["pairwise_entropy"].to_dict() == {"lce": 0.2, "t": 0.2, "u": 0.7}  # LCE's groups: under the study's first
+    assert found["teacher"].to_dict() == {"lce": "", "t": "t", "u": "u"}
+
+
+def test_an_option_of_a_study_without_teachers_has_no_entropy():
+    bare = pd.DataFrame([described("bm25", "", 0.0)]).drop(columns="pairwise_entropy")
+    found = analysis.options(analysis.results(pd.DataFrame(rows("lce", [0.1]))), bare, priced("lce"), "nDCG@10")
+    assert found["cell"].tolist() == ["lce"] and "pairwise_entropy" not in found
+
+
 # --- from a store -------------------------------------------------------------------------------------------------------------
-
-
-SECONDS = {"docs": 1, "queries": 2, "lexicon": 4, "tokens": 8, "candidates": 16, "groups": 32, "scores": 64, "student": 1024}
-SECONDS |= {"evaluation": 4096, "search": 16384, "vectors": 0, "description": 0}
-EMBEDDED = {"source": "embedded", "profile": "smallest"}
 
 
 @pytest.fixture
@@ -291,310 +679,69 @@ def pipeline(outputs):
     return Pipeline(Store(), track=untracked)
 
 
-def planned(tmp_path, **changes) -> plan.Plan:
-    values = yaml.safe_load((ROOT / "params" / "smallest.yaml").read_text()) | changes
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(values))
-    return plan.load_plan(tmp_path / "study.yaml")
+def evaluated(this, pipeline, twice=False) -> int:
+    """Put the values per query of everything in a plan into the store; return how many evaluations that were."""
+    specs = [spec for keys, system in analysis._systems(this) for spec in this.evaluations(system, keys["collection"])]
+    for number, spec in enumerate(specs):
+        frame = pd.DataFrame({"query_id": ["q0", "q0" if twice else "q1"], "measure": "nDCG@10", "value": [0.01 * number, 0.5]})
+        put(pipeline.store, spec, per_query=frame)
+    return len(specs)
 
 
-def put(store, spec, counts=None, dropped=None, **tables):
-    """Put an artefact into the store as if it had been made in the seconds of its stage, and twice as many CPU seconds."""
-    folder = store.folder(spec)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        table.to_parquet(folder / f"{name}.parquet")
-    cost = {"wall_seconds": SECONDS[spec.stage], "cpu_seconds": 2 * SECONDS[spec.stage], "peak_memory_mb": 1.0}
-    manifest = {"cost": cost, "counts": counts or {}, "dropped": dropped or {}, "parameters": {}}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def put_all(store, this):
-    """Put everything into the store that the students of a plan and their evaluations are made from."""
-    counts = {
-        "scores": {"pairs": 100, "pairs_scored_now": 50},
-        "student": {"documents_seen": 10, "tokens_seen": 100},
-        "groups": {"groups": 20, "queries": 20},
-        "evaluation": {"queries_judged": 3, "pairs_scored": 7},
+def test_every_value_of_a_study_is_read_with_its_keys(tmp_path, pipeline):
+    this = planned(tmp_path)
+    n = evaluated(this, pipeline)
+    table = analysis.per_query(this, pipeline)
+    assert len(table) == 2 * n and not table.isna().drop(columns="target_entropy").any(axis=None)
+    assert set(table["system"]) == {"first_stage", "teacher", "untrained", "student"}
+    assert table["value"][::2].tolist() == pytest.approx([0.01 * number for number in range(n)])
+    trained = table[table["system"] == "student"]
+    assert trained.groupby("cell")["first_stage"].nunique().to_dict() == {
+        cell.name: 1 if cell.architecture == "interaction" else 2 for cell in this.cells
     }
-    systems = [(s, this.labels[row.pair]) for row in this.baselines for s in row.systems.values()]
-    systems += [(params.StudentSystem(student=student), cell.collection) for cell in this.cells for student in cell.students.values()]
-    for system, collection in systems:
-        for evaluation in this.evaluations(system, collection):
-            for spec in [*upstream(evaluation).values(), evaluation]:
-                if not store.has(spec):
-                    put(store, spec, counts.get(spec.stage))
+    assert trained["seed"].unique().tolist() == [0, 1]
+    (first,) = table[table["cell"] == "BM25"]["first_stage"].unique()
+    assert first == "bm25@100" or first == "full"
+    assert list(analysis.results(table).columns) == analysis.RESULT_COLUMNS
 
 
-SEARCH = {
-    "architectures": {"static": {"learning_rates": [0.003, 0.01]}},
-    "strategy": "bm25",
-    "teacher": "oracle",
-    "validation": EMBEDDED | {"split": "validation"},
-    "first_stages": [{"kind": "rerank", "retriever": "bm25", "depth": 100}],
-}
+def test_a_query_that_stands_twice_in_an_evaluation_is_refused(tmp_path, pipeline):
+    this = planned(tmp_path)
+    n = evaluated(this, pipeline, twice=True)
+    with pytest.raises(ValueError, match=f"{n} rows of per_query stand twice, the first is .*'query_id': 'q0'"):
+        analysis.per_query(this, pipeline)
 
 
-def test_a_cell_pays_once_for_each_thing_it_is_made_from_and_a_search_is_training(tmp_path, pipeline):
-    this = planned(tmp_path, search=SEARCH)
-    put_all(pipeline.store, this)
-    costs = analysis.costs(this, pipeline).set_index(["cell", "seed"])
-    pairs = 100 * 64 / 50  # all pairs of a cell, at what one pair cost
-    texts = 8 + 8 + 4
-    mine = 1 + 2 + 16 + 32
-    searched = 16384 + 2 * (4096 + 1024) + 2 + 16 + 8  # two candidates; the validation queries, their candidates and tokens
-    columns = ["mine_wall_seconds", "score_wall_seconds", "train_wall_seconds", "evaluate_wall_seconds"]
-    assert costs.loc[("static-bm25-oracle-kl", 0), columns].tolist() == [mine, pairs, 1024 + texts + searched, 2 * 4096]
-    # the search ran on the groups and scores of seed 0, which a student of seed 1 would not have needed otherwise
-    assert costs.loc[("static-bm25-oracle-kl", 1), columns].tolist() == [mine, pairs, 1024 + texts + searched + 32 + pairs, 2 * 4096]
-    assert costs.loc[("static-bm25-lce", 0), columns].tolist() == [mine, 0, 1024 + texts + searched, 2 * 4096]
-    cpu = costs[[name.replace("wall", "cpu") for name in columns]]
-    assert (cpu.to_numpy() == 2 * costs[columns].to_numpy()).all()
-    assert (costs["total_cpu_seconds"] == cpu.sum(axis=1)).all()
-
-
-def test_a_cell_pays_for_its_trained_teacher_and_not_for_a_search_that_it_does_not_use(tmp_path, pipeline):
-    this = planned(tmp_path, search=SEARCH)
-    put_all(pipeline.store, this)
-    costs = analysis.costs(this, pipeline).set_index(["cell", "seed"])
-    columns = ["mine_wall_seconds", "score_wall_seconds", "train_wall_seconds"]
-    name = "interaction-bm25-cross-kl"  # its teacher: an interaction model, trained on the same groups as seed 0
-    assert costs.loc[(name, 0), columns].tolist() == [51, 128 + 1024, 1024 + 20]
-    assert costs.loc[(name, 1), columns].tolist() == [51, 128 + 1024 + 32, 1024 + 20]
-
-
-def test_a_cell_pays_for_its_trained_retriever_while_mining(tmp_path, pipeline):
-    trained = {"kind": "dense", "architecture": "static", "strategy": "corpus_random"}
-    grid = {"strategies": ["dense", "corpus_random"], "losses": ["lce"], "architectures": ["static"], "seeds": [0]}
-    strategies = {"corpus_random": {"kind": "corpus_random"}, "dense": {"kind": "candidates", "retriever": "dense"}}
-    retrievers = {"bm25": {"kind": "bm25"}, "dense": trained}
-    this = planned(tmp_path, retrievers=retrievers, strategies=strategies, teachers={}, grids=[grid], overrides=[])
-    put_all(pipeline.store, this)
-    costs = analysis.costs(this, pipeline).set_index("cell")
-    columns = ["mine_wall_seconds", "train_wall_seconds"]
-    assert costs.loc["static-corpus_random-lce", columns].tolist() == [1 + 2 + 32, 1024 + 20]
-    assert costs.loc["static-dense-lce", columns].tolist() == [1 + 2 + 32 + 16 + (1024 + 32), 1024 + 20]
-
-
-def test_scores_are_charged_at_the_rate_of_where_most_pairs_were_scored(tmp_path, pipeline):
+def test_judged_queries_are_counted_once_a_test_collection_and_first_stage(tmp_path, pipeline):
     this = planned(tmp_path)
     put_all(pipeline.store, this)
-    (cell,) = [cell for cell in this.cells if cell.name == "static-corpus_random-oracle-kl"]
-    student = cell.students[1]
-    spec = params.ScoresSpec(groups=student.groups, teacher=student.teacher)
-    put(pipeline.store, spec, {"pairs": 100, "pairs_scored_now": 1})  # what is left is read, not scored: 64 s for one pair is no rate
-    costs = analysis.costs(this, pipeline).set_index(["cell", "seed"])
-    assert costs.loc[(cell.name, 1), "score_wall_seconds"] == 128.0
-
-
-def test_learning_rates_name_the_studys_architecture_and_warn_at_the_end_of_the_list(tmp_path, pipeline):
-    this = planned(tmp_path, search=SEARCH)
-    for cell in this.cells:
-        for student in cell.students.values():
-            if student.search is not None:
-                chosen = [False, True] if cell.loss == "kl" else [True, False]
-                table = pd.DataFrame({"learning_rate": [0.003, 0.01], "nDCG@10": [0.5, 0.6], "chosen": chosen})
-                put(pipeline.store, params.search_spec(student), search=table)
-    rates = analysis.learning_rates(this, pipeline)
-    assert rates[["architecture", "loss", "learning_rate", "nDCG@10", "chosen", "at_end"]].to_numpy().tolist() == [
-        ["static", "lce", 0.003, 0.5, True, True],
-        ["static", "lce", 0.01, 0.6, False, False],
-        ["static", "kl", 0.003, 0.5, False, False],
-        ["static", "kl", 0.01, 0.6, True, True],
-    ]
-    assert rates["search"].nunique() == 2
-    report.search_chart(rates, "nDCG@10")
-    assert analysis.learning_rates(planned(tmp_path), pipeline).empty
-
-
-AUGMENTED = {
-    "reference": "static",
-    "augmentations": {"spans": {"document_span": 0.5}, "random_half": {"random_share": 0.5}},
-    "strategies": {
-        "corpus_random": {"kind": "corpus_random"},
-        "anew": {"kind": "refreshed", "start": "bm25", "every": 2},
-        "bm25": {"kind": "candidates", "retriever": "bm25", "depth": 100},
-    },
-    "cuts": {"upper": {"teacher": "oracle", "part": "upper_half"}},
-    "overrides": [],
-}
-GRID = {"strategies": ["bm25"], "teachers": ["oracle"], "losses": ["lce", "kl"], "architectures": ["static"], "seeds": [0, 1]}
-
-
-def describe(store, spec):
-    """Put a description into the store: two groups before; after, as augmentation and the target leave them."""
-    states = ["before"] if spec.augmentation == params.Augmentation() and spec.target_entropy is None else ["before", "after"]
-    tables = [
-        pd.DataFrame({"query_id": ["q1", "q2"], "diameter_q99": [0.2, 0.4 + 0.2 * spec.seed], "diameter": 0.5, "mean_distance": 0.1})
-        .assign(density_ratio=[1.0, 3.0], pairwise_entropy=0.5 if state == "before" else spec.target_entropy or 0.25, state=state)
-        for state in states
-    ]  # fmt: skip
-    temperature = 2.0 + spec.seed if spec.target_entropy else spec.temperature
-    counts = {"temperature": temperature, "coverage a": 0.2, "coverage b": 0.4}
-    put(store, spec, counts, description=pd.concat(tables, ignore_index=True))
-
-
-def test_descriptions_are_of_groups_and_their_teacher_before_and_after(tmp_path, pipeline):
-    grids = [GRID | {"augmentations": ["none", "spans"]}, GRID | {"losses": ["kl"], "target_entropies": [0.3]}]
-    grids += [GRID | {"strategies": ["anew"]}]
-    this = planned(tmp_path, **AUGMENTED, grids=grids)
-    for cell in this.cells:
-        for student in cell.students.values():
-            describe(pipeline.store, this.description(cell, student))
-    table = analysis.descriptions(this, pipeline)
-    keys = ["strategy", "teacher", "augmentation", "target_entropy", "state"]
-    assert table[keys].fillna(0).to_numpy().tolist() == [
-        ["bm25", "oracle", "none", 0, "before"],  # also LCE's, which learns without the teacher, and anew's at first
-        ["bm25", "oracle", "spans", 0, "before"],
-        ["bm25", "oracle", "spans", 0, "after"],
-        ["bm25", "oracle", "none", 0.3, "before"],
-        ["bm25", "oracle", "none", 0.3, "after"],
-    ]
-    assert table["pairwise_entropy"].tolist() == [0.5, 0.5, 0.25, 0.5, 0.3]
-    assert table["diameter_q99"].to_numpy() == pytest.approx([0.35] * 5)  # (0.2 + 0.4) / 2 with seed 0, (0.2 + 0.6) / 2 with seed 1
-    assert table["density_ratio"].tolist() == [2.0] * 5 and table["coverage"].to_numpy() == pytest.approx([0.3] * 5)
-    assert table["solved_temperature"].tolist() == [1.0, 1.0, 1.0, 2.5, 2.5]
-    report.locality_chart(table)
-    report.description_table(table)
-
-
-def test_a_study_without_a_reference_has_no_descriptions(tmp_path, pipeline):
-    assert analysis.descriptions(planned(tmp_path), pipeline).empty
-
-
-def test_groups_are_named_by_what_changed_them_and_counted_once(tmp_path, pipeline):
-    grids = [
-        GRID | {"strategies": ["anew", "bm25"], "augmentations": ["none", "spans", "random_half"]},
-        GRID | {"cuts": ["upper"], "seeds": [0]},
-    ]
-    this = planned(tmp_path, **AUGMENTED, grids=grids)
-    for cell in this.cells:
-        for student in cell.students.values():
-            counts, dropped = {"groups": 20 if cell.cut == "all" else 10}, {"groups_of_other_parts": 10} if cell.cut != "all" else {}
-            put(pipeline.store, student.groups, counts, dropped)
-            if student.teacher:
-                scores = pd.DataFrame({"teacher_scores": [[0.0, 0.0], [50.0, 0.0]]})
-                put(pipeline.store, params.ScoresSpec(groups=student.groups, teacher=student.teacher), scores=scores)
-    groups = analysis.groups_made(this, pipeline)
-    assert groups[["strategy", "seed", "groups"]].to_numpy().tolist() == [
-        ["bm25", 0, 20], ["bm25", 1, 20], ["bm25 random_half", 0, 20], ["bm25 random_half", 1, 20], ["bm25 upper", 0, 10],
-    ]  # fmt: skip
-    assert groups["groups_of_other_parts"].fillna(0).tolist() == [0, 0, 0, 0, 10]
-    entropies = analysis.group_entropies(this, pipeline)
-    assert entropies[["strategy", "teacher"]].to_numpy().tolist() == [
-        [name, "oracle"] for name in ("bm25", "bm25 random_half", "bm25 upper")
-    ]
-    assert entropies["pairwise_entropy"].to_numpy() == pytest.approx([0.5] * 3)  # one pair undecided, one certain
-    assert entropies["collection"].unique().tolist() == this.labels
-    report.entropy_chart(entropies)
-
-
-def test_histories_are_averaged_over_stretches_of_steps(tmp_path, pipeline):
-    this = planned(tmp_path)
-    for cell in this.cells:
-        for student in cell.students.values():
-            step = np.arange(1, 11)
-            table = pd.DataFrame({"step": step, "documents_seen": 16 * step, "loss": 1.0 * step, "learning_rate": 0.1})
-            put(pipeline.store, student, history=table)
-    first = analysis.histories(this, pipeline, points=5).query("cell == 'static-bm25-oracle-kl' and seed == 0")
-    assert first["step"].tolist() == [2, 4, 6, 8, 10] and first["loss"].tolist() == [1.5, 3.5, 5.5, 7.5, 9.5]
-    assert first["recipe"].unique().tolist() == ["static · kl · oracle"]
-    assert len(analysis.histories(this, pipeline).query("cell == 'static-bm25-lce' and seed == 0")) == 10
-
-
-# --- the study's folder -------------------------------------------------------------------------------------------------------
-
-
-def measured(this: plan.Plan) -> pd.DataFrame:
-    """Values per query of everything in a plan, drawn."""
-    generator = np.random.default_rng(5)
-    parts = [
-        pd.DataFrame({"query_id": [f"q{n}" for n in range(12)], "measure": measure, "value": generator.uniform(size=12)})
-        .assign(**keys, test_collection=spec.collection.label, first_stage=spec.first_stage.label)
-        for keys, system in analysis._systems(this)
-        for spec in this.evaluations(system, keys["collection"])
-        for measure in this.study.evaluation.measures
-    ]  # fmt: skip
-    return pd.concat(parts, ignore_index=True)
-
-
-def test_the_report_of_a_study_of_everything_has_every_section(tmp_path, pipeline):
-    pairs = [
-        {"train": EMBEDDED | {"split": "train", "seed": seed}, "test": [EMBEDDED | {"split": "test", "seed": seed}]} for seed in (13, 14)
-    ]
-    grids = [GRID | {"strategies": ["corpus_random", "bm25"]}]
-    grids += [GRID | {"strategies": ["corpus_random", "bm25"], "losses": ["kl"], "target_entropies": [0.3, 0.6]}]
-    evaluation = {"first_stages": [{"retriever": "bm25"}], "measures": ["nDCG@10"]}
-    this = planned(tmp_path, **AUGMENTED, grids=grids, collections=pairs, search=SEARCH, evaluation=evaluation)
-    put_all(pipeline.store, this)
-    for cell in this.cells:
-        for student in cell.students.values():
-            describe(pipeline.store, this.description(cell, student))
-            rates = pd.DataFrame({"learning_rate": [0.003, 0.01], "nDCG@10": [0.5, 0.6], "chosen": [False, True]})
-            put(pipeline.store, params.search_spec(student), search=rates)
-    per_query = measured(this)
-    results = analysis.results(per_query)
-    summary, differences = analysis.summary(results), analysis.differences(per_query, this.study.analysis)
-    tables = {
-        "results": results,
-        "per_query": per_query,
-        "summary": summary,
-        "differences": differences,
-        "cells": analysis.costs(this, pipeline),
-        "across": analysis.across(differences),
-        "learning_rates": analysis.learning_rates(this, pipeline),
-        "descriptions": analysis.descriptions(this, pipeline),
-        "entropies": pd.DataFrame(),
-        "variance": analysis.two_way(results),
-        "strategy_spread": analysis.strategy_spread(results),
-    }
-    name = this.study.collections[1].test[0].label
-    charts = {
-        f"effectiveness {name}": report.effectiveness_chart(summary, results, measure="nDCG@10", test_collection=name),
-        f"cost {name}": report.cost_chart(summary, tables["cells"], measure="nDCG@10", test_collection=name),
-        f"surface {name}": report.surface_chart(summary, "nDCG@10", test_collection=name),
-    }
-    written = analysis.write(this, pipeline, tables, charts)
-    assert [path.name for path in written] == [f"{name}.parquet" for name in tables if name != "entropies"] + ["report.html"]
-    page = written[-1].read_text()
-    titles = ["What was run", "Learning rates", "Effectiveness", "Differences", "Across collections", "Strategy and entropy as factors"]
-    titles += ["Locality and entropy", "Cost", "Where each number comes from"]  # "Training" has nothing to show
-    assert [f"{n} {title}</h2>" in page for n, title in enumerate(titles, start=1)] == [True] * len(titles)
-    assert "8 cells with the seeds 0, 1 on 2 training collections: 32 students" in page
-    assert page.count("<figure id=") == len(charts)
-    assert {path.suffix for path in (this.folder / "charts").iterdir()} == {".json", ".svg", ".png"}
-    pd.testing.assert_frame_equal(pd.read_parquet(this.folder / "across.parquet"), tables["across"])
-
-
-def test_the_report_of_one_collection_has_no_section_across_and_a_missing_table_is_named(tmp_path, pipeline):
-    this = planned(tmp_path)
-    put_all(pipeline.store, this)
-    per_query = measured(this)
-    results = analysis.results(per_query)
-    tables = {"results": results, "per_query": per_query, "summary": analysis.summary(results)}
-    tables["differences"] = analysis.differences(per_query, this.study.analysis)
-    with pytest.raises(ValueError, match="tables lacks cells; expected results, per_query, summary, differences, cells"):
-        analysis.write(this, pipeline, tables, {})
-    written = analysis.write(this, pipeline, tables | {"cells": analysis.costs(this, pipeline)}, {})
-    page = written[-1].read_text()
-    assert "Differences</h2>" in page and "Across collections</h2>" not in page and "Learning rates</h2>" not in page
-    judged = analysis.judged(this, pipeline)
-    assert judged.to_dict("records") == [
+    assert analysis.judged(this, pipeline).to_dict("records") == [
         {"test_collection": this.study.collections[0].test[0].label, "first_stage": stage, "queries_judged": 3}
         for stage in ("bm25@100", "full")
     ]
-    assert identity(this.cells[0].students[0]) in page
 
 
-def test_a_grid_with_one_target_entropy_is_no_factorial_and_others_are_found():
-    one = pd.DataFrame([{"strategy": s, "target_entropy": 0.4, "seed": seed, "value": 0.5} for s in ("a", "b") for seed in (0, 1)])
-    grid = itertools.product(("a", "b"), (0.2, 0.8), (0, 1))
-    two = pd.DataFrame([{"strategy": s, "target_entropy": h, "seed": seed, "value": h + 0.01 * seed} for s, h, seed in grid])
-    frames = []
-    for architecture, frame in (("bi", one), ("cross", two)):
-        plain = {"teacher": "t", "loss": "kl", "augmentation": "none", "cut": "all", "temperature": 1.0, "architecture": architecture}
-        where = {"collection": "c", "test_collection": "t", "first_stage": "full", "measure": "AP", "system": "student"}
-        frames.append(frame.assign(**plain, **where))
-    found = analysis.factorials(pd.concat(frames, ignore_index=True))
-    assert found["architecture"].unique().tolist() == ["cross"] and len(found) == 4
-    assert found.set_index("source").loc["target_entropy", "share"] > 0.99
-    assert analysis.factorials(frames[0]).empty
+def test_mean_tables_average_queries_and_then_seeds():
+    about = {"row": "kl", "first_stage": "full", "measure": "AP"}
+    values = [about | {"seed": 0, "query_id": f"q{n}", "value": value} for n, value in enumerate((0.2, 0.4, 0.6))]
+    values += [about | {"seed": 1, "query_id": "q0", "value": 0.8}]
+    table = analysis.mean_table(pd.DataFrame(values), ["first_stage", "row"], digits=2)
+    assert table.loc[("full", "kl"), "AP"] == 0.6  # (0.4 + 0.8) / 2
+
+
+def test_what_only_the_embedded_collection_or_a_ranked_list_knows_is_refused_elsewhere(pipeline, toy):
+    own = params.FolderCollection(path=str(toy), split="train")
+    random = params.GroupsSpec(collection=own, strategy=params.CorpusRandom(), group_size=3)
+    with pytest.raises(ValueError, match="the true grades of 'toy/train' are unknown; only the embedded collection"):
+        analysis.true_grades(pipeline, random)
+    with pytest.raises(ValueError, match="corpus_random draws from no ranked list"):
+        analysis.negative_ranks(pipeline, random)
+
+
+def test_grades_and_ranks_of_negatives(pipeline):
+    collection = params.EmbeddedCollection(max_queries=5)
+    groups = params.GroupsSpec(collection=collection, strategy=params.FromCandidates(from_rank=3, depth=20), group_size=4)
+    ranks = analysis.negative_ranks(pipeline, groups)
+    assert len(ranks) == 5 * 3 and ranks["rank"].between(3, 20).all()
+    grades = analysis.true_grades(pipeline, groups)
+    assert grades.shape == (5, 4) and (grades[:, 0] > 0).all() and grades[:, 1:].mean() < grades[:, 0].mean()
