@@ -1,10 +1,11 @@
-"""Command line: ``python -m rd_utils check|plan|where|prepare|publish STUDY.yaml``, and ``execute`` and ``lock`` for developers."""
+"""Command line: ``python -m rd_utils check|plan|where|prepare|publish STUDY``, ``compare A B``, and for developers ``execute|lock``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+from rd_utils import compare
 from rd_utils import plan as planning
 from rd_utils.params import ParameterError
 from rd_utils.store import Store, StoreError, project_root
@@ -24,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("study", help="a study file, such as params/embedded.yaml")
         command.add_argument("--base", help="run it on another base: the name of a file in params/bases")
+    about = "say whether B differs from A, is equivalent, how sure that is, and at what cost: two cells of a study, or two TREC runs"
+    compare.add_arguments(commands.add_parser("compare", help=about, description=about))
     commands.add_parser("execute", help="execute the notebooks in place on their defaults, as they are committed")
     commands.add_parser("lock", help="write constraints.txt from what is installed")
     options = parser.parse_args(arguments)
@@ -34,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         lock()
         return 0
     try:
+        if options.command == "compare":
+            print(compare.run(options))
+            return 0
         plan = planning.load_plan(options.study, options.base or None)
         if options.command == "check":
             planning.check_runs(plan)

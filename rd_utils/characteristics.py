@@ -219,11 +219,10 @@ def example_groups(plan: Plan, pipeline: Pipeline, queries: int = 150, character
     seen, parts = set(), []
     for cell, _, student in _students(plan):
         spec = plan.description(cell, student)
-        if cell.collection != plan.labels[0] or spec is None or spec.teacher is None or (cell.strategy, cell.cut) in seen:
+        plain = cell.collection == plan.labels[0] and (cell.cut, cell.augmentation) == ("all", "none")
+        if not plain or spec is None or spec.teacher is None or cell.strategy in seen:
             continue
-        seen.add((cell.strategy, cell.cut))
-        if cell.cut != "all" or cell.augmentation != "none":
-            continue
+        seen.add(cell.strategy)
         collection, groups = spec.groups.collection, pipeline.groups(spec.groups)
         described = pipeline.frame(spec, "description")
         described = described[described["state"] == "before"].reset_index(drop=True)

@@ -1100,6 +1100,14 @@ class AnalyseParameters(Part):
     base: str | None = None
 
 
+class AdviseParameters(Part):
+    """Parameters of ``09_advise``: the studies whose cells are pooled, and on how many training queries features are measured."""
+
+    studies: tuple[str, ...] = Field(min_length=1)
+    base: str | None = None
+    pilot: int = Field(default=200, ge=10)
+
+
 def untrained_seeds(architecture: Any, seeds: tuple[int, ...]) -> tuple[int, ...]:
     """Return the seeds that an untrained student differs by: one is enough for a checkpoint's embeddings, which hold nothing random."""
     return (0,) if isinstance(architecture, BiEncoder) else tuple(seeds)

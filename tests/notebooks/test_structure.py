@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rd_utils import params, plan
+from rd_utils import params, plan, theory
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 PARAMETERS = {
@@ -20,6 +20,9 @@ PARAMETERS = {
     "04_evaluate": params.EvaluateParameters,
     "05_analyse": params.AnalyseParameters,
     "06_search": params.SearchParameters,
+    "07_theory": theory.TheoryParameters,
+    "08_published": params.AnalyseParameters,
+    "09_advise": params.AdviseParameters,
 }
 
 
@@ -36,7 +39,7 @@ def tags(cell: dict) -> list[str]:
 
 
 def test_the_main_line_is_complete():
-    assert [path.stem for path in NOTEBOOKS] == ["00_start_here", *plan.NOTEBOOKS]
+    assert [path.stem for path in NOTEBOOKS] == ["00_start_here", *plan.NOTEBOOKS, "07_theory", "08_published", "09_advise"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
