@@ -317,7 +317,7 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                 *table(
                     "variance",
                     lambda frame: report.variance_table(frame[frame["measure"] == settings.measure]),
-                    f"Shares of the variance of {settings.measure}, with intervals over resampled queries and p-values of F tests.",
+                    f"Shares of the variance of {settings.measure}, with intervals over queries (jackknife) and p-values of F tests.",
                 ),
                 *table(
                     "surfaces",

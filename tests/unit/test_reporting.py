@@ -1,0 +1,106 @@
+"""A study's folder: the tables that it needs, the files that it gets."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from studies_on_disk import AUGMENTED, EMBEDDED, GRID, NAN, SEARCH, planned, put_all
+
+from rd_utils import analysis, report, reporting
+from rd_utils.costs import costs
+from rd_utils.pipeline import Pipeline
+from rd_utils.progress import untracked
+from rd_utils.store import Store, identity
+
+NEEDED = ["results", "per_query", "summary", "differences", "cells"]
+
+
+@pytest.fixture
+def pipeline(outputs):
+    return Pipeline(Store(), track=untracked)
+
+
+def measured(this) -> pd.DataFrame:
+    """Values per query of everything in a plan, drawn."""
+    generator = np.random.default_rng(5)
+    parts = [
+        pd.DataFrame({"query_id": [f"q{n}" for n in range(12)], "measure": measure, "value": generator.uniform(size=12)})
+        .assign(**keys, test_collection=spec.collection.label, first_stage=spec.first_stage.label)
+        for keys, system in analysis._systems(this)
+        for spec in this.evaluations(system, keys["collection"])
+        for measure in this.study.evaluation.measures
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def tables_of(this, pipeline) -> dict[str, pd.DataFrame]:
+    """Put a study into the store and return the tables that every study has."""
+    put_all(pipeline.store, this)
+    per_query = measured(this)
+    results = analysis.results(per_query)
+    differences = analysis.differences(per_query, this.study.analysis)
+    found = (results, per_query, analysis.summary(results), differences, costs(this, pipeline))
+    return dict(zip(NEEDED, found, strict=True))
+
+
+def test_a_study_of_several_collections_and_a_factorial_has_their_sections(tmp_path, pipeline):
+    pairs = [
+        {"train": EMBEDDED | {"split": "train", "seed": seed}, "test": [EMBEDDED | {"split": "test", "seed": seed}]} for seed in (13, 14)
+    ]
+    grids = [GRID | {"strategies": ["corpus_random", "bm25"]}]
+    grids += [GRID | {"strategies": ["corpus_random", "bm25"], "losses": ["kl"], "target_entropies": [0.3, 0.6]}]
+    evaluation = {"first_stages": [{"retriever": "bm25"}], "measures": ["nDCG@10"]}
+    this = planned(tmp_path, **AUGMENTED, grids=grids, collections=pairs, search=SEARCH, evaluation=evaluation)
+    tables = tables_of(this, pipeline)
+    rate = {"architecture": "static", "loss": "kl", "search": "s", "learning_rate": 0.01, "nDCG@10": 0.6, "chosen": True, "at_end": True}
+    tables |= {
+        "across": analysis.across(tables["differences"]),
+        "learning_rates": pd.DataFrame([rate]),
+        "variance": analysis.factorials(tables["per_query"], this.study.analysis),
+        "strategy_spread": analysis.strategy_spread(tables["results"]),
+        "entropies": pd.DataFrame(),
+    }
+    name = this.study.collections[1].test[0].label
+    charts = {
+        f"effectiveness {name}": report.effectiveness_chart(tables["summary"], tables["results"], measure="nDCG@10", test_collection=name)
+    }
+    written = reporting.write(this, pipeline, tables, charts)
+    assert [path.name for path in written] == [f"{name}.parquet" for name in tables if name != "entropies"] + ["report.html"]
+    assert all(path.is_file() for path in written)
+    page = written[-1].read_text()
+    titles = ["What was run", "Learning rates", "Effectiveness", "Differences", "Across collections", "Where each number comes from"]
+    assert [title in page and f"{title}</h2>" in page for title in titles] == [True] * len(titles)
+    assert "8 cells with the seeds 0, 1 on 2 training collections: 32 students" in page
+    assert page.count("<figure id=") == len(charts)
+    assert {path.suffix for path in (this.folder / "charts").iterdir()} == {".json", ".svg", ".png"}
+    for name in ("across", "variance"):
+        pd.testing.assert_frame_equal(pd.read_parquet(this.folder / f"{name}.parquet"), tables[name], check_dtype=False)
+
+
+def test_a_study_of_one_collection_has_no_section_across(tmp_path, pipeline):
+    this = planned(tmp_path)
+    written = reporting.write(this, pipeline, tables_of(this, pipeline), {})
+    page = written[-1].read_text()
+    assert [path.name for path in written] == [f"{name}.parquet" for name in NEEDED] + ["report.html"]
+    assert "Differences</h2>" in page and "Across collections</h2>" not in page and "Learning rates</h2>" not in page
+    assert identity(this.cells[0].students[0]) in page and "1 training collection:" in page
+    record = json.loads((this.folder / "study.json").read_text())
+    assert (record["study"], record["report_version"]) == ("smallest", this.report_version)
+    assert record["parameters"]["probe"] == {"queries": 100, "docs": 300, "seed": 0}
+
+
+@pytest.mark.parametrize("absent", NEEDED)
+def test_a_missing_table_is_named_and_nothing_is_written(tmp_path, pipeline, absent):
+    this = planned(tmp_path)
+    tables = {name: pd.DataFrame({"value": [NAN]}) for name in NEEDED if name != absent}
+    with pytest.raises(ValueError, match=f"tables lacks {absent}; expected results, per_query, summary, differences, cells"):
+        reporting.write(this, pipeline, tables, {})
+    assert not this.folder.exists()
+
+
+def test_a_table_that_nothing_shows_is_refused(tmp_path, pipeline):
+    with pytest.raises(ValueError, match="unknown table 'sumary'.*did you mean 'summary'"):
+        reporting.write(planned(tmp_path), pipeline, {"sumary": pd.DataFrame()}, {})
