@@ -67,7 +67,14 @@ def _short(value: Any) -> str:
         inner = ", ".join(f"{key}={_short(getattr(value, key))}" for key in fields if key not in ("kind", "source"))
         return f"{name or ''}({inner})" if inner else (name or "")
     if isinstance(value, dict):
-        return ", ".join(f"{key}{_short(item)}" for key, item in value.items())
+        return ", ".join(_named(key, _short(item)) for key, item in value.items())
     if isinstance(value, tuple):
         return ", ".join(_short(item) for item in value)
     return str(value)
+
+
+def _named(name: str, text: str) -> str:
+    """Return a name with what it stands for, once where that is the name itself."""
+    if name == text:
+        return name
+    return f"{name}{text}" if text.startswith("(") else f"{name} {text}".rstrip()
