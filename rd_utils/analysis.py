@@ -247,31 +247,36 @@ def across(differences: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     return table.assign(low=table["mean"] - half, high=table["mean"] + half).reset_index()
 
 
-def factorials(
-    per_query: pd.DataFrame, settings: studies.AnalysisSettings, rows: str = "strategy", columns: str = "target_entropy"
-) -> pd.DataFrame:
-    """Return :func:`two_way` of every factorial that a study holds, with intervals; cells that make none are left out.
+def factorials(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.DataFrame:
+    """Return :func:`two_way` of every factorial of strategy and target entropy, with intervals; cells that make none are left out.
 
-    A factorial has at least two values of ``rows``, two of ``columns`` and two seeds. The intervals are of the shares of the compared
-    measure, over test queries (the jackknife, the same queries for all cells), with the trained students as they are; what other seeds
-    would do is in the F test, whose error they are.
+    A factorial has at least two strategies, two target entropies and two seeds. The intervals are of the shares of the compared measure,
+    over test queries (the jackknife, the same queries for all cells), with the trained students as they are; what other seeds would do is
+    in the F test, whose error they are.
 
     Returns:
         As :func:`two_way`, with ``low`` and ``high`` of ``share`` (NaN for other measures). An empty frame says that there is none.
     """
-    about = ["collection", "test_collection", "first_stage", "measure", *(name for name in DIMENSIONS if name not in (rows, columns))]
-    dialled = per_query[(per_query["system"] == "student") & ~per_query[[rows, columns]].replace("", np.nan).isna().any(axis=1)]
+    factors = ["strategy", "target_entropy"]
+    about = ["collection", "test_collection", "first_stage", "measure", *(name for name in DIMENSIONS if name not in factors)]
+    dialled = per_query[(per_query["system"] == "student") & per_query["target_entropy"].notna()]
     parts = []
     for _, part in dialled.groupby(about, sort=False, dropna=False):
-        sizes = [part[name].nunique() for name in (rows, columns, "seed")]
-        if min(sizes) > 1 and len(part[[rows, columns, "seed"]].drop_duplicates()) == math.prod(sizes):
-            effects = two_way(results(part), rows, columns)
+        if _is_factorial(part):
+            effects = two_way(results(part), *factors)
             if part["measure"].iloc[0] == settings.measure:
-                low, high = _share_interval(part, rows, columns, settings.level)
+                low, high = _share_interval(part, *factors, settings.level)
                 effects = effects.assign(low=low, high=high)
             parts.append(effects)
     empty = pd.DataFrame(columns=[*about, "source", "df", "share", "F", "p", "low", "high"])
     return pd.concat([empty, *parts], ignore_index=True) if parts else empty
+
+
+def _is_factorial(part: pd.DataFrame, seeds: int = 2) -> bool:
+    """Tell whether rows cross at least two strategies with at least two target entropies, each with the same seeds, so many at least."""
+    sizes = [part[name].nunique() for name in ("strategy", "target_entropy", "seed")]
+    crossed = len(part[["strategy", "target_entropy", "seed"]].drop_duplicates())
+    return min(sizes[:2]) > 1 and sizes[2] >= seeds and crossed == math.prod(sizes)
 
 
 def _share_interval(part: pd.DataFrame, rows: str, columns: str, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -317,8 +322,7 @@ def surfaces(per_query: pd.DataFrame, settings: studies.AnalysisSettings, n_resa
     dialled = trained[trained["target_entropy"].notna()]
     tables = []
     for place, part in dialled.groupby(about, sort=False, dropna=False):
-        sizes = [part[name].nunique() for name in ("strategy", "target_entropy", "seed")]
-        if min(sizes[:2]) < 2 or len(part[["strategy", "target_entropy", "seed"]].drop_duplicates()) != math.prod(sizes):
+        if not _is_factorial(part, seeds=1):
             continue
         cube = _query_cube(part, "strategy", "target_entropy")
         rng, (_, n_columns, n_seeds, n_queries) = np.random.default_rng(0), cube.shape
@@ -347,7 +351,8 @@ def options(results: pd.DataFrame, descriptions: pd.DataFrame, costs: pd.DataFra
     Returns:
         One row a training and test collection, first stage and cell without augmentation or cut: the dimensions, the pilot's means after
         temperature (of a cell that learns without a teacher, under the teacher that the study measures its groups with),
-        ``log_density_ratio``, ``value``, and ``cost`` in CPU seconds.
+        ``log_density_ratio``, ``value``, and ``cost`` in CPU seconds. ``attrs["left_out"]`` names the cells whose groups nobody described
+        under their own name, such as those of a refreshed strategy, which starts from another's.
     """
     trained = results[(results["system"] == "student") & (results["measure"] == measure)]
     trained = trained[(trained["augmentation"] == "none") & (trained["cut"] == "all")]
@@ -360,9 +365,11 @@ def options(results: pd.DataFrame, descriptions: pd.DataFrame, costs: pd.DataFra
     first = described.drop_duplicates([name for name in on if name != "teacher"]).assign(teacher="")  # of cells that learn without one
     described = pd.concat([described[described["teacher"] != ""], first])
     known = [name for name in FEATURES if name in described]
-    table = table.merge(described[[*on, *known]], on=on, how="inner", validate="many_to_one")
+    offered = table.merge(described[[*on, *known]], on=on, how="inner", validate="many_to_one")
     price = costs.groupby(["collection", "cell"], sort=False)["total_cpu_seconds"].mean().rename("cost").reset_index()
-    return table.merge(price, on=["collection", "cell"], how="left", validate="many_to_one")
+    offered = offered.merge(price, on=["collection", "cell"], how="left", validate="many_to_one")
+    offered.attrs["left_out"] = sorted(set(table["cell"]) - set(offered["cell"]))
+    return offered
 
 
 def two_way(results: pd.DataFrame, rows: str = "strategy", columns: str = "target_entropy") -> pd.DataFrame:

@@ -79,9 +79,9 @@ def descriptions(plan: Plan, pipeline: Pipeline, pilot: int | None = None) -> pd
 
     Returns:
         One row a collection, strategy, teacher, augmentation, part of the queries, temperature and state (``before``, ``after``): means of
-        the diameters (``diameter_q99`` also as median and 0.99-quantile), the entropies, the median ``density_ratio``, and ``coverage``:
-        the share of the relevant test documents that the negatives contain, at equal numbers of sampled documents within a collection.
-        Empty without a ``reference``.
+        the diameters (``diameter_q99`` also as median with its bootstrap interval, and as 0.99-quantile), the entropies, the median
+        ``density_ratio``, and ``coverage``: the share of the relevant test documents that the negatives contain, at equal numbers of
+        sampled documents within a collection. Empty without a ``reference``.
     """
     keys = ["collection", "strategy", "teacher", "augmentation", "cut", "temperature", "target_entropy", "state"]
     teachers = {student.teacher: cell.teacher for cell in plan.cells for student in cell.students.values() if student.teacher}
@@ -103,7 +103,9 @@ def descriptions(plan: Plan, pipeline: Pipeline, pilot: int | None = None) -> pd
             of_groups = of_groups[of_groups["query_id"].isin(_pilot(pipeline, spec.groups.collection, pilot))]
         for state, frame in of_groups.groupby("state", sort=False):
             measured = frame.drop(columns=["query_id", "state", "density_ratio"]).mean().to_dict()
-            measured |= {"diameter_median": frame["diameter_q99"].median(), "diameter_high": frame["diameter_q99"].quantile(0.99)}
+            spread = locality.summarise(frame[["diameter_q99"]], seed=0, n_resamples=200).iloc[0]
+            measured |= {"diameter_median": spread["median"], "diameter_high": spread["q99"]}
+            measured |= {"diameter_median_low": spread["low"], "diameter_median_high": spread["high"]}
             measured |= {"density_ratio": frame["density_ratio"].median(), "coverage": covered[identity(spec.groups)]}
             rows.append(about | {"state": state} | measured | {"solved_temperature": solved})
     return pd.DataFrame(rows).groupby(keys, sort=False, dropna=False).mean(numeric_only=True).drop(columns="seed").reset_index()
@@ -244,14 +246,14 @@ def example_groups(plan: Plan, pipeline: Pipeline, queries: int = 150, character
 def behaviours(plan: Plan, pipeline: Pipeline) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what every cell's students are like before and after training, over seeds.
 
-    What is measured on groups is measured on the same queries for all strategies of a collection: those of the probe whose group every cell
-    has.
+    Diameters, entropies, score shapes and divergences are means over the same queries for all strategies of a collection: those of the probe
+    whose group every cell has. Calibration is over the pairs of all groups of the cell's own probe.
 
     Returns:
         - one row a collection, cell, state (``before``, ``after``) and quantity: ``mean`` and ``sd`` over seeds (n - 1). Of a bi-encoder's
-          own space: ``diameter_q99`` and ``mean_distance`` of its training groups, ``intrinsic_dimension``, ``log_density``,
-          ``effective_rank``, ``uniformity``; of the scores: ``student_`` entropies, ``score_`` shape, ``divergence`` from the teacher,
-          ``calibration_`` figures;
+          own space: ``diameter_q99`` and ``mean_distance`` of its training groups, ``intrinsic_dimension``, ``log_density`` (both missing
+          where the space has collapsed), ``effective_rank``, ``uniformity``, ``alignment``; of the scores: ``student_`` entropies,
+          ``score_`` shape (over groups whose scores differ), ``divergence`` from the teacher, ``calibration_`` figures;
         - one row a collection, cell, state and bin (``low``, ``high``) of the student's pair probability: n_pairs, ``mean_student``
           and ``mean_teacher``, over all seeds; bins without pairs are left out.
 

@@ -1,7 +1,8 @@
 """What every cell of a study cost, from the manifests of what it was made of: seconds, teacher calls, tokens, energy.
 
 Two questions, two columns: what a cell would have paid alone (every artefact upstream of it in full), and what it paid in this study
-(``shared_*``: every artefact split evenly between the students that use it, so that the sum over students is what the study's cells paid).
+(``shared_*``: every artefact's charge split evenly between the students that use it). A teacher's pair is charged to every artefact that uses
+it, so the shares add up to what the study paid where no pair is used twice, and to more otherwise.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, Plan
 from rd_utils.store import identity, inputs, upstream
 
+PLACE = ["collection", "test_collection", "first_stage"]
 STAGES = ("mine", "score", "train", "evaluate")
 _CHARGED = ("wall_seconds", "cpu_seconds", "gpu_seconds", "joules", "teacher_calls")  # the order in every array below
 
@@ -51,7 +53,7 @@ def costs(plan: Plan, pipeline: Pipeline, cells: set[str] | None = None) -> pd.D
     Returns:
         One row a cell, collection and seed: keys, ``<stage>_<amount>`` for the four stages and the amounts wall_seconds, cpu_seconds,
         gpu_seconds (wall seconds with an accelerator started), joules, teacher_calls (pairs that a teacher scored); ``total_<amount>`` over
-        the stages; ``shared_cpu_seconds`` and ``shared_teacher_calls``, as this study paid; ``energy``, how the joules are known;
+        the stages; ``shared_cpu_seconds`` and ``shared_teacher_calls``, its even share of what students of this study use together; ``energy``, how the joules are known;
         documents_seen, tokens_seen, peak_memory_mb, and the student's identity, manifest and parameters.
     """
     students = [(cell, seed, student) for cell in plan.cells for seed, student in cell.students.items()]
@@ -159,16 +161,20 @@ def points(summary: pd.DataFrame, costs: pd.DataFrame, measure: str) -> pd.DataF
         over seeds of every ``total_`` and ``shared_`` amount; and ``on_frontier``: no cell of the same collections and first stage that
         costs no more CPU seconds is better, and none as good costs less.
     """
-    place = ["collection", "test_collection", "first_stage"]
     trained = summary[(summary["measure"] == measure) & (summary["system"] == "student")].rename(columns={"mean": "value"})
     amounts = [name for name in costs.columns if name.startswith(("total_", "shared_"))]
     price = costs.groupby(["collection", "cell"], sort=False)[amounts].mean().reset_index()
-    table = trained[[*place, "cell", *DIMENSIONS, "value", "sd"]].merge(price, on=["collection", "cell"], validate="many_to_one")
-    return table.assign(on_frontier=frontier.frontier(table, cost="total_cpu_seconds", value="value", by=place))
+    table = trained[[*PLACE, "cell", *DIMENSIONS, "value", "sd"]].merge(
+        price, on=["collection", "cell"], how="left", validate="many_to_one"
+    )
+    return table.assign(on_frontier=frontier.frontier(table, cost="total_cpu_seconds", value="value", by=PLACE))
+
+
+def walk(points: pd.DataFrame, step: float = 0.01) -> pd.DataFrame:
+    """Return what each gain along the frontier costs, in CPU seconds a ``step`` of effectiveness (:func:`rd_utils.frontier.marginal`)."""
+    return frontier.marginal(points, cost="total_cpu_seconds", value="value", step=step, by=PLACE)
 
 
 def prices(points: pd.DataFrame, step: float = 0.01) -> pd.DataFrame:
     """Return what the last ``step`` of effectiveness costs in CPU seconds (:func:`rd_utils.frontier.price_of_last`)."""
-    return frontier.price_of_last(
-        points, cost="total_cpu_seconds", value="value", step=step, by=["collection", "test_collection", "first_stage"]
-    )
+    return frontier.price_of_last(points, cost="total_cpu_seconds", value="value", step=step, by=PLACE)

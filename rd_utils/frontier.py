@@ -169,7 +169,7 @@ def _groups(points: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[tuple, np
         yield (), np.arange(len(points))
         return
     positions = pd.Series(np.arange(len(points)))
-    for key, rows in positions.groupby([points[column].array for column in by], sort=True, observed=True):
+    for key, rows in positions.groupby([points[column].reset_index(drop=True) for column in by], sort=True, observed=True):
         yield (key if isinstance(key, tuple) else (key,)), rows.to_numpy()
 
 

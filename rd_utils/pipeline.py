@@ -565,19 +565,23 @@ class Pipeline:
         dimension: float | None = None  # of the space before training: densities have its unit before and after
         for state in ("before", "after"):
             student = self.untrained(own.architecture, collection, own.seed) if state == "before" else self.student(own)
-            scores, vectors, rows = self._probed(student, own, query_rows, doc_rows, sample)
+            scores, vectors, rows, asked = self._probed(student, own, query_rows, doc_rows, sample)
             values: dict[str, float] = {}
             frame = pd.DataFrame({"query_id": groups.loc[keep, "query_id"].to_numpy()})
             if vectors is not None:
                 space = vectors[np.searchsorted(rows, sample)]
-                found = behaviour.two_nn(space)
-                dimension = dimension or found.dimension
-                values |= {"intrinsic_dimension": found.dimension, "effective_rank": behaviour.effective_rank(space)}
-                values |= {"uniformity": behaviour.uniformity(space)}
-                distinct = np.unique(space, axis=0)
-                values |= {"log_density": float(behaviour.knn_density(distinct, dimension=dimension).mean())}
+                values |= {"effective_rank": behaviour.effective_rank(space), "uniformity": behaviour.uniformity(space)}
+                try:
+                    found = behaviour.two_nn(space).dimension
+                    dimension = dimension or found
+                    values["intrinsic_dimension"] = found
+                    values["log_density"] = float(behaviour.knn_density(np.unique(space, axis=0), dimension=dimension).mean())
+                except ValueError as reason:  # a space that collapsed to a few points has neither; that is a finding, not a reason to stop
+                    LOGGER.warning("%s training, the space has no dimension or density: %s", state, reason)
+                    draft.dropped[f"space_{state}"] = 1
                 if len(frame):
                     frame = frame.join(locality.diameters(vectors, np.searchsorted(rows, doc_rows)))
+                    values["alignment"] = behaviour.alignment(asked, vectors[np.searchsorted(rows, doc_rows[:, 0])])
             if len(frame):
                 frame = frame.join(entropy.entropies(scores).add_prefix("student_"))
                 frame = frame.join(behaviour.score_shape(scores).add_prefix("score_"))
@@ -597,8 +601,8 @@ class Pipeline:
 
     def _probed(
         self, student: Student, spec: params.StudentSpec, query_rows: np.ndarray, doc_rows: np.ndarray, sample: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        """Return a student's scores of groups (n, group_size), and a bi-encoder's document embeddings with the rows that they are of."""
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray | None]:
+        """Return a student's scores of groups (n, group_size); a bi-encoder's embeddings of documents, with their rows, and of queries."""
         from rd_utils.tokens import take
 
         collection, precision = spec.groups.collection, spec.training.precision
@@ -607,14 +611,14 @@ class Pipeline:
         if not isinstance(spec.architecture, params.BI_ENCODERS):
             repeated = np.repeat(query_rows, doc_rows.shape[1])
             scores = student.score_pairs(queries, docs, repeated, doc_rows.ravel(), precision=precision)
-            return np.asarray(scores, dtype=np.float64).reshape(doc_rows.shape), None, sample
+            return np.asarray(scores, dtype=np.float64).reshape(doc_rows.shape), None, sample, None
         rows, asked = np.union1d(sample, doc_rows), np.unique(query_rows)
         vectors = student.encode(take(docs, rows), kind="document", precision=precision)
         if not len(asked):
-            return np.zeros(doc_rows.shape), vectors, rows
+            return np.zeros(doc_rows.shape), vectors, rows, None
         own = student.encode(take(queries, asked), kind="query", precision=precision) * np.float32(student.architecture.scale)
-        pair = own[np.searchsorted(asked, query_rows)], vectors[np.searchsorted(rows, doc_rows)]
-        return np.einsum("nd,ngd->ng", *pair, dtype=np.float64), vectors, rows
+        own = own[np.searchsorted(asked, query_rows)]
+        return np.einsum("nd,ngd->ng", own, vectors[np.searchsorted(rows, doc_rows)], dtype=np.float64), vectors, rows, own
 
     def _make_evaluation(self, spec: params.EvaluationSpec, draft: Draft) -> None:
         run, scored = self._run(spec)

@@ -37,6 +37,11 @@ from rd_utils.store import (
 )
 from rd_utils.studies import Study
 
+# The modules whose code decides a report beside that of the artefacts.
+REPORTED_BY = (
+    "advice", "analysis", "behaviour", "characteristics", "charts", "costs", "drawing", "energy", "entropy", "frontier", "locality", "report",
+    "reporting", "stats", "tables",
+)  # fmt: skip
 NOTEBOOKS = ("01_mine", "02_score", "03_train", "04_evaluate", "05_analyse", "06_search")
 
 # Documents a second on one core of a 2020s server processor, to plan with until the store holds a measurement of its own.
@@ -132,8 +137,7 @@ class Plan:
     @cached_property
     def report_version(self) -> str:
         """Return what decides the report beside the artefacts: the study, and the code that analyses and shows it."""
-        code = code_version(("analysis", "entropy", "report", "stats"))
-        return hashlib.sha256((self.study.model_dump_json() + code).encode()).hexdigest()[:20]
+        return hashlib.sha256((self.study.model_dump_json() + code_version(REPORTED_BY)).encode()).hexdigest()[:20]
 
     @cached_property
     def labels(self) -> list[str]:

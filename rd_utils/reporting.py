@@ -26,8 +26,8 @@ MATRICES_SHOWN = 8  # more of them are drawn and written, not printed
 # The tables that a report can hold.
 KNOWN = (
     "results", "per_query", "summary", "macro", "differences", "matrices", "across", "strategy_spread", "learning_rates", "descriptions",
-    "entropies", "variance", "surfaces", "behaviours", "calibration", "by_query", "relations", "cells", "points", "prices", "options",
-    "regrets",
+    "entropies", "variance", "surfaces", "behaviours", "calibration", "by_query", "relations", "cells", "points", "prices", "walk",
+    "options", "regrets",
 )  # fmt: skip
 
 
@@ -252,6 +252,7 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                 ),
                 *table("macro", lambda frame: _macro_table(frame, settings.measure), "Macro means over collections."),
                 *figures("effectiveness", "Means as large marks, seeds as small ones, baselines as lines"),
+                *figures("queries", "A click on a cell shows its queries against those of all cells; values averaged over seeds"),
                 *table(
                     "strategy_spread",
                     lambda frame: report.spread_table(frame, settings.measure),
@@ -377,6 +378,7 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                 *figures("cost", "Effectiveness against cost; the line joins the cells that no cheaper cell reaches"),
                 Table(_cost_table(tables["cells"]), "Means over cells and seeds: CPU seconds by stage, teacher calls, energy.", digits=1),
                 *table("prices", lambda frame: frame, "What the last 0.01 costs: the best cell, and the cheapest at most 0.01 worse."),
+                *table("walk", lambda frame: frame, "Along the frontier, from cheap to dear: what each gain costs, per 0.01."),
             ],
         ),
         Section(

@@ -69,36 +69,6 @@ def seed_mean(per_query: pd.DataFrame, *, value: str = "value") -> pd.DataFrame:
     return groups.agg(**{value: "mean", "n_seeds": "size"}).reset_index()
 
 
-def spread_over_seeds(per_query: pd.DataFrame, *, value: str = "value") -> pd.DataFrame:
-    """Describe how a cell's mean over queries varies with the seed.
-
-    A seed's value is the mean over the queries of one test collection; the spread is taken over those. To average over
-    collections, average the rows of the result: each collection counts once, however many queries it has.
-
-    Args:
-        per_query: As for :func:`seed_mean`.
-        value: The name of the column with the values.
-
-    Returns:
-        One row per key without the query (test collection and whichever of cell, measure ... there are), sorted: the
-        keys, ``mean``, ``sd`` (over seeds, n - 1; NaN with one seed, when it is unknown), ``n_seeds``, ``n_queries``.
-
-    Raises:
-        ValueError: As :func:`seed_mean`.
-
-    Seed 0 has the mean 0.6, seed 1 the mean 0.2:
-
-    >>> rows = [("dl19", "q1", 0, 0.2), ("dl19", "q1", 1, 0.4), ("dl19", "q2", 0, 1.0), ("dl19", "q2", 1, 0.0)]
-    >>> spread = spread_over_seeds(pd.DataFrame(rows, columns=["test_collection", "query_id", "seed", "value"]))
-    >>> spread[["mean", "sd"]].round(3).values.tolist(), spread["n_seeds"].tolist()
-    ([[0.4, 0.283]], [2])
-    """
-    keys = [key for key in _checked_keys(per_query, value) if key != "query_id"]
-    per_seed = per_query.groupby([*keys, "seed"], sort=True, dropna=False, observed=True)[value].agg(["mean", "size"])
-    groups = per_seed.reset_index().groupby(keys, sort=True, dropna=False, observed=True)
-    return groups.agg(mean=("mean", "mean"), sd=("mean", "std"), n_seeds=("mean", "size"), n_queries=("size", "first")).reset_index()
-
-
 def _checked_keys(per_query: pd.DataFrame, value: str) -> list[str]:
     """Return the keys of a complete table: unique keys, no missing value, every query with every seed of its cell."""
     needed = [*QUERY_KEYS, "seed", value]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from studies_on_disk import AUGMENTED, EMBEDDED, GRID, SEARCH, planned, put, put_run, students
 
-from rd_utils import characteristics, params, report
+from rd_utils import characteristics, params
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
 from rd_utils.store import Store, docs_of
@@ -38,7 +38,6 @@ def test_learning_rates_name_the_studys_architecture_and_warn_at_the_end_of_the_
         ["static", "kl", 0.01, 0.6, True, True],
     ]
     assert rates["search"].nunique() == 2
-    report.search_chart(rates, "nDCG@10")
 
 
 def test_a_rate_between_others_is_not_at_the_end_and_a_study_without_a_search_has_none(tmp_path, pipeline):
@@ -115,8 +114,6 @@ def test_descriptions_are_of_groups_and_their_teacher_before_and_after(tmp_path,
     assert table["diameter_high"].to_numpy() == pytest.approx([(0.398 + 0.596) / 2] * 5)  # 0.2 + 0.99 * 0.2 and 0.2 + 0.99 * 0.4
     assert table["density_ratio"].tolist() == [2.0] * 5 and table["coverage"].to_numpy() == pytest.approx([0.5] * 5)
     assert table["solved_temperature"].tolist() == [1.0, 1.0, 1.0, 2.5, 2.5]
-    report.locality_chart(table)
-    report.description_table(table)
 
 
 def test_a_study_without_a_reference_has_no_descriptions(tmp_path, pipeline):
@@ -147,7 +144,6 @@ def test_groups_are_named_by_what_changed_them_and_counted_once(tmp_path, pipeli
     ]
     assert entropies["pairwise_entropy"].to_numpy() == pytest.approx([0.5] * 3)  # one pair undecided, one certain
     assert entropies["collection"].unique().tolist() == this.labels
-    report.entropy_chart(entropies)
 
 
 def test_a_study_without_teachers_has_no_entropies(tmp_path, pipeline):

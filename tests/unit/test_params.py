@@ -114,6 +114,48 @@ def test_a_search_trains_one_candidate_a_rate_that_differs_in_nothing_else():
     assert lce.loss == "lce" and lce.teacher is None
 
 
+TRAIN = {
+    "collection": {"source": "embedded"},
+    "strategy": {"kind": "corpus_random"},
+    "teacher": ORACLE,
+    "losses": {"lce": {}, "kl": {"temperature": 2.0}},
+    "architecture": BI,
+    "training": {"documents": 10},
+    "seeds": [0, 3],
+}
+
+
+def test_every_student_of_a_notebook_has_a_behaviour_beside_one_teacher_where_there_is_a_probe():
+    parsed = params.parse(params.TrainParameters, TRAIN | {"probe": {"queries": 5, "docs": 50}}, "parameters")
+    behaviours = parsed.behaviours()
+    assert {key: spec.student for key, spec in behaviours.items()} == parsed.students()
+    assert len(behaviours) == 4 and behaviours["lce", 3].student.teacher is None
+    assert {spec.teacher for spec in behaviours.values()} == {params.Oracle()}  # also of LCE, which learns without one
+    assert {spec.probe for spec in behaviours.values()} == {params.Probe(queries=5, docs=50)}
+    assert params.parse(params.TrainParameters, TRAIN, "parameters").behaviours() == {}
+
+
+def test_a_probe_needs_no_reference_and_a_description_no_test_collection():
+    parsed = params.parse(params.TrainParameters, TRAIN | {"probe": {}}, "parameters")
+    assert parsed.descriptions() == {} and len(parsed.behaviours()) == 4
+    assert params.Probe() == params.Probe(queries=200, docs=1000, seed=0)
+    assert "test" not in params.DescriptionSpec.model_fields
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        ({"queries": 1}, "probe.queries: Input should be greater than or equal to 2"),
+        ({"docs": 49}, "probe.docs: Input should be greater than or equal to 50"),
+        ({"seed": -1}, "probe.seed: Input should be greater than or equal to 0"),
+        ({"querys": 5}, "probe.querys: unknown parameter 'querys'; did you mean 'queries'"),
+    ],
+)
+def test_a_probe_that_is_too_small_to_say_anything_is_refused(probe, message):
+    with pytest.raises(ParameterError, match=message):
+        params.parse(params.TrainParameters, TRAIN | {"probe": probe}, "parameters")
+
+
 def test_notebook_06_refuses_a_student_without_a_search():
     with pytest.raises(ParameterError, match=r"students\[0\] has no search"):
         params.parse(params.SearchParameters, {"students": [student().model_dump(mode="json")]}, "parameters")

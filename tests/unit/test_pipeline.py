@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from rd_utils import entropy, locality, params, sampling
+from rd_utils import behaviour, entropy, locality, params, sampling
 from rd_utils.collections import CollectionError, positives
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
 from rd_utils.store import Store, docs_of, identity, inputs, pool_of, search_evaluations, tokenizer_of, upstream, vectors_of
-from rd_utils.teachers import TeacherError
+from rd_utils.teachers import PairScores, TeacherError
 
 PLAIN = params.BM25(stemmer="none", stopwords="none")
 STOPPED = params.BM25(stemmer="none")
@@ -132,16 +132,24 @@ def test_a_study_charges_every_seed_for_its_pairs_also_those_scored_for_another(
     from pathlib import Path
 
     from rd_utils import analysis, plan
+    from rd_utils.costs import STAGES, costs
 
     monkeypatch.setenv("RD_OUTPUTS", str(tmp_path))
     planned = plan.load_plan(Path(__file__).resolve().parents[2] / "params" / "smallest.yaml")
     planned.cells = [cell for cell in planned.cells if cell.name == "static-bm25-oracle-kl"]
     pipeline = Pipeline(track=untracked)
     analysis.per_query(planned, pipeline)
-    costs = analysis.costs(planned, pipeline)
-    assert costs["score_cpu_seconds"].nunique() == 1 and (costs["score_cpu_seconds"] > 0).all()
-    parts = ["mine", "score", "train", "evaluate"]
-    assert costs["total_cpu_seconds"].to_numpy() == pytest.approx(costs[[f"{part}_cpu_seconds" for part in parts]].sum(axis=1).to_numpy())
+    table = costs(planned, pipeline).set_index("seed")
+    for seed, student in planned.cells[0].students.items():
+        manifest = pipeline.manifest(params.ScoresSpec(groups=student.groups, teacher=student.teacher))
+        (bill,) = manifest["scoring"]
+        rate = PairScores(pipeline.store.root / "pairs" / bill["teacher"], n_docs=1).rate()
+        assert bill["pairs"] == table.loc[seed, "score_teacher_calls"] == 300 * 16 > bill["scored_now"] * (seed == 1)
+        for unit, place in (("wall_seconds", 0), ("cpu_seconds", 1)):
+            expected = max(0.0, manifest["cost"][unit] - bill[unit] + bill["pairs"] * rate[place])
+            assert table.loc[seed, f"score_{unit}"] == pytest.approx(expected, abs=0.002)
+    total = table[[f"{stage}_cpu_seconds" for stage in STAGES]].sum(axis=1)
+    assert table["total_cpu_seconds"].to_numpy() == pytest.approx(total.to_numpy()) and (total > 0).all()
 
 
 # --- every part, on 20 queries of the smallest embedded collection ----------------------------------------------------------------
@@ -530,7 +538,7 @@ def test_every_loss_trains_both_kinds_of_student(small, loss, architecture):
 
 def description_of(student: params.StudentSpec, **changes) -> params.DescriptionSpec:
     own = {name: getattr(student, name) for name in ("groups", "teacher", "temperature", "target_entropy", "augmentation", "seed")}
-    return params.DescriptionSpec(**(own | {"reference": UNTRAINED, "test": (TEST,)} | changes))
+    return params.DescriptionSpec(**(own | {"reference": UNTRAINED} | changes))
 
 
 @pytest.mark.parametrize("target", [0.3, 0.8])
@@ -699,14 +707,256 @@ def test_what_changes_nothing_is_described_once_and_what_has_no_teacher_without_
     assert set(warm["state"]) == {"before"} and warm["pairwise_entropy"].mean() > cold["pairwise_entropy"].mean()
 
 
-def test_erratum_36_coverage_is_the_share_of_relevant_test_documents_among_the_negatives(small):
-    spec = description_of(small_student(), test=(TEST, params.EmbeddedCollection(split="validation", max_queries=5)))
-    counts = small.manifest(spec)["counts"]
-    inside = set(np.concatenate(small.groups(spec.groups)["doc_ids"].str[1:].to_list()))
-    for test in spec.test:
-        wanted = set(positives(small.qrels(test))["doc_id"])
-        assert counts[f"coverage {test.label}"] == len(wanted & inside) / len(wanted)
-    assert 0 < counts[f"coverage {TEST.label}"] < 1 and counts["groups"] == 20
+# --- behaviour
+
+
+SPACE = ["intrinsic_dimension", "effective_rank", "uniformity", "log_density"]
+SHAPE = ["student_pairwise_entropy", "student_positive_entropy", "student_listwise_entropy", "score_mean", "score_sd", "score_range"]
+ORACLE = params.Oracle()
+CALIBRATION = [f"calibration_{name}" for name in behaviour.Calibration._fields]
+
+
+def behaviour_of(student=None, teacher=ORACLE, queries=12, docs=60, **probe) -> params.BehaviourSpec:
+    probe = params.Probe(queries=queries, docs=docs, **probe)
+    return params.BehaviourSpec(student=student or small_student("kl", temperature=4.0), teacher=teacher, probe=probe)
+
+
+def behaved(pipeline, spec) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, float]]]:
+    """Return the groups of a behaviour and its summary, both by state."""
+    groups, summary = pipeline.frame(spec, "groups"), pipeline.frame(spec, "summary")
+    states = ("before", "after")
+    by_state = {state: groups[groups["state"] == state].drop(columns="state").reset_index(drop=True) for state in states}
+    return by_state, {state: summary[summary["state"] == state].set_index("quantity")["value"].to_dict() for state in states}
+
+
+def seen_by(pipeline, spec, kept) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the embeddings of SMALL's documents and the scores of some groups, before and after training, computed beside the pipeline."""
+    found = {}
+    query_rows, doc_rows = (rows[kept] for rows in pipeline.group_rows(spec.student.groups))
+    for state, system in (("before", UNTRAINED), ("after", params.StudentSystem(student=spec.student))):
+        docs, queries = embedded(pipeline, system), embedded(pipeline, system, "queries")
+        scores = BI.scale * np.einsum("nd,ngd->ng", queries[query_rows].astype(float), docs[doc_rows].astype(float))
+        found[state] = (docs, scores)
+    return found
+
+
+def test_erratum_33_a_bi_encoder_is_measured_in_its_own_space_before_and_after_training(small):
+    spec = behaviour_of(docs=5000)  # all of them
+    groups, summary = behaved(small, spec)
+    own = small.groups(spec.student.groups)
+    kept = own["query_id"].isin(groups["before"]["query_id"]).to_numpy()
+    assert kept.sum() == len(groups["before"]) == len(groups["after"]) == 12
+    doc_rows = small.group_rows(spec.student.groups)[1][kept]
+    for state, (docs, scores) in seen_by(small, spec, kept).items():
+        expected = locality.diameters(docs, doc_rows)
+        pd.testing.assert_frame_equal(groups[state][expected.columns], expected, atol=1e-5)
+        entropies = entropy.entropies(scores).add_prefix("student_")
+        pd.testing.assert_frame_equal(groups[state][entropies.columns], entropies, atol=1e-5)
+        assert groups[state]["score_mean"].to_numpy() == pytest.approx(scores.mean(axis=1), abs=1e-5)
+        assert summary[state]["effective_rank"] == pytest.approx(behaviour.effective_rank(docs), rel=1e-4)
+        assert summary[state]["uniformity"] == pytest.approx(behaviour.uniformity(docs), rel=1e-4)
+        assert summary[state]["intrinsic_dimension"] == pytest.approx(behaviour.two_nn(docs).dimension, rel=1e-3)
+    for name in ("diameter", "score_sd"):
+        assert (groups["before"][name] != groups["after"][name]).all()
+    assert set(SHAPE) < set(groups["before"]) and list(summary["before"]) == list(summary["after"]) == [*SPACE, *CALIBRATION]
+
+
+def test_erratum_28_a_students_embeddings_are_normalised_each_over_its_own_dimensions(small):
+    spec = behaviour_of()
+    groups, _ = behaved(small, spec)
+    row = groups["after"].iloc[3]
+    place = small.groups(spec.student.groups)["query_id"].tolist().index(row["query_id"])
+    vectors = embedded(small, params.StudentSystem(student=spec.student))[small.group_rows(spec.student.groups)[1][place]].astype(float)
+    cosines = [a @ b / np.sqrt((a @ a) * (b @ b)) for number, a in enumerate(vectors) for b in vectors[:number]]
+    assert row["diameter"] == pytest.approx(1 - min(cosines), abs=1e-5)
+    assert row["mean_distance"] == pytest.approx(1 - np.mean(cosines), abs=1e-5)
+
+
+def test_erratum_34_densities_before_and_after_training_are_of_one_dimension(small):
+    spec = behaviour_of(docs=5000)
+    _, summary = behaved(small, spec)
+    assert summary["before"]["intrinsic_dimension"] != summary["after"]["intrinsic_dimension"]
+    for state, system in (("before", UNTRAINED), ("after", params.StudentSystem(student=spec.student))):
+        distinct = np.unique(embedded(small, system), axis=0)
+        density = behaviour.knn_density(distinct, dimension=summary["before"]["intrinsic_dimension"]).mean()
+        assert summary[state]["log_density"] == pytest.approx(density, rel=1e-3)
+
+
+def test_a_student_is_measured_beside_the_teacher_at_its_own_temperature(small):
+    spec = behaviour_of()
+    groups, summary = behaved(small, spec)
+    own = small.groups(spec.student.groups)
+    kept = own["query_id"].isin(groups["before"]["query_id"]).to_numpy()
+    teacher = small.group_scores(params.ScoresSpec(groups=spec.student.groups, teacher=params.Oracle()))[kept]
+    for state, (_, scores) in seen_by(small, spec, kept).items():
+        assert groups[state]["divergence"].to_numpy() == pytest.approx(behaviour.divergence(teacher, scores, 4.0), abs=1e-5)
+        assert summary[state]["calibration_n_pairs"] == 12 * 6  # every pair of four documents
+    bins = small.frame(spec, "calibration")
+    assert bins.groupby("state")["n_pairs"].sum().to_dict() == {"before": 72, "after": 72}
+    assert bins.loc[bins["n_pairs"] > 0, "student"].min() >= 0.5  # from the document that the student prefers
+    assert small.manifest(spec)["counts"] == {"groups": 12, "documents": 60, "temperature": 4.0}
+
+
+def test_a_cross_encoder_has_scores_and_no_space(small):
+    own = small_student("kl", architecture=CROSS)
+    groups, summary = behaved(small, behaviour_of(own))
+    assert not {"diameter", "diameter_q99", "mean_distance"} & set(groups["after"]) and set(SHAPE) < set(groups["after"])
+    assert list(summary["before"]) == list(summary["after"]) == CALIBRATION
+    first = small.groups(own.groups)["query_id"].tolist().index(groups["after"].loc[0, "query_id"])
+    query_rows, doc_rows = small.group_rows(own.groups)
+    tables = (small.tokens(of, SMALL, tokenizer_of(CROSS, SMALL)) for of in ("queries", "docs"))
+    scores = small.student(own).score_pairs(*tables, np.repeat(query_rows[first], 4), doc_rows[first])
+    assert groups["after"].loc[0, "score_mean"] == pytest.approx(scores.mean(), abs=1e-5)
+    assert groups["after"].loc[0, "score_range"] == pytest.approx(np.ptp(scores), abs=1e-5)
+
+
+def test_erratum_33_every_strategy_and_student_is_measured_on_the_same_queries(small):
+    students = [
+        small_student(),
+        small_student("kl", groups=groups_of(params.CorpusRandom())),
+        small_student("kl", architecture=CROSS, seed=1),
+    ]
+    measured = [behaved(small, behaviour_of(own))[0] for own in students]
+    queries = [sorted(groups[state]["query_id"]) for groups in measured for state in ("before", "after")]
+    assert len(queries[0]) == 12 and queries == [queries[0]] * 6
+    other = behaved(small, behaviour_of(students[0], seed=1))[0]["before"]
+    assert sorted(other["query_id"]) != queries[0]
+    assert measured[0]["before"]["diameter"].tolist() != measured[1]["before"]["diameter"].tolist()  # of other documents
+
+
+@pytest.mark.parametrize("architecture", [BI, CROSS], ids=lambda part: part.kind)
+def test_without_a_teacher_there_is_nothing_to_be_calibrated_to(small, architecture):
+    spec = behaviour_of(small_student(architecture=architecture), teacher=None)
+    groups, summary = behaved(small, spec)
+    assert "divergence" not in groups["after"] and set(SHAPE) < set(groups["after"])
+    assert list(summary["after"]) == [] if architecture is CROSS else list(summary["after"]) == SPACE
+    assert set(small.manifest(spec)["files"]) == {"groups.parquet", "summary.parquet"}
+    assert list(small.frame(spec, "summary").columns) == ["state", "quantity", "value"]
+
+
+def test_a_student_without_a_teacher_may_be_measured_beside_one_at_temperature_1(small):
+    spec = behaviour_of(small_student())
+    groups, _ = behaved(small, spec)
+    kept = small.groups(spec.student.groups)["query_id"].isin(groups["before"]["query_id"]).to_numpy()
+    teacher = small.group_scores(params.ScoresSpec(groups=spec.student.groups, teacher=params.Oracle()))[kept]
+    _, scores = seen_by(small, spec, kept)["after"]
+    assert groups["after"]["divergence"].to_numpy() == pytest.approx(behaviour.divergence(teacher, scores, 1.0), abs=1e-5)
+
+
+def test_a_behaviour_is_of_the_first_draw_and_the_same_elsewhere(small, twin):
+    own = small_student("kl", groups=groups_of(draws=3))
+    spec = behaviour_of(own)
+    groups, _ = behaved(small, spec)
+    assert groups["before"]["query_id"].is_unique and small.manifest(spec)["counts"]["groups"] == 12
+    assert small.manifest(spec)["files"] == twin.manifest(spec)["files"]
+
+
+@pytest.mark.parametrize("architecture", [BI, CROSS], ids=lambda part: part.kind)
+def test_a_probe_none_of_whose_queries_has_a_group_measures_the_space_alone(small, architecture):
+    cut = params.EntropyCut(teacher=params.Oracle(), part="lower_half")
+    own = small_student("kl", architecture=architecture, groups=groups_of(cut=cut))
+    left = set(small.groups(own.groups)["query_id"])
+    every = small.queries(SMALL)["query_id"].to_numpy()
+    seed = next(seed for seed in range(99) if not left & set(np.random.default_rng(seed).permutation(every)[:2]))
+    groups, summary = behaved(small, behaviour_of(own, queries=2, seed=seed))
+    assert len(groups["before"]) == len(groups["after"]) == 0
+    assert list(summary["after"]) == ([] if architecture is CROSS else SPACE)
+
+
+def test_a_space_of_too_few_documents_is_refused_with_the_remedy(pipeline, train):
+    with pytest.raises(ValueError, match="6 of 6 embeddings are distinct; expected at least 20: embed more texts"):
+        pipeline.build(params.BehaviourSpec(student=student(train)))
+    assert not pipeline.store.has(params.BehaviourSpec(student=student(train)))
+
+
+# --- what teachers scored
+
+
+def fresh(tmp_path, name="store") -> Pipeline:
+    return Pipeline(Store(tmp_path / name), track=untracked)
+
+
+FEW = params.EmbeddedCollection(max_queries=5)
+
+
+def of_few(strategy, **changes) -> params.GroupsSpec:
+    return params.GroupsSpec(collection=FEW, strategy=strategy, **({"group_size": 4, "shortage": params.CorpusRandom()} | changes))
+
+
+def bills(pipeline, spec) -> list[tuple[int, int]]:
+    """Return the pairs of every bill in a manifest, and how many of them were scored for it."""
+    return [(bill["pairs"], bill["scored_now"]) for bill in pipeline.manifest(spec)["scoring"]]
+
+
+def test_every_artefact_says_which_pairs_of_a_teacher_it_used_and_which_it_had_scored(tmp_path):
+    pipeline = fresh(tmp_path)
+    reranked = params.Reranked(retriever=BM25, from_depth=20, teacher=params.Oracle())
+    candidates = params.CandidatesSpec(collection=FEW, retriever=reranked, depth=10)
+    groups = of_few(params.FromCandidates(retriever=reranked, depth=10, filter=FILTER))
+    scores = params.ScoresSpec(groups=groups, teacher=params.Oracle())
+    assert bills(pipeline, candidates) == [(100, 100)]
+    ((used, new),) = bills(pipeline, groups)  # ten candidates a query, which have scores, and its positives, some of which have none
+    assert 50 <= used <= 50 + len(positives(pipeline.qrels(FEW))) and 0 <= new <= used - 50
+    ((used, new),) = bills(pipeline, scores)
+    assert used == len({(q, d) for q, ids in zip(*pipeline.groups(groups)[["query_id", "doc_ids"]].to_numpy().T, strict=True) for d in ids})
+    assert new < used == pipeline.manifest(scores)["counts"]["pairs"]
+    assert bills(pipeline, docs_of(FEW)) == bills(pipeline, of_few(params.CorpusRandom())) == []
+
+
+def test_the_bills_of_a_teacher_sum_to_the_pairs_that_are_kept_and_their_price(tmp_path):
+    pipeline = fresh(tmp_path)
+    specs = [params.ScoresSpec(groups=of_few(params.CorpusRandom(), seed=seed), teacher=params.Oracle()) for seed in (0, 1)]
+    specs.append(params.ScoresSpec(groups=of_few(params.FromCandidates(depth=50)), teacher=params.Oracle()))
+    paid = [bill for spec in specs for bill in pipeline.manifest(spec)["scoring"]]
+    (name,) = {bill["teacher"] for bill in paid}
+    kept = PairScores(pipeline.store.root / "pairs" / name, n_docs=1)
+    assert sum(bill["scored_now"] for bill in paid) == len(kept) > 0
+    seconds = [sum(bill[unit] for bill in paid) for unit in ("wall_seconds", "cpu_seconds")]
+    assert seconds == pytest.approx(kept.seconds.tolist(), abs=0.002 * len(paid))
+    assert kept.rate().tolist() == pytest.approx((kept.seconds / len(kept)).tolist())
+    for spec in specs:
+        cost, (bill,) = pipeline.manifest(spec)["cost"], pipeline.manifest(spec)["scoring"]
+        assert bill["wall_seconds"] <= cost["wall_seconds"] + 0.001 and bill["cpu_seconds"] <= cost["cpu_seconds"] + 0.011
+
+
+def test_an_ensemble_has_a_bill_of_each_member_and_a_file_none(tmp_path, toy, train):
+    pipeline = fresh(tmp_path)
+    groups = of_few(params.CorpusRandom())
+    ensemble = params.EnsembleTeacher(members=(params.Oracle(), params.BM25Teacher()), calibration=of_few(params.CorpusRandom(), seed=1))
+    paid = pipeline.manifest(params.ScoresSpec(groups=groups, teacher=ensemble))["scoring"]
+    assert len({bill["teacher"] for bill in paid}) == 2 and {bill["pairs"] for bill in paid} == {20}
+    own = student(train).groups
+    pairs = pipeline.groups(own).explode("doc_ids").rename(columns={"doc_ids": "doc_id"})[["query_id", "doc_id"]]
+    pairs.drop_duplicates().assign(score=1.0).to_parquet(tmp_path / "scores.parquet")
+    file = params.FileTeacher(path=str(tmp_path / "scores.parquet"))
+    assert pipeline.manifest(params.ScoresSpec(groups=own, teacher=file))["scoring"] == []
+
+
+def test_what_is_asked_of_a_teacher_beside_an_artefact_is_on_no_bill(tmp_path):
+    pipeline = fresh(tmp_path)
+    rows = np.arange(5), np.arange(5)
+    pipeline.teacher_scores(params.Oracle(), FEW, *rows)
+    spec = params.ScoresSpec(groups=of_few(params.CorpusRandom()), teacher=params.Oracle())
+    assert bills(pipeline, spec)[0][0] == 20 and len(bills(pipeline, spec)) == 1
+    pipeline.teacher_scores(params.Oracle(), FEW, *rows)
+    assert len(bills(pipeline, spec)) == 1
+
+
+def test_a_failed_artefact_leaves_no_bill_behind(tmp_path, monkeypatch):
+    pipeline = fresh(tmp_path)
+    spec = params.ScoresSpec(groups=of_few(params.CorpusRandom()), teacher=params.Oracle())
+    pipeline.build(spec.groups)
+    made = Pipeline._make_scores
+
+    def failing(self, spec, draft):
+        made(self, spec, draft)
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(Pipeline, "_make_scores", failing)
+    with pytest.raises(RuntimeError):
+        pipeline.build(spec)
+    monkeypatch.undo()
+    assert bills(pipeline, spec) == [(20, 0)]  # the pairs were kept, so that nothing is scored twice
 
 
 # --- pseudo-queries

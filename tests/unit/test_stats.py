@@ -30,7 +30,6 @@ from rd_utils.stats import (
     queries_needed,
     randomisation_test,
     seed_mean,
-    spread_over_seeds,
     tost_power,
 )
 
@@ -98,25 +97,6 @@ def test_seed_mean_refuses_missing_values_and_columns():
     table.loc[2, "value"] = math.nan
     with pytest.raises(ValueError, match="1 values are missing, the first for .*'dl20'"):
         seed_mean(table)
-
-
-def test_spread_is_over_the_means_of_the_seeds():
-    spread = spread_over_seeds(per_query_table()).set_index(["cell", "test_collection"])
-    row = spread.loc[("kl/bm25", "dl19")]
-    # Seed 0: (0.5 + 0.7) / 2 = 0.60; seed 1: 0.62; sd with n - 1: 0.02 / sqrt(2).
-    assert row["mean"] == pytest.approx(0.61, abs=1e-15)
-    assert row["sd"] == pytest.approx(0.02 / math.sqrt(2), abs=1e-15)
-    assert (row["n_seeds"], row["n_queries"]) == (2, 2)
-    assert spread.loc[("kl/bm25", "dl20"), "n_queries"] == 1
-    assert len(spread) == 4
-
-
-def test_spread_of_one_seed_is_unknown_not_zero():
-    table = per_query_table()
-    spread = spread_over_seeds(table[table["seed"] == 0])
-    assert spread["sd"].isna().all()
-    assert spread["n_seeds"].tolist() == [1] * 4
-    assert spread["mean"].notna().all()
 
 
 # --- two systems -----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -76,6 +77,7 @@ STUDENT = params.StudentSpec(
     refresh=params.Refresh(every=4),
 )
 DESCRIPTION = params.DescriptionSpec(groups=groups(), reference=ENCODER)
+BEHAVIOUR = params.BehaviourSpec(student=STUDENT)
 OTHER = {  # a value of each field that is not the one above, and not the default
     "from_rank": 2, "depth": 51, "draw": "top", "draw_temperature": 2.0, "filter": KEEP, "retriever": params.BM25(b=0.5), "at_most": 3,
     "from_depth": 70, "teacher": params.Oracle(noise=1.0), "rule": "share", "value": 0.5, "units": "sigmoid", "quantile": 0.25, "trials": 9,
@@ -85,9 +87,9 @@ OTHER = {  # a value of each field that is not the one above, and not the defaul
     "collection": params.EmbeddedCollection(seed=14), "strategy": WINDOW, "validation": params.EmbeddedCollection(split="test"),
     "first_stages": (params.FirstStage(depth=5),), "seed": 8, "group_size": 5, "shortage": params.CorpusRandom(), "draws": 2,
     "random_share": 0.5, "entropy": "listwise_entropy", "temperature": 2.0, "part": "upper_half", "target_entropy": 0.5,
-    "augmentation": params.Augmentation(noise=1.0), "test": (params.EmbeddedCollection(split="test"),), "queries": 7, "words": (2, 8),
+    "augmentation": params.Augmentation(noise=1.0), "student": STUDENT.model_copy(update={"seed": 9}), "queries": 7, "words": (2, 8),
     "weighting": "uniform", "documents": params.EmbeddedCollection(seed=14), "groups": groups(seed=5),
-    "cut": params.EntropyCut(teacher=params.Oracle(), part="lower_half"),
+    "cut": params.EntropyCut(teacher=params.Oracle(), part="lower_half"), "probe": params.Probe(docs=51), "docs": 60,
 }  # fmt: skip
 
 
@@ -123,6 +125,8 @@ def of_candidates(retriever):
         (STUDENT.search, lambda part: STUDENT.model_copy(update={"search": part})),
         (params.PseudoQueries(documents=params.EmbeddedCollection()), lambda part: params.QueriesSpec(collection=part)),
         (DESCRIPTION, lambda part: part),
+        (BEHAVIOUR, lambda part: part),
+        (BEHAVIOUR.probe, lambda part: BEHAVIOUR.model_copy(update={"probe": part})),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, params.Part) else "",
 )  # fmt: skip
@@ -152,6 +156,22 @@ def test_a_cut_is_made_from_the_groups_and_scores_of_all_queries():
     cut = groups(cut=params.EntropyCut(teacher=params.Oracle(), part="lower_half"))
     texts = store.collection_inputs(params.EmbeddedCollection())
     assert store.inputs(cut) == texts | {"groups": groups(), "scores": params.ScoresSpec(groups=groups(), teacher=params.Oracle())}
+
+
+def test_a_behaviour_is_made_from_the_student_its_groups_and_texts_and_from_scores_where_a_teacher_is_named():
+    roles = {"student": STUDENT, "groups": groups()} | store.architecture_inputs(STUDENT.architecture, *[groups().collection] * 2)
+    assert store.inputs(BEHAVIOUR) == roles and {"lexicon", "doc_tokens", "query_tokens"} < set(roles)
+    teacher = params.BM25Teacher()  # need not be the one that the student learnt from
+    measured = BEHAVIOUR.model_copy(update={"teacher": teacher})
+    assert store.inputs(measured) == roles | {"scores": params.ScoresSpec(groups=groups(), teacher=teacher)}
+    assert identity(STUDENT.groups) in store.upstream(BEHAVIOUR) and identity(measured) != identity(BEHAVIOUR)
+
+
+def test_a_description_rests_on_no_test_collection():
+    documents = {identity(store.docs_of(params.EmbeddedCollection()))}
+    upstream = store.upstream(DESCRIPTION)
+    assert {key for key, part in upstream.items() if part.stage == "docs"} == documents
+    assert [part.collection.split for part in upstream.values() if part.stage == "queries"] == ["train"]
 
 
 def test_everything_upstream_comes_after_what_it_is_made_from():
@@ -237,6 +257,58 @@ def test_a_draft_appears_whole_with_its_manifest(tmp_path):
     assert manifest["parameters"]["collection"]["source"] == "embedded"
     assert manifest["packages"]["torch"] and manifest["cost"]["wall_seconds"] >= 0 and manifest["cost"]["peak_memory_mb"] > 0
     kept.verify(DOCS)
+
+
+def test_a_manifest_says_what_an_artefact_cost_and_what_teachers_scored_for_it(tmp_path):
+    kept = Store(tmp_path)
+    bill = {"teacher": "x", "pairs": 3, "scored_now": 1, "wall_seconds": 0.5, "cpu_seconds": 0.25}
+    with kept.draft(DOCS) as draft:
+        assert draft.scoring == []
+        draft.scoring.append(bill)
+    manifest = kept.manifest(DOCS)
+    assert manifest["scoring"] == [bill]
+    cost = manifest["cost"]
+    assert set(cost) == {"wall_seconds", "cpu_seconds", "gpu_seconds", "energy", "peak_memory_mb", "peak_memory_of"}
+    assert set(cost["energy"]) == {"joules", "method", "reason"} and cost["energy"]["reason"]
+    with kept.draft(groups()):
+        pass
+    assert kept.manifest(groups())["scoring"] == []
+
+
+@pytest.mark.parametrize(("started", "seconds"), [(True, 2.5), (False, 0.0)])
+def test_an_accelerator_is_charged_for_as_long_as_a_process_holds_it(monkeypatch, started, seconds):
+    clock = iter([10.0, 12.5])
+    monkeypatch.setattr(store.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(store, "_uses_accelerator", lambda: started)
+    found = store.Meter().read()
+    assert (found["wall_seconds"], found["gpu_seconds"]) == (2.5, seconds)
+
+
+def test_looking_for_an_accelerator_starts_none_and_imports_nothing(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert store._uses_accelerator() is False and "torch" not in sys.modules
+    for initialised in (True, False):
+        torch = types.SimpleNamespace(cuda=types.SimpleNamespace(is_initialized=lambda initialised=initialised: initialised))
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        assert store._uses_accelerator() is initialised
+
+
+def test_the_energy_of_an_artefact_is_of_its_own_window(tmp_path, monkeypatch):
+    calls = []
+
+    class Counter:
+        def start(self):
+            calls.append("start")
+
+        def read(self):
+            calls.append("read")
+            return {"joules": 7.0, "method": "zeus", "reason": "test"}
+
+    monkeypatch.setattr(store.energy, "meter", Counter)
+    kept = Store(tmp_path)
+    with kept.draft(DOCS):
+        calls.append("work")
+    assert calls == ["start", "work", "read"] and kept.manifest(DOCS)["cost"]["energy"]["joules"] == 7.0
 
 
 def test_a_failed_draft_leaves_nothing(tmp_path):

@@ -32,6 +32,11 @@ def set_in(*place):
     return change
 
 
+def without_reference(values):
+    del values["reference"]
+    values["strategies"]["d"] = {"kind": "diameter_targeted", "retriever": "bm25", "quantile": 0.5}
+
+
 @pytest.mark.parametrize(
     ("change", "offender", "remedy"),
     [
@@ -45,13 +50,19 @@ def set_in(*place):
         (set_in("grids", 0, "seeds", [1, 1]), "seeds repeats a value", "[1, 1]"),
         (set_in("analysis", "measure", "nDCG@100"), "unknown name 'nDCG@100'", "did you mean 'nDCG@10'"),
         (set_in("analysis", "equivalence_margin", 0), "analysis.equivalence_margin", "greater than 0"),
+        (set_in("analysis", "margins_shown", [0.01, 0]), "analysis.margins_shown.1", "greater than 0"),
+        (set_in("analysis", "watts_per_core", 0), "analysis.watts_per_core", "greater than 0"),
+        (set_in("analysis", "gpu_watts", -1), "analysis.gpu_watts", "greater than 0"),
+        (set_in("analysis", "watts_per_cor", 5), "unknown parameter 'watts_per_cor'", "did you mean 'watts_per_core'"),
+        (set_in("probe", {"queries": 1}), "probe.queries", "greater than or equal to 2"),
+        (set_in("probe", {"documents": 500}), "unknown parameter 'documents'", "choices: docs, queries, seed"),
         (set_in("teachers", "cross", "architecture", "interacton"), "teachers.cross.architecture", "did you mean 'interaction'"),
         (set_in("teachers", "cross", "strategy", "bm52"), "teachers.cross.strategy: unknown name 'bm52'", "did you mean 'bm25'"),
         (set_in("strategies", "bm25", "retriever", "bm52"), "strategies.bm25.retriever: unknown name 'bm52'", "did you mean 'bm25'"),
         (set_in("strategies", "bm25", "filter", {"teacher": "orakle", "value": 1}), "strategies.bm25.teacher: unknown", "mean 'oracle'"),
         (set_in("strategies", "graph", {"kind": "graph", "retriever": "bm52"}), "strategies.graph.retriever", "did you mean 'bm25'"),
         (set_in("strategies", "r", {"kind": "refreshed", "start": "bm52", "every": 2}), "strategies.r.strategy", "did you mean 'bm25'"),
-        (set_in("strategies", "d", {"kind": "diameter_targeted", "retriever": "bm25", "quantile": 0.5}), "needs a reference", "bi-encoder"),
+        (without_reference, "a diameter_targeted strategy needs a reference", "name a bi-encoder"),
         (set_in("retrievers", "dense", {"kind": "dense", "architecture": "statik"}), "retrievers.dense.architecture", "mean 'static'"),
         (set_in("retrievers", "p", {"kind": "pooled", "retrievers": ["bm25", "bm2"]}), "retrievers.p.retriever", "did you mean 'bm25'"),
         (set_in("retrievers", "p", {"kind": "pooled", "retrievers": ["bm25"]}), "retrievers.p.pooled.retrievers", "at least 2"),
@@ -138,6 +149,16 @@ def test_a_bm25_teacher_needs_a_bm25_retriever(tmp_path):
 
     with pytest.raises(ParameterError, match="teachers.lexical.retriever: 'dense' is no bm25 retriever"):
         studies.load_study(study(tmp_path, change))
+
+
+def test_what_the_analysis_shows_has_defaults_and_a_study_may_have_no_probe(tmp_path):
+    smallest = studies.load_study(SMALLEST)
+    assert smallest.analysis.margins_shown == (0.01, 0.02) and smallest.analysis.equivalence_margin in smallest.analysis.margins_shown
+    assert (smallest.analysis.watts_per_core, smallest.analysis.gpu_watts) == (10.0, None)
+    assert smallest.probe == params.Probe(queries=100, docs=300)
+    own = studies.load_study(study(tmp_path, set_in("analysis", "margins_shown", [])))
+    assert own.analysis.margins_shown == ()
+    assert studies.load_study(study(tmp_path, lambda values: values.pop("probe"))).probe is None
 
 
 def test_one_pair_of_collections_is_a_list_of_one(tmp_path):

@@ -75,6 +75,50 @@ def test_shards_are_parquet_with_one_row_a_pair(tmp_path):
     assert pd.read_parquet(shard).to_dict("list") == {"pair": [7, 12], "score": [0.25, 1.0]}
 
 
+# --- what a pair costs ---
+
+
+def test_a_pair_costs_what_all_of_them_took_on_average(tmp_path):
+    kept = PairScores(tmp_path, n_docs=10)
+    assert kept.rate().tolist() == [0.0, 0.0]  # nothing was ever scored
+    kept.add(np.arange(3), np.zeros(3), seconds=(6.0, 9.0))
+    assert kept.rate().tolist() == [2.0, 3.0]
+    kept.add(np.array([7]), np.zeros(1), seconds=(2.0, 1.0))
+    assert kept.seconds.tolist() == [8.0, 10.0] and kept.rate().tolist() == [2.0, 2.5]
+    kept.add(np.array([8]), np.zeros(1))  # scores that nobody timed
+    assert kept.rate().tolist() == [1.6, 2.0]
+
+
+def test_what_scoring_took_is_kept_with_the_scores(tmp_path):
+    kept = PairScores(tmp_path, n_docs=10)
+    kept.add(np.arange(3), np.zeros(3), seconds=(6.0, 9.5))
+    kept.add(np.array([7]), np.zeros(1), seconds=(0.125, 0.25))
+    again = PairScores(tmp_path, n_docs=10)
+    assert again.seconds.tolist() == [6.125, 9.75] and again.rate().tolist() == [1.53125, 2.4375]
+    for shard in tmp_path.glob("*.parquet"):  # one written without seconds counts as none
+        pd.read_parquet(shard).to_parquet(shard, index=False)
+    assert PairScores(tmp_path, n_docs=10).rate().tolist() == [0.0, 0.0]
+
+
+def test_scoring_is_timed_and_looking_up_is_not(tmp_path, monkeypatch):
+    clock = {"wall": 100.0, "cpu": 50.0}
+    monkeypatch.setattr(teachers.time, "perf_counter", lambda: clock["wall"])
+    monkeypatch.setattr(teachers, "cpu_seconds", lambda: clock["cpu"])
+
+    def slow(query_rows, doc_rows):
+        clock["wall"] += 0.5 * len(query_rows)
+        clock["cpu"] += 2.0 * len(query_rows)
+        return -(query_rows * 10.0 + doc_rows)
+
+    kept = PairScores(tmp_path, n_docs=10)
+    assert teachers.score_missing(kept, np.arange(10), slow, chunk=4) == 10
+    assert kept.seconds.tolist() == [5.0, 20.0] and kept.rate().tolist() == [0.5, 2.0]
+    clock["wall"] += 1000.0  # between the runs
+    assert teachers.score_missing(kept, np.arange(12), slow) == 2
+    kept.lookup(np.arange(12))
+    assert kept.seconds.tolist() == [6.0, 24.0] and PairScores(tmp_path, n_docs=10).rate().tolist() == [0.5, 2.0]
+
+
 # --- scores made elsewhere ---
 
 TABLE = pd.DataFrame({"query_id": ["2", "1", "1"], "doc_id": ["d1", "d1", "d2"], "score": [-0.5, -1.5, 0.25]})
