@@ -103,9 +103,10 @@ def descriptions(plan: Plan, pipeline: Pipeline, pilot: int | None = None) -> pd
             of_groups = of_groups[of_groups["query_id"].isin(_pilot(pipeline, spec.groups.collection, pilot))]
         for state, frame in of_groups.groupby("state", sort=False):
             measured = frame.drop(columns=["query_id", "state", "density_ratio"]).mean().to_dict()
-            spread = locality.summarise(frame[["diameter_q99"]], seed=0, n_resamples=200).iloc[0]
-            measured |= {"diameter_median": spread["median"], "diameter_high": spread["q99"]}
-            measured |= {"diameter_median_low": spread["low"], "diameter_median_high": spread["high"]}
+            measured |= {"diameter_median": frame["diameter_q99"].median(), "diameter_high": frame["diameter_q99"].quantile(0.99)}
+            if len(frame) > 1:  # one group has no spread
+                spread = locality.summarise(frame[["diameter_q99"]], seed=0, n_resamples=200).iloc[0]
+                measured |= {"diameter_median_low": spread["low"], "diameter_median_high": spread["high"]}
             measured |= {"density_ratio": frame["density_ratio"].median(), "coverage": covered[identity(spec.groups)]}
             rows.append(about | {"state": state} | measured | {"solved_temperature": solved})
     return pd.DataFrame(rows).groupby(keys, sort=False, dropna=False).mean(numeric_only=True).drop(columns="seed").reset_index()
@@ -246,8 +247,8 @@ def example_groups(plan: Plan, pipeline: Pipeline, queries: int = 150, character
 def behaviours(plan: Plan, pipeline: Pipeline) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what every cell's students are like before and after training, over seeds.
 
-    Diameters, entropies, score shapes and divergences are means over the same queries for all strategies of a collection: those of the probe
-    whose group every cell has. Calibration is over the pairs of all groups of the cell's own probe.
+    Diameters, entropies, score shapes and divergences are means over the same queries for all strategies of a collection: those of the
+    probe whose group every cell has. Calibration is over the pairs of all groups of the cell's own probe.
 
     Returns:
         - one row a collection, cell, state (``before``, ``after``) and quantity: ``mean`` and ``sd`` over seeds (n - 1). Of a bi-encoder's

@@ -1,8 +1,8 @@
 """What every cell of a study cost, from the manifests of what it was made of: seconds, teacher calls, tokens, energy.
 
 Two questions, two columns: what a cell would have paid alone (every artefact upstream of it in full), and what it paid in this study
-(``shared_*``: every artefact's charge split evenly between the students that use it). A teacher's pair is charged to every artefact that uses
-it, so the shares add up to what the study paid where no pair is used twice, and to more otherwise.
+(``shared_*``: every artefact's charge split evenly between the students that use it). A teacher's pair is charged to every artefact that
+uses it, so the shares add up to what the study paid where no pair is used twice, and to more otherwise.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def costs(plan: Plan, pipeline: Pipeline, cells: set[str] | None = None) -> pd.D
     Returns:
         One row a cell, collection and seed: keys, ``<stage>_<amount>`` for the four stages and the amounts wall_seconds, cpu_seconds,
         gpu_seconds (wall seconds with an accelerator started), joules, teacher_calls (pairs that a teacher scored); ``total_<amount>`` over
-        the stages; ``shared_cpu_seconds`` and ``shared_teacher_calls``, its even share of what students of this study use together; ``energy``, how the joules are known;
-        documents_seen, tokens_seen, peak_memory_mb, and the student's identity, manifest and parameters.
+        the stages; ``shared_cpu_seconds`` and ``shared_teacher_calls``; ``energy``, how the joules are known; documents_seen, tokens_seen,
+        peak_memory_mb, and the student's identity, manifest and parameters.
     """
     students = [(cell, seed, student) for cell in plan.cells for seed, student in cell.students.items()]
     uses: Counter[str] = Counter()

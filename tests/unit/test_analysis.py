@@ -563,13 +563,6 @@ def test_what_makes_no_factorial_is_left_out_and_a_study_may_have_none():
         assert nothing.empty and {"source", "share", "p", "low", "high"} <= set(nothing.columns)
 
 
-def test_a_factorial_of_other_dimensions_is_found_by_their_names():
-    values = drawn((2, 2, 2, 5))
-    table = pd.concat([dialled(values[:, place : place + 1], target_entropy=NAN, teacher=f"t{place}") for place in (0, 1)])
-    found = analysis.factorials(table, SETTINGS, columns="teacher")
-    assert found["source"].tolist() == ["strategy", "teacher", "interaction", "seeds"] and found["share"].sum() == pytest.approx(1)
-
-
 def test_a_factorial_with_a_query_missing_is_refused():
     table = dialled(drawn((2, 2, 2, 5)))
     hole = table[~((table["cell"] == "1-0") & (table["seed"] == 1) & (table["query_id"] == "q3"))]
