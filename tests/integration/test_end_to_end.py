@@ -57,6 +57,7 @@ def test_the_study_folder_holds_what_the_readme_promises(outputs, planned):
         assert (folder / name).stat().st_size > 0
     assert {path.name for path in (folder / "notebooks").iterdir()} == {f"{node.name}.ipynb" for node in planned.nodes}
     assert {path.suffix for path in (folder / "charts").iterdir()} == {".json", ".svg", ".png"}
+    assert {path.suffix for path in (folder / "tables").iterdir()} == {".html", ".md", ".csv", ".tex"}
 
 
 def test_results_have_the_promised_columns_and_every_cell(results, planned):
