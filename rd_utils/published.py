@@ -607,7 +607,7 @@ def verdict_chart(compared: pd.DataFrame, *, equivalence_margin: float, width: i
     """
     import altair as alt
 
-    from rd_utils.report import MUTED, VERDICTS
+    from rd_utils.drawing import MUTED, VERDICTS
 
     if compared.empty:
         raise ValueError("there is no pair to draw; a study needs two cells that differ in the strategy only")

@@ -1,5 +1,7 @@
 """One finished table in four forms: a styled frame for a notebook, Markdown, CSV and LaTeX. It computes nothing.
 
+:func:`as_texts` is what all forms but the CSV write, and what the tables of :mod:`rd_utils.report`'s page are made of.
+
 What is shown is the same in the first three: numbers to ``digits`` decimals, "–" where a value is missing, numbers to the right, what
 stands highest in a column in bold if that is asked for. The CSV is for machines: full precision, one line of column names, texts as they
 are. A frame's named index, or one that is no plain count of rows, is part of the table; ``attrs["n_baselines"]``, as
@@ -11,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import html
 import math
+import numbers
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import groupby
@@ -19,8 +22,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import pandas as pd
 
+from rd_utils.drawing import MISSING, MUTED, as_text, require
 from rd_utils.params import nearest
-from rd_utils.report import MISSING, MUTED, _flat, _is_numeric, _prose, _require, _shown, _text
 
 Form = Literal["styler", "markdown", "csv", "latex"]
 
@@ -41,14 +44,23 @@ class TableFiles(NamedTuple):
     latex: Path
 
 
-class _Texts(NamedTuple):
-    """A table as it is read: the index's levels are its first columns."""
+class Texts(NamedTuple):
+    """A table as it is read: the index's levels are its first columns.
 
-    heads: list[tuple[str, ...]]  # of each column, one text a line of heads
+    Attributes:
+        heads: Of each column, one text a line of heads.
+        rows: The entries, row by row.
+        right: Which columns stand to the right.
+        best: Which entries are bold, row by row.
+        n_labels: How many columns come from the index.
+        n_baselines: How many rows on top are baselines.
+    """
+
+    heads: list[tuple[str, ...]]
     rows: list[list[str]]
-    right: list[bool]  # which columns stand to the right
-    best: list[list[bool]]  # which entries are bold
-    n_labels: int  # columns that come from the index
+    right: list[bool]
+    best: list[list[bool]]
+    n_labels: int
     n_baselines: int
 
 
@@ -98,13 +110,13 @@ def render(
     """
     if to not in get_args(Form):
         raise ValueError(f"unknown form {to!r} of a table{nearest(str(to), get_args(Form))}")
-    _require(table, (), "table")
+    require(table, (), "table")
     if not re.fullmatch(r"[A-Za-z0-9:._+-]*", label):
         raise ValueError(f"label is {label!r}; LaTeX refers to letters, digits and any of : . _ + -, as in 'tab:main'")
     flat = flattened(table)
     if to == "csv":
         return flat.to_csv(index=False, lineterminator="\n")
-    texts = _texts(table, digits, highlight)
+    texts = as_texts(table, digits=digits, highlight=highlight)
     if to == "markdown":
         names = [head[-1] for head in texts.heads[: texts.n_labels]] + list(flat.columns[texts.n_labels :])
         return _markdown(texts, names, caption)
@@ -158,7 +170,7 @@ def flattened(table: pd.DataFrame) -> pd.DataFrame:
     >>> flattened(matrix).columns.tolist()
     ['row', 'bm25', 'dense']
     """
-    flat = _flat(table.reset_index(drop=True))
+    flat = table.reset_index(drop=True).set_axis([_column_name(column) for column in table.columns], axis=1)
     for place, level in reversed(list(enumerate(_levels(table)))):
         flat.insert(0, _level_name(table, place), level, allow_duplicates=True)
     twice = flat.columns[flat.columns.duplicated()]
@@ -175,15 +187,32 @@ def _levels(table: pd.DataFrame) -> list[pd.Index]:
 
 
 def _level_name(table: pd.DataFrame, place: int) -> str:
-    name = _text(table.index.names[place])
+    name = as_text(table.index.names[place])
     return name or ("row" if table.index.nlevels == 1 else f"row {place + 1}")
 
 
-def _texts(table: pd.DataFrame, digits: int, highlight: bool | Sequence[Hashable]) -> _Texts:
+def _column_name(column: Any) -> str:
+    return " ".join(str(part) for part in column if str(part)) if isinstance(column, tuple) else str(column)
+
+
+def as_texts(table: pd.DataFrame, *, digits: int = 3, highlight: bool | Sequence[Hashable] = False) -> Texts:
+    """Return what a reader sees of a table, whatever it is written in: every entry as text, where it stands, and whether it is bold.
+
+    Args:
+        table: As for :func:`render`, like all that follows.
+        digits: Decimals of floats.
+        highlight: What is set in bold.
+
+    Raises:
+        ValueError: A highlighted column is unknown.
+
+    >>> as_texts(pd.DataFrame({"strategy": ["bm25", "dense"], "nDCG@10": [0.5, 0.25]}), highlight=True).rows
+    [['bm25', '0.500'], ['dense', '0.250']]
+    """
     depth, levels = table.columns.nlevels, _levels(table)
     columns = [table.iloc[:, place] for place in range(table.shape[1])]
-    heads = [(*[""] * (depth - 1), _text(name)) for name in (table.index.names if levels else ())]
-    heads += [tuple(_text(part) for part in name) if depth > 1 else (_text(name),) for name in table.columns]
+    heads = [(*[""] * (depth - 1), as_text(name)) for name in (table.index.names if levels else ())]
+    heads += [tuple(as_text(part) for part in name) if depth > 1 else (as_text(name),) for name in table.columns]
     shown = [[_shown(value, digits) for value in column] for column in (*levels, *columns)]
     right = [False] * len(levels) + [_is_numeric(column) for column in columns]
     n_baselines = int(table.attrs.get("n_baselines", 0))
@@ -200,7 +229,38 @@ def _texts(table: pd.DataFrame, digits: int, highlight: bool | Sequence[Hashable
     ]
     best = [[False] * len(table)] * len(levels) + best
     rows, bold = ([list(row) for row in zip(*part, strict=True)] for part in (shown, best))
-    return _Texts(heads, rows, right, bold, len(levels), n_baselines)
+    return Texts(heads, rows, right, bold, len(levels), n_baselines)
+
+
+def _shown(value: Any, digits: int = 3) -> str:
+    """Write one value of a table.
+
+    >>> [_shown(v) for v in (0.12345, 12345.6, 0.00004, float("nan"), True, 7, "bm25")]
+    ['0.123', '12,346', '4.0e-05', '–', 'yes', '7', 'bm25']
+    """
+    if value is None or value is pd.NA or (isinstance(value, numbers.Real) and math.isnan(value)):
+        return MISSING
+    if isinstance(value, bool) or type(value).__name__ == "bool":
+        return "yes" if value else "no"
+    if isinstance(value, numbers.Integral):
+        return f"{int(value):,}"
+    if isinstance(value, numbers.Real):
+        if abs(value) >= 1000:
+            return f"{value:,.0f}"
+        if 0 < abs(value) < 0.5 * 10**-digits:
+            return f"{value:.1e}"
+        return f"{value:.{digits}f}"
+    return str(value)
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    """Tell whether a column stands to the right: numbers, or texts that all start with one (or are missing)."""
+    if pd.api.types.is_bool_dtype(column):
+        return False
+    if pd.api.types.is_numeric_dtype(column):
+        return True
+    texts = [text for value in column if (text := as_text(value)) and text != MISSING]
+    return bool(texts) and all(re.match(r"^(< )?[-+]?\d[\d,]*(\.\d+)?($| ± | \[)", text) for text in texts)
 
 
 def _highest(texts: Sequence[str], n_baselines: int) -> list[bool]:
@@ -223,7 +283,7 @@ def _leading_number(text: str) -> float:
 # --- Markdown ---------------------------------------------------------------------------------------------------------
 
 
-def _markdown(texts: _Texts, names: Sequence[str], caption: str) -> str:
+def _markdown(texts: Texts, names: Sequence[str], caption: str) -> str:
     lines = [[_markdown_text(name) for name in names]]
     for row, bold in zip(texts.rows, texts.best, strict=True):
         lines.append([f"**{_markdown_text(text)}**" if mark else _markdown_text(text) for text, mark in zip(row, bold, strict=True)])
@@ -274,7 +334,7 @@ def _latex_prose(text: str) -> str:
     return "".join(rf"\texttt{{{latex_text(part)}}}" if place % 2 else latex_text(part) for place, part in enumerate(parts))
 
 
-def _latex(texts: _Texts, caption: str, label: str) -> str:
+def _latex(texts: Texts, caption: str, label: str) -> str:
     depth = len(texts.heads[0])
     rows: list[list[str]] = []
     for number, (row, bold) in enumerate(zip(texts.rows, texts.best, strict=True)):
@@ -327,7 +387,16 @@ def _rules(heads: Iterable[tuple[str, ...]]) -> list[str]:
 # --- HTML -------------------------------------------------------------------------------------------------------------
 
 
-def _styler(table: pd.DataFrame, texts: _Texts, caption: str) -> Any:
+def html_prose(text: str) -> str:
+    """Escape a paragraph for HTML; what stands between backticks is set as code.
+
+    >>> html_prose("a < b in `run`")
+    'a &lt; b in <code>run</code>'
+    """
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
+def _styler(table: pd.DataFrame, texts: Texts, caption: str) -> Any:
     """Return a Styler over escaped texts; bold lies in the entries, since a Styler's own styles want rows without a repeated name."""
     entries = [
         [f"<strong>{html.escape(text)}</strong>" if mark else html.escape(text) for text, mark in zip(row, bold, strict=True)]
@@ -339,7 +408,7 @@ def _styler(table: pd.DataFrame, texts: _Texts, caption: str) -> Any:
     if labels:
         index = pd.Index(labels[0], name=names[0]) if len(labels) == 1 else pd.MultiIndex.from_arrays(labels, names=names)
     heads = [tuple(html.escape(part) for part in head) for head in texts.heads[texts.n_labels :]]
-    above = [html.escape(_text(name)) or None for name in table.columns.names]
+    above = [html.escape(as_text(name)) or None for name in table.columns.names]
     columns = pd.MultiIndex.from_tuples(heads, names=above) if table.columns.nlevels > 1 else pd.Index([h[0] for h in heads], name=above[0])
     frame = pd.DataFrame([row[texts.n_labels :] for row in entries], index=index, columns=columns)
 
@@ -356,4 +425,4 @@ def _styler(table: pd.DataFrame, texts: _Texts, caption: str) -> Any:
         styles.append({"selector": ", ".join(grey), "props": f"color: {MUTED}"})
     styler = frame.style.set_uuid(name).set_table_styles(styles)
     styler = styler if labels else styler.hide(axis="index")
-    return styler.set_caption(_prose(caption)) if caption else styler
+    return styler.set_caption(html_prose(caption)) if caption else styler

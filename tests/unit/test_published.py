@@ -13,7 +13,7 @@ import pytest
 from scipy.spatial.distance import pdist
 from statsmodels.stats.weightstats import ttost_ind
 
-from rd_utils import entropy, locality, published, report, stats
+from rd_utils import drawing, entropy, locality, published, stats
 from rd_utils.analysis import DIMENSIONS
 
 SETTINGS = SimpleNamespace(measure="nDCG@10", equivalence_margin=0.02, alpha=0.05, level=0.95)
@@ -365,7 +365,7 @@ def test_letters_of_both_rules():
 
 def test_the_chart_shows_every_pair_with_its_smaller_p_value():
     table = published.compare_strategies(per_query(), SETTINGS)
-    spec = report.chart_spec(published.verdict_chart(table, equivalence_margin=0.02))
+    spec = drawing.chart_spec(published.verdict_chart(table, equivalence_margin=0.02))
     (rows,) = spec["datasets"].values()
     expected = np.minimum(table["published_p_lower"], table["published_p_upper"])
     np.testing.assert_allclose([row["published_p"] for row in rows], expected)

@@ -1,119 +1,35 @@
-"""Tables are checked against literal strings, charts against their specifications, the page in a browser if present."""
+"""Tables are checked against literal strings, the page by what it holds, and in a browser if present."""
 
 from __future__ import annotations
 
 import base64
-import functools
 import io
 import json
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import altair as alt
-import numpy as np
 import pandas as pd
 import pytest
+from test_charts import (
+    make_across,
+    make_descriptions,
+    make_differences,
+    make_entropy,
+    make_history,
+    make_results,
+    make_search,
+    make_summary,
+)
 
-from rd_utils import report
+from rd_utils import charts, report, tables
 
 NAN = float("nan")
 IDENTITY = "ab12" * 16
 BROWSER = next((path for name in ("chromium", "google-chrome", "chromium-browser") if (path := shutil.which(name))), None)
-
-
-# --- frames made by hand ----------------------------------------------------------------------------------------------
-
-
-def make_results() -> pd.DataFrame:
-    """Two strategies, two architectures, two seeds; the cross-encoder is not evaluated in full retrieval."""
-    rows = []
-
-    def add(system: str, cell: str, stage: str, values: list[float], strategy="", teacher="", loss="", architecture=""):
-        for seed, value in enumerate(values):
-            rows.append(
-                {
-                    "study": "toy",
-                    "cell": cell,
-                    "collection": "toy/train",
-                    "strategy": strategy,
-                    "teacher": teacher,
-                    "loss": loss,
-                    "architecture": architecture,
-                    "augmentation": "none",
-                    "cut": "all",
-                    "temperature": 1.0,
-                    "target_entropy": NAN,
-                    "seed": seed if len(values) > 1 else -1,
-                    "test_collection": "toy/test",
-                    "first_stage": stage,
-                    "measure": "nDCG@10",
-                    "value": value,
-                    "system": system,
-                }
-            )
-
-    add("student", "bm25-kl-static", "bm25@100", [0.50, 0.54], "bm25", "oracle", "kl", "static")
-    add("student", "random-kl-static", "bm25@100", [0.44, 0.46], "corpus_random", "oracle", "kl", "static")
-    add("student", "bm25-lce-cross", "bm25@100", [0.60, 0.62], "bm25", "", "lce", "cross")
-    add("student", "bm25-kl-static", "full", [0.40, 0.44], "bm25", "oracle", "kl", "static")
-    add("student", "random-kl-static", "full", [0.43, 0.45], "corpus_random", "oracle", "kl", "static")
-    add("teacher", "teacher oracle", "bm25@100", [0.80], teacher="oracle")
-    add("untrained", "untrained static", "bm25@100", [0.30, 0.32], architecture="static")
-    add("first_stage", "BM25", "bm25@100", [0.42])
-    add("first_stage", "BM25", "full", [0.42])
-    return pd.DataFrame(rows)
-
-
-def make_summary(results: pd.DataFrame | None = None) -> pd.DataFrame:
-    keys = [column for column in report.SUMMARY_COLUMNS if column not in ("mean", "sd", "n_seeds")]
-    grouped = (make_results() if results is None else results).groupby(keys, sort=False, dropna=False)["value"]
-    return grouped.agg(mean="mean", sd="std", n_seeds="count").reset_index()
-
-
-def make_differences() -> pd.DataFrame:
-    rows = [
-        ("bm25@100", "bm25 - corpus_random", "static", 0.07, 0.04, 0.10, "different"),
-        ("bm25@100", "dense - corpus_random", "static", 0.001, -0.008, 0.010, "equivalent"),
-        ("full", "bm25 - corpus_random", "static", 0.01, 0.002, 0.018, "both"),
-        ("bm25@100", "bm25 - corpus_random", "cross", 0.02, -0.03, 0.07, "undecided"),
-    ]
-    return pd.DataFrame(
-        [
-            {
-                "collection": "toy/train",
-                "test_collection": "toy/test",
-                "first_stage": stage,
-                "measure": "nDCG@10",
-                "family": "strategy",
-                "contrast": contrast,
-                "strategy": contrast.split(" ")[0],
-                "augmentation": "none",
-                "cut": "all",
-                "temperature": 1.0,
-                "target_entropy": NAN,
-                "architecture": architecture,
-                "loss": "kl",
-                "teacher": "oracle",
-                "difference": difference,
-                "low": low,
-                "high": high,
-                "n_queries": 50,
-                "p_difference": 0.0314,
-                "p_equivalence": 0.2,
-                "p_holm": 0.0004 if verdict == "different" else 0.25,
-                "equivalent": verdict in ("equivalent", "both"),
-                "different": verdict in ("different", "both"),
-                "verdict": verdict,
-                "smallest_margin": max(abs(low), abs(high)),
-                "equivalence_margin": 0.02,
-            }
-            for stage, contrast, architecture, difference, low, high, verdict in rows
-        ]
-    )
 
 
 def make_costs() -> pd.DataFrame:
@@ -147,490 +63,14 @@ def make_costs() -> pd.DataFrame:
     )
 
 
-def make_entropy() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "strategy": ["corpus_random", "bm25"] * 2,
-            "teacher": ["oracle", "oracle", "weak", "weak"],
-            "pairwise_entropy": [0.2, 0.4, 0.5, 0.7],
-            "positive_entropy": [0.1, 0.3, 0.2, 0.6],
-            "listwise_entropy": [0.15, 0.35, 0.45, 0.9],
-        }
-    )
-
-
-def make_history(cells: int = 2) -> pd.DataFrame:
-    rows = [(f"cell {c}", seed, step, 2.0 - step / 100 + c) for c in range(cells) for seed in (0, 1) for step in (0, 50, 100)]
-    return pd.DataFrame(rows, columns=["cell", "seed", "step", "loss"])
-
-
-def make_across() -> pd.DataFrame:
-    """Two contrasts over three collections, and one that one collection only has."""
-    rows = [
-        ("bm25@100", "bm25 - corpus_random", 3, 0.02, 0.005, 0.0076, 0.0324),
-        ("full", "bm25 - corpus_random", 3, 0.01, 0.02, -0.04, 0.06),
-    ]
-    rows += [("full", "dense - corpus_random", 1, -0.01, NAN, NAN, NAN)]
-    about = {"measure": "nDCG@10", "family": "strategy", "teacher": "", "loss": "lce", "architecture": "static", "augmentation": "none"}
-    about |= {"cut": "all", "temperature": 1.0, "target_entropy": NAN}
-    names = ["first_stage", "contrast", "n_collections", "mean", "sd", "low", "high"]
-    table = pd.DataFrame([about | dict(zip(names, row, strict=True)) for row in rows])
-    return table.assign(strategy=[row[1].split(" ")[0] for row in rows], n_positive=[3, 2, 0], different=[2, 1, 0], equivalent=[1, 1, 0])
-
-
-def make_search() -> pd.DataFrame:
-    values = {"lce": (0.51, 0.55, 0.40), "kl": (0.50, 0.52, 0.56)}
-    rows = [("static", loss, loss * 4, rate, value, value == max(of)) for loss, of in values.items()
-            for rate, value in zip((0.003, 0.01, 0.03), of, strict=True)]  # fmt: skip
-    return pd.DataFrame(rows, columns=["architecture", "loss", "search", "learning_rate", "nDCG@10", "chosen"])
-
-
-def make_descriptions() -> pd.DataFrame:
-    """Two strategies as they are drawn; one of them also with spans, which bring its groups together."""
-    about = {"collection": "toy/train", "teacher": "oracle", "cut": "all", "temperature": 1.0, "target_entropy": NAN, "coverage": 0.25}
-    rows = [
-        ("corpus_random", "none", "before", 0.9, 0.2, 1.0),
-        ("bm25", "none", "before", 0.6, 0.5, 2.5),
-        ("bm25", "spans", "before", 0.6, 0.5, 2.5),
-        ("bm25", "spans", "after", 0.5, 0.4, 2.5),
-    ]
-    names = ["strategy", "augmentation", "state", "diameter_q99", "pairwise_entropy", "density_ratio"]
-    return pd.DataFrame([about | dict(zip(names, row, strict=True)) for row in rows])
-
-
-def make_factorial() -> pd.DataFrame:
-    """The summary of two strategies that fix a diameter, two target entropies and two losses; and one cell without a target."""
-    one = make_summary().query("cell == 'bm25-kl-static'")
-    cells = [
-        one.assign(cell=f"{strategy}-{loss}-H{target:g}", strategy=strategy, loss=loss, target_entropy=target, mean=mean)
-        for loss, means in (("kl", (0.4, 0.5, 0.6, 0.7)), ("ranknet", (0.1, 0.2, 0.3, 0.345)))
-        for (strategy, target), mean in zip(
-            [("diameter_90", 0.7), ("diameter_90", 0.2), ("diameter_10", 0.7), ("diameter_10", 0.2)], means, strict=True
-        )
-    ]
-    return pd.concat([one, *cells], ignore_index=True)
-
-
-def make_charts() -> dict[str, alt.TopLevelMixin]:
+def make_figures() -> dict[str, alt.TopLevelMixin]:
     return {
-        "effectiveness": report.effectiveness_chart(make_summary(), make_results()),
-        "forest": report.forest_chart(make_differences()),
-        "entropy": report.entropy_chart(make_entropy()),
-        "learning": report.learning_chart(make_history()),
-        "learning_small": report.learning_chart(make_history(cells=7)),
-        "across": report.across_chart(make_across()),
-        "search": report.search_chart(make_search(), "nDCG@10"),
-        "locality": report.locality_chart(make_descriptions()),
-        "surface": report.surface_chart(make_factorial(), "nDCG@10"),
+        "effectiveness": charts.effectiveness_chart(make_summary(), make_results()),
+        "forest": charts.forest_chart(make_differences()),
+        "entropy": charts.entropy_chart(make_entropy()),
+        "learning": charts.learning_chart(make_history()),
+        "learning_small": charts.learning_chart(make_history(cells=7)),
     }
-
-
-@functools.cache
-def drawn_once() -> dict[str, alt.TopLevelMixin]:
-    return make_charts()
-
-
-@functools.cache
-def spec_of(name: str) -> dict:
-    """Return a chart's specification; to_dict has validated it against the Vega-Lite schema."""
-    return report.chart_spec(drawn_once()[name])
-
-
-def layers_of(spec: dict) -> list[dict]:
-    """Return the unit specifications of a chart."""
-    inner = spec.get("spec", spec)
-    return inner.get("layer", [inner])
-
-
-def mark_of(layer: dict) -> str:
-    return layer["mark"]["type"] if isinstance(layer["mark"], dict) else layer["mark"]
-
-
-def fields_of(spec: dict) -> set[str]:
-    """Return all fields that a chart encodes or facets by."""
-    found = set()
-
-    def visit(part: object) -> None:
-        if isinstance(part, dict):
-            found.update([part["field"]] if isinstance(part.get("field"), str) else [])
-            for key, value in part.items():
-                if key not in ("datasets", "config", "tooltip"):
-                    visit(value)
-        elif isinstance(part, list):
-            for value in part:
-                visit(value)
-
-    visit(spec)
-    return found
-
-
-def rows_of(spec: dict) -> list[dict]:
-    return spec["datasets"][spec["data"]["name"]]
-
-
-# --- theme ------------------------------------------------------------------------------------------------------------
-
-
-def test_importing_the_module_enables_no_theme() -> None:
-    code = "import altair; before = altair.theme.active; import rd_utils.report; print(before, altair.theme.active)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["default", "default"]
-
-
-def test_theme_holds_okabe_and_itos_colours_and_readable_text() -> None:
-    config = report.theme()["config"]
-    assert config["range"]["category"] == [
-        "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442",
-    ]  # fmt: skip
-    assert min(config[part]["labelFontSize"] for part in ("axis", "header", "legend")) == 12
-
-
-def test_theme_holds_within_its_block_only() -> None:
-    chart = alt.Chart(pd.DataFrame({"a": [1]})).mark_point().encode(x="a:Q")
-    with report.use_theme():
-        assert alt.theme.active == "rd_utils"
-        assert chart.to_dict()["config"]["axis"]["titlePadding"] == 8
-    assert alt.theme.active == "default"
-    assert "axis" not in chart.to_dict()["config"]
-
-
-# --- charts -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "fields"),
-    [
-        ("effectiveness", {"value", "row", "variant", "architecture", "first_stage", "label", "system"}),
-        (
-            "forest",
-            {
-                "difference",
-                "low",
-                "high",
-                "row",
-                "verdict",
-                "comparison",
-                "first_stage",
-                "margin_low",
-                "margin_high",
-                "label",
-            },
-        ),
-        ("entropy", {"value", "strategy", "label", "kind"}),
-        ("learning", {"step", "loss", "seed", "cell"}),
-        ("learning_small", {"step", "loss", "seed", "cell"}),
-        ("across", {"mean", "low", "high", "row", "interval", "comparison", "first_stage"}),
-        ("search", {"learning_rate", "value", "loss", "search", "architecture"}),
-        ("locality", {"diameter_q99", "entropy", "strategy", "state", "name", "order", "label", "teacher"}),
-        ("surface", {"target_entropy", "strategy", "mean", "text", "panel", "first_stage"}),
-    ],
-)
-def test_chart_is_valid_and_encodes_its_fields(name: str, fields: set[str]) -> None:
-    spec = spec_of(name)
-    assert fields_of(spec) == fields
-    assert spec["config"]["range"]["category"][0] == "#0072B2"
-
-
-def test_charts_are_the_same_when_drawn_again() -> None:
-    charts = make_charts()
-    for name in ("learning",):  # these have parameters and views with names
-        assert json.dumps(spec_of(name)) == json.dumps(report.chart_spec(charts[name]))
-
-
-def test_every_mark_with_data_has_a_tooltip_with_all_its_fields() -> None:
-    points = [layer for layer in layers_of(spec_of("forest")) if mark_of(layer) == "point"]
-    assert [tip["field"] for tip in points[0]["encoding"]["tooltip"]] == list(report.DIFFERENCE_COLUMNS)
-
-
-def test_effectiveness_shows_means_seeds_and_each_baseline_where_it_belongs() -> None:
-    rows = rows_of(spec_of("effectiveness"))
-    means = {(r["cell"], r["first_stage"]): r["value"] for r in rows if r["role"] == "mean"}
-    assert means[("bm25-kl-static", "bm25@100")] == pytest.approx(0.52)
-    assert len(means) == 5
-    assert sorted(r["value"] for r in rows if r["role"] == "seed" and r["cell"] == "random-kl-static") == [
-        0.43,
-        0.44,
-        0.45,
-        0.46,
-    ]
-    references = sorted((r["label"], r["architecture"], r["first_stage"]) for r in rows if r["role"] == "reference")
-    assert references == [
-        ("BM25", "cross", "bm25@100"),
-        ("BM25", "static", "bm25@100"),
-        ("BM25", "static", "full"),
-        ("teacher oracle", "cross", "bm25@100"),
-        ("teacher oracle", "static", "bm25@100"),
-        ("untrained static", "static", "bm25@100"),
-    ]
-    notes = [(r["label"], r["architecture"], r["first_stage"]) for r in rows if r["role"] == "note"]
-    assert notes == [("not evaluated", "cross", "full")]
-
-
-def test_labels_of_reference_rules_in_one_panel_lie_on_different_levels() -> None:
-    rows = rows_of(spec_of("effectiveness"))
-    panel = [r for r in rows if r["role"] == "reference" and (r["architecture"], r["first_stage"]) == ("static", "bm25@100")]
-    assert sorted(r["level"] for r in panel) == [0, 1, 2]
-    right = sorted((r["value"], r["level"]) for r in panel if r["side"] == "right")
-    assert right[0][1] > right[1][1]  # the outer rule is taller: its label passes over the inner one
-
-
-def test_effectiveness_names_temperatures_only_where_they_vary() -> None:
-    summary, results = make_summary(), make_results()
-    assert set(report.effectiveness_chart(summary, results).data["variant"].dropna()) == {"kl · oracle", "lce"}
-    hot = summary["cell"] == "random-kl-static"
-    summary.loc[hot, "temperature"] = 2.5
-    variants = set(report.effectiveness_chart(summary, results).data["variant"].dropna())
-    assert variants == {"kl · oracle · T=1", "kl · oracle · T=2.5", "lce"}
-
-
-def test_effectiveness_gives_each_cell_a_line_when_there_are_more_variants_than_colours() -> None:
-    summary = make_summary()
-    one = summary[summary["cell"] == "bm25-kl-static"]
-    many = pd.concat([one.assign(cell=f"cell {n}", teacher=f"teacher {n}") for n in range(9)])
-    rows = make_results()
-    results = pd.concat([rows[rows["cell"] == "bm25-kl-static"].assign(cell=f"cell {n}") for n in range(9)])
-    spec = report.chart_spec(report.effectiveness_chart(many, results))
-    assert "variant" not in fields_of(spec)
-    assert "strategy" in fields_of(spec)
-    assert layers_of(spec)[0]["encoding"]["y"]["sort"][8] == "bm25 · kl · teacher 8"
-
-
-def test_effectiveness_tells_cells_apart_by_every_setting_that_varies_and_by_no_other() -> None:
-    results = make_results()
-    random = results["cell"] == "random-kl-static"
-    parts = [
-        results,
-        *(
-            results[random].assign(cell=str(n), **change)
-            for n, change in enumerate(({"target_entropy": 0.3}, {"cut": "upper_half"}, {"augmentation": "noise"}, {"temperature": 2.0}))
-        ),
-    ]
-    results = pd.concat(parts)
-    frame = report.effectiveness_chart(make_summary(results), results).data
-    variants = frame[frame["role"] == "mean"].drop_duplicates("cell").set_index("cell")["variant"].to_dict()
-    assert variants == {
-        "bm25-kl-static": "kl · oracle · T=1",
-        "random-kl-static": "kl · oracle · T=1",
-        "bm25-lce-cross": "lce",
-        "0": "kl · oracle · H=0.3",
-        "1": "kl · oracle · T=1 · upper_half",
-        "2": "kl · oracle · T=1 · noise",
-        "3": "kl · oracle · T=2",
-    }
-
-
-def test_a_chart_of_several_training_collections_asks_for_one() -> None:
-    results = pd.concat([make_results(), make_results().assign(collection="other/train", test_collection="other/test", value=0.1)])
-    summary = make_summary(results)
-    with pytest.raises(ValueError, match="2 values of test_collection"):
-        report.effectiveness_chart(summary, results)
-    chart = report.effectiveness_chart(summary, results, test_collection="other/test")
-    assert set(chart.data.loc[chart.data["role"] != "note", "value"]) == {0.1}
-    table = report.main_table(summary, test_collection="other/test")
-    assert set(table[("full", "nDCG@10")]) - {"–"} == {"0.100", "0.100 ± 0.000"}
-    shared = summary.assign(test_collection="toy/test")
-    with pytest.raises(ValueError, match=r"2 values of collection: \['toy/train', 'other/train'\]; pass collection="):
-        report.main_table(shared)
-    assert report.main_table(shared, collection="toy/train").equals(report.main_table(make_summary()))
-
-
-def test_forest_has_the_margin_band_the_zero_rule_and_verdicts_by_colour_and_shape() -> None:
-    spec = spec_of("forest")
-    band, zero = layers_of(spec)[:2]
-    assert mark_of(band) == "rect"
-    assert (band["encoding"]["x"]["field"], band["encoding"]["x2"]["field"]) == ("margin_low", "margin_high")
-    compared = [r for r in rows_of(spec) if r["role"] == "comparison"]
-    assert {(r["margin_low"], r["margin_high"]) for r in compared} == {(-0.02, 0.02)}
-    assert (mark_of(zero), zero["encoding"]["x"]["datum"]) == ("rule", 0)
-    point = next(layer for layer in layers_of(spec) if mark_of(layer) == "point")
-    for channel in ("color", "shape"):
-        scale = point["encoding"][channel]["scale"]
-        assert scale["domain"] == ["different", "equivalent", "both", "undecided"]
-        assert len(set(scale["range"])) == 4
-
-
-def test_forest_fills_panels_without_a_comparison() -> None:
-    rows = rows_of(spec_of("forest"))
-    notes = [(r["comparison"], r["first_stage"]) for r in rows if r["role"] == "note"]
-    assert notes == [("cross · kl · oracle", "full")]
-
-
-def test_forest_puts_the_largest_mean_difference_first() -> None:
-    point = next(x for x in layers_of(spec_of("forest")) if mark_of(x) == "point")
-    assert point["encoding"]["y"]["sort"] == ["bm25 - corpus_random", "dense - corpus_random"]
-
-
-def contrasts_of(family: str, losses: int = 3, strategies: int = 8, architectures: int = 2) -> pd.DataFrame:
-    """The contrasts of one family in a full grid, as the analysis lists them."""
-    one = make_differences().iloc[[0]].assign(family=family)
-    rows = []
-    for architecture in range(architectures):
-        for loss in range(losses):
-            for strategy in range(strategies):
-                contrast = f"loss{loss} - lce" if family == "loss" else f"s{strategy} - random"
-                names = {"architecture": f"a{architecture}", "loss": f"loss{loss}", "strategy": f"s{strategy}"}
-                rows.append(one.assign(contrast=contrast, difference=strategy / 100, **names))
-    return pd.concat(rows, ignore_index=True)
-
-
-@pytest.mark.parametrize("family", ["strategy", "loss"])
-def test_forest_gives_every_contrast_a_place_of_its_own(family: str) -> None:
-    data = report.forest_chart(contrasts_of(family)).data
-    assert not data.duplicated(["first_stage", "comparison", "row"]).any()
-    assert data["comparison"].nunique() == 6 and data["row"].nunique() == 8
-
-
-def test_forest_of_losses_names_strategies_down_the_side() -> None:
-    chart = report.forest_chart(contrasts_of("loss"))
-    assert chart.data["comparison"].iloc[0] == "a0 · loss0 - lce · oracle"
-    point = next(x for x in layers_of(report.chart_spec(chart)) if mark_of(x) == "point")
-    assert point["encoding"]["y"]["sort"] == [f"s{n}" for n in range(7, -1, -1)]
-
-
-def test_forest_tells_settings_apart_that_the_contrast_does_not_name() -> None:
-    one = make_differences().iloc[[0]]
-    strategy = pd.concat([one.assign(target_entropy=target) for target in (0.2, 0.7)])
-    assert report.forest_chart(strategy).data["row"].tolist() == ["bm25 - corpus_random · H=0.2", "bm25 - corpus_random · H=0.7"]
-    noise = pd.concat([one.assign(family="augmentation", contrast=f"{n} - none", augmentation=n, strategy=s) for n in "ab" for s in "xy"])
-    data = report.forest_chart(noise).data
-    assert sorted(data["row"]) == ["a - none · x", "a - none · y", "b - none · x", "b - none · y"]
-    with pytest.raises(ValueError, match="2 values of family"):
-        report.forest_chart(pd.concat([strategy, noise]))
-
-
-def test_long_forests_are_split_by_family_architecture_and_loss_without_losing_a_row() -> None:
-    both = pd.concat([contrasts_of("strategy"), contrasts_of("loss", losses=9)], ignore_index=True)
-    parts = report.split_rows(both)
-    assert list(parts) == ["strategy", *(f"loss a{a} loss{n}" for a in (0, 1) for n in range(9))]
-    assert len(parts["strategy"]) == 48 and {len(parts[name]) for name in list(parts)[1:]} == {8}
-    assert sorted(pd.concat(parts.values()).index) == sorted(both.index)
-    for part in parts.values():
-        assert len(report.forest_chart(part).data) <= 60
-
-
-def test_across_shows_intervals_over_collections_and_whether_they_exclude_0() -> None:
-    chart = report.across_chart(make_across())
-    rows = chart.data[chart.data["role"] == "comparison"]
-    assert rows["interval"].tolist() == ["excludes 0", "holds 0", "one collection"]
-    point = next(x for x in layers_of(report.chart_spec(chart)) if mark_of(x) == "point")
-    assert point["encoding"]["color"]["scale"]["domain"] == ["excludes 0", "holds 0", "one collection"]
-    assert point["encoding"]["y"]["sort"] == ["bm25 - corpus_random", "dense - corpus_random"]
-
-
-def test_forest_refuses_two_margins_and_unknown_verdicts() -> None:
-    frame = make_differences()
-    two = pd.concat([frame, frame.assign(equivalence_margin=0.01)])
-    with pytest.raises(ValueError, match=r"2 values of equivalence_margin: \[0.02, 0.01\]"):
-        report.forest_chart(two)
-    assert set(report.forest_chart(two, equivalence_margin=0.01).data["margin_high"].dropna()) == {0.01}
-    with pytest.raises(ValueError, match="1 unknown verdict.*'equvalent'; did you mean 'equivalent'"):
-        report.forest_chart(frame.replace({"verdict": {"both": "equvalent"}}))
-
-
-def test_search_marks_the_rate_that_was_taken() -> None:
-    spec = spec_of("search")
-    line, small, large = layers_of(spec)
-    assert mark_of(line) == "line" and line["encoding"]["x"]["scale"]["type"] == "log"
-    assert (small["transform"], large["transform"]) == ([{"filter": "!datum.chosen"}], [{"filter": "datum.chosen"}])
-    assert large["mark"]["size"] > 4 * small["mark"]["size"]
-    assert {(r["loss"], r["learning_rate"]) for r in rows_of(spec) if r["chosen"]} == {("lce", 0.01), ("kl", 0.03)}
-    assert small["encoding"]["y"]["title"] == "nDCG@10 on validation queries"
-
-
-def test_search_shows_a_measure_whose_name_holds_brackets() -> None:
-    spec = report.chart_spec(report.search_chart(make_search().rename(columns={"nDCG@10": "AP(rel=2)"}), "AP(rel=2)"))
-    assert [r["value"] for r in rows_of(spec)][:3] == [0.51, 0.55, 0.40]
-    with pytest.raises(ValueError, match="lacks 1 column.*'AP'"):
-        report.search_chart(make_search(), "AP")
-
-
-def test_locality_leads_a_line_from_before_to_after_and_labels_each_place_once() -> None:
-    rows = rows_of(spec_of("locality"))
-    assert [(r["label"], r["state"], r["diameter_q99"], r["entropy"]) for r in rows] == [
-        ("corpus_random", "before", 0.9, 0.2),
-        ("bm25", "before", 0.6, 0.5),
-        ("", "before", 0.6, 0.5),
-        ("spans", "after", 0.5, 0.4),
-    ]
-    line = layers_of(spec_of("locality"))[0]
-    assert (mark_of(line), line["encoding"]["detail"]["field"], line["encoding"]["order"]["field"]) == ("line", "name", "order")
-    assert [r["name"] for r in rows] == ["corpus_random", "bm25", "bm25 · spans", "bm25 · spans"]
-
-
-def test_locality_refuses_an_entropy_that_nothing_has() -> None:
-    with pytest.raises(ValueError, match="unknown entropy 'pairwise'; did you mean 'pairwise_entropy'"):
-        report.locality_chart(make_descriptions(), entropy="pairwise")
-    with pytest.raises(ValueError, match="holds no pairwise_entropy; it needs a teacher"):
-        report.locality_chart(make_descriptions().assign(pairwise_entropy=NAN))
-    with pytest.raises(ValueError, match="2 values of collection"):
-        report.locality_chart(pd.concat([make_descriptions(), make_descriptions().assign(collection="b")]))
-
-
-def test_surface_writes_every_mean_of_the_factorial_in_the_order_of_the_study() -> None:
-    spec = spec_of("surface")
-    rows = rows_of(spec)
-    assert len(rows) == 2 * 2 * 2 * 2  # strategies, targets, losses, first stages; the cell without a target is none of them
-    assert {(r["panel"], r["strategy"], r["target_entropy"]): r["text"] for r in rows}[("ranknet", "diameter_10", 0.2)] == ".345"
-    colour, text = layers_of(spec)
-    assert colour["encoding"]["y"]["sort"] == ["diameter_90", "diameter_10"]
-    assert colour["encoding"]["x"]["sort"] == [0.2, 0.7]
-    assert colour["encoding"]["color"]["scale"]["domain"] == [0.1, 0.7]
-    assert (mark_of(colour), mark_of(text), text["encoding"]["text"]["field"]) == ("rect", "text", "text")
-
-
-def test_surface_refuses_a_study_without_target_entropies_and_two_cells_in_one_place() -> None:
-    with pytest.raises(ValueError, match="no trained cell with a target_entropy"):
-        report.surface_chart(make_summary(), "nDCG@10")
-    factorial = make_factorial()
-    with pytest.raises(ValueError, match="16 cells share a place with another, the first is 'diameter_90-kl-H0.7'"):
-        report.surface_chart(pd.concat([factorial, factorial]), "nDCG@10")
-
-
-def test_entropy_shows_all_three_kinds_and_refuses_values_outside_their_range() -> None:
-    frame = report.entropy_chart(make_entropy()).data
-    assert frame["kind"].value_counts(sort=False).to_dict() == {
-        "pairwise (bits)": 4,
-        "positive pairs (bits)": 4,
-        "listwise (share of log G)": 4,
-    }
-    with pytest.raises(ValueError, match="1 entropies lie outside .*listwise_entropy = 2.5 of bm25"):
-        report.entropy_chart(make_entropy().replace({"listwise_entropy": {0.35: 2.5}}))
-
-
-def test_learning_draws_small_panels_for_many_cells() -> None:
-    assert "facet" not in report.chart_spec(report.learning_chart(make_history(cells=6)))["encoding"]
-    spec = report.chart_spec(report.learning_chart(make_history(cells=7)))
-    assert spec["encoding"]["facet"]["field"] == "cell"
-    assert spec["resolve"]["scale"]["y"] == "independent"
-
-
-def test_learning_draws_a_panel_a_recipe_for_very_many_cells() -> None:
-    history = make_history(cells=25)
-    history = history.assign(strategy=[f"s{int(cell.split()[1]) % 5}" for cell in history["cell"]])
-    history["recipe"] = [f"r{int(cell.split()[1]) // 5}" for cell in history["cell"]]
-    spec = report.chart_spec(report.learning_chart(history))
-    assert (spec["encoding"]["facet"]["field"], spec["encoding"]["color"]["field"]) == ("recipe", "strategy")
-    assert [part["field"] for part in spec["encoding"]["detail"]] == ["cell", "seed"]
-    with pytest.raises(ValueError, match="2 values of collection"):
-        report.learning_chart(history.assign(collection=["a", "b"] * (len(history) // 2)))
-
-
-def test_entropy_of_several_collections_asks_for_one() -> None:
-    both = pd.concat([make_entropy().assign(collection="a"), make_entropy().assign(collection="b", pairwise_entropy=0.9)])
-    with pytest.raises(ValueError, match="2 values of collection"):
-        report.entropy_chart(both)
-    frame = report.entropy_chart(both, collection="b").data
-    assert set(frame.loc[frame["entropy"] == "pairwise_entropy", "value"]) == {0.9}
-
-
-def test_charts_ask_for_a_choice_and_name_the_nearest() -> None:
-    summary = pd.concat([make_summary(), make_summary().assign(measure="RR@10")])
-    with pytest.raises(ValueError, match=r"2 values of measure: \['nDCG@10', 'RR@10'\]; pass measure="):
-        report.effectiveness_chart(summary, make_results())
-    with pytest.raises(ValueError, match="no measure 'nDGC@10'; did you mean 'nDCG@10'"):
-        report.effectiveness_chart(summary, make_results(), measure="nDGC@10")
-    with pytest.raises(ValueError, match="summary lacks 1 column.*'n_seeds'"):
-        report.effectiveness_chart(summary.drop(columns="n_seeds"), make_results())
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -666,28 +106,20 @@ def test_main_table_refuses_a_repeated_row_and_an_unknown_measure() -> None:
         report.main_table(make_summary(), measures=["AP"])
 
 
-def test_styled_sets_the_best_cell_in_bold_and_leaves_baselines_out() -> None:
-    page = report.styled(report.main_table(make_summary()), caption="All systems").to_html()
-    bold = re.findall(r"((?:#T_rd_utils_row\d+_col\d+[,\s]*)+)\{[^}]*font-weight: bold", page)
-    assert sorted(re.findall(r"row(\d+)_col(\d+)", " ".join(bold))) == [
-        ("4", "1"),
-        ("5", "0"),
-    ]  # not the teacher's 0.800
-    assert "All systems" in page
-    assert page == report.styled(report.main_table(make_summary()), caption="All systems").to_html()
+def test_a_table_of_several_training_collections_asks_for_one() -> None:
+    results = pd.concat([make_results(), make_results().assign(collection="other/train", test_collection="other/test", value=0.1)])
+    summary = make_summary(results)
+    table = report.main_table(summary, test_collection="other/test")
+    assert set(table[("full", "nDCG@10")]) - {"–"} == {"0.100", "0.100 ± 0.000"}
+    shared = summary.assign(test_collection="toy/test")
+    with pytest.raises(ValueError, match=r"2 values of collection: \['toy/train', 'other/train'\]; pass collection="):
+        report.main_table(shared)
+    assert report.main_table(shared, collection="toy/train").equals(report.main_table(make_summary()))
 
 
-def test_to_markdown_writes_an_aligned_table() -> None:
-    frame = pd.DataFrame({"strategy": ["bm25", "a|b"], "diameter": [0.5, NAN], "n": [1234, 7]})
-    assert report.to_markdown(frame).splitlines() == [
-        "| strategy | diameter |     n |",
-        "| :------- | -------: | ----: |",
-        "| bm25     |    0.500 | 1,234 |",
-        "| a\\|b     |        – |     7 |",
-    ]
-    assert report.to_markdown(report.main_table(make_summary())).splitlines()[0] == (
-        "| cell             | bm25@100 nDCG@10 |  full nDCG@10 |"
-    )
+def test_main_table_in_bold_leaves_baselines_out() -> None:
+    written = tables.render(report.main_table(make_summary()), "markdown", highlight=True)
+    assert re.findall(r"\*\*(.+?)\*\*", written) == ["0.440 ± 0.014", "0.610 ± 0.014"]  # not the teacher's 0.800
 
 
 def test_differences_table_writes_intervals_and_small_p_values() -> None:
@@ -797,13 +229,13 @@ def test_cells_table_traces_each_seed_to_its_manifest_by_a_relative_path() -> No
 
 
 def test_save_chart_writes_json_svg_and_png_and_the_same_bytes_again(tmp_path: Path) -> None:
-    files = report.save_chart(make_charts()["learning"], tmp_path / "charts" / "cost.v1")
+    files = report.save_chart(make_figures()["learning"], tmp_path / "charts" / "cost.v1")
     assert [path.name for path in files] == ["cost.v1.json", "cost.v1.svg", "cost.v1.png"]
     assert json.loads(files.json.read_text(encoding="utf-8"))["$schema"].endswith(f"vega-lite/{alt.SCHEMA_VERSION}.json")
     assert files.svg.read_text(encoding="utf-8").startswith("<svg")
     assert files.png.read_bytes().startswith(b"\x89PNG\r\n")
     before = [path.read_bytes() for path in files]
-    again = report.save_chart(make_charts()["learning"], tmp_path / "charts" / "cost.v1")
+    again = report.save_chart(make_figures()["learning"], tmp_path / "charts" / "cost.v1")
     assert [path.read_bytes() for path in again] == before
 
 
@@ -838,7 +270,7 @@ NASTY = "</script><script>alert('x')</script>"
 
 
 def make_sections() -> list[report.Section]:
-    charts = make_charts()
+    figures = make_figures()
     history = make_history().replace({"cell": {"cell 0": NASTY}})
     table = report.main_table(make_summary().replace({"cell": {"bm25-kl-static": NASTY}}))
     return [
@@ -848,18 +280,18 @@ def make_sections() -> list[report.Section]:
             ["Means over two seeds."],
             [
                 report.Table(table, "All systems.", highlight=True),
-                report.Figure(charts["effectiveness"], "Means and seeds.", alt="Dots left of a rule"),
-                report.Figure(charts["forest"], "Differences."),
+                report.Figure(figures["effectiveness"], "Means and seeds.", alt="Dots left of a rule"),
+                report.Figure(figures["forest"], "Differences."),
             ],
         ),
-        report.Section("Cost", [], [report.Figure(charts["learning"], "Cost."), report.Figure(charts["entropy"], "Entropy.")]),
+        report.Section("Cost", [], [report.Figure(figures["learning"], "Cost."), report.Figure(figures["entropy"], "Entropy.")]),
         report.Section(
             f"Cells {NASTY}",
             [],
             [
                 report.Table(report.cells_table(make_costs()), "Cells.", links=("manifest",)),
-                report.Figure(report.learning_chart(history), f"Loss of {NASTY}"),
-                report.Figure(charts["learning_small"], "Loss, panel by panel."),
+                report.Figure(charts.learning_chart(history), f"Loss of {NASTY}"),
+                report.Figure(figures["learning_small"], "Loss, panel by panel."),
             ],
         ),
     ]
@@ -925,7 +357,7 @@ def test_page_names_study_identity_the_date_that_was_passed_and_no_place(page: P
 
 
 def test_page_is_the_same_byte_for_byte_when_written_again(tmp_path: Path) -> None:
-    figure = report.Figure(make_charts()["learning"], "Cost.")
+    figure = report.Figure(make_figures()["learning"], "Cost.")
 
     def write_once(name: str) -> bytes:
         sections = [report.Section("Cost", [], [figure])]
@@ -985,6 +417,42 @@ def test_report_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def page_of(tmp_path: Path, *blocks: report.Table | report.Figure) -> str:
+    path = report.html_report([report.Section("One", [], blocks)], "T", tmp_path / "r.html", study="s", identity="i")
+    return path.read_text(encoding="utf-8")
+
+
+def csv_of(page: str) -> str:
+    return base64.b64decode(re.search(r"base64,([^\"]+)\">Data", page)[1]).decode("utf-8")
+
+
+def test_page_and_csv_keep_the_names_of_a_matrix(tmp_path: Path) -> None:
+    names = ["bm25", "dense"]
+    matrix = pd.DataFrame([[NAN, 0.012], [-0.012, NAN]], index=names, columns=names)
+    page = page_of(tmp_path, report.Table(matrix, "A matrix."))
+    assert csv_of(page) == "row,bm25,dense\nbm25,,0.012\ndense,-0.012,\n"
+    assert re.findall(r'<th scope="row">(.*?)</th>', page) == names
+    named = page_of(tmp_path, report.Table(matrix.rename_axis("row minus column"), "A matrix."))
+    assert csv_of(named).startswith("row minus column,bm25,dense\n")
+    assert '<th scope="col">row minus column</th>' in named
+
+
+def test_page_sets_the_highest_number_in_bold_whatever_it_is_written_like(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"tiny": [4e-05, 0.02, 0.01], "large": [12345.6, 999.0, 13.0], "n": [3, 2, 1], "name": ["3", "b", "c"]})
+    frame.attrs["n_baselines"] = 1
+    bold = r'<td class="number best">(.*?)</td>'
+    page = page_of(tmp_path, report.Table(frame.iloc[[2, 0, 1]].reset_index(drop=True), "Numbers.", highlight=True))
+    assert re.findall(bold, page) == ["12,346", "0.020"]  # not 4.0e-05, not 999; and no count
+    assert page.count('<tr class="baseline last-baseline">') == 1
+
+
+def test_csv_of_a_figure_holds_what_is_drawn_and_no_numbers_of_the_rows_that_were_picked(tmp_path: Path) -> None:
+    chart = charts.forest_chart(make_differences().iloc[[3]])
+    assert chart.data.index.tolist() == [3] and "row" in chart.data.columns
+    header = csv_of(page_of(tmp_path, report.Figure(chart, "One contrast."))).splitlines()[0].split(",")
+    assert header == list(chart.data.columns)
+
+
 # --- in a browser -----------------------------------------------------------------------------------------------------
 
 
@@ -1022,23 +490,3 @@ def test_browser_keeps_the_picture_of_a_chart_that_cannot_be_drawn_and_draws_the
     document, console = browse(broken, tmp_path / "profile")
     assert len(console) == 1 and "figure-2-chart: SyntaxError" in console[0]
     assert drawn(document) == {f"figure-{number}": number != 2 for number in range(1, 7)}
-
-
-def test_rank_chart_counts_in_bins_however_many_negatives_there_are() -> None:
-    ranks = pd.DataFrame({"rank": list(range(1, 101)) * 600 + [None]})
-    chart = report.rank_chart(ranks)
-    assert chart.data["negatives"].tolist() == [3000] * 20
-    assert (chart.data["first"].iloc[0], chart.data["after"].iloc[-1]) == (1, 101)
-
-
-def test_score_chart_shows_a_spread_sample_of_large_sets() -> None:
-    scores = np.arange(4000 * 16, dtype=float).reshape(4000, 16)
-    data = report.score_chart(scores).data
-    assert len(data) == 250 * 16 and (data["role"] == "positive").sum() == 250
-    assert data["score"].max() > scores.max() * 0.99
-
-
-def test_query_chart_averages_over_seeds() -> None:
-    rows = [("full", "kl", "q1", 0.2, "nDCG@10"), ("full", "kl", "q1", 0.4, "nDCG@10")]
-    chart = report.query_chart(pd.DataFrame(rows, columns=["first_stage", "row", "query_id", "value", "measure"]))
-    assert chart.data["value"].round(6).tolist() == [0.3]

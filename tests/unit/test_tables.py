@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rd_utils import report
-from rd_utils.tables import TableFiles, flattened, latex_text, render, save_table
+from rd_utils.drawing import MUTED
+from rd_utils.tables import TableFiles, as_texts, flattened, latex_text, render, save_table
 
 NAN = float("nan")
 
@@ -172,9 +172,16 @@ def test_latex_text(text: str, expected: str) -> None:
 # --- Markdown ---------------------------------------------------------------------------------------------------------
 
 
-def test_markdown_without_bold_is_what_the_report_writes() -> None:
-    table = main_table()
-    assert render(table, "markdown").rstrip("\n") == report.to_markdown(table)
+def test_markdown_writes_an_aligned_table() -> None:
+    frame = pd.DataFrame({"strategy": ["bm25", "a|b"], "diameter": [0.5, NAN], "n": [1234, 7]})
+    assert render(frame, "markdown").splitlines() == [
+        "| strategy | diameter |     n |",
+        "| :------- | -------: | ----: |",
+        "| bm25     |    0.500 | 1,234 |",
+        "| a\\|b     |        – |     7 |",
+    ]
+    heads = [text.strip() for text in render(main_table(), "markdown").splitlines()[0].split("|")[1:-1]]
+    assert heads == ["cell", "bm25@100 nDCG@10", "bm25@100 AP(rel=2)", "full nDCG@10"]
 
 
 def test_markdown_sets_the_best_in_bold_to_the_right_and_ends_with_its_caption() -> None:
@@ -242,7 +249,7 @@ def test_two_tables_of_one_page_have_names_of_their_own_and_the_same_table_the_s
 
 def test_styler_greys_the_baselines_and_puts_numbers_to_the_right() -> None:
     styles = render(main_table(), "styler").to_html().split("</style>")[0]
-    assert re.search(rf"th\.row0 \{{\s*color: {report.MUTED}", styles) and ".row1" not in styles
+    assert re.search(rf"th\.row0 \{{\s*color: {MUTED}", styles) and ".row1" not in styles
     assert re.search(r"\.col0 \{\s*text-align: right", styles)
     assert ".col2 {" not in render(mixed(), "styler").to_html()  # a yes or no stands to the left
 
@@ -270,6 +277,15 @@ def test_a_column_with_nothing_below_the_baselines_has_no_bold() -> None:
     table = main_table()
     table.iloc[1:, 2] = "–"
     assert [line.count("**") for line in render(table, "markdown", highlight=True).splitlines()] == [0, 0, 0, 4, 2]
+
+
+def test_texts_tell_labels_sides_and_what_is_bold() -> None:
+    texts = as_texts(main_table(), highlight=[("full", "nDCG@10")])
+    assert (texts.n_labels, texts.n_baselines) == (1, 1)
+    assert texts.heads == [("", "cell"), ("bm25@100", "nDCG@10"), ("bm25@100", "AP(rel=2)"), ("full", "nDCG@10")]
+    assert texts.right == [False, True, True, True]
+    assert texts.rows[1] == ["corpus_random & kl", "0.512 ± 0.003", "0.310 ± 0.010", "0.498 ± 0.001"]
+    assert [row.index(True) for row in texts.best if any(row)] == [3]
 
 
 # --- files and errors -------------------------------------------------------------------------------------------------

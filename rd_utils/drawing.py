@@ -1,0 +1,296 @@
+"""What tables and charts share: the columns of a study's frames, the choice of rows, labels, the theme, and what tells names apart.
+
+The frames that tables and charts take:
+
+- ``results``: one row a cell, seed, test collection, first stage and measure, with ``value``;
+- ``summary``: ``mean``, ``sd`` and ``n_seeds`` of each cell per collection, test collection, first stage and measure;
+- ``differences``: paired comparisons with their interval, p-values and verdict; ``across``: the same over collections;
+- ``costs``: one row a cell and seed with times, counts, memory and the identity of the trained student;
+- ``descriptions``: diameters and entropies of training groups; ``entropy``: mean entropies per strategy and teacher;
+- ``learning_rates``: what each search tried; ``variance`` and ``strategy_spread``: how much the strategies explain.
+
+``system`` tells trained cells (``student``) from the baselines (``first_stage``, ``untrained``, ``teacher``).
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from rd_utils.params import nearest
+
+# Okabe and Ito's colours (2008), distinct under the common colour vision deficiencies; yellow, weak on white, is last.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [10, 4], [1, 3], [6, 2, 1, 2, 1, 2])
+INK, MUTED, BAND = "#1a1a1a", "#595959", "#dfe7ee"
+
+# verdict: what the legend says, colour, shape
+VERDICTS = {
+    "different": ("#D55E00", "triangle-up"),
+    "equivalent": ("#0072B2", "circle"),
+    "both": ("#CC79A7", "diamond"),
+    "undecided": ("#767676", "cross"),
+}
+INTERVALS = {
+    "excludes 0": ("#D55E00", "triangle-up"),
+    "holds 0": ("#767676", "cross"),
+    "one collection": ("#56B4E9", "circle"),
+}
+ENTROPIES = {
+    "pairwise_entropy": "pairwise (bits)",
+    "positive_entropy": "positive pairs (bits)",
+    "listwise_entropy": "listwise (share of log G)",
+}
+BASELINES = ("first_stage", "untrained", "teacher")
+MISSING = "–"
+SETTINGS = ("temperature", "target_entropy", "augmentation", "cut")  # of a cell, beside strategy, teacher, loss and architecture
+
+DIMENSIONS = ("strategy", "teacher", "loss", "architecture", *SETTINGS)
+PLACE = ("collection", "test_collection", "first_stage", "measure")
+SUMMARY_COLUMNS = (*PLACE, "cell", "system", *DIMENSIONS, "mean", "sd", "n_seeds")
+RESULT_COLUMNS = (*PLACE, "cell", "system", "seed", "value")
+DIFFERENCE_COLUMNS = (
+    *PLACE, "family", "contrast", *DIMENSIONS, "difference", "low", "high", "n_queries", "p_difference", "p_equivalence", "p_holm",
+    "equivalent", "different", "verdict", "smallest_margin", "equivalence_margin",
+)  # fmt: skip
+ACROSS_COLUMNS = (
+    "first_stage", "measure", "family", "contrast", *DIMENSIONS, "n_collections", "mean", "sd", "low", "high", "n_positive",
+    "different", "equivalent",
+)  # fmt: skip
+DESCRIPTION_COLUMNS = ("collection", "strategy", "teacher", *SETTINGS, "state", "diameter_q99")
+COST_COLUMNS = ("cell", "collection", "seed", "identity", *DIMENSIONS, "total_cpu_seconds")
+
+
+# --- choosing rows ----------------------------------------------------------------------------------------------------
+
+
+def require(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
+    """Check that a frame has columns and rows.
+
+    Args:
+        frame: What is to be shown.
+        columns: The columns that it must have.
+        name: What the frame is called, for the message.
+
+    Raises:
+        ValueError: A column is missing, named with the nearest that is there, or there is no row.
+    """
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        hint = nearest(missing[0], list(frame.columns))
+        raise ValueError(f"{name} lacks {len(missing)} column(s), the first is {missing[0]!r}{hint}")
+    if frame.empty:
+        raise ValueError(f"{name} has no rows; nothing can be shown")
+
+
+def choose(frame: pd.DataFrame, column: str, value: Any, name: str) -> pd.DataFrame:
+    """Keep the rows with one value of a column; without a value there must be only one.
+
+    Args:
+        frame: Any rows.
+        column: Which column.
+        value: Which of its values; None where the column holds only one.
+        name: What the frame is called, for the message.
+
+    Returns:
+        The rows, with the index that they had.
+
+    Raises:
+        ValueError: The column holds several values and none was chosen, or not the one that was.
+
+    >>> frame = pd.DataFrame({"measure": ["AP", "RR@10"], "value": [0.25, 0.5]})
+    >>> choose(frame, "measure", "AP", "results")["value"].tolist()
+    [0.25]
+    """
+    choices = list(dict.fromkeys(frame[column]))
+    if value is None:
+        if len(choices) > 1:
+            raise ValueError(f"{name} holds {len(choices)} values of {column}: {choices}; pass {column}= one of them")
+        return frame
+    if value not in choices:
+        raise ValueError(f"{name} holds no {column} {value!r}{nearest(str(value), choices)}")
+    return frame[frame[column] == value]
+
+
+def select(frame: pd.DataFrame, name: str, **choices: Any) -> pd.DataFrame:
+    """Keep the rows with one value of each of several columns.
+
+    Args:
+        frame: Any rows.
+        name: What the frame is called, for the message.
+        **choices: A value, or None, by column.
+
+    Raises:
+        ValueError: As :func:`choose` does.
+    """
+    for column, value in choices.items():
+        frame = choose(frame, column, value, name)
+    return frame
+
+
+def varying(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
+    """Return the columns that a frame has and in which its rows differ; a missing value is one like others.
+
+    >>> varying(pd.DataFrame({"loss": ["kl", "kl"], "teacher": ["", None]}), ["teacher", "loss", "cut"])
+    ['teacher']
+    """
+    return [column for column in columns if column in frame.columns and frame[column].nunique(dropna=False) > 1]
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def as_text(value: Any) -> str:
+    """Return a label as text; a missing one is empty.
+
+    >>> as_text(None), as_text(float("nan")), as_text(0.5)
+    ('', '', '0.5')
+    """
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+
+
+def plain_number(value: Any) -> str:
+    """Return a number without trailing zeros, anything else as text.
+
+    >>> plain_number(2.0), plain_number("bm25")
+    ('2', 'bm25')
+    """
+    return f"{value:g}" if isinstance(value, numbers.Real) else str(value)
+
+
+def as_setting(value: Any) -> str:
+    """Write a name or a number of a dimension; a missing one is empty."""
+    return plain_number(value) if as_text(value) else ""
+
+
+def distinct(values: Iterable[Any]) -> list[str]:
+    """Return distinct non-empty labels in order of appearance.
+
+    >>> distinct(["bm25", "", "dense", "bm25"])
+    ['bm25', 'dense']
+    """
+    return list(dict.fromkeys(text for value in values if (text := as_text(value))))
+
+
+def joined(*parts: Any) -> str:
+    """Return labels as one, the missing ones left out.
+
+    >>> joined("kl", "", "oracle")
+    'kl · oracle'
+    """
+    return " · ".join(text for part in parts if (text := as_text(part)))
+
+
+# --- theme ------------------------------------------------------------------------------------------------------------
+
+
+def theme() -> dict[str, Any]:
+    """Return the configuration that all charts share: Okabe and Ito's colours, 12-point text, light grid.
+
+    >>> theme()["config"]["range"]["category"][0]
+    '#0072B2'
+    """
+    font = "Helvetica, Arial, sans-serif"
+    return {
+        "config": {
+            "background": "white",
+            "font": font,
+            "padding": 8,
+            "range": {"category": list(PALETTE), "symbol": list(SHAPES)},
+            "axis": {
+                "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelColor": INK,
+                "titleColor": INK, "gridColor": "#e6e6e6", "domainColor": "#8c8c8c", "tickColor": "#8c8c8c",
+                "labelLimit": 360, "titlePadding": 8,
+            },
+            "header": {
+                "labelFontSize": 12, "labelFontWeight": "bold", "labelColor": INK, "titleColor": INK, "labelLimit": 360,
+                "labelPadding": 6,
+            },
+            "legend": {
+                "labelFontSize": 12, "titleFontSize": 12, "labelColor": INK, "titleColor": INK, "labelLimit": 360,
+                "symbolSize": 80, "titleFontWeight": "bold", "rowPadding": 4,
+            },
+            "title": {"fontSize": 14, "color": INK, "anchor": "start"},
+            "text": {"font": font, "fontSize": 11, "color": INK},
+            "view": {"stroke": "#c8c8c8"},
+            "facet": {"spacing": 14},
+        }
+    }  # fmt: skip
+
+
+def use_theme() -> Any:
+    """Enable :func:`theme` for Altair: for good when called, or for a block as ``with use_theme(): ...``, without its limit on rows."""
+    alt.data_transformers.enable("default", max_rows=None)
+    alt.theme.register("rd_utils", enable=False)(lambda: alt.theme.ThemeConfig(**theme()))
+    return alt.theme.enable("rd_utils")
+
+
+def chart_spec(chart: Any) -> dict[str, Any]:
+    """Return a chart's Vega-Lite specification under :func:`theme`, with all rows inside, however many."""
+    with use_theme(), alt.data_transformers.enable("default", max_rows=None):
+        return chart.to_dict()
+
+
+# --- what charts are made of ------------------------------------------------------------------------------------------
+
+
+def tooltips(frame: pd.DataFrame, columns: Sequence[str]) -> list[alt.Tooltip]:
+    """Return one tooltip line a column, numbers with up to four significant digits; a column that the frame lacks has none."""
+    lines = []
+    for column in columns:
+        if column not in frame.columns:
+            continue
+        numeric = pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_bool_dtype(frame[column])
+        if numeric:
+            lines.append(alt.Tooltip(f"{column}:Q", format=".4~r", title=column))
+        else:
+            lines.append(alt.Tooltip(f"{column}:N", title=column))
+    return lines
+
+
+def padded_domain(values: pd.Series, share: float = 0.05) -> list[float]:
+    """Return the range of the values, widened by a share on both sides.
+
+    >>> padded_domain(pd.Series([0.0, 2.0]), 0.25)
+    [-0.5, 2.5]
+    """
+    low, high = float(values.min()), float(values.max())
+    pad = share * ((high - low) or abs(high) or 1.0)
+    return [low - pad, high + pad]
+
+
+def value_scale(names: Sequence[str], values: Sequence[Any]) -> alt.Scale:
+    """Return a scale that gives each name its value; past the end the values start again.
+
+    >>> value_scale(["a", "b", "c"], ["red", "blue"]).range
+    ['red', 'blue', 'red']
+    """
+    return alt.Scale(domain=list(names), range=[values[index % len(values)] for index in range(len(names))])
+
+
+def shape_scale(names: Sequence[str]) -> alt.Scale:
+    """Return a scale of shapes that, with one of colours, tells up to 64 names apart: every eighth has another shape with its colour."""
+    return alt.Scale(domain=list(names), range=[SHAPES[(index + index // len(PALETTE)) % len(SHAPES)] for index in range(len(names))])
+
+
+def empty_panels(frame: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """Return a row for each panel that would be empty: without it, Vega-Lite moves later panels into its place.
+
+    Args:
+        frame: The rows that are drawn.
+        first: The column that makes panels one way.
+        second: The column that makes panels the other way.
+
+    Returns:
+        Rows with both columns, role ``note`` and a label; a frame without rows and columns where every panel has a row.
+    """
+    shown = set(zip(frame[first], frame[second], strict=True))
+    crossed = [(a, b) for a in distinct(frame[first]) for b in distinct(frame[second])]
+    rows = [{first: a, second: b, "role": "note", "label": "not evaluated"} for a, b in crossed if (a, b) not in shown]
+    return pd.DataFrame(rows)
