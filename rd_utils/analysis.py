@@ -473,6 +473,24 @@ def strategy_spread(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, "n_strategies", "lowest", "highest", "spread", "sd"])
 
 
+def at(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:
+    """Return the rows that have these values, such as those of one training and one test collection."""
+    return frame[(frame[list(where)] == list(where.values())).all(axis=1)]
+
+
+def first_place(per_query: pd.DataFrame, summary: pd.DataFrame, measure: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the trained cells' values query by query, averaged over seeds, and their means, on the first collection and first stage.
+
+    Returns:
+        cell, query_id, value; and cell, mean, sd.
+    """
+    place = ["collection", "test_collection", "first_stage"]
+    trained, means = (frame[(frame["measure"] == measure) & (frame["system"] == "student")] for frame in (per_query, summary))
+    where = trained[place].iloc[0].to_dict()
+    values = at(trained, **where).groupby(["cell", "query_id"], sort=False)["value"].mean().reset_index()
+    return values, at(means, **where)[["cell", "mean", "sd"]]
+
+
 def best(summary: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Return the trained cell with the highest mean of a measure, per test collection and first stage."""
     trained = summary[(summary["measure"] == measure) & (summary["system"] == "student")]

@@ -340,6 +340,24 @@ def by_query(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True).groupby(keys, sort=False, dropna=False).mean(numeric_only=True).reset_index()[columns]
 
 
+def relations(by_query: pd.DataFrame, level: float, n_resamples: int = 500) -> pd.DataFrame:
+    """Correlate effectiveness over queries with what the teacher and the student make of the candidates, cell by cell.
+
+    Args:
+        by_query: of :func:`by_query`; cells with an augmentation, a cut or a dialled temperature are left out.
+        level: of the bootstrap intervals.
+        n_resamples: how often queries are drawn.
+
+    Returns:
+        As :func:`rd_utils.behaviour.correlations`, by training and test collection, first stage, architecture, loss, teacher and strategy.
+    """
+    undialled = by_query["target_entropy"].isna() & (by_query["temperature"] == 1)
+    plain = by_query[(by_query["augmentation"] == "none") & (by_query["cut"] == "all") & undialled]
+    by = ["collection", "test_collection", "first_stage", "architecture", "loss", "teacher", "strategy"]
+    of = ["pairwise_entropy", "listwise_entropy", "divergence"]
+    return behaviour.correlations(plain, of, ["value"], seed=0, n_resamples=n_resamples, level=level, by=by)
+
+
 def _place(spec: params.EvaluationSpec) -> str:
     return f"{spec.collection.label} {spec.first_stage.label}"
 

@@ -181,7 +181,8 @@ def relations_figure(relations: pd.DataFrame, collection: str, test_collection: 
     """
     here = relations[(relations["collection"] == collection) & (relations["test_collection"] == test_collection)]
     here = here[(here["first_stage"] == here["first_stage"].iloc[0]) & here["spearman"].notna()]
-    label = here["architecture"] + " " + here["loss"] + " " + here["strategy"]
+    label = here["architecture"] + " " + here["loss"] + " " + here["teacher"] + " " + here["strategy"]
+    label = label.str.replace("  ", " ")  # no teacher
     return drawn.correlation_chart(here.assign(label=label, quantity=here["x"]), by=["quantity"], width=200)
 
 
