@@ -19,7 +19,7 @@ How to read a regret, which is the value of the best option in hindsight minus t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +33,13 @@ from sklearn.pipeline import Pipeline
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4)
 RULES = {"advice": "advice", "baseline": "always-", "random": "random", "others": "best on the others"}
-FEW_UNITS = 6  # n units all point one way by chance with probability 2 ** (1 - n), which is above 0.05 below 6
+FEW_UNITS = 6  # n units all point one way by chance with probability 2 ** (1 - n), above 0.05 below 6: nothing is decided there
 QUARTERS = ("lowest", "second", "third", "highest")
 
 _CONTEXT, _OPTION, _PLACE = "_context", "_option", "_place"  # columns of a checked table: context's number, option's name, row as given
 _ROUNDING = 1e-9  # relative spread below which options do not differ in a feature, seen through float rounding
 _REASONS = 3
+_CELL = ("collection", "test_collection", "first_stage", "cell")  # what a row of a study's options is of
 
 
 class AdviceError(ValueError):
@@ -123,7 +124,7 @@ class Adviser:
 
     def _because(self, contributions: np.ndarray) -> str:
         order = np.argsort(-np.abs(contributions), kind="stable")[:_REASONS]
-        shown = [f"{self.features[place]} {contributions[place]:+.4f}" for place in order if abs(contributions[place]) >= 0.00005]
+        shown = [f"{self.features[place]} {contributions[place]:+.4f}" for place in order if round(contributions[place], 4)]
         return ", ".join(shown) or "no feature tells the options apart"
 
 
@@ -134,6 +135,7 @@ def fit(
     features: Sequence[str],
     interact: Sequence[str] = ("loss",),
     choices: Sequence[str] = ("strategy",),
+    groups: Sequence[str] | None = None,
 ) -> Adviser:
     """Learn which features of an option go with a value above the mean of its context.
 
@@ -143,8 +145,9 @@ def fit(
     median z of the rows that were fitted on, and beside it an indicator of not being finite. Every term is centred within the context and
     stands once for all contexts and once for each level of each column of ``interact``; a level that was not fitted on, such as a new
     loss, has the common terms only. Coefficients are by ridge regression; the penalty is the one of ``PENALTIES`` with the lowest mean
-    squared error over contexts left out one at a time. No name of an option is a feature: options that were never fitted on can be
-    advised, and two options with equal features are equal.
+    squared error over contexts left out one at a time, or over ``groups`` of them: advice on a new collection needs the penalty that does
+    best on collections left out whole, and the same collection on another first stage would give away what it costs to be wrong. No name
+    of an option is a feature: options that were never fitted on can be advised, and two options with equal features are equal.
 
     Args:
         options: one row an option (see the module); at least two options a context and two contexts.
@@ -152,13 +155,14 @@ def fit(
         features: numeric columns, measured before training; give the logarithm of a density ratio.
         interact: columns of ``context`` by whose values the features may differ in what they are worth.
         choices: columns that are chosen.
+        groups: columns of ``context``; contexts that agree in them are left out together when the penalty is chosen. None: each alone.
 
     Returns:
         An :class:`Adviser`.
 
     Raises:
         AdviceError: a column is missing or has two roles, a value is not finite, an option stands twice, a context has one option, there
-            are fewer than two contexts, or a feature is finite in no row.
+            are fewer than two contexts or groups, or a feature is finite in no row.
 
     A value that rises with the entropy in two contexts of different levels; the adviser has never seen the strategy "new":
 
@@ -169,19 +173,35 @@ def fit(
     >>> adviser.recommend(new)["option"].tolist(), adviser.predict(new).round(2).tolist()
     (['new'], [-0.02, 0.0, 0.02])
     """
-    return _fit(_checked(options, context, choices, features, interact, outcomes=("value",)), context, choices, features, interact)
+    table = _checked(options, context, choices, features, interact, outcomes=("value",))
+    if groups is not None:
+        if isinstance(groups, str) or not len(groups) or not set(groups) <= set(context):
+            raise AdviceError(f"groups is {groups!r}; expected columns of context, {list(context)}, or None for each context alone")
+        if len(table.drop_duplicates(list(groups))) < 2:
+            raise AdviceError(
+                f"all contexts agree in {', '.join(groups)}, and the penalty is chosen on a group that is left out; expected at least 2 "
+                "groups: group by fewer columns, or give None"
+            )
+    return _fit(table, context, choices, features, interact, groups=groups or context)
 
 
 def _fit(
-    table: pd.DataFrame, context: Sequence[str], choices: Sequence[str], features: Sequence[str], interact: Sequence[str], where: str = ""
+    table: pd.DataFrame,
+    context: Sequence[str],
+    choices: Sequence[str],
+    features: Sequence[str],
+    interact: Sequence[str],
+    *,
+    groups: Sequence[str],
+    where: str = "",
 ) -> Adviser:
-    codes = table[_CONTEXT].to_numpy()
-    n_contexts = len(np.unique(codes))
+    n_contexts = table[_CONTEXT].nunique()
     if n_contexts < 2:
         raise AdviceError(
             f"{where}{n_contexts} contexts with a choice to fit on; expected at least 2, since the penalty is chosen on a context that is "
             "left out: train the options in more contexts (collections, losses, architectures), or leave out less at a time"
         )
+    codes = table.groupby(list(groups), sort=True).ngroup().to_numpy()
     splits = list(LeaveOneGroupOut().split(codes, groups=codes))
     ridge = RidgeCV(list(PENALTIES), fit_intercept=False, cv=splits, scoring="neg_mean_squared_error")
     model = Pipeline([("design", _Design(tuple(features), tuple(interact))), ("ridge", ridge)])
@@ -256,6 +276,10 @@ def leave_one_out(
     them; the rest of these contexts is fitted on, so such advice has seen their other options trained. Both together: neither the
     contexts nor, elsewhere, the options are fitted on.
 
+    The penalty is chosen as the advice is asked: inside, contexts that agree in the context columns of ``leave`` are left out together.
+    Where all that are fitted on agree in them, as they do when one of two collections is held out, and where ``leave`` names choice
+    columns only, contexts are left out one at a time: an easier question, so that the penalty may be too small.
+
     Args:
         options: one row an option (see the module).
         leave: columns of ``context`` or ``choices``, such as ``("collection",)``, ``("loss", "architecture")``, ``("strategy",)``.
@@ -293,6 +317,7 @@ def leave_one_out(
                 f"{', '.join(rows[_OPTION])}; train it there, choose another baseline, or leave this context out"
             )
     rng = np.random.default_rng(seed)
+    shared = [name for name in leave if name in context]
     rows = []
     for _, held in table.groupby(list(leave), sort=False, dropna=False):
         values = {name: held[name].iat[0] for name in leave}
@@ -302,8 +327,9 @@ def leave_one_out(
                 seen &= ~_same(table, part)
         fitted = table[seen]
         fitted = fitted[fitted.groupby(_CONTEXT)[_OPTION].transform("size") > 1]  # one option alone is its own mean and teaches nothing
-        name = ", ".join(f"{column}={_name({column: value}, bare=True)}" for column, value in values.items())
-        adviser = _fit(fitted, context, choices, features, interact, where=f"without {name} there are ")
+        name = _unit(values)
+        groups = shared if shared and len(fitted.drop_duplicates(shared)) > 1 else context
+        adviser = _fit(fitted, context, choices, features, interact, groups=groups, where=f"without {name} there are ")
         advantage = pd.Series(_centred(fitted["value"], fitted)).groupby(fitted[_OPTION].to_numpy(), sort=True).mean().round(12)
         asked = table[table[_CONTEXT].isin(held[_CONTEXT])].reset_index(drop=True)
         advised = adviser._recommend(asked, rng).set_index(_CONTEXT)
@@ -405,6 +431,8 @@ def regret_summary(table: pd.DataFrame, *, seed: int, n_resamples: int = 2000, l
 def verdict(summary: pd.DataFrame) -> str:
     """Say in one sentence whether the advice is better than the baseline: only where the interval of the difference leaves out 0.
 
+    With fewer than ``FEW_UNITS`` held-out units no interval is trusted, and the sentence says that it cannot be decided.
+
     Args:
         summary: of :func:`regret_summary`.
 
@@ -414,22 +442,83 @@ def verdict(summary: pd.DataFrame) -> str:
     >>> row = {"rule": "advice - always-bm25", "n_contexts": 24, "n_held_out": 8, "regret": -0.0123, "low": -0.02, "high": -0.004}
     >>> print(verdict(pd.DataFrame([row | {"level": 0.95}])))
     The advice is better than always-bm25 (mean regret lower by 0.0123, 95 % interval 0.0040 to 0.0200; 24 contexts in 8 held-out units).
+    >>> print(verdict(pd.DataFrame([row | {"level": 0.95, "n_held_out": 3}])))  # doctest: +NORMALIZE_WHITESPACE
+    With 3 held-out units it cannot be decided whether the advice is better than always-bm25 (mean regret lower by 0.0123,
+    95 % interval 0.0040 to 0.0200; 24 contexts).
     """
     found = summary[summary["rule"].str.startswith("advice - ")] if "rule" in summary.columns else summary[:0]
     if len(found) != 1:
         raise AdviceError("the summary has no row 'advice - always-...'; give what regret_summary returns")
     row = found.iloc[0]
-    word = "better than" if row["high"] < 0 else "worse than" if row["low"] > 0 else "no better than"
     sign = -1 if row["regret"] <= 0 else 1
     low, high = sorted((sign * row["low"], sign * row["high"]))
     size = f"mean regret {'lower' if sign < 0 else 'higher'} by {abs(row['regret']):.4f}"
-    interval = f"{100 * row['level']:g} % interval {low:.4f} to {high:.4f}"
-    about = f"{row['n_contexts']} contexts in {row['n_held_out']} held-out units"
-    few = ", too few for the interval to be trusted" if row["n_held_out"] < FEW_UNITS else ""
-    return f"The advice is {word} {row['rule'].removeprefix('advice - ')} ({size}, {interval}; {about}{few})."
+    interval = f"{100 * row['level']:g} % interval {low:z.4f} to {high:z.4f}"
+    always, contexts, units = (
+        row["rule"].removeprefix("advice - "),
+        _counted(row["n_contexts"], "context"),
+        f"{row['n_held_out']} held-out units",
+    )
+    if row["n_held_out"] < FEW_UNITS:
+        return f"With {units} it cannot be decided whether the advice is better than {always} ({size}, {interval}; {contexts})."
+    word = "better than" if row["high"] < 0 else "worse than" if row["low"] > 0 else "no better than"
+    return f"The advice is {word} {always} ({size}, {interval}; {contexts} in {units})."
 
 
 # --- a rule of thumb --------------------------------------------------------------------------------------------------------------
+
+
+def pool(tables: Mapping[str, tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    """Put the options of several studies into one table.
+
+    A cell that two studies share enters once, if they agree in all that is known of it: the same name may stand for another strategy in
+    another file. Only the cost may differ, since a study charges a cell with all of its own evaluations; the first study's is kept.
+
+    Args:
+        tables: study -> the measure of its values, and its table of :func:`rd_utils.analysis.options`.
+
+    Returns:
+        The rows of all tables; ``attrs["left_out"]`` names the cells that any of them left out.
+
+    Raises:
+        AdviceError: there is no table, a column is missing, the measures differ, or a cell stands in two studies, or twice in one, with
+            other features or values.
+
+    >>> row = {"collection": "c/train", "test_collection": "c/test", "first_stage": "full", "cell": "lce bm25", "value": 0.5, "cost": 1.0}
+    >>> one, two = pd.DataFrame([row]), pd.DataFrame([row | {"cost": 2.0}, row | {"cell": "kl bm25"}])
+    >>> pool({"one": ("nDCG@10", one), "two": ("nDCG@10", two)})[["cell", "cost"]].values.tolist()
+    [['lce bm25', 1.0], ['kl bm25', 1.0]]
+    """
+    if not tables:
+        raise AdviceError("there is no table to pool; give the options of at least one study")
+    first, *others = [(study, measure) for study, (measure, _) in tables.items()]
+    for study, measure in others:
+        if measure != first[1]:
+            raise AdviceError(f"study {first[0]!r} measures {first[1]}, {study!r} {measure}; pool studies whose measure is the same")
+    for study, (_, options) in tables.items():
+        if absent := [name for name in (*_CELL, "value") if len(options) and name not in options.columns]:
+            raise AdviceError(f"the options of study {study!r} have no column {absent[0]!r}; found {list(options.columns)}")
+    filled = {study: options for study, (_, options) in tables.items() if len(options)}
+    pooled = pd.concat(filled.values(), ignore_index=True) if filled else next(iter(tables.values()))[1].copy()
+    studies = [study for study, options in filled.items() for _ in range(len(options))]
+    places: dict[tuple[Any, ...], int] = {}
+    repeated = []
+    for place, cell in enumerate(pooled[list(_CELL)].itertuples(index=False, name=None) if filled else ()):
+        before = places.setdefault(cell, place)
+        if before == place:
+            continue
+        for name in pooled.columns:
+            one, two = pooled[name].iat[before], pooled[name].iat[place]
+            if name != "cost" and not _agree(one, two):
+                where = ", ".join(map(str, cell[:-1]))
+                raise AdviceError(
+                    f"the cell {cell[-1]!r} of {where} has the {name} {one} in study {studies[before]!r} and {two} in study "
+                    f"{studies[place]!r}; name what differs, or leave one of the studies out"
+                )
+        repeated.append(place)
+    pooled = pooled.drop(index=repeated).reset_index(drop=True)
+    pooled.attrs = {"left_out": sorted({cell for _, options in tables.values() for cell in options.attrs.get("left_out", ())})}
+    return pooled
 
 
 def check(options: pd.DataFrame, features: Sequence[str], baseline: str, *, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
@@ -439,37 +528,90 @@ def check(options: pd.DataFrame, features: Sequence[str], baseline: str, *, seed
     the temperature and the target entropy. The baseline is always ``bm25`` where the study has it.
 
     Args:
-        options: of :func:`rd_utils.analysis.options`.
+        options: of :func:`rd_utils.analysis.options` or :func:`pool`.
         features: columns with what is known before training; one that is missing or the same everywhere is left out.
         baseline: the strategy that is always there in a study without ``bm25``.
         seed: of ties and of the resampling.
 
     Returns:
         The rows of :func:`regret_summary` but for the difference, with ``left_out`` (``collection``, or ``loss and architecture``), and
-        one sentence a way of leaving out: its verdict, or why there can be none.
+        sentences: one a way of leaving out, with its verdict, or why there can be none; then, where there are any, how many contexts are
+        left out, for want of a choice or of the baseline, and which cells, for want of a description.
+
+    Raises:
+        AdviceError: as :func:`leave_one_out`, where a value or a cost is not finite, a context is not named, or an option stands twice.
     """
     context = ["collection", "test_collection", "first_stage", "loss", "architecture", "teacher"]
-    choices = ["strategy", "temperature", "target_entropy"]
+    undescribed = _undescribed(options.attrs.get("left_out", ()))
     if options.empty:
-        return pd.DataFrame(), ["No groups were described, so there is nothing to rest advice on: name a `reference` encoder."]
-    several = options.groupby(context, sort=False)["value"].transform("size") > 1
-    known = [name for name in features if name in options and options.loc[several, name].nunique() > 1]
-    offered = options[several].drop(columns=[name for name in features if name in options and name not in known])
-    always = "bm25" if "bm25" in set(offered["strategy"]) else baseline
-    offered = offered[(offered["strategy"] == always).groupby([offered[name] for name in context]).transform("any")]
+        return pd.DataFrame(), [
+            "No groups were described, so there is nothing to rest advice on: name a `reference` encoder.",
+            *undescribed,
+        ]
+    sizes = options.groupby(context, sort=False, dropna=False)["value"].transform("size")
+    several = options[sizes > 1]
+    always = "bm25" if "bm25" in set(several["strategy"]) else baseline
+    known = (several["strategy"] == always).groupby([several[name] for name in context], dropna=False).transform("any").astype(bool)
+    offered = several[known]
     parts, sentences = [], []
     for left_out, leave in (("collection", ["collection"]), ("loss and architecture", ["loss", "architecture"])):
-        units = len(offered[leave].drop_duplicates())
-        if units < 2 or not known:
-            sentences.append(f"Leaving out {left_out}: there is no other to learn from.")
-            continue
-        table = leave_one_out(
-            offered, leave=leave, context=context, features=known, baseline={"strategy": always}, seed=seed, choices=choices
-        )
-        summary = regret_summary(table, seed=seed)
-        sentences.append(f"Leaving out {left_out}: " + verdict(summary))
-        parts.append(summary.iloc[:-1].assign(left_out=left_out))
+        summary, sentence = _left_out(offered, leave, context, features, always, seed)
+        sentences.append(f"Leaving out {left_out}: {sentence}")
+        if summary is not None:
+            parts.append(summary.iloc[:-1].assign(left_out=left_out))
+    lacking = len(several[~known].drop_duplicates(context))
+    sentences += _dropped(int((sizes == 1).sum()), lacking, always) + undescribed
     return (pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()), sentences
+
+
+def _left_out(
+    offered: pd.DataFrame, leave: list[str], context: list[str], features: Sequence[str], always: str, seed: int
+) -> tuple[pd.DataFrame | None, str]:
+    """Return the summary of one way of leaving out and its verdict, or None and why there is none."""
+    varying = [name for name in features if name in offered and offered[name].nunique() > 1]
+    units = offered.drop_duplicates(leave)[leave].to_dict("records")
+    if len(units) < 2:
+        return None, "there is no other to learn from."
+    if not varying:
+        return None, "no feature differs between the options."
+    used, blind = list(varying), []
+    for unit in units:
+        rest = offered[~_same(offered, unit)]
+        n_contexts = len(rest.drop_duplicates(context))
+        if n_contexts < 2:
+            return None, f"without {_unit(unit)} there is {_counted(n_contexts, 'context')} to learn from, and it takes 2."
+        for name in [name for name in used if not np.isfinite(rest[name].to_numpy(dtype=float)).any()]:
+            used.remove(name)
+            blind.append(f" The feature {name} is left out: without {_unit(unit)} it is finite nowhere.")
+    if not used:
+        return None, "no feature can be learnt from." + "".join(blind)
+    choices = ["strategy", "temperature", "target_entropy"]
+    table = leave_one_out(offered, leave=leave, context=context, features=used, baseline={"strategy": always}, seed=seed, choices=choices)
+    summary = regret_summary(table, seed=seed)
+    inside = " What is left to learn from is one unit, so the penalty is chosen inside it." if len(units) == 2 else ""
+    return summary, verdict(summary) + "".join(blind) + inside
+
+
+def _dropped(alone: int, lacking: int, always: str) -> list[str]:
+    """Say how many contexts have one option only, and how many lack the baseline; nothing where there are none.
+
+    >>> _dropped(2, 1, "bm25"), _dropped(0, 1, "bm25"), _dropped(0, 0, "bm25")
+    (['2 contexts have no choice and 1 lacks bm25; they are left out.'], ['1 context lacks bm25; it is left out.'], [])
+    """
+    said = []
+    for number, one, more in ((alone, "has no choice", "have no choice"), (lacking, f"lacks {always}", f"lack {always}")):
+        if number:
+            said.append(f"{number if said else _counted(number, 'context')} {one if number == 1 else more}")
+    return [" and ".join(said) + f"; {'it is' if alone + lacking == 1 else 'they are'} left out."] if said else []
+
+
+def _undescribed(cells: Iterable[str]) -> list[str]:
+    """Say which cells have no description; nothing where all have one."""
+    names = list(cells)
+    if not names:
+        return []
+    shown = ", ".join(map(str, names[:_REASONS])) + (", ..." if len(names) > _REASONS else "")
+    return [f"{_counted(len(names), 'cell')} without a description of {'its' if len(names) == 1 else 'their'} groups left out: {shown}."]
 
 
 def quartile_table(options: pd.DataFrame, feature: str, context: Sequence[str], *, choices: Sequence[str] = ("strategy",)) -> pd.DataFrame:
@@ -606,6 +748,23 @@ def _name(values: Mapping[str, Any], *, bare: bool = False) -> str:
             shown = value if isinstance(value, str) else f"{value:.12g}" if isinstance(value, float) else str(value)
             parts.append(shown if bare or isinstance(value, str) else f"{name}={shown}")
     return " ".join(parts) or "none"
+
+
+def _agree(one: Any, two: Any) -> bool:
+    """Tell whether two values are the same, numbers but for rounding; a missing one is the same as a missing one."""
+    if pd.isna(one) or pd.isna(two):
+        return bool(pd.isna(one) and pd.isna(two))
+    if isinstance(one, str) or isinstance(two, str):
+        return one == two
+    return bool(np.isclose(float(one), float(two), rtol=_ROUNDING, atol=0.0))
+
+
+def _unit(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{column}={_name({column: value}, bare=True)}" for column, value in values.items())
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _where(rows: pd.DataFrame, context: Sequence[str]) -> str:

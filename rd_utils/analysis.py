@@ -70,8 +70,17 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
         p_equivalence_holm is below ``settings.alpha``. ``equivalent_<m>`` says the same of each of ``settings.margins_shown``, each margin
         a family of its own. ``p_randomisation`` (sign flips) and ``bootstrap_low``, ``bootstrap_high`` (over seeds and queries) stand
         beside, of the contrast alone, as are ``smallest_margin``, the one that these data could just have proved, and ``queries_needed``
-        for the margin (see :class:`rd_utils.stats.PairedDifference`). Cells whose seeds differ are not compared; ``attrs["skipped"]``
-        counts them. Empty where a study has nothing to contrast.
+        for the margin at this number of seeds (see :class:`rd_utils.stats.PairedDifference`). Cells whose seeds differ are not compared;
+        ``attrs["skipped"]`` counts them. Empty where a study has nothing to contrast.
+
+        ``seed_share``: which share of the variance over queries is noise of the S seeds that each value is averaged over. With ``D_sq``
+        the difference with seed s on query q and ``D_q`` its mean over seeds, variances with n - 1,
+        ``min(1, mean over q of Var_s(D_sq) / S / Var_q(D_q))``. It is an upper bound, since what a seed shifts all queries by counts too;
+        so more seeds lower ``queries_needed`` by at most this share. NaN with one seed, or where ``D_q`` is the same for every query.
+
+        ``fragile``: the verdict would not survive another reasonable look. It says different, but the bootstrap interval over seeds and
+        queries holds 0 or ``p_randomisation`` is not below ``alpha``; or it says equivalent, but the same bootstrap's interval at level
+        ``1 - 2 alpha``, the one that belongs to TOST, leaves (-margin, margin).
     """
     trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
     means = stats.seed_mean(trained[["cell", "collection", "test_collection", "first_stage", "query_id", "seed", "value"]])
@@ -101,7 +110,8 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
                 alpha=settings.alpha,
             )
             delta = stats.differences(values[before], values[after])
-            resampled = stats.hierarchical_bootstrap(by_seed[before], by_seed[after], seed=0, level=settings.level)
+            trained_both = by_seed[before], by_seed[after]
+            resampled = stats.hierarchical_bootstrap(*trained_both, seed=0, level=settings.level)
             where = {"collection": trained_on, "test_collection": collection, "first_stage": stage, "measure": settings.measure}
             rows.append(
                 where
@@ -109,13 +119,14 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
                 | cells.loc[after].to_dict()
                 | {"cell_before": before, "cell_after": after, "equivalence_margin": settings.equivalence_margin}
                 | found._asdict()
-                | {"p_randomisation": stats.randomisation_test(delta, seed=0)}
+                | {"seed_share": _seed_share(*trained_both), "p_randomisation": stats.randomisation_test(delta, seed=0)}
                 | {"bootstrap_low": resampled.low, "bootstrap_high": resampled.high}
+                | {"within": found.equivalent and _within_margin(*trained_both, settings)}  # Holm only takes equivalences away
                 | {name: stats.tost(delta, margin) for name, margin in margins.items()}  # p-values, until Holm has seen them
             )
     if not rows:
         names = ["collection", "test_collection", "first_stage", "measure", "family", "contrast", "difference", "verdict"]
-        table = pd.DataFrame(columns=names)
+        table = pd.DataFrame(columns=[*names, "seed_share", "fragile"])
         table.attrs["skipped"] = skipped
         return table
     table = pd.DataFrame(rows)
@@ -127,8 +138,32 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
     table["different"] = table["p_holm"] < settings.alpha
     table["equivalent"] = table["p_equivalence_holm"] < settings.alpha
     table["verdict"] = [stats.VERDICTS[pair] for pair in zip(table["different"], table["equivalent"], strict=True)]
+    holds_zero = (table["bootstrap_low"] <= 0) & (table["bootstrap_high"] >= 0)
+    unsure = holds_zero | (table["p_randomisation"] >= settings.alpha)
+    table["fragile"] = (table["different"] & unsure) | (table["equivalent"] & ~table["within"])
+    table = table.drop(columns="within")
     table.attrs["skipped"] = skipped
     return table
+
+
+def _seed_share(before: pd.DataFrame, after: pd.DataFrame) -> float:
+    """Return the share of the variance over queries that is noise of the seeds, of values (queries, seeds); see :func:`differences`.
+
+    >>> zero = pd.DataFrame({0: [0.0, 0.0], 1: [0.0, 0.0]})
+    >>> _seed_share(zero, pd.DataFrame({0: [0.0, 4.0], 1: [2.0, 6.0]}))  # variance over seeds 2, halved; over queries, of 1 and 5, 8
+    0.125
+    """
+    delta = (after - before).to_numpy()
+    means, n_seeds = delta.mean(axis=1), delta.shape[1]
+    if n_seeds < 2 or np.ptp(means) <= 1e-12:  # rounding is no variance
+        return math.nan
+    return float(min(1.0, delta.var(axis=1, ddof=1).mean() / n_seeds / means.var(ddof=1)))
+
+
+def _within_margin(before: pd.DataFrame, after: pd.DataFrame, settings: studies.AnalysisSettings) -> bool:
+    """Tell whether the bootstrap interval at level 1 - 2 alpha, over the seeds and queries of values (queries, seeds), is in the margin."""
+    found = stats.hierarchical_bootstrap(before, after, seed=0, level=1 - 2 * settings.alpha)
+    return -settings.equivalence_margin < found.low and found.high < settings.equivalence_margin
 
 
 def matrices(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.DataFrame:
@@ -138,15 +173,23 @@ def matrices(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.
         The columns of :func:`rd_utils.stats.pairwise` with the strategies as ``system_a`` and ``system_b``, corrected over the pairs of one
         matrix; ``letters_a`` and ``letters_b``, the cliques of strategies that are all equivalent to each other; and what the matrix is of:
         training and test collection, first stage, measure, and every dimension but the strategy. Matrices have at least three strategies
-        with the same seeds; those with other seeds are left out of one.
+        with the same seeds; those with other seeds are left out of one. ``attrs["left_out"]`` names them, each with its place: all of a
+        place where no three have the same seeds.
     """
     trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
     keys = ["collection", "test_collection", "first_stage", "measure", *(name for name in DIMENSIONS if name != "strategy")]
-    tables = []
+    told = [name for name in keys if name in keys[:3] or trained[name].nunique(dropna=False) > 1]
+    tables, left_out = [], []
     for place, part in trained.groupby(keys, sort=False, dropna=False):
         seeds = part.groupby("strategy", sort=False)["seed"].agg(lambda values: tuple(sorted(set(values))))
+        if len(seeds) < 3:
+            continue
         alike = [name for name in seeds.index if seeds[name] == seeds.mode().iloc[0]]
-        if len(alike) < 3:
+        alike = alike if len(alike) > 2 else []
+        values = dict(zip(keys, place, strict=True))
+        where = ", ".join(str(values[name]) for name in told if values[name] != "" and not pd.isna(values[name]))
+        left_out += [f"{name} ({where})" for name in seeds.index if name not in alike]
+        if not alike:
             continue
         means = part.groupby(["test_collection", "query_id", "strategy"], sort=False)["value"].mean().unstack("strategy")[alike]
         found = stats.pairwise(
@@ -161,7 +204,9 @@ def matrices(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.
         found = found.assign(letters_a=found["system_a"].map(letters), letters_b=found["system_b"].map(letters))
         tables.append(found.assign(**dict(zip(keys, place, strict=True))))
     columns = [*keys, "system_a", "system_b", "difference", "verdict", "letters_a", "letters_b"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    table.attrs["left_out"] = left_out
+    return table
 
 
 def macro(summary: pd.DataFrame) -> pd.DataFrame:
@@ -251,36 +296,61 @@ def factorials(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> p
     """Return :func:`two_way` of every factorial of strategy and target entropy, with intervals; cells that make none are left out.
 
     A factorial has at least two strategies, two target entropies and two seeds. The intervals are of the shares of the compared measure,
-    over test queries (the jackknife, the same queries for all cells), with the trained students as they are; what other seeds would do is
-    in the F test, whose error they are.
+    over test queries (the jackknife, the same queries for all cells), with the trained students as they are; how other seeds would change
+    the effects is in the F test, whose error is what seeds change from cell to cell.
 
     Returns:
-        As :func:`two_way`, with ``low`` and ``high`` of ``share`` (NaN for other measures). An empty frame says that there is none.
+        As :func:`two_way`, with ``low`` and ``high`` of ``share``, and ``p_holm``: the p-values of rows, columns and interaction, corrected
+        by Holm over those of all factorials here (all three NaN for other measures). ``attrs["incomplete"]`` counts the sets of cells that
+        have two strategies and two target entropies, but lack a cell or a seed of a factorial. An empty frame says that there is none.
     """
     factors = ["strategy", "target_entropy"]
     about = ["collection", "test_collection", "first_stage", "measure", *(name for name in DIMENSIONS if name not in factors)]
     dialled = per_query[(per_query["system"] == "student") & per_query["target_entropy"].notna()]
+    found, incomplete = _complete(dialled, about, seeds=2)
     parts = []
-    for _, part in dialled.groupby(about, sort=False, dropna=False):
-        if _is_factorial(part):
-            effects = two_way(results(part), *factors)
-            if part["measure"].iloc[0] == settings.measure:
-                low, high = _share_interval(part, *factors, settings.level)
-                effects = effects.assign(low=low, high=high)
-            parts.append(effects)
-    empty = pd.DataFrame(columns=[*about, "source", "df", "share", "F", "p", "low", "high"])
-    return pd.concat([empty, *parts], ignore_index=True) if parts else empty
+    for part in found:
+        effects = two_way(results(part), *factors)
+        if part["measure"].iloc[0] == settings.measure:
+            low, high = _share_interval(part, *factors, settings.level)
+            effects = effects.assign(low=low, high=high)
+        parts.append(effects)
+    empty = pd.DataFrame(columns=[*about, "source", "df", "share", "F", "p", "low", "high", "p_holm"])
+    table = pd.concat([empty, *parts], ignore_index=True) if parts else empty
+    tested = (table["measure"] == settings.measure) & table["p"].notna()
+    table.loc[tested, "p_holm"] = stats.holm(table.loc[tested, "p"])
+    table = table.astype({"p_holm": float})
+    table.attrs["incomplete"] = incomplete
+    return table
 
 
-def _is_factorial(part: pd.DataFrame, seeds: int = 2) -> bool:
-    """Tell whether rows cross at least two strategies with at least two target entropies, each with the same seeds, so many at least."""
-    sizes = [part[name].nunique() for name in ("strategy", "target_entropy", "seed")]
-    crossed = len(part[["strategy", "target_entropy", "seed"]].drop_duplicates())
-    return min(sizes[:2]) > 1 and sizes[2] >= seeds and crossed == math.prod(sizes)
+def _complete(dialled: pd.DataFrame, about: list[str], seeds: int) -> tuple[list[pd.DataFrame], int]:
+    """Return the rows of every factorial of strategy and target entropy, and how many sets of trained cells fall short of one.
+
+    A factorial crosses at least two strategies with at least two target entropies, each with the same seeds, so many at least.
+
+    Args:
+        dialled: rows of trained cells with a target entropy.
+        about: the columns that tell factorials apart; a set of cells that falls short on several test collections, first stages or
+            measures counts once.
+        seeds: how many a factorial needs.
+    """
+    factors = ["strategy", "target_entropy", "seed"]
+    own = [place for place, name in enumerate(about) if name not in ("test_collection", "first_stage", "measure")]
+    found, short = [], set()
+    for place, part in dialled.groupby(about, sort=False, dropna=False):
+        sizes = [part[name].nunique() for name in factors]
+        if min(sizes[:2]) < 2:
+            continue
+        if sizes[2] >= seeds and len(part[factors].drop_duplicates()) == math.prod(sizes):
+            found.append(part)
+        else:
+            short.add(tuple(place[each] for each in own))
+    return found, len(short)
 
 
 def _share_interval(part: pd.DataFrame, rows: str, columns: str, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bounds of the four shares of a factorial: Student's t with the jackknife's standard error over queries, cut at 0 and 1.
+    """Return the bounds of the five shares of a factorial: Student's t with the jackknife's standard error over queries, cut at 0 and 1.
 
     A bootstrap would not do: the noise that resampling adds lifts small shares, so that its interval lies above the estimate.
     Source: J. W. Tukey, Annals of Mathematical Statistics 29, 1958.
@@ -288,7 +358,7 @@ def _share_interval(part: pd.DataFrame, rows: str, columns: str, level: float) -
     cube = _query_cube(part, rows, columns)
     n_queries = cube.shape[-1]
     if n_queries < 2:
-        return np.full(4, np.nan), np.full(4, np.nan)
+        return np.full(5, np.nan), np.full(5, np.nan)
 
     def shares(means: np.ndarray) -> np.ndarray:
         return np.array([effect["share"] for effect in _effects(means, rows, columns)])
@@ -316,14 +386,14 @@ def surfaces(per_query: pd.DataFrame, settings: studies.AnalysisSettings, n_resa
         One row a factorial, strategy and target entropy: ``mean`` of the compared measure over seeds and queries, its hierarchical
         bootstrap interval ``low``, ``high`` over both, and ``optimal``: the share of the resamples in which this entropy was the best of
         its strategy's. One entropy with a share near 1 is a known optimum; several with similar shares are a plateau.
+        ``attrs["incomplete"]`` counts the sets of cells that have two strategies and two target entropies, but lack a cell or a seed.
     """
     about = ["collection", "test_collection", "first_stage", *(name for name in DIMENSIONS if name not in ("strategy", "target_entropy"))]
     trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
     dialled = trained[trained["target_entropy"].notna()]
+    found, incomplete = _complete(dialled, about, seeds=1)
     tables = []
-    for place, part in dialled.groupby(about, sort=False, dropna=False):
-        if not _is_factorial(part, seeds=1):
-            continue
+    for part in found:
         cube = _query_cube(part, "strategy", "target_entropy")
         rng, (_, n_columns, n_seeds, n_queries) = np.random.default_rng(0), cube.shape
         seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_resamples) / n_seeds
@@ -335,8 +405,42 @@ def surfaces(per_query: pd.DataFrame, settings: studies.AnalysisSettings, n_resa
         columns = {"mean": cube.mean(axis=(2, 3)), "low": low, "high": high, "optimal": best}
         table = pd.DataFrame({name: values.ravel() for name, values in columns.items()}, index=names)
         table = table.rename_axis(["strategy", "target_entropy"])
-        tables.append(table.reset_index().assign(**dict(zip(about, place, strict=True))))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*about, "strategy", "target_entropy", "mean"])
+        tables.append(table.reset_index().assign(**part[about].iloc[0].to_dict()))
+    columns = ["strategy", "target_entropy", "mean", "low", "high", "optimal", *about]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    table.attrs["incomplete"] = incomplete
+    return table
+
+
+def optima(surfaces: pd.DataFrame) -> pd.DataFrame:
+    """Lay out, strategy by strategy, how often each target entropy was the best; nothing is averaged.
+
+    Args:
+        surfaces: of :func:`surfaces`.
+
+    Returns:
+        ``optimal``, one column a target entropy, ascending; one row a strategy, of every training and test collection, first stage and
+        dimension that has several values: the index, with the strategy last. NaN where a surface has no such entropy.
+
+    Raises:
+        ValueError: a strategy and target entropy of one surface stand twice.
+
+    >>> rows = [("kl", "bm25", 0.3, 0.9), ("kl", "bm25", 0.6, 0.1), ("ranknet", "bm25", 0.3, 0.2), ("ranknet", "bm25", 0.6, 0.8)]
+    >>> optima(pd.DataFrame(rows, columns=["loss", "strategy", "target_entropy", "optimal"]).assign(teacher="t"))
+    target_entropy    0.3  0.6
+    loss    strategy
+    kl      bm25      0.9  0.1
+    ranknet bm25      0.2  0.8
+    """
+    own = ("collection", "test_collection", "first_stage", *(name for name in DIMENSIONS if name not in ("strategy", "target_entropy")))
+    keys = [name for name in own if name in surfaces and surfaces[name].nunique(dropna=False) > 1] + ["strategy"]
+    entries = surfaces.set_index([*keys, "target_entropy"])["optimal"]
+    if entries.index.has_duplicates:
+        twice = entries.index.duplicated()
+        first = dict(zip(entries.index.names, entries.index[twice][0], strict=True))
+        raise ValueError(f"{int(twice.sum())} entries of surfaces stand twice, the first is {first}; give each surface once")
+    rows = entries.index.droplevel("target_entropy").drop_duplicates()
+    return entries.unstack("target_entropy").reindex(rows)
 
 
 def options(results: pd.DataFrame, descriptions: pd.DataFrame, costs: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -352,12 +456,17 @@ def options(results: pd.DataFrame, descriptions: pd.DataFrame, costs: pd.DataFra
         One row a training and test collection, first stage and cell without augmentation or cut: the dimensions, the pilot's means after
         temperature (of a cell that learns without a teacher, under the teacher that the study measures its groups with),
         ``log_density_ratio``, ``value``, and ``cost`` in CPU seconds. ``attrs["left_out"]`` names the cells whose groups nobody described
-        under their own name, such as those of a refreshed strategy, which starts from another's.
+        under their own name, such as those of a refreshed strategy, which starts from another's. Where nothing was described, as in a study
+        without a reference, there is no row, and nothing that is known of groups has a column.
     """
     trained = results[(results["system"] == "student") & (results["measure"] == measure)]
     trained = trained[(trained["augmentation"] == "none") & (trained["cut"] == "all")]
     keys = ["collection", "test_collection", "first_stage", "cell", *DIMENSIONS]
     table = trained.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
+    if descriptions.empty:
+        nothing = table[:0].assign(cost=pd.Series(dtype=float))
+        nothing.attrs["left_out"] = sorted(set(table["cell"]))
+        return nothing
     described = descriptions[(descriptions["augmentation"] == "none") & (descriptions["cut"] == "all")].copy()
     described["log_density_ratio"] = np.log(described["density_ratio"])
     on = ["collection", "strategy", "teacher", "temperature", "target_entropy"]
@@ -373,9 +482,15 @@ def options(results: pd.DataFrame, descriptions: pd.DataFrame, costs: pd.DataFra
 
 
 def two_way(results: pd.DataFrame, rows: str = "strategy", columns: str = "target_entropy") -> pd.DataFrame:
-    """Split the variance of a balanced factorial, with seeds as replicates: fixed effects, an interaction, and the rest.
+    """Split the variance of a balanced factorial, with seeds as blocks: two effects, their interaction, the seeds, and the rest.
 
-    ``SS = SS_rows + SS_columns + SS_interaction + SS_seeds``; each effect is tested by ``F = MS_effect / MS_seeds``.
+    A seed draws the same initial weights and order for every cell, so that the values of one seed rise and fall together: seeds are blocks,
+    not replicates. With y_rcs the value of row r, column c and seed s, and a dot where a mean is taken,
+
+    ``SS = SS_rows + SS_columns + SS_interaction + SS_seeds + SS_residual``,
+
+    ``SS_seeds = RC sum over s of (y_..s - y_...)^2``, ``SS_residual = sum of (y_rcs - y_rc. - y_..s + y_...)^2``; the residual, what a seed
+    changes in one cell more than in the others, has ``(RC - 1)(S - 1)`` degrees of freedom, and ``F = MS_effect / MS_residual``.
 
     Args:
         results: of :func:`results`; cells without a value of ``rows`` or ``columns`` (such as LCE, which has no target entropy) are no part
@@ -384,15 +499,16 @@ def two_way(results: pd.DataFrame, rows: str = "strategy", columns: str = "targe
         columns: another.
 
     Returns:
-        Four rows a factorial: ``source`` (``rows``, ``columns``, ``interaction``, ``seeds``), ``df``, ``sum_of_squares``, ``share`` (of
-        the total), ``omega_squared`` (the share without what seeds alone would put there, ``(SS - df MS_seeds) / (SS_total + MS_seeds)``;
-        NaN for seeds), ``F`` and ``p`` (NaN for seeds). A factorial is a training and test collection, first stage, measure, and everything
-        in which cells differ beside ``rows`` and ``columns``.
+        Five rows a factorial: ``source`` (``rows``, ``columns``, ``interaction``, ``seeds``, ``residual``), ``df``, ``sum_of_squares``,
+        ``share`` (of the total; the five sum to 1), ``omega_squared`` (the share without what the residual alone would put there,
+        ``(SS - df MS_residual) / (SS_total + MS_residual)``), ``F`` and ``p``; the last three are NaN for seeds and residual. F and p are
+        NaN also where no residual is left. A factorial is a training and test collection, first stage, measure, and everything in which
+        cells differ beside ``rows`` and ``columns``.
 
     Raises:
         ValueError: there is no factorial, or one has fewer than two rows, columns or seeds, or a combination lacks a seed.
 
-    Source: R. A. Fisher, Statistical Methods for Research Workers, 1925, chapter VII; W. L. Hays, Statistics, 1963, for omega squared.
+    Source: R. A. Fisher, The Design of Experiments, 1935, for blocks; W. L. Hays, Statistics, 1963, for omega squared.
     """
     if wrong := [name for name in (rows, columns) if name not in DIMENSIONS]:
         raise ValueError(f"{wrong[0]!r} is no dimension{params.nearest(wrong[0], DIMENSIONS)}")
@@ -428,25 +544,28 @@ def _cube(part: pd.DataFrame, rows: str, columns: str, where: dict[str, Any]) ->
 
 
 def _effects(cube: np.ndarray, rows: str, columns: str) -> list[dict[str, Any]]:
-    """Return the analysis of variance of values (rows, columns, seeds)."""
+    """Return the analysis of variance of values (rows, columns, seeds), with seeds as blocks."""
     from scipy.stats import f
 
     n_rows, n_columns, n_seeds = cube.shape
-    grand, cells = cube.mean(), cube.mean(axis=2)
+    grand, cells, by_seed = cube.mean(), cube.mean(axis=2), cube.mean(axis=(0, 1))
     by_row, by_column = cells.mean(axis=1, keepdims=True), cells.mean(axis=0, keepdims=True)
     squares = {
         rows: n_columns * n_seeds * ((by_row - grand) ** 2).sum(),
         columns: n_rows * n_seeds * ((by_column - grand) ** 2).sum(),
         "interaction": n_seeds * ((cells - by_row - by_column + grand) ** 2).sum(),
-        "seeds": ((cube - cells[:, :, None]) ** 2).sum(),
+        "seeds": n_rows * n_columns * ((by_seed - grand) ** 2).sum(),
+        "residual": ((cube - cells[:, :, None] - by_seed + grand) ** 2).sum(),
     }
-    freedom = [n_rows - 1, n_columns - 1, (n_rows - 1) * (n_columns - 1), n_rows * n_columns * (n_seeds - 1)]
-    total, residual = sum(squares.values()), squares["seeds"] / freedom[-1]
+    freedom = [n_rows - 1, n_columns - 1, (n_rows - 1) * (n_columns - 1), n_seeds - 1, (n_rows * n_columns - 1) * (n_seeds - 1)]
+    total, error = sum(squares.values()), squares["residual"] / freedom[-1]
+    some_left = squares["residual"] > 1e-20 * total  # what is below is rounding
     effects = []
     for (source, square), df in zip(squares.items(), freedom, strict=True):
-        ratio = square / df / residual if source != "seeds" and residual > 0 else np.nan
+        tested = source not in ("seeds", "residual")
+        ratio = square / df / error if tested and some_left else np.nan
         share = square / total if total > 0 else np.nan
-        omega = (square - df * residual) / (total + residual) if source != "seeds" and total > 0 else np.nan
+        omega = (square - df * error) / (total + error) if tested and total > 0 else np.nan
         effect = {"source": source, "df": df, "sum_of_squares": square, "share": share, "omega_squared": omega}
         effects.append(effect | {"F": ratio, "p": f.sf(ratio, df, freedom[-1])})
     return effects

@@ -66,50 +66,65 @@ def learning_rates(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
 
 
 def descriptions(plan: Plan, pipeline: Pipeline, pilot: int | None = None) -> pd.DataFrame:
-    """Return what every cell's groups are like, before and after augmentation and temperature, averaged over groups and then seeds.
+    """Return what every cell's groups are like, before and after augmentation and temperature, over groups and seeds.
 
-    Groups that cells share are described once, under the teacher that measures their entropy, also where a cell learns without one. Groups
-    that are drawn anew while a student trains are described as they are at first.
+    All strategies of a collection (and part of its queries) are described on the same queries: those for which every one of them has a
+    group. Groups that cells share are described once, under the teacher that measures their entropy, also where a cell learns without one.
+    Groups that are drawn anew while a student trains are described as they are at first.
 
     Args:
         plan: the study.
         pipeline: where its artefacts lie.
         pilot: describe this many training queries only, drawn with seed 0, and of coverage what is known without judgements: the share of
-            the documents that the first stage ranks among its 10 best for a test query.
+            the documents that the first stage ranks among its 10 best for a test query. A target entropy's temperature is that of the
+            whole study's groups all the same.
 
     Returns:
-        One row a collection, strategy, teacher, augmentation, part of the queries, temperature and state (``before``, ``after``): means of
-        the diameters (``diameter_q99`` also as median with its bootstrap interval, and as 0.99-quantile), the entropies, the median
-        ``density_ratio``, and ``coverage``: the share of the relevant test documents that the negatives contain, at equal numbers of
-        sampled documents within a collection. Empty without a ``reference``.
+        One row a collection, strategy, teacher, augmentation, part of the queries, temperature and state (``before``, ``after``):
+        ``n_queries``; means of the diameters (``diameter_q99`` also as median, with its bootstrap interval over the groups of all seeds,
+        and as 0.99-quantile) and of the entropies; the median ``density_ratio``, missing where it is not known of every group; and,
+        averaged over seeds, ``coverage``: the share of the relevant test documents that the negatives contain, at equal numbers of sampled
+        documents within a collection, and ``solved_temperature``. Empty without a ``reference``.
     """
     keys = ["collection", "strategy", "teacher", "augmentation", "cut", "temperature", "target_entropy", "state"]
     teachers = {student.teacher: cell.teacher for cell in plan.cells for student in cell.students.values() if student.teacher}
-    described: dict[str, tuple[Any, int, params.DescriptionSpec]] = {}
-    for cell, seed, student in _students(plan):
+    described: dict[str, tuple[Any, params.DescriptionSpec]] = {}
+    for cell, _, student in _students(plan):
         if (spec := plan.description(cell, student)) is not None:
-            described.setdefault(identity(spec), (cell, seed, spec))
+            described.setdefault(identity(spec), (cell, spec))
     if not described:
         return pd.DataFrame(columns=keys)
-    covered = coverages(plan, pipeline, ((cell.collection, spec.groups) for cell, _, spec in described.values()), pilot)
-    rows = []
-    for cell, seed, spec in described.values():
+    covered = coverages(plan, pipeline, ((cell.collection, spec.groups) for cell, spec in described.values()), pilot)
+    frames = []
+    for cell, spec in described.values():
+        frame = pipeline.frame(spec, "description")
+        frame = frame if pilot is None else frame[frame["query_id"].isin(_pilot(pipeline, spec.groups.collection, pilot))]
         about = {name: getattr(cell, name) for name in ("collection", "strategy", "augmentation", "cut")}
-        about |= {"teacher": teachers.get(spec.teacher, ""), "temperature": spec.temperature, "seed": seed}
+        about |= {"teacher": teachers.get(spec.teacher, ""), "temperature": spec.temperature}
         about["target_entropy"] = np.nan if spec.target_entropy is None else spec.target_entropy
-        solved = pipeline.manifest(spec)["counts"]["temperature"]
-        of_groups = pipeline.frame(spec, "description")
-        if pilot is not None:
-            of_groups = of_groups[of_groups["query_id"].isin(_pilot(pipeline, spec.groups.collection, pilot))]
-        for state, frame in of_groups.groupby("state", sort=False):
-            measured = frame.drop(columns=["query_id", "state", "density_ratio"]).mean().to_dict()
-            measured |= {"diameter_median": frame["diameter_q99"].median(), "diameter_high": frame["diameter_q99"].quantile(0.99)}
-            if len(frame) > 1:  # one group has no spread
-                spread = locality.summarise(frame[["diameter_q99"]], seed=0, n_resamples=200).iloc[0]
-                measured |= {"diameter_median_low": spread["low"], "diameter_median_high": spread["high"]}
-            measured |= {"density_ratio": frame["density_ratio"].median(), "coverage": covered[identity(spec.groups)]}
-            rows.append(about | {"state": state} | measured | {"solved_temperature": solved})
-    return pd.DataFrame(rows).groupby(keys, sort=False, dropna=False).mean(numeric_only=True).drop(columns="seed").reset_index()
+        about |= {"coverage": covered[identity(spec.groups)], "solved_temperature": pipeline.manifest(spec)["counts"]["temperature"]}
+        frames.append(frame.assign(**about))
+    rows = []
+    for place, part in pd.concat(_on_common_queries(frames), ignore_index=True).groupby(keys, sort=False, dropna=False):
+        measured = part.drop(columns=[*keys, "query_id", "density_ratio"]).mean().to_dict()
+        measured |= {"diameter_median": part["diameter_q99"].median(), "diameter_high": part["diameter_q99"].quantile(0.99)}
+        if len(part) > 1:  # one group has no spread
+            spread = locality.summarise(part[["diameter_q99"]], seed=0, n_resamples=200).iloc[0]
+            measured |= {"diameter_median_low": spread["low"], "diameter_median_high": spread["high"]}
+        measured["density_ratio"] = part["density_ratio"].median(skipna=False)
+        rows.append(dict(zip(keys, place, strict=True)) | {"n_queries": part["query_id"].nunique()} | measured)
+    return pd.DataFrame(rows)
+
+
+def _on_common_queries(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Return frames of one strategy and seed each on the queries that all of the same collection and part of the queries have."""
+    common: dict[tuple[str, str], set[str]] = {}
+    for frame in frames:
+        if len(frame):
+            place, here = (frame["collection"].iloc[0], frame["cut"].iloc[0]), set(frame["query_id"])
+            common[place] = common.get(place, here) & here
+    places = [(frame["collection"].iloc[0], frame["cut"].iloc[0]) if len(frame) else None for frame in frames]
+    return [frame[frame["query_id"].isin(common[place])] for frame, place in zip(frames, places, strict=True) if place]
 
 
 def coverages(
@@ -164,22 +179,28 @@ def _retrieved(pipeline: Pipeline, test: Any, stage: params.FirstStage) -> set[s
 
 
 def group_entropies(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
-    """Return the mean entropies of every strategy's groups under every teacher, over all seeds; empty without a teacher."""
-    from rd_utils.entropy import entropies
+    """Return the mean entropies of every strategy's groups under every teacher, over all seeds and the queries that all strategies share.
 
-    specs: dict[str, tuple[str, str, str, params.ScoresSpec]] = {}
+    Returns:
+        collection, strategy (with what else its groups were changed by), teacher, n_queries, the three entropies; empty without a teacher.
+    """
+    specs: dict[str, tuple[Any, params.ScoresSpec]] = {}
     for cell, _, student in _students(plan):
         if student.teacher:
             spec = params.ScoresSpec(groups=student.groups, teacher=student.teacher)
-            specs.setdefault(identity(spec), (cell.collection, _groups_name(cell, student.groups), cell.teacher, spec))
+            specs.setdefault(identity(spec), (cell, spec))
     keys, kinds = ["collection", "strategy", "teacher"], ["pairwise_entropy", "positive_entropy", "listwise_entropy"]
-    parts = [
-        entropies(pipeline.group_scores(spec))[kinds].assign(collection=collection, strategy=strategy, teacher=teacher)
-        for collection, strategy, teacher, spec in specs.values()
-    ]
-    if not parts:
-        return pd.DataFrame(columns=[*keys, *kinds])
-    return pd.concat(parts).groupby(keys, sort=False)[kinds].mean().reset_index()
+    frames = []
+    for cell, spec in specs.values():
+        frame = entropy.entropies(pipeline.group_scores(spec))[kinds]
+        about = {"collection": cell.collection, "cut": cell.cut, "teacher": cell.teacher, "strategy": _groups_name(cell, spec.groups)}
+        frames.append(frame.assign(query_id=pipeline.groups(spec.groups)["query_id"].to_numpy(), **about))
+    if not frames:
+        return pd.DataFrame(columns=[*keys, "n_queries", *kinds])
+    grouped = pd.concat(_on_common_queries(frames)).groupby(keys, sort=False)
+    means = grouped[kinds].mean()
+    means.insert(0, "n_queries", grouped["query_id"].nunique())
+    return means.reset_index()
 
 
 def groups_made(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
@@ -247,8 +268,9 @@ def example_groups(plan: Plan, pipeline: Pipeline, queries: int = 150, character
 def behaviours(plan: Plan, pipeline: Pipeline) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what every cell's students are like before and after training, over seeds.
 
-    Diameters, entropies, score shapes and divergences are means over the same queries for all strategies of a collection: those of the
-    probe whose group every cell has. Calibration is over the pairs of all groups of the cell's own probe.
+    Diameters, entropies, score shapes and divergences are means over the same queries for all strategies of a collection (and part of its
+    queries): those of the probe whose group every cell has, ``n_queries`` of them. Calibration is over the pairs of all groups of the
+    cell's own probe.
 
     Returns:
         - one row a collection, cell, state (``before``, ``after``) and quantity: ``mean`` and ``sd`` over seeds (n - 1). Of a bi-encoder's
@@ -266,24 +288,23 @@ def behaviours(plan: Plan, pipeline: Pipeline) -> tuple[pd.DataFrame, pd.DataFra
             specs.append((cell, seed, spec))
     about = ["collection", "cell", *DIMENSIONS, "state"]
     if not specs:
-        return pd.DataFrame(columns=[*about, "quantity", "mean", "sd"]), pd.DataFrame(columns=about)
-    common: dict[str, set[str]] = {}
-    for cell, _, spec in specs:
-        here = set(pipeline.frame(spec, "groups")["query_id"])
-        common[cell.collection] = common.get(cell.collection, here) & here
-    measured, bins = [], []
+        return pd.DataFrame(columns=[*about, "quantity", "n_queries", "mean", "sd"]), pd.DataFrame(columns=about)
+    frames, measured, bins = [], [], []
     for cell, seed, spec in specs:
         keys = {"collection": cell.collection, "cell": cell.name} | {name: getattr(cell, name) for name in DIMENSIONS}
-        groups = pipeline.frame(spec, "groups")
-        groups = groups[groups["query_id"].isin(common[cell.collection])]
-        means = groups.drop(columns="query_id").groupby("state", sort=False).mean()
-        long = means.rename_axis(columns="quantity").stack(future_stack=True).rename("value").reset_index()
-        measured.append(pd.concat([long, pipeline.frame(spec, "summary")]).assign(**keys, seed=seed))
-        if spec.teacher is not None and len(groups):
+        frames.append(pipeline.frame(spec, "groups").assign(**keys, seed=seed))
+        measured.append(pipeline.frame(spec, "summary").assign(**keys, seed=seed))
+        if spec.teacher is not None and len(frames[-1]):
             renamed = {"student": "mean_student", "teacher": "mean_teacher"}
             bins.append(pipeline.frame(spec, "calibration").rename(columns=renamed).assign(**keys))
+    groups = pd.concat(_on_common_queries(frames) or frames[:1], ignore_index=True)
+    by_seed = groups.groupby([*about, "seed"], sort=False, dropna=False)
+    n_queries = by_seed["query_id"].nunique().groupby(level=about, sort=False, dropna=False).min()
+    means = by_seed.mean(numeric_only=True).rename_axis(columns="quantity").stack(future_stack=True).rename("value").reset_index()
+    measured.append(means)
     table = pd.concat(measured, ignore_index=True).groupby([*about, "quantity"], sort=False, dropna=False)["value"]
     table = table.agg(mean="mean", sd="std").reset_index()
+    table = table.merge(n_queries.rename("n_queries").reset_index(), on=about, how="left")
     if not bins:
         return table, pd.DataFrame(columns=about)
     pairs = pd.concat(bins, ignore_index=True)
@@ -299,45 +320,73 @@ def by_query(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
 
     Returns:
         One row a collection, test collection, first stage, cell and query, averaged over seeds: ``value`` (of the compared measure), the
-        teacher's ``pairwise_entropy`` and ``listwise_entropy`` over the candidates, and ``divergence``: KL(softmax(teacher / T) ||
-        softmax(student)) over them in nats, with the cell's own temperature where it learns from this teacher, and 1 otherwise. The
-        teacher is the first of the study that its baselines evaluate; queries with fewer than two candidates are left out. Empty without
-        such a teacher.
+        ``reference_teacher`` (the first that the study's baselines evaluate), its ``pairwise_entropy`` and ``listwise_entropy`` over the
+        candidates, and ``divergence``: KL(softmax(teacher / T) || softmax(student)) over them in nats, with the cell's own temperature
+        where it learns from this teacher, and 1 otherwise. Queries with fewer than two candidates are left out. Empty without such a
+        teacher.
     """
-    columns = ["collection", "test_collection", "first_stage", "cell", *DIMENSIONS, "query_id"]
-    columns += ["value", "pairwise_entropy", "listwise_entropy", "divergence"]
+    columns = ["collection", "test_collection", "first_stage", "cell", *DIMENSIONS, "reference_teacher", "query_id"]
+    measured = ["value", "pairwise_entropy", "listwise_entropy", "divergence"]
     rows = []
     for pair, label in enumerate(plan.labels):
         teacher = next((row for row in plan.baselines if row.pair == pair and row.system == "teacher"), None)
         if teacher is None:
             continue
-        taught: dict[str, dict[str, pd.Series]] = {}
-        entropies: dict[str, pd.DataFrame] = {}
-        for spec in plan.evaluations(next(iter(teacher.systems.values())), label):
-            if spec.first_stage.kind == "rerank":
-                taught[_place(spec)] = _scores_by_query(pipeline, spec)
-                entropies[_place(spec)] = _candidate_entropies(taught[_place(spec)])
-        for cell in plan.cells:
-            if cell.collection != label:
-                continue
-            for seed, student in cell.students.items():
+        stages = plan.evaluations(next(iter(teacher.systems.values())), label)
+        judged = {_place(spec): _Candidates(pipeline, spec) for spec in stages if spec.first_stage.kind == "rerank"}
+        for cell in (cell for cell in plan.cells if cell.collection == label):
+            for student in cell.students.values():
                 own_teacher = cell.teacher == teacher.teacher
                 temperature = pipeline.store.manifest(student)["counts"]["temperature"] if own_teacher else 1.0
                 for spec in plan.evaluations(params.StudentSystem(student=student), label):
-                    if _place(spec) not in taught:
+                    if _place(spec) not in judged:
                         continue
                     values = pipeline.frame(spec, "per_query")
                     values = values[values["measure"] == plan.study.analysis.measure].set_index("query_id")["value"]
-                    scores = _scores_by_query(pipeline, spec)
-                    own = entropies[_place(spec)].join(values, how="inner")
-                    own["divergence"] = [_divergence(taught[_place(spec)][key], scores[key], temperature) for key in own.index]
+                    own = judged[_place(spec)].beside(pipeline, spec, temperature).join(values, how="inner")
                     about = {"collection": label, "test_collection": spec.collection.label, "first_stage": spec.first_stage.label}
-                    about |= {"cell": cell.name, "seed": seed} | {name: getattr(cell, name) for name in DIMENSIONS}
+                    about |= {"cell": cell.name, "reference_teacher": teacher.teacher} | {name: getattr(cell, name) for name in DIMENSIONS}
                     rows.append(own.rename_axis("query_id").reset_index().assign(**about))
     if not rows:
-        return pd.DataFrame(columns=columns)
-    keys = columns[: columns.index("query_id") + 1]
-    return pd.concat(rows, ignore_index=True).groupby(keys, sort=False, dropna=False).mean(numeric_only=True).reset_index()[columns]
+        return pd.DataFrame(columns=[*columns, *measured])
+    return pd.concat(rows, ignore_index=True).groupby(columns, sort=False, dropna=False)[measured].mean().reset_index()
+
+
+class _Candidates:
+    """A teacher's scores of the candidates of one test collection and first stage, by which students' scores of the same are measured."""
+
+    def __init__(self, pipeline: Pipeline, spec: params.EvaluationSpec) -> None:
+        self.run = self._sorted(pipeline, spec)
+        sizes = self.run.groupby("query_id", sort=False).size()
+        starts = sizes.cumsum() - sizes
+        self.blocks = [  # of queries with equally many candidates: their ids, and the places of their candidates in the run
+            (sizes.index[sizes == size], starts[sizes == size].to_numpy()[:, None] + np.arange(size))
+            for size in sorted(set(sizes[sizes > 1]))
+        ]
+        scores = self.run["score"].to_numpy()
+        kinds = {"pairwise_entropy": entropy.pairwise_entropy, "listwise_entropy": entropy.listwise_entropy}
+        self.entropies = pd.concat(
+            pd.DataFrame({name: measure(scores[at]) for name, measure in kinds.items()}, index=ids) for ids, at in self.blocks
+        )
+
+    def beside(self, pipeline: Pipeline, spec: params.EvaluationSpec, temperature: float) -> pd.DataFrame:
+        """Return the teacher's entropies and its divergence from a student, by query.
+
+        Raises:
+            ValueError: the student ranked other candidates.
+        """
+        run = self._sorted(pipeline, spec)
+        keys = ["query_id", "doc_id"]
+        if len(run) != len(self.run) or (run[keys].to_numpy() != self.run[keys].to_numpy()).any():
+            raise ValueError(f"{_place(spec)}: a student and the teacher ranked other candidates; evaluate both on the same first stage")
+        taught, scores = self.run["score"].to_numpy(), run["score"].to_numpy()
+        found = [pd.Series(behaviour.divergence(taught[at], scores[at], temperature), index=ids) for ids, at in self.blocks]
+        return self.entropies.assign(divergence=pd.concat(found))
+
+    @staticmethod
+    def _sorted(pipeline: Pipeline, spec: params.EvaluationSpec) -> pd.DataFrame:
+        run = read_run(pipeline.build(spec) / "run.trec")
+        return run.sort_values(["query_id", "doc_id"], ignore_index=True)
 
 
 def relations(by_query: pd.DataFrame, level: float, n_resamples: int = 500) -> pd.DataFrame:
@@ -351,35 +400,14 @@ def relations(by_query: pd.DataFrame, level: float, n_resamples: int = 500) -> p
     Returns:
         As :func:`rd_utils.behaviour.correlations`, by training and test collection, first stage, architecture, loss, teacher and strategy.
     """
+    by = ["collection", "test_collection", "first_stage", "architecture", "loss", "teacher", "strategy", "reference_teacher"]
+    of = ["pairwise_entropy", "listwise_entropy", "divergence"]
     undialled = by_query["target_entropy"].isna() & (by_query["temperature"] == 1)
     plain = by_query[(by_query["augmentation"] == "none") & (by_query["cut"] == "all") & undialled]
-    by = ["collection", "test_collection", "first_stage", "architecture", "loss", "teacher", "strategy"]
-    of = ["pairwise_entropy", "listwise_entropy", "divergence"]
+    if plain.empty:
+        return pd.DataFrame(columns=[*by, "x", "y", "n", "spearman", "low", "high", "p", "pearson", "note"])
     return behaviour.correlations(plain, of, ["value"], seed=0, n_resamples=n_resamples, level=level, by=by)
 
 
 def _place(spec: params.EvaluationSpec) -> str:
     return f"{spec.collection.label} {spec.first_stage.label}"
-
-
-def _scores_by_query(pipeline: Pipeline, spec: params.EvaluationSpec) -> dict[str, pd.Series]:
-    """Return the scores of each query's candidates, indexed by doc_id."""
-    run = read_run(pipeline.build(spec) / "run.trec")
-    return {key: part.set_index("doc_id")["score"].sort_index() for key, part in run.groupby("query_id", sort=False)}
-
-
-def _candidate_entropies(scores: dict[str, pd.Series]) -> pd.DataFrame:
-    rows = {}
-    for key, values in scores.items():
-        if len(values) > 1:
-            row = values.to_numpy()[None]
-            rows[key] = (entropy.pairwise_entropy(row)[0], entropy.listwise_entropy(row)[0])
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["pairwise_entropy", "listwise_entropy"])
-
-
-def _divergence(teacher: pd.Series, student: pd.Series, temperature: float) -> float:
-    student = student.reindex(teacher.index)
-    if student.isna().any():
-        first = student.index[student.isna()][0]
-        raise ValueError(f"{int(student.isna().sum())} candidates have a teacher score but no student score, the first is {first!r}")
-    return float(behaviour.divergence(teacher.to_numpy()[None], student.to_numpy()[None], temperature)[0])

@@ -42,8 +42,9 @@ def costs(plan: Plan, pipeline: Pipeline, cells: set[str] | None = None) -> pd.D
       evaluated;
     - evaluate: the student's evaluations.
 
-    A pair is scored once however many artefacts use it, so scores are charged by the pair, at this teacher's mean cost of a pair; where one
-    teacher both filters and labels, pairs that do both are charged twice.
+    A pair is scored once however many artefacts use it, so scores are charged by the pair, at this teacher's mean wall and CPU seconds a
+    pair; where one teacher both filters and labels, pairs that do both are charged twice. GPU seconds and measured joules have no such
+    price: they stay with the artefact that they were spent on, the first to need a pair. Estimated joules follow the CPU seconds charged.
 
     Args:
         plan: the study.
@@ -138,12 +139,10 @@ def _bill(pipeline: Pipeline, spec: Any, rates: dict[str, np.ndarray], settings:
             charged += used["pairs"] * rates[used["teacher"]] - np.array([used["wall_seconds"], used["cpu_seconds"]])
         calls += used["pairs"]
     charged = np.maximum(charged, 0.0)
-    share = float(charged[1] / own[1]) if own[1] else 1.0  # of its own work
-    gpu, record = cost["gpu_seconds"] * share, dict(cost["energy"])
+    gpu, record = cost["gpu_seconds"], cost["energy"]
     if record["joules"] is None and gpu and settings.gpu_watts is None:
         joules, known = np.nan, "unknown: analysis.gpu_watts is not set"
     else:
-        record["joules"] = None if record["joules"] is None else record["joules"] * share
         joules, known = energy.label(record, charged[1], gpu, watts_per_core=settings.watts_per_core, gpu_watts=settings.gpu_watts)
     return Bill(np.array([*charged, gpu, joules, calls]), known)
 

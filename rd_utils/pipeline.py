@@ -562,7 +562,7 @@ class Pipeline:
         teacher = self.group_scores(params.ScoresSpec(groups=own.groups, teacher=spec.teacher))[keep] if spec.teacher else None
         temperature = self.manifest(own)["counts"]["temperature"]
         measured, bins, summary = [], [], []
-        dimension: float | None = None  # of the space before training: densities have its unit before and after
+        dimension = self._density_dimension(own, sample)
         for state in ("before", "after"):
             student = self.untrained(own.architecture, collection, own.seed) if state == "before" else self.student(own)
             scores, vectors, rows, asked = self._probed(student, own, query_rows, doc_rows, sample)
@@ -570,15 +570,17 @@ class Pipeline:
             frame = pd.DataFrame({"query_id": groups.loc[keep, "query_id"].to_numpy()})
             if vectors is not None:
                 space = vectors[np.searchsorted(rows, sample)]
-                values |= {"effective_rank": behaviour.effective_rank(space), "uniformity": behaviour.uniformity(space)}
-                try:
-                    found = behaviour.two_nn(space).dimension
-                    dimension = dimension or found
-                    values["intrinsic_dimension"] = found
-                    values["log_density"] = float(behaviour.knn_density(np.unique(space, axis=0), dimension=dimension).mean())
-                except ValueError as reason:  # a space that collapsed to a few points has neither; that is a finding, not a reason to stop
-                    LOGGER.warning("%s training, the space has no dimension or density: %s", state, reason)
-                    draft.dropped[f"space_{state}"] = 1
+                for name, measure in (
+                    ("uniformity", behaviour.uniformity),
+                    ("effective_rank", behaviour.effective_rank),
+                    ("intrinsic_dimension", lambda vectors: behaviour.two_nn(vectors).dimension),
+                    ("log_density", lambda vectors: behaviour.knn_density(np.unique(vectors, axis=0), dimension=dimension).mean()),
+                ):
+                    try:
+                        values[name] = float(measure(space))
+                    except ValueError as reason:  # a space that collapsed to a few points has none; a finding, not a reason to stop
+                        LOGGER.warning("%s training, the space has no %s: %s", state, name.replace("_", " "), reason)
+                        draft.dropped[f"{name}_{state}"] = 1
                 if len(frame):
                     frame = frame.join(locality.diameters(vectors, np.searchsorted(rows, doc_rows)))
                     values["alignment"] = behaviour.alignment(asked, vectors[np.searchsorted(rows, doc_rows[:, 0])])
@@ -598,6 +600,16 @@ class Pipeline:
         for name, table in tables.items():
             table.to_parquet(draft.folder / f"{name}.parquet", index=False)
         draft.counts |= {"groups": int(keep.sum()), "documents": len(sample), "temperature": temperature}
+
+    def _density_dimension(self, spec: params.StudentSpec, sample: np.ndarray) -> float:
+        """Return the intrinsic dimension of seed 0's space before training: the unit of densities, one for all students of a kind."""
+        from rd_utils import behaviour
+
+        if not isinstance(spec.architecture, params.BI_ENCODERS):
+            return float("nan")
+        untrained = self.untrained(spec.architecture, spec.groups.collection, 0)
+        nothing = np.zeros(0, dtype=np.int64)
+        return behaviour.two_nn(self._probed(untrained, spec, nothing, nothing.reshape(0, spec.groups.group_size), sample)[1]).dimension
 
     def _probed(
         self, student: Student, spec: params.StudentSpec, query_rows: np.ndarray, doc_rows: np.ndarray, sample: np.ndarray

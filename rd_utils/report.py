@@ -128,9 +128,12 @@ def main_table(
 def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     """Return the comparisons as a table: difference with intervals, p-values, smallest margin, queries needed and verdict.
 
-    "over seeds too" is the bootstrap interval over seeds and queries, "smallest margin" the one that these data could just have proved,
-    "queries needed" how many the margin needs. Columns with one value only (say one measure) are left out, for the caption to state;
-    contrast and verdict stay. A dimension that the contrast itself names is left blank.
+    Both p-values, on which the verdict rests, are corrected by Holm over their family; where the frame has only the raw one of equivalence,
+    its title says no Holm. What is of the contrast alone says so: "smallest margin (uncorrected)" is the one that these data could just
+    have proved, "queries needed (uncorrected)" how many the margin needs. "over seeds too" is the bootstrap interval over seeds and
+    queries, "seed share" the share of the variance over queries that is noise of the seeds (at most, in per cent), and "fragile" says "yes"
+    where the verdict would not survive another reasonable look (:func:`rd_utils.analysis.differences`). Columns with one value only (say
+    one measure) are left out, for the caption to state; contrast and verdict stay. A dimension that the contrast itself names is blank.
 
     Args:
         differences: One row a comparison.
@@ -147,17 +150,23 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
     table["difference [interval]"] = [
         f"{row.difference:+.{digits}f} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]" for row in differences.itertuples()
     ]
-    for column, title in (("p_holm", "p (Holm)"), ("p_equivalence", "p (equivalence)")):
+    corrected = "p_equivalence_holm" in differences
+    equivalence = ("p_equivalence_holm", "p (equivalence, Holm)") if corrected else ("p_equivalence", "p (equivalence)")
+    for column, title in (("p_holm", "p (Holm)"), equivalence):
         table[title] = [_p_value(value) for value in differences[column]]
     if "bootstrap_low" in differences:
         bounds = zip(differences["bootstrap_low"], differences["bootstrap_high"], strict=True)
         table["over seeds too"] = [f"[{low:+.{digits}f}, {high:+.{digits}f}]" for low, high in bounds]
-    table["smallest margin"] = [MISSING if pd.isna(v) else f"{v:.{digits}f}" for v in differences["smallest_margin"]]
+    table["smallest margin (uncorrected)"] = [MISSING if pd.isna(v) else f"{v:.{digits}f}" for v in differences["smallest_margin"]]
     if "queries_needed" in differences:
-        table["queries needed"] = [MISSING if pd.isna(v) else f"{int(v):,}" for v in differences["queries_needed"]]
+        table["queries needed (uncorrected)"] = [MISSING if pd.isna(v) else f"{int(v):,}" for v in differences["queries_needed"]]
+    if "seed_share" in differences:
+        table["seed share"] = [MISSING if pd.isna(v) else f"{v:.0%}" for v in differences["seed_share"]]
     if differences["equivalence_margin"].nunique() > 1:
         table["margin"] = differences["equivalence_margin"]
     table["verdict"] = differences["verdict"]
+    if "fragile" in differences:
+        table["fragile"] = ["yes" if fragile else "" for fragile in differences["fragile"]]
     return table.reset_index(drop=True)
 
 
@@ -286,9 +295,12 @@ def description_table(descriptions: pd.DataFrame) -> pd.DataFrame:
 def variance_table(variance: pd.DataFrame) -> pd.DataFrame:
     """Return the shares of a factorial's variance, one row a factorial, one column a source, with interval and p-value of its F test.
 
+    The sources are the two factors, their interaction, the seeds and the residual. "Holm p" is the p-value corrected over the effects of
+    all factorials, "p" that of the effect alone, which is shown where there is no corrected one.
+
     Args:
-        variance: One row a factorial and source: ``source``, ``share``, ``p``, ``low`` and ``high`` (of the share) where known, and what
-            tells factorials apart.
+        variance: One row a factorial and source: ``source``, ``share``, ``p``, ``p_holm`` (corrected), ``low`` and ``high`` (of the share)
+            where known, and what tells factorials apart.
 
     Raises:
         ValueError: A column is missing.
@@ -297,15 +309,25 @@ def variance_table(variance: pd.DataFrame) -> pd.DataFrame:
     dimensions = [name for name in DIMENSIONS if name in variance.columns]
     keys = [*_places(variance), *(name for name in dimensions if name == "loss" or varying(variance, [name]))]
     shown = variance.assign(**{name: variance[name].map(as_setting) for name in keys})
-    lows, highs = (variance[name] if name in variance else [math.nan] * len(variance) for name in ("low", "high"))
+    lows, highs, corrected = (variance[name] if name in variance else [math.nan] * len(variance) for name in ("low", "high", "p_holm"))
     shown["text"] = [
         f"{share:.1%}"
         + ("" if pd.isna(low) else f" [{low:.1%}, {high:.1%}]")
-        + ("" if pd.isna(p) else f" (p {_p_value(p)})" if _p_value(p).startswith("<") else f" (p = {_p_value(p)})")
-        for share, low, high, p in zip(variance["share"], lows, highs, variance["p"], strict=True)
+        + (_effect_p("p", p) if pd.isna(holm) else _effect_p("Holm p", holm))
+        for share, low, high, p, holm in zip(variance["share"], lows, highs, variance["p"], corrected, strict=True)
     ]
     wide = shown.pivot_table(index=keys, columns="source", values="text", aggfunc="first", sort=False)[distinct(variance["source"])]
     return wide.reset_index().rename_axis(columns=None)
+
+
+def _effect_p(name: str, value: float) -> str:
+    """Write a p-value in brackets behind an effect; nothing where there was no test.
+
+    >>> _effect_p("p", 0.0314), _effect_p("Holm p", 0.0002)
+    (' (p = 0.031)', ' (Holm p < 0.001)')
+    """
+    text = _p_value(value)
+    return "" if pd.isna(value) else f" ({name} {text})" if text.startswith("<") else f" ({name} = {text})"
 
 
 def spread_table(spread: pd.DataFrame, measure: str) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from rd_utils.plan import DIMENSIONS, Plan
 from rd_utils.progress import LOGGER
 from rd_utils.report import Figure, Section, Table
 
+PILOT = 200  # training queries that advice rests on
 MATRICES_SHOWN = 8  # more of them are drawn and written, not printed
 
 # The tables that a report can hold.
@@ -188,8 +189,9 @@ def relations_figure(relations: pd.DataFrame, collection: str, test_collection: 
 
 def _recipe(cells: pd.DataFrame) -> pd.Series:
     """Return what a cell is beside its strategy, of what varies."""
-    parts = ["architecture", "loss", *(name for name in DIMENSIONS[4:] if cells[name].nunique(dropna=False) > 1)]
-    return cells[parts].astype(str).agg(" ".join, axis=1)
+    varied = [name for name in DIMENSIONS[1:] if cells[name].replace("", None).nunique(dropna=False) > 1]
+    parts = list(dict.fromkeys(["architecture", "loss", *varied]))
+    return cells[parts].astype(str).replace("nan", "").agg(" ".join, axis=1).str.replace(r" +", " ", regex=True).str.strip()
 
 
 # --- the report -------------------------------------------------------------------------------------------------------------------
@@ -354,8 +356,10 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                 "teacher's."
             ],
             [
-                *figures("behaviour", "From before training to after it; means over seeds"),
-                *figures("calibration", "Of pairs with the student's probability on the horizontal axis, how often the teacher agrees"),
+                *figures("behaviour", "From before training to after it; means over seeds and the queries that all strategies have"),
+                *figures(
+                    "calibration", "Pairs by the student's probability, and the mean probability that the teacher gives the same document"
+                ),
             ],
         ),
         Section(
@@ -365,14 +369,14 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                 "query's candidates. It describes; easy queries are easy for both. Intervals are bootstrap percentiles, not corrected for "
                 "their number."
             ],
-            figures("relations", "Correlations over queries"),
+            figures("relations", "Correlations over queries; entropy and divergence are of the first teacher that the baselines evaluate"),
         ),
         Section(
             "Cost",
             [
                 "What a cell would have paid alone: mining, teacher scores (with the teacher's own training), training (with the search of "
-                "its learning rate), evaluation, in CPU seconds of the machine in its manifests; a teacher's pair has one price, whoever "
-                "scored it first. The study itself paid shared parts once. "
+                "its learning rate), evaluation, in CPU seconds of the machine in its manifests; a teacher's pair has one price in "
+                "seconds, whoever scored it first. The study itself paid shared parts once. "
                 "Energy: " + ", ".join(sorted(set(tables["cells"]["energy"]))) + "."
             ],
             [
@@ -385,7 +389,7 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
         Section(
             "Advice",
             [
-                "From what is known of the groups before training, on a pilot of 200 queries, a ridge regression advises where it has "
+                f"From what is known of the groups before training, on a pilot of {PILOT} queries, a ridge regression advises where it has "
                 "not looked. A regret is what a choice lacks to the best cell in hindsight, which was chosen on the same test queries: an "
                 "upper bound.",
                 *sentences,
@@ -423,7 +427,12 @@ def _cost_table(cells: pd.DataFrame) -> pd.DataFrame:
     names = {f"{stage}_cpu_seconds": f"{stage} (CPU s)" for stage in STAGES}
     names |= {"total_cpu_seconds": "total (CPU s)", "shared_cpu_seconds": "shared (CPU s)"}
     names |= {"total_teacher_calls": "teacher calls", "total_joules": "energy (J)", "documents_seen": "documents seen"}
-    return cells.groupby(["architecture", "strategy"], sort=False)[list(names)].mean().rename(columns=names).reset_index()
+    return (
+        cells.groupby(["architecture", "strategy"], sort=False)[list(names)]
+        .agg(lambda column: column.mean(skipna=False))
+        .rename(columns=names)
+        .reset_index()
+    )
 
 
 def _what_was_run(plan: Plan) -> list[str]:

@@ -115,7 +115,9 @@ def inputs(spec: Any) -> dict[str, Any]:
         return {f"evaluation_{number}": evaluation for number, evaluation in enumerate(chain(*search_evaluations(spec)))}
     if stage == "description":
         scores = {"scores": params.ScoresSpec(groups=spec.groups, teacher=spec.teacher)} if spec.teacher else {}
-        return {"groups": spec.groups} | scores | {"vectors": vectors_of(spec.groups.collection, spec.reference)}
+        vectors = {"vectors": vectors_of(spec.groups.collection, spec.reference)}
+        texts = encoder_inputs(spec.reference, spec.groups.collection) if spec.augmentation.document_span < 1 else {}
+        return {"groups": spec.groups} | scores | vectors | texts
     if stage == "behaviour":
         student, groups = spec.student, spec.student.groups
         scores = {"scores": params.ScoresSpec(groups=groups, teacher=spec.teacher)} if spec.teacher else {}
@@ -310,7 +312,7 @@ def stage_code(stage: str) -> str:
         "scores": scoring,
         "student": ("_texts", "_regroup", "_seed_of", "_targets", *scoring),
         "description": ("_texts", "_targets"),
-        "behaviour": ("_probed",),
+        "behaviour": ("_probed", "_density_dimension"),
         "evaluation": ("_run", "_ranked", "_vectors_of", *scoring),
     }
     methods = (f"_make_{stage}", *own.get(stage, ()))

@@ -6,6 +6,7 @@ A study names its retrievers, strategies, teachers and architectures, and its gr
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -435,6 +436,14 @@ class Study(Part):
                     "name a corpus_random strategy, or one of a bm25 or run_file retriever without a filter"
                 )
         if self.search is not None:
+            for pair in self.collections:
+                for kind, collection in (("training", pair.train), *(("test", test) for test in pair.test)):
+                    if _share_queries(self.search.validation, collection):
+                        raise ValueError(
+                            f"search.validation: {self.search.validation.label} shares queries with the {kind} collection "
+                            f"{collection.label}, so the learning rate would not be chosen on queries of its own; choose another split, "
+                            "or part them by skip_queries and max_queries"
+                        )
             known(self.search.strategy, self.strategies, "search.strategy")
             if self.strategies[self.search.strategy].kind == "refreshed":
                 raise ValueError("search.strategy: a refreshed strategy cannot be searched on; name the one that it starts from")
@@ -450,6 +459,17 @@ class Study(Part):
         known(self.analysis.baseline_strategy, self.strategies, "analysis.baseline_strategy")
         known(self.analysis.measure, dict.fromkeys(self.evaluation.measures), "analysis.measure")
         return self
+
+
+def _share_queries(one: Any, other: Any) -> bool:
+    """Tell whether two collections have the same queries, or windows of the same list of queries that overlap."""
+    whole = {"skip_queries": 0, "max_queries": None}
+    if one.source != other.source or one.source not in ("ir_datasets", "folder"):
+        return one == other
+    if one.model_copy(update=whole) != other.model_copy(update=whole):
+        return False
+    ends = [math.inf if each.max_queries is None else each.skip_queries + each.max_queries for each in (one, other)]
+    return max(one.skip_queries, other.skip_queries) < min(ends)
 
 
 def _named_parts(entry: Any) -> Iterator[tuple[str, str]]:

@@ -110,8 +110,9 @@ def test_descriptions_are_of_groups_and_their_teacher_before_and_after(tmp_path,
     ]
     assert table["pairwise_entropy"].tolist() == [0.5, 0.5, 0.25, 0.5, 0.3]
     assert table["diameter_q99"].to_numpy() == pytest.approx([0.35] * 5)  # (0.2 + 0.4) / 2 with seed 0, (0.2 + 0.6) / 2 with seed 1
-    assert table["diameter_median"].to_numpy() == pytest.approx([0.35] * 5)
-    assert table["diameter_high"].to_numpy() == pytest.approx([(0.398 + 0.596) / 2] * 5)  # 0.2 + 0.99 * 0.2 and 0.2 + 0.99 * 0.4
+    assert table["diameter_median"].to_numpy() == pytest.approx([0.3] * 5)  # of the groups of both seeds: 0.2, 0.2, 0.4, 0.6
+    assert table["diameter_high"].to_numpy() == pytest.approx([0.594] * 5)  # 0.4 + 0.97 * 0.2
+    assert (table["diameter_median_low"] <= 0.3).all() and (table["diameter_median_high"] >= 0.3).all()
     assert table["density_ratio"].tolist() == [2.0] * 5 and table["coverage"].to_numpy() == pytest.approx([0.5] * 5)
     assert table["solved_temperature"].tolist() == [1.0, 1.0, 1.0, 2.5, 2.5]
 
@@ -129,7 +130,7 @@ def test_groups_are_named_by_what_changed_them_and_counted_once(tmp_path, pipeli
     this = planned(tmp_path, **AUGMENTED, grids=grids)
     for cell, student in students(this):
         counts, dropped = {"groups": 20 if cell.cut == "all" else 10}, {"groups_of_other_parts": 10} if cell.cut != "all" else {}
-        put(pipeline.store, student.groups, counts, dropped)
+        put(pipeline.store, student.groups, counts, dropped, groups=pd.DataFrame({"query_id": ["q1", "q2"]}))
         if student.teacher:
             scores = pd.DataFrame({"teacher_scores": [[0.0, 0.0], [50.0, 0.0]]})
             put(pipeline.store, params.ScoresSpec(groups=student.groups, teacher=student.teacher), scores=scores)
@@ -293,7 +294,8 @@ def test_strategies_that_share_no_query_have_spaces_and_no_groups_to_compare(tmp
     for cell, student in students(this):
         behave(pipeline.store, this.behaviour(cell, student), ("q1",) if cell.strategy == "bm25" else ("q2",))
     table, bins = characteristics.behaviours(this, pipeline)
-    assert set(table["quantity"]) == {"effective_rank"} and len(table) == 4 and bins.empty
+    assert set(table["quantity"]) == {"effective_rank"} and len(table) == 4 and table["n_queries"].isna().all()
+    assert not bins.empty  # pairs are counted over each cell's own groups
 
 
 def test_a_student_without_a_teacher_has_no_bins_and_a_study_without_a_probe_no_behaviour(tmp_path, pipeline):
@@ -365,7 +367,7 @@ def test_the_divergence_has_the_temperature_that_a_cell_learns_this_teacher_with
 def test_a_candidate_that_the_student_did_not_score_is_an_error_not_left_out(tmp_path, pipeline):
     this = planned(tmp_path, grids=[GRID], overrides=[], evaluation=RERANK)
     reranked(this, pipeline, scores={pair: 7.0 for pair in KNOWN if pair != ("q1", "d2")})
-    with pytest.raises(ValueError, match="1 candidates have a teacher score but no student score, the first is 'd2'"):
+    with pytest.raises(ValueError, match="a student and the teacher ranked other candidates"):
         characteristics.by_query(this, pipeline)
 
 

@@ -208,7 +208,7 @@ def test_joules_that_no_counter_measured_are_estimated_from_busy_cores(tmp_path,
     assert set(other["energy"]) == {"estimated (4 W a busy core)"}
 
 
-def test_measured_joules_are_taken_as_they_are_and_with_the_pairs_that_others_scored_in_proportion(tmp_path, pipeline):
+def test_measured_joules_are_taken_as_they_are_wherever_pairs_were_scored(tmp_path, pipeline):
     this = planned(tmp_path)
     put_all(pipeline.store, this)
     student = of(this, KL)
@@ -217,7 +217,7 @@ def test_measured_joules_are_taken_as_they_are_and_with_the_pairs_that_others_sc
     changed(pipeline, scores, energy={"joules": 100.0, "method": "codecarbon (process)", "reason": ""})
     costs = costs_of(this, pipeline)
     assert costs.loc[(KL, 0), "train_joules"] == pytest.approx(512.5 + 10 * 2 * TEXTS)
-    assert costs.loc[(KL, 0), "score_joules"] == pytest.approx(100 * SCORES["oracle"] / SECONDS["scores"])
+    assert costs.loc[(KL, 0), "score_joules"] == 100.0
     assert costs.loc[(KL, 0), "energy"] == "estimated (10 W a busy core) + measured (codecarbon, process) + measured (zeus)"
     assert costs.loc[(KL, 1), "energy"] == "estimated (10 W a busy core)"
 

@@ -710,7 +710,7 @@ def test_what_changes_nothing_is_described_once_and_what_has_no_teacher_without_
 # --- behaviour
 
 
-SPACE = ["intrinsic_dimension", "effective_rank", "uniformity", "log_density"]
+SPACE = ["uniformity", "effective_rank", "intrinsic_dimension", "log_density"]
 SHAPE = ["student_pairwise_entropy", "student_positive_entropy", "student_listwise_entropy", "score_mean", "score_sd", "score_range"]
 ORACLE = params.Oracle()
 CALIBRATION = [f"calibration_{name}" for name in behaviour.Calibration._fields]
@@ -758,7 +758,7 @@ def test_erratum_33_a_bi_encoder_is_measured_in_its_own_space_before_and_after_t
         assert summary[state]["intrinsic_dimension"] == pytest.approx(behaviour.two_nn(docs).dimension, rel=1e-3)
     for name in ("diameter", "score_sd"):
         assert (groups["before"][name] != groups["after"][name]).all()
-    assert set(SHAPE) < set(groups["before"]) and list(summary["before"]) == list(summary["after"]) == [*SPACE, *CALIBRATION]
+    assert set(SHAPE) < set(groups["before"]) and list(summary["before"]) == list(summary["after"]) == [*SPACE, "alignment", *CALIBRATION]
 
 
 def test_erratum_28_a_students_embeddings_are_normalised_each_over_its_own_dimensions(small):
@@ -829,7 +829,7 @@ def test_without_a_teacher_there_is_nothing_to_be_calibrated_to(small, architect
     spec = behaviour_of(small_student(architecture=architecture), teacher=None)
     groups, summary = behaved(small, spec)
     assert "divergence" not in groups["after"] and set(SHAPE) < set(groups["after"])
-    assert list(summary["after"]) == [] if architecture is CROSS else list(summary["after"]) == SPACE
+    assert list(summary["after"]) == [] if architecture is CROSS else list(summary["after"]) == [*SPACE, "alignment"]
     assert set(small.manifest(spec)["files"]) == {"groups.parquet", "summary.parquet"}
     assert list(small.frame(spec, "summary").columns) == ["state", "quantity", "value"]
 

@@ -346,3 +346,22 @@ def test_another_base_brings_its_own_collections(tmp_path, below):
     (tmp_path / "bases" / "two.yaml").write_text(yaml.safe_dump(below | {"collections": moved}))
     assert studies.load_study(path).collections[0].train.seed == 13
     assert studies.load_study(path, "two").collections[0].train.seed == 99
+
+
+@pytest.mark.parametrize(
+    ("validation", "shared"),
+    [
+        ({"source": "ir_datasets", "id": "beir/scifact/train", "max_queries": 60}, None),
+        ({"source": "ir_datasets", "id": "beir/scifact/train", "max_queries": 61}, "training collection"),
+        ({"source": "ir_datasets", "id": "beir/scifact/train"}, "training collection"),
+        ({"source": "ir_datasets", "id": "beir/scifact/test", "skip_queries": 10, "max_queries": 5}, "test collection"),
+    ],
+)
+def test_a_learning_rate_is_not_chosen_on_training_or_test_queries(validation, shared):
+    study = studies.load_study(ROOT / "params" / "scifact_grid.yaml").model_dump(mode="json", exclude_none=True)
+    study["search"]["validation"] = validation
+    if shared is None:
+        studies.Study.model_validate(study)
+    else:
+        with pytest.raises(ValueError, match=f"search.validation: .* shares queries with the {shared}"):
+            studies.Study.model_validate(study)
