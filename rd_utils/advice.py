@@ -454,11 +454,8 @@ def verdict(summary: pd.DataFrame) -> str:
     low, high = sorted((sign * row["low"], sign * row["high"]))
     size = f"mean regret {'lower' if sign < 0 else 'higher'} by {abs(row['regret']):.4f}"
     interval = f"{100 * row['level']:g} % interval {low:z.4f} to {high:z.4f}"
-    always, contexts, units = (
-        row["rule"].removeprefix("advice - "),
-        _counted(row["n_contexts"], "context"),
-        f"{row['n_held_out']} held-out units",
-    )
+    contexts, units = _counted(row["n_contexts"], "context"), f"{row['n_held_out']} held-out units"
+    always = row["rule"].removeprefix("advice - ")
     if row["n_held_out"] < FEW_UNITS:
         return f"With {units} it cannot be decided whether the advice is better than {always} ({size}, {interval}; {contexts})."
     word = "better than" if row["high"] < 0 else "worse than" if row["low"] > 0 else "no better than"
@@ -611,7 +608,9 @@ def _undescribed(cells: Iterable[str]) -> list[str]:
     if not names:
         return []
     shown = ", ".join(map(str, names[:_REASONS])) + (", ..." if len(names) > _REASONS else "")
-    return [f"{_counted(len(names), 'cell')} without a description of {'its' if len(names) == 1 else 'their'} groups left out: {shown}."]
+    if len(names) == 1:
+        return [f"1 cell has no description of its groups; it is left out: {shown}."]
+    return [f"{len(names)} cells have no description of their groups; they are left out: {shown}."]
 
 
 def quartile_table(options: pd.DataFrame, feature: str, context: Sequence[str], *, choices: Sequence[str] = ("strategy",)) -> pd.DataFrame:

@@ -426,11 +426,9 @@ def optima(surfaces: pd.DataFrame) -> pd.DataFrame:
         ValueError: a strategy and target entropy of one surface stand twice.
 
     >>> rows = [("kl", "bm25", 0.3, 0.9), ("kl", "bm25", 0.6, 0.1), ("ranknet", "bm25", 0.3, 0.2), ("ranknet", "bm25", 0.6, 0.8)]
-    >>> optima(pd.DataFrame(rows, columns=["loss", "strategy", "target_entropy", "optimal"]).assign(teacher="t"))
-    target_entropy    0.3  0.6
-    loss    strategy
-    kl      bm25      0.9  0.1
-    ranknet bm25      0.2  0.8
+    >>> table = optima(pd.DataFrame(rows, columns=["loss", "strategy", "target_entropy", "optimal"]).assign(teacher="t"))
+    >>> table.to_dict("index")
+    {('kl', 'bm25'): {0.3: 0.9, 0.6: 0.1}, ('ranknet', 'bm25'): {0.3: 0.2, 0.6: 0.8}}
     """
     own = ("collection", "test_collection", "first_stage", *(name for name in DIMENSIONS if name not in ("strategy", "target_entropy")))
     keys = [name for name in own if name in surfaces and surfaces[name].nunique(dropna=False) > 1] + ["strategy"]

@@ -55,7 +55,14 @@ def test_a_function_of_the_features_is_found_where_it_was_not_looked_for():
     assert (found["advised"] == found["best"]).all()
     expected = found["best_value"] - found["mean_value"]
     np.testing.assert_allclose(found["predicted_advantage"], expected, atol=2e-3)
-    assert advice.verdict(advice.regret_summary(found, seed=0)).startswith("The advice is better than always-s0 (mean regret lower by 0.0")
+    said = advice.verdict(advice.regret_summary(found, seed=0))
+    assert said.startswith(
+        "With 5 held-out units it cannot be decided whether the advice is better than always-s0 (mean regret lower by 0.0"
+    )
+    more = grid(0, collections=6)
+    more["value"] += 0.05 * within(more, "positive_entropy") - 0.03 * within(more, "diameter_q99")
+    said = advice.verdict(advice.regret_summary(left_out(more), seed=0))
+    assert said.startswith("The advice is better than always-s0 (mean regret lower by 0.0")
 
 
 def test_what_a_feature_is_worth_may_differ_with_the_loss():
@@ -108,6 +115,70 @@ def test_the_coefficient_and_the_penalty_are_those_of_ridge_over_left_out_contex
     np.testing.assert_allclose(adviser.predict(table), weight(z == z, best) * z, atol=1e-12)
 
 
+def staged(seed=0, *, collections=6):
+    """Two stages of the same cells: the same noise in both, which a penalty chosen on single contexts mistakes for something to learn."""
+    table = grid(seed, collections=collections, losses=("kl",), strategies=6)
+    table["value"] += np.random.default_rng(1000 + seed).normal(scale=0.05, size=len(table))
+    return pd.concat([table.assign(first_stage=stage) for stage in ("full", "bm25@100")], ignore_index=True)
+
+
+STAGED = {"context": [*CONTEXT, "first_stage"], "interact": []}
+
+
+def test_the_penalty_is_chosen_on_groups_left_out_whole():
+    """By hand, with one feature: the errors of whole collections left out, which are not those of single contexts."""
+    table = staged(2)
+    z, y = within(table, "diameter_q99"), table["value"] - table.groupby(CONTEXT)["value"].transform("mean")
+    errors = []
+    for penalty in advice.PENALTIES:
+        folds = []
+        for name in table["collection"].unique():
+            rest, held = table["collection"] != name, table["collection"] == name
+            weight = (z[rest] * y[rest]).sum() / ((z[rest] ** 2).sum() + penalty)
+            folds.append(((y - weight * z)[held] ** 2).mean())
+        errors.append(np.mean(folds))
+    grouped = advice.fit(table, features=["diameter_q99"], groups=["collection"], **STAGED)
+    assert grouped.penalty == advice.PENALTIES[int(np.argmin(errors))]
+
+
+def test_what_was_seen_on_another_stage_does_not_loosen_the_penalty(monkeypatch):
+    monkeypatch.setattr(advice, "PENALTIES", PENALTIES)
+    names = [f"noise{n}" for n in range(8)]
+    single, whole = [], []
+    for seed in range(4):
+        table = staged(seed)
+        for name in names:
+            values = np.random.default_rng([seed, int(name[-1])]).uniform(size=len(table) // 2)
+            table[name] = np.tile(values, 2)
+        single.append(advice.fit(table, features=names, **STAGED).penalty)
+        whole.append(advice.fit(table, features=names, groups=["collection"], **STAGED).penalty)
+    assert max(single) < min(whole)
+
+
+def test_leaving_out_collections_leaves_them_out_inside_too():
+    table = staged(3)
+    found = left_out(table, **STAGED).set_index("held_out").loc["collection=c0"]
+    rest = table[table["collection"] != "c0"].reset_index(drop=True)
+    part = table[table["collection"] == "c0"].reset_index(drop=True)
+    grouped, single = (advice.fit(rest, features=FEATURES, groups=groups, **STAGED) for groups in (["collection"], None))
+    assert grouped.penalty != single.penalty
+    np.testing.assert_allclose(sorted(found["predicted_advantage"]), sorted(grouped.recommend(part)["predicted_advantage"]))
+
+
+def test_one_unit_left_to_fit_on_is_split_by_its_contexts():
+    table = staged(4, collections=2)
+    found = left_out(table, **STAGED)
+    assert len(found) == 4 and (found["n_contexts_fitted"] == 2).all()
+    with pytest.raises(AdviceError, match="all contexts agree in collection, and the penalty is chosen on a group that is left out"):
+        advice.fit(table[table["collection"] == "c0"], features=FEATURES, groups=["collection"], **STAGED)
+
+
+@pytest.mark.parametrize("groups", ["collection", [], ["strategy"], ["colection"]])
+def test_groups_are_columns_of_the_context(groups):
+    with pytest.raises(AdviceError, match="groups is .*; expected columns of context"):
+        advice.fit(grid(0), context=CONTEXT, features=FEATURES, groups=groups)
+
+
 # --- noise ---
 
 
@@ -124,6 +195,21 @@ def test_features_that_say_nothing_are_called_no_better(monkeypatch):
     assert verdicts.count("The advice is no better than") >= 13
     assert abs(np.mean(excess)) < 3 * np.std(excess) / np.sqrt(len(excess))
     assert np.std(excess) / np.sqrt(len(excess)) < 0.006  # a mean regret of a random option is about 0.05
+
+
+@pytest.mark.parametrize(("n_units", "share"), [(2, 0), (3, 0), (5, 0), (6, 0.13), (12, 0.11)])
+def test_noise_is_never_decided_with_few_units_and_rarely_with_more(n_units, share):
+    """Units of one context, normal differences around 0: plain words would have stood in half of the sentences about 2 units."""
+    rng = np.random.default_rng(n_units)
+    said = []
+    for _ in range(150):
+        differences = rng.normal(size=n_units)
+        table = summary_table(1 + np.maximum(differences, 0), 1 + np.maximum(-differences, 0), [f"{n:02}" for n in range(n_units)])
+        said.append(advice.verdict(advice.regret_summary(table, seed=int(rng.integers(1000)), n_resamples=400)))
+    decided = sum(sentence.startswith(("The advice is better", "The advice is worse")) for sentence in said)
+    assert decided <= share * len(said)
+    opening = f"With {n_units} held-out units it cannot be decided whether" if n_units < advice.FEW_UNITS else "The advice is "
+    assert all(sentence.startswith(opening) for sentence in said)
 
 
 def test_the_interval_leaves_out_zero_about_as_often_as_it_says():
@@ -399,7 +485,139 @@ def test_verdicts():
     assert sentences[0.1].startswith("The advice is worse than always-bm25 (mean regret higher by 0.1000, 95 % interval 0.09")
     assert all(sentence.endswith("; 12 contexts in 12 held-out units).") for sentence in sentences.values())
     few = advice.verdict(advice.regret_summary(summary_table(always - 0.1, always, list("abcd") * 3), seed=0, level=0.9))
-    assert few.endswith("90 % interval 0.1000 to 0.1000; 12 contexts in 4 held-out units, too few for the interval to be trusted).")
+    assert few == (
+        "With 4 held-out units it cannot be decided whether the advice is better than always-bm25 "
+        "(mean regret lower by 0.1000, 90 % interval 0.1000 to 0.1000; 12 contexts)."
+    )
+
+
+def test_no_sentence_has_a_negative_zero():
+    row = {"rule": "advice - always-bm25", "n_contexts": 8, "n_held_out": 8, "level": 0.95}
+    for regret, low, high in ((0.0, 0.0, 0.0), (-1e-9, -1e-9, 0.01), (0.00001, -0.00001, 0.01), (-0.0, -0.0, -0.0)):
+        said = advice.verdict(pd.DataFrame([row | {"regret": regret, "low": low, "high": high}]))
+        assert "-0.0000" not in said and "0.0000" in said
+
+
+# --- on a study's options ---
+
+PLACE = ["collection", "test_collection", "first_stage"]
+
+
+def study(seed=0, *, collections=3, stages=("full", "bm25@100"), losses=("kl", "lce"), strategies=("bm25", "random", "dense", "near")):
+    """Options as a study's analysis gives them, with values that are noise."""
+    rng = np.random.default_rng(seed)
+    rows = itertools.product([f"c{n}" for n in range(collections)], stages, losses, strategies)
+    table = pd.DataFrame(list(rows), columns=["collection", "first_stage", "loss", "strategy"])
+    table = table.assign(test_collection=table["collection"], architecture="static", temperature=1.0, target_entropy=np.nan)
+    table["teacher"] = table["loss"].map({"kl": "oracle"}).fillna("")
+    table["cell"] = table["loss"] + " " + table["strategy"]
+    for name in FEATURES:
+        table[name] = rng.uniform(size=len(table))
+    return table.assign(value=rng.uniform(size=len(table)), cost=1.0)
+
+
+def test_a_check_leaves_out_collections_and_recipes_and_says_what_came_of_it():
+    table, sentences = advice.check(study(collections=6), FEATURES, "random")
+    assert table.groupby("left_out")["n_held_out"].first().to_dict() == {"collection": 6, "loss and architecture": 2}
+    assert table["rule"].tolist()[:4] == ["advice", "always-bm25", "random", "best on the others"] and len(table) == 8
+    assert len(sentences) == 2 and sentences[0].startswith("Leaving out collection: The advice is ")
+    assert sentences[1].startswith("Leaving out loss and architecture: With 2 held-out units it cannot be decided whether the advice is")
+    assert sentences[1].endswith(" What is left to learn from is one unit, so the penalty is chosen inside it.")
+    assert not sentences[0].endswith("inside it.")
+    named = advice.check(study(collections=6).replace({"strategy": {"bm25": "rerank"}}), FEATURES, "random")[0]
+    assert "always-random" in set(named["rule"])
+
+
+def test_a_check_with_one_context_to_fit_on_says_so():
+    table, sentences = advice.check(study(collections=1, stages=("full",)), FEATURES, "random")
+    assert table.empty and sentences == [
+        "Leaving out collection: there is no other to learn from.",
+        "Leaving out loss and architecture: without loss=kl, architecture=static there is 1 context to learn from, and it takes 2.",
+    ]
+    alone = advice.check(study(collections=1, stages=("full",), strategies=("bm25",)), FEATURES, "random")
+    assert alone[0].empty and alone[1][2] == "2 contexts have no choice; they are left out."
+    assert advice.check(study()[:0], FEATURES, "random")[1][0].startswith("No groups were described")
+
+
+@pytest.mark.parametrize("unknown", [np.nan, np.inf])
+def test_a_check_leaves_out_a_feature_that_is_finite_nowhere_in_a_fold(unknown):
+    options = study(collections=2)
+    options.loc[options["collection"] == "c1", "diameter_q99"] = unknown
+    table, sentences = advice.check(options, FEATURES, "random")
+    assert set(table["left_out"]) == {"collection", "loss and architecture"}
+    said = " The feature diameter_q99 is left out: without collection=c0 it is finite nowhere."
+    assert said in sentences[0] and "diameter_q99" not in sentences[1]
+    without = advice.check(options.drop(columns="diameter_q99"), FEATURES, "random")[0]
+    by_collection = [found[found["left_out"] == "collection"] for found in (table, without)]
+    pd.testing.assert_frame_equal(*by_collection)
+    only = advice.check(options, ["diameter_q99"], "random")
+    assert only[1][0] == "Leaving out collection: no feature can be learnt from." + said
+    assert "no feature differs between the options" in advice.check(options.assign(diameter_q99=1.0), ["diameter_q99"], "random")[1][0]
+
+
+def test_a_check_counts_the_contexts_and_the_cells_that_it_leaves_out():
+    options = study(collections=4)
+    few = (options["collection"] == "c0") & (options["loss"] == "kl") & (options["strategy"] != "bm25")
+    lacking = (options["collection"] == "c1") & (options["loss"] == "kl") & (options["first_stage"] == "full")
+    cut = options[~few & ~(lacking & (options["strategy"] == "bm25"))]
+    cut.attrs["left_out"] = ["kl a", "kl b", "kl c", "kl d"]
+    table, sentences = advice.check(cut, FEATURES, "random")
+    assert sentences[2:] == [
+        "2 contexts have no choice and 1 lacks bm25; they are left out.",
+        "4 cells have no description of their groups; they are left out: kl a, kl b, kl c, ....",
+    ]
+    assert (table.loc[table["left_out"] == "collection", "n_contexts"] == 13).all()
+    cut.attrs["left_out"] = ["kl a"]
+    assert advice.check(cut, FEATURES, "random")[1][3] == "1 cell has no description of its groups; it is left out: kl a."
+    none = advice.check(options.replace({"strategy": {"bm25": "x"}}), FEATURES, "absent")
+    assert none[0].empty and none[1][2] == "16 contexts lack absent; they are left out."
+
+
+def test_a_context_without_a_name_is_an_error_and_not_left_out():
+    with pytest.raises(AdviceError, match="context column 'teacher' is missing in"):
+        advice.check(study().replace({"teacher": {"": None}}), FEATURES, "random")
+
+
+def test_pooled_studies_keep_every_cell_once():
+    options = study()
+    one, two = options[options["collection"] != "c2"].copy(), options[options["collection"] != "c0"].assign(cost=2.0)
+    one.attrs["left_out"], two.attrs["left_out"] = ["b"], ["a", "b"]
+    pooled = advice.pool({"one": ("AP", one), "two": ("AP", two)})
+    assert not pooled.duplicated([*PLACE, "cell"]).any() and len(pooled) == len(options)
+    pd.testing.assert_frame_equal(pooled.drop(columns="cost"), options.drop(columns="cost"))
+    assert pooled.groupby("collection")["cost"].first().to_dict() == {"c0": 1.0, "c1": 1.0, "c2": 2.0}
+    assert pooled.attrs["left_out"] == ["a", "b"] and pooled.index.tolist() == list(range(len(options)))
+    alone = advice.pool({"one": ("AP", one), "empty": ("AP", options[:0])})
+    pd.testing.assert_frame_equal(alone, one.reset_index(drop=True))
+    assert advice.pool({"empty": ("AP", options[:0])}).empty
+
+
+def test_numbers_that_differ_by_rounding_agree():
+    options = study()
+    rounded = options.assign(value=options["value"] * (1 + 1e-14), diameter_q99=np.inf)
+    assert len(advice.pool({"one": ("AP", options.assign(diameter_q99=np.inf)), "two": ("AP", rounded)})) == len(options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: ("nDCG@10", table), "study 'one' measures AP, 'two' nDCG@10; pool studies whose measure is the same"),
+        (
+            lambda table: ("AP", broken("value", 0.5, row=1)(table)),
+            r"the cell 'kl random' of c0, c0, full has the value 0\.\d+ in study 'one' and 0.5 in study 'two'",
+        ),
+        (lambda table: ("AP", broken("diameter_q99", np.nan)(table)), r"has the diameter_q99 0\.\d+ in study 'one' and nan in study 'two'"),
+        (lambda table: ("AP", table.drop(columns="diameter_q99")), r"has the diameter_q99 0\.\d+ in study 'one' and nan in study 'two'"),
+        (lambda table: ("AP", broken("temperature", 2.0)(table)), "has the temperature 1.0 in study 'one' and 2.0 in study 'two'"),
+        (lambda table: ("AP", broken("strategy", "pool")(table)), "has the strategy bm25 in study 'one' and pool in study 'two'"),
+        (lambda table: ("AP", table.drop(columns="cell")), "the options of study 'two' have no column 'cell'"),
+    ],
+)
+def test_studies_that_do_not_agree_are_not_pooled(change, message):
+    with pytest.raises(AdviceError, match=message):
+        advice.pool({"one": ("AP", study()), "two": change(study())})
+    with pytest.raises(AdviceError, match="no table to pool"):
+        advice.pool({})
 
 
 # --- the rule of thumb ---

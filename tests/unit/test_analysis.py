@@ -198,14 +198,30 @@ def factorial(values: np.ndarray, loss: str = "kl") -> pd.DataFrame:
     return analysis.results(pd.DataFrame(table))
 
 
+def blocked() -> np.ndarray:
+    """Strategies lie 1 about the mean, entropies 2, seeds 1, and one half is added where strategy and seed are both first or both last."""
+    sign = np.array([-1.0, 1.0])
+    return sign[:, None, None] + 2 * sign[None, :, None] + sign + 0.5 * sign[:, None, None] * sign + 4
+
+
 def test_two_way_by_hand():
-    """Rows differ by 2, columns by 4, the interaction is 0, and seeds lie 1 above and below: sums of squares 8, 32, 0 and 8."""
-    values = np.array([[[-1, 1], [3, 5]], [[1, 3], [5, 7]]], dtype=float)
-    table = analysis.two_way(factorial(values)).set_index("source")
-    assert table["sum_of_squares"].to_dict() == {"strategy": 8.0, "target_entropy": 32.0, "interaction": 0.0, "seeds": 8.0}
-    assert table["share"].round(4).tolist() == [0.1667, 0.6667, 0.0, 0.1667]
-    assert table["df"].tolist() == [1, 1, 1, 4]
-    assert table.loc["strategy", "F"] == 4.0 and table.loc["interaction", "p"] == 1.0 and np.isnan(table.loc["seeds", "p"])
+    """Eight values: sums of squares 8 * 1, 8 * 4, 0, 8 * 1 and 8 * 0.25, the last with 3 degrees of freedom, so a mean square of 2/3."""
+    table = analysis.two_way(factorial(blocked())).set_index("source")
+    squares = {"strategy": 8.0, "target_entropy": 32.0, "interaction": 0.0, "seeds": 8.0, "residual": 2.0}
+    assert table["sum_of_squares"].to_dict() == pytest.approx(squares)
+    assert table["share"].tolist() == pytest.approx([0.16, 0.64, 0.0, 0.16, 0.04])
+    assert table["df"].tolist() == [1, 1, 1, 1, 3]
+    assert table["F"].tolist()[:3] == pytest.approx([12.0, 48.0, 0.0]) and table.loc["interaction", "p"] == pytest.approx(1.0)
+    assert table.loc[["seeds", "residual"], ["omega_squared", "F", "p"]].isna().all(axis=None)
+
+
+def test_what_a_seed_adds_to_every_cell_alike_is_no_error_of_an_effect():
+    """Seeds as replicates would take it for one: their F would fall with it."""
+    values = np.random.default_rng(6).normal(size=(3, 4, 3))
+    plain, shifted = (analysis.two_way(factorial(values + shift)).set_index("source") for shift in (0.0, np.array([-5.0, 0.0, 5.0])))
+    effects = ["strategy", "target_entropy", "interaction"]
+    pd.testing.assert_frame_equal(shifted.loc[effects, ["F", "p"]], plain.loc[effects, ["F", "p"]])
+    assert shifted.loc["seeds", "share"] > 0.9 > plain.loc["seeds", "share"]
 
 
 def test_two_way_agrees_with_statsmodels():
@@ -213,13 +229,16 @@ def test_two_way_agrees_with_statsmodels():
     from statsmodels.stats.anova import anova_lm
 
     generator = np.random.default_rng(3)
-    values = generator.normal(size=(5, 6, 3)) + generator.normal(size=(5, 1, 1)) + generator.normal(size=(1, 6, 1))
+    values = (
+        generator.normal(size=(5, 6, 3)) + generator.normal(size=(5, 1, 1)) + generator.normal(size=(1, 6, 1)) + generator.normal(size=3)
+    )
     results = factorial(values)
-    expected = anova_lm(smf.ols("value ~ C(strategy) * C(target_entropy)", results).fit())
+    expected = anova_lm(smf.ols("value ~ C(strategy) * C(target_entropy) + C(seed)", results).fit())
+    expected = expected.loc[["C(strategy)", "C(target_entropy)", "C(strategy):C(target_entropy)", "C(seed)", "Residual"]]
     found = analysis.two_way(results)
-    assert found["source"].tolist() == ["strategy", "target_entropy", "interaction", "seeds"]
+    assert found["source"].tolist() == ["strategy", "target_entropy", "interaction", "seeds", "residual"]
     assert found["sum_of_squares"].to_numpy() == pytest.approx(expected["sum_sq"].to_numpy())
-    assert found["df"].tolist() == expected["df"].tolist()
+    assert found["df"].tolist() == expected["df"].tolist() == [4, 5, 20, 2, 58]
     assert found["F"].to_numpy()[:3] == pytest.approx(expected["F"].to_numpy()[:3])
     assert found["p"].to_numpy()[:3] == pytest.approx(expected["PR(>F)"].to_numpy()[:3])
     assert found["share"].sum() == pytest.approx(1)
@@ -229,8 +248,8 @@ def test_two_way_takes_each_loss_by_itself_and_leaves_cells_without_a_target_out
     values = np.random.default_rng(4).normal(size=(2, 2, 2))
     results = pd.concat([factorial(values), factorial(values + 1, "ranknet"), analysis.results(pd.DataFrame(rows("lce", [0.1])))])
     found = analysis.two_way(results)
-    assert found["loss"].tolist() == ["kl"] * 4 + ["ranknet"] * 4
-    assert found["share"].to_numpy()[:4] == pytest.approx(found["share"].to_numpy()[4:])
+    assert found["loss"].tolist() == ["kl"] * 5 + ["ranknet"] * 5
+    assert found["share"].to_numpy()[:5] == pytest.approx(found["share"].to_numpy()[5:])
 
 
 def test_two_way_of_losses_lets_lce_have_no_teacher():
@@ -238,8 +257,8 @@ def test_two_way_of_losses_lets_lce_have_no_teacher():
     for strategy, seed, (loss, teacher) in itertools.product(("a", "b"), (0, 1), (("lce", ""), ("kl", "t"))):
         table += rows(f"{strategy}-{loss}", [0.1 * seed], strategy=strategy, loss=loss, teacher=teacher, seeds=(seed,))
     found = analysis.two_way(analysis.results(pd.DataFrame(table)), columns="loss")
-    assert found["source"].tolist() == ["strategy", "loss", "interaction", "seeds"]
-    assert found["share"].tolist()[3] == pytest.approx(1)
+    assert found["source"].tolist() == ["strategy", "loss", "interaction", "seeds", "residual"]
+    assert found["share"].tolist()[3] == pytest.approx(1) and found["F"].isna().all()  # rounding is no residual
 
 
 @pytest.mark.parametrize(
@@ -381,6 +400,81 @@ def test_a_query_that_one_cell_lacks_is_named():
         analysis.differences(table, SETTINGS)
 
 
+def test_the_share_of_seeds_by_hand():
+    """Differences 0 and 0.4 with one seed, 0.2 and 0.6 with the other: 0.02 over seeds, halved, by 0.08 over queries."""
+    zero = np.zeros((2, 2))
+    assert pair(zero, [[0.0, 0.4], [0.2, 0.6]])["seed_share"] == pytest.approx(0.125)
+    assert pair(zero, [[0.0, 0.1], [0.9, 0.8]])["seed_share"] == 1.0  # seeds say more than the two queries hold
+    assert np.isnan(pair(zero, np.full((2, 2), 0.1))["seed_share"])  # no variance has no share
+    assert np.isnan(pair(zero[0], [0.0, 0.4])["seed_share"])
+
+
+def test_the_share_of_seeds_is_their_part_of_the_variance():
+    """Over queries the variance is 1, and with each seed 1 more: of the mean of four seeds 0.25 in 1.25, a fifth."""
+    generator = np.random.default_rng(12)
+    after = generator.standard_normal(3000) + generator.standard_normal((4, 3000))
+    assert pair(np.zeros((4, 3000)), after)["seed_share"] == pytest.approx(0.2, abs=0.02)
+
+
+WIGGLE = 0.002 * np.random.default_rng(7).standard_normal(40)
+BASE = np.linspace(0.2, 0.6, 40)
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict", "fragile"),
+    [
+        ((0.1, 0.1), "different", False),
+        ((0.3, -0.1), "different", True),  # the seeds disagree about the sign
+        ((0.0, 0.0), "equivalent", False),
+        ((0.03, -0.03), "equivalent", True),  # no seed is within the margin of 0.02
+        ((0.005, 0.007), "both", False),
+        ((0.03, -0.02), "both", True),  # neither is sure
+        ((0.001, 0.024), "both", True),  # a difference for sure, but one seed is beyond the margin
+        ((0.016, -0.004), "both", True),  # within the margin for sure, but one seed is below 0
+    ],
+)
+def test_a_verdict_that_another_look_would_not_confirm_is_fragile(gains, verdict, fragile):
+    found = pair(np.stack([BASE, BASE]), np.stack([BASE + gain + WIGGLE for gain in gains]))
+    assert (found["verdict"], found["fragile"]) == (verdict, fragile)
+
+
+def test_a_difference_that_signs_do_not_show_is_fragile():
+    """Four queries with nearly the same gain: 2 of 16 signings are as extreme, whatever the t test says."""
+    found = pair([0.1, 0.2, 0.3, 0.4], [0.2, 0.3001, 0.4002, 0.5003])
+    assert found["verdict"] == "different" and found["bootstrap_low"] > 0
+    assert found["p_randomisation"] == pytest.approx(0.125, abs=0.02) and found["fragile"]
+
+
+def test_what_is_undecided_is_not_fragile():
+    found = pair([0.5, 0.5, 1.0, 0.0], [1.0, 0.5, 0.5, 1.0])
+    assert (found["verdict"], found["fragile"]) == ("undecided", False)
+
+
+def test_fragility_of_an_equivalence_rests_on_the_interval_at_1_minus_2_alpha():
+    """One interval is within the margin and the wider one is not: the verdict is as sure as TOST asks."""
+    delta = 0.06 * np.random.default_rng(5).standard_normal(100)
+    before = pd.DataFrame({0: np.full(100, 0.5)}, index=pd.MultiIndex.from_product([["c/test"], [f"q{i}" for i in range(100)]]))
+    before.index.names = ["test_collection", "query_id"]
+    intervals = [stats.hierarchical_bootstrap(before, before.add(delta, axis=0), seed=0, level=level) for level in (0.9, 0.95)]
+    narrow, wide = (max(-found.low, found.high) for found in intervals)
+    assert narrow < wide
+    margin = (narrow + wide) / 2
+    found = pair(np.full(100, 0.5), 0.5 + delta, equivalence_margin=margin)
+    assert found["verdict"] == "equivalent" and not found["fragile"]
+    assert max(-found["bootstrap_low"], found["bootstrap_high"]) == pytest.approx(wide)  # at level 0.95, beyond the margin
+
+
+def test_a_study_of_one_seed_collection_and_strategy_without_teacher_has_differences_or_none():
+    nothing = analysis.differences(pd.DataFrame(rows("a", [0.1, 0.2, 0.4])), SETTINGS)
+    assert nothing.empty and nothing.attrs["skipped"] == 0 and {"verdict", "seed_share", "fragile"} <= set(nothing.columns)
+    baseline = analysis.differences(pd.DataFrame(rows("a", [0.1, 0.2, 0.4], strategy="corpus_random")), SETTINGS)
+    assert baseline.empty
+    table = rows("a", [0.1, 0.2, 0.4]) + rows("noise", [0.1, 0.3, 0.4], augmentation="noise")
+    (row,) = analysis.differences(pd.DataFrame(table), SETTINGS).to_dict("records")
+    assert (row["family"], row["contrast"], row["teacher"], row["fragile"]) == ("augmentation", "noise - none", "", False)
+    assert row["difference"] == pytest.approx(0.1 / 3) and np.isnan(row["seed_share"])
+
+
 # --- every strategy with every other ------------------------------------------------------------------------------------------
 
 
@@ -440,8 +534,18 @@ def test_a_matrix_is_of_one_loss_collection_and_first_stage_and_of_three_strateg
     found = analysis.matrices(pd.DataFrame(four() + other + two + elsewhere), SETTINGS)
     assert found.groupby(["collection", "loss"]).size().to_dict() == {("c/train", "lce"): 6, ("d/train", "lce"): 3}
     assert "pooled" not in set(found["system_a"]) | set(found["system_b"])
+    assert found.attrs["left_out"] == ["pooled (c/train, c/test, full, lce)"]  # two under kl are no matrix, but nothing was dropped
     nothing = analysis.matrices(pd.DataFrame(two), SETTINGS)
     assert nothing.empty and {"system_a", "system_b", "letters_a", "first_stage"} <= set(nothing.columns)
+    assert nothing.attrs["left_out"] == []
+
+
+def test_where_no_three_strategies_have_the_same_seeds_all_are_left_out_of_a_matrix():
+    table = [row for row in four() if row["strategy"] in ("bm25", "dense")]
+    table += [row | {"seed": row["seed"] + 5} for row in four() if row["strategy"] in ("graph", "corpus_random")]
+    found = analysis.matrices(pd.DataFrame(table), SETTINGS)
+    assert found.empty
+    assert found.attrs["left_out"] == [f"{name} (c/train, c/test, full)" for name in ("bm25", "dense", "corpus_random", "graph")]
 
 
 def test_a_matrix_with_a_hole_is_refused():
@@ -502,11 +606,10 @@ def drawn(shape=(2, 3, 2, 60), seed=0, noise=0.02) -> np.ndarray:
 
 
 def test_omega_squared_by_hand():
-    """Sums of squares 8, 32, 0 and 8 with 1, 1, 1 and 4 degrees of freedom: the seeds' mean square is 2, and 48 + 2 the divisor."""
-    values = np.array([[[-1, 1], [3, 5]], [[1, 3], [5, 7]]], dtype=float)
-    omega = analysis.two_way(factorial(values)).set_index("source")["omega_squared"]
-    assert omega[:3].to_dict() == pytest.approx({"strategy": 0.12, "target_entropy": 0.6, "interaction": -0.04})
-    assert np.isnan(omega["seeds"])
+    """Sums of squares 8, 32, 0, 8 and 2: the residual's mean square is 2/3, and 50 + 2/3 the divisor."""
+    omega = analysis.two_way(factorial(blocked())).set_index("source")["omega_squared"]
+    expected = {"strategy": 22 / 152, "target_entropy": 94 / 152, "interaction": -2 / 152}
+    assert omega[:3].to_dict() == pytest.approx(expected) and omega[3:].isna().all()
 
 
 def test_omega_squared_of_what_does_nothing_is_0_on_average_and_its_share_is_not():
@@ -518,7 +621,7 @@ def test_omega_squared_of_what_does_nothing_is_0_on_average_and_its_share_is_not
 
 def test_a_factorial_without_any_variance_has_no_shares():
     found = analysis.two_way(factorial(np.full((2, 2, 2), 0.5)))
-    assert found["sum_of_squares"].tolist() == [0.0] * 4
+    assert found["sum_of_squares"].tolist() == [0.0] * 5
     assert found[["share", "omega_squared", "F", "p"]].isna().all(axis=None)
 
 
@@ -529,7 +632,7 @@ def test_shares_of_a_factorial_sum_to_1_and_their_intervals_hold_them():
     assert found.groupby("measure")["share"].sum().to_dict() == pytest.approx({"AP": 1.0, "nDCG@10": 1.0})
     compared = found[found["measure"] == "nDCG@10"].set_index("source")
     pd.testing.assert_frame_equal(
-        compared.drop(columns=["low", "high"]).reset_index(drop=True),
+        compared.drop(columns=["low", "high", "p_holm"]).reset_index(drop=True),
         analysis.two_way(analysis.results(table[table["measure"] == "nDCG@10"])).drop(columns="source"),
         check_like=True,
         check_dtype=False,
@@ -545,7 +648,7 @@ def test_shares_of_a_factorial_sum_to_1_and_their_intervals_hold_them():
 
 def test_an_interval_of_a_share_is_over_queries():
     """Where every query says the same, resampling queries changes nothing."""
-    values = np.array([[[-1, 1], [3, 5]], [[1, 3], [5, 7]]], dtype=float)[..., None].repeat(5, axis=3)
+    values = blocked()[..., None].repeat(5, axis=3)
     found = analysis.factorials(dialled(values), SETTINGS)
     for bound in ("low", "high"):
         assert found[bound].to_numpy() == pytest.approx(found["share"].to_numpy())
@@ -558,9 +661,26 @@ def test_what_makes_no_factorial_is_left_out_and_a_study_may_have_none():
     unbalanced = unbalanced[~((unbalanced["cell"] == "1-1") & (unbalanced["seed"] == 1))]
     plain = pd.DataFrame(rows("lce", [0.1, 0.2, 0.3, 0.4, 0.5]))
     found = analysis.factorials(pd.concat([whole, one_entropy, unbalanced, plain], ignore_index=True), SETTINGS)
-    assert found["architecture"].tolist() == ["static"] * 4
+    assert found["architecture"].tolist() == ["static"] * 5 and found.attrs["incomplete"] == 1
     for nothing in (analysis.factorials(one_entropy, SETTINGS), analysis.factorials(plain, SETTINGS)):
-        assert nothing.empty and {"source", "share", "p", "low", "high"} <= set(nothing.columns)
+        assert nothing.empty and {"source", "share", "p", "low", "high", "p_holm"} <= set(nothing.columns)
+        assert nothing.attrs["incomplete"] == 0
+    for elsewhere in ({"first_stage": "bm25@100"}, {"measure": "AP"}, {"test_collection": "d/test"}):
+        both = pd.concat([unbalanced, unbalanced.assign(**elsewhere)])
+        assert analysis.factorials(both, SETTINGS).attrs["incomplete"] == 1  # the same cells are one set
+    one_seed = pd.concat([whole[whole["seed"] == 0], unbalanced])
+    assert analysis.factorials(one_seed, SETTINGS).attrs["incomplete"] == 2  # no second seed is no factorial
+
+
+def test_holm_corrects_over_the_effects_of_every_factorial_of_the_compared_measure():
+    parts = [dialled(drawn(seed=seed), loss=loss) for seed, loss in ((0, "kl"), (1, "ranknet"))]
+    table = pd.concat([*parts, dialled(drawn(seed=2), measure="AP")], ignore_index=True)
+    found = analysis.factorials(table, SETTINGS)
+    tested = (found["measure"] == "nDCG@10") & found["p"].notna()
+    assert tested.sum() == 6
+    assert found.loc[tested, "p_holm"].tolist() == pytest.approx(stats.holm(found.loc[tested, "p"]).tolist())
+    assert found.loc[~tested, "p_holm"].isna().all()
+    assert (found.loc[tested, "p_holm"] > found.loc[tested, "p"]).any()
 
 
 def test_a_factorial_with_a_query_missing_is_refused():
@@ -615,9 +735,39 @@ def test_a_grid_that_is_no_surface_has_none():
     holes = whole[~((whole["cell"] == "1-1") & (whole["seed"] == 1))]
     for table in (holes, whole[whole["target_entropy"] == 0.1], whole.assign(target_entropy=NAN)):
         nothing = analysis.surfaces(table, SETTINGS)
-        assert nothing.empty and {"strategy", "target_entropy", "mean"} <= set(nothing.columns)
+        assert nothing.empty and {"strategy", "target_entropy", "mean", "low", "high", "optimal"} <= set(nothing.columns)
+        assert nothing.attrs["incomplete"] == (1 if table is holes else 0) and analysis.optima(nothing).empty
     one_seed = analysis.surfaces(whole[whole["seed"] == 0], SETTINGS, n_resamples=50)
-    assert len(one_seed) == 4  # its intervals know nothing of seeds
+    assert len(one_seed) == 4 and one_seed.attrs["incomplete"] == 0  # its intervals know nothing of seeds
+    both = pd.concat([whole, holes.assign(architecture="holes")], ignore_index=True)
+    found = analysis.surfaces(both, SETTINGS, n_resamples=50)
+    assert set(found["architecture"]) == {"static"} and found.attrs["incomplete"] == 1
+
+
+def test_optima_are_entries_of_surfaces_and_no_means_of_them():
+    tables = [
+        dialled(drawn((2, 2, 2, 20), seed=seed), **about)
+        for seed, about in enumerate([{}, {"teacher": "u"}, {"loss": "ranknet"}, {"loss": "ranknet", "teacher": "u"}])
+    ]
+    tables += [dialled(drawn((2, 3, 2, 20), seed=4)).assign(first_stage="bm25@100")]
+    surfaces = analysis.surfaces(pd.concat(tables, ignore_index=True), SETTINGS, n_resamples=200)
+    found = analysis.optima(surfaces)
+    assert found.index.names == ["first_stage", "teacher", "loss", "strategy"] and list(found.columns) == [0.1, 0.2, 0.3]
+    assert len(found) == 2 * 5 and found.index[:2].tolist() == [("full", "t", "kl", "s0"), ("full", "t", "kl", "s1")]
+    for row in surfaces.to_dict("records"):
+        place = tuple(row[name] for name in found.index.names)
+        assert found.loc[place, row["target_entropy"]] == row["optimal"]
+    assert int(found.notna().sum().sum()) == len(surfaces)
+    one = analysis.optima(surfaces[(surfaces["first_stage"] == "bm25@100")])
+    assert one.index.names == ["strategy"] and one.sum(axis=1).tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_an_optimum_that_stands_twice_is_refused():
+    surfaces = analysis.surfaces(dialled(drawn((2, 2, 2, 20))), SETTINGS, n_resamples=50)
+    with pytest.raises(
+        ValueError, match="4 entries of surfaces stand twice, the first is .*'s0'.*'target_entropy': 0.1.*give each surface once"
+    ):
+        analysis.optima(pd.concat([surfaces, surfaces]))
 
 
 # --- what advice chooses from -------------------------------------------------------------------------------------------------
@@ -661,6 +811,18 @@ def test_an_option_of_a_study_without_teachers_has_no_entropy():
     bare = pd.DataFrame([described("bm25", "", 0.0)]).drop(columns="pairwise_entropy")
     found = analysis.options(analysis.results(pd.DataFrame(rows("lce", [0.1]))), bare, priced("lce"), "nDCG@10")
     assert found["cell"].tolist() == ["lce"] and "pairwise_entropy" not in found
+
+
+def test_options_of_a_study_that_describes_no_groups_have_columns_and_no_rows():
+    keys = ["collection", "strategy", "teacher", "augmentation", "cut", "temperature", "target_entropy", "state"]
+    results = analysis.results(pd.DataFrame(rows("lce", [0.1]) + rows("kl", [0.5], **{"loss": "kl", "teacher": "t"})))
+    whole = analysis.options(results, pd.DataFrame([described("bm25", "t", 0.5)]), priced("lce", "kl"), "nDCG@10")
+    for empty in (pd.DataFrame(columns=keys), pd.DataFrame()):
+        found = analysis.options(results, empty, priced("lce", "kl"), "nDCG@10")
+        assert found.empty and found.attrs["left_out"] == ["kl", "lce"]
+        assert list(found.columns) == [name for name in whole.columns if name not in analysis.FEATURES]
+        both = pd.concat([whole, found], ignore_index=True)
+        assert len(both) == 2 and both["cost"].dtype == float
 
 
 # --- from a store -------------------------------------------------------------------------------------------------------------

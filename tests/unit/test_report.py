@@ -131,9 +131,23 @@ def test_differences_table_writes_intervals_and_small_p_values() -> None:
         "difference [interval]": "+0.070 [+0.040, +0.100]",
         "p (Holm)": "< 0.001",
         "p (equivalence)": "0.200",
-        "smallest margin": "0.100",
+        "smallest margin (uncorrected)": "0.100",
         "verdict": "different",
     }
+
+
+def test_differences_table_shows_what_verdicts_rest_on_and_says_what_is_not_corrected() -> None:
+    more = {"p_equivalence_holm": 0.6, "queries_needed": [1200.0, NAN, 40.0, 7.0], "seed_share": [0.124, NAN, 1.0, 0.0]}
+    more |= {"bootstrap_low": -0.01, "bootstrap_high": 0.15, "fragile": [True, False, True, False]}
+    table = report.differences_table(make_differences().assign(**more))
+    assert list(table.columns)[-9:] == [
+        "difference [interval]", "p (Holm)", "p (equivalence, Holm)", "over seeds too", "smallest margin (uncorrected)",
+        "queries needed (uncorrected)", "seed share", "verdict", "fragile",
+    ]  # fmt: skip
+    assert set(table["p (equivalence, Holm)"]) == {"0.600"}  # not the raw 0.200
+    assert table["queries needed (uncorrected)"].tolist() == ["1,200", "–", "40", "7"]
+    assert table["seed share"].tolist() == ["12%", "–", "100%", "0%"]
+    assert table["fragile"].tolist() == ["yes", "", "yes", ""] and set(table["over seeds too"]) == {"[-0.010, +0.150]"}
 
 
 def test_differences_table_says_what_the_contrast_does_not() -> None:
@@ -192,14 +206,29 @@ def test_description_table_leaves_out_what_all_rows_share() -> None:
 
 def test_variance_table_has_a_row_a_factorial_and_a_column_a_source() -> None:
     about = {"collection": "c", "test_collection": "t", "first_stage": "full", "measure": "AP", "teacher": "oracle"}
-    rows = [
-        about | {"loss": loss, "source": source, "share": share, "p": p}
-        for loss in ("kl", "ranknet")
-        for source, share, p in (("strategy", 0.5, 0.0001), ("target_entropy", 0.25, 0.04), ("interaction", 0.2, 0.5), ("seeds", 0.05, NAN))
-    ]
+    sources = (
+        ("strategy", 0.5, 0.0001),
+        ("target_entropy", 0.25, 0.04),
+        ("interaction", 0.15, 0.5),
+        ("seeds", 0.08, NAN),
+        ("residual", 0.02, NAN),
+    )
+    rows = [about | {"loss": loss, "source": source, "share": share, "p": p} for loss in ("kl", "ranknet") for source, share, p in sources]
     table = report.variance_table(pd.DataFrame(rows))
-    assert list(table.columns) == ["loss", "strategy", "target_entropy", "interaction", "seeds"]
-    assert table.iloc[0].tolist() == ["kl", "50.0% (p < 0.001)", "25.0% (p = 0.040)", "20.0% (p = 0.500)", "5.0%"]
+    assert list(table.columns) == ["loss", "strategy", "target_entropy", "interaction", "seeds", "residual"]
+    assert table.iloc[0].tolist() == ["kl", "50.0% (p < 0.001)", "25.0% (p = 0.040)", "15.0% (p = 0.500)", "8.0%", "2.0%"]
+
+
+def test_variance_table_shows_the_corrected_p_value_where_there_is_one() -> None:
+    about = {"collection": "c", "test_collection": "t", "first_stage": "full", "measure": "AP", "loss": "kl", "low": 0.1, "high": 0.9}
+    values = (("strategy", 0.0001, 0.0006), ("target_entropy", 0.04, 0.12), ("interaction", 0.5, NAN), ("residual", NAN, NAN))
+    rows = [about | {"source": source, "share": 0.25, "p": p, "p_holm": holm} for source, p, holm in values]
+    assert report.variance_table(pd.DataFrame(rows)).iloc[0].tolist()[1:] == [
+        "25.0% [10.0%, 90.0%] (Holm p < 0.001)",
+        "25.0% [10.0%, 90.0%] (Holm p = 0.120)",
+        "25.0% [10.0%, 90.0%] (p = 0.500)",
+        "25.0% [10.0%, 90.0%]",
+    ]
 
 
 def test_spread_table_names_the_strategies_at_the_ends() -> None:

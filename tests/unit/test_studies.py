@@ -358,7 +358,7 @@ def test_another_base_brings_its_own_collections(tmp_path, below):
     ],
 )
 def test_a_learning_rate_is_not_chosen_on_training_or_test_queries(validation, shared):
-    study = studies.load_study(ROOT / "params" / "scifact_grid.yaml").model_dump(mode="json", exclude_none=True)
+    study = studies.load_study(SMALLEST.parent / "scifact_grid.yaml").model_dump(mode="json", exclude_none=True)
     study["search"]["validation"] = validation
     if shared is None:
         studies.Study.model_validate(study)
