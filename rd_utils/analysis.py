@@ -434,9 +434,9 @@ def optima(surfaces: pd.DataFrame) -> pd.DataFrame:
     keys = [name for name in own if name in surfaces and surfaces[name].nunique(dropna=False) > 1] + ["strategy"]
     entries = surfaces.set_index([*keys, "target_entropy"])["optimal"]
     if entries.index.has_duplicates:
-        twice = entries.index.duplicated()
-        first = dict(zip(entries.index.names, entries.index[twice][0], strict=True))
-        raise ValueError(f"{int(twice.sum())} entries of surfaces stand twice, the first is {first}; give each surface once")
+        twice = entries.index[entries.index.duplicated()]
+        first = twice.to_frame().iloc[0].to_dict()
+        raise ValueError(f"{len(twice)} entries of surfaces stand twice, the first is {first}; give each surface once")
     rows = entries.index.droplevel("target_entropy").drop_duplicates()
     return entries.unstack("target_entropy").reindex(rows)
 

@@ -300,8 +300,8 @@ def behaviours(plan: Plan, pipeline: Pipeline) -> tuple[pd.DataFrame, pd.DataFra
     groups = pd.concat(_on_common_queries(frames) or frames[:1], ignore_index=True)
     by_seed = groups.groupby([*about, "seed"], sort=False, dropna=False)
     n_queries = by_seed["query_id"].nunique().groupby(level=about, sort=False, dropna=False).min()
-    means = by_seed.mean(numeric_only=True).rename_axis(columns="quantity").stack(future_stack=True).rename("value").reset_index()
-    measured.append(means)
+    means = by_seed.mean(numeric_only=True).rename_axis(columns="quantity").stack(future_stack=True).rename("value").dropna().reset_index()
+    measured.append(means)  # without what a cross-encoder has not
     table = pd.concat(measured, ignore_index=True).groupby([*about, "quantity"], sort=False, dropna=False)["value"]
     table = table.agg(mean="mean", sd="std").reset_index()
     table = table.merge(n_queries.rename("n_queries").reset_index(), on=about, how="left")

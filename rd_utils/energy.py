@@ -1,8 +1,9 @@
 """Energy of a piece of work: measured where the machine can, never invented.
 
-Three sources, each under its own name, so that no table mixes them unseen:
+Four sources, each under its own name, so that no table mixes them unseen:
 
-- ``zeus``: the energy counters of the NVIDIA GPUs, plus the processor's where they can be read;
+- ``zeus``: the energy counters of the NVIDIA GPUs and of the processor;
+- ``zeus (GPU only)``: the GPUs' alone, where the processor has no counter to read: less than the work took;
 - ``codecarbon (process)``: the processor's RAPL counters, read by codecarbon in its process mode;
 - ``none``: nothing could be read, and why; :func:`estimate` then turns CPU seconds into joules, and :func:`label` says so.
 
@@ -33,7 +34,11 @@ DEVICES = Path("/dev")
 JOULES_PER_KWH = 3.6e6
 WATTS_PER_CORE = 10.0
 
-MEASURED = {"codecarbon (process)": "measured (codecarbon, process)", "zeus": "measured (zeus)"}
+MEASURED = {
+    "codecarbon (process)": "measured (codecarbon, process)",
+    "zeus": "measured (zeus)",
+    "zeus (GPU only)": "measured (zeus, GPU only)",
+}
 
 _INSTALL = "pip install 'rd-utils[energy]'"
 _SETTINGS = {
@@ -82,7 +87,7 @@ class EnergyMeter:
             cpu, no_cpu = _made("codecarbon", functools.partial(_Processor, with_gpu=gpu is None))
         self._parts: list[_Part] = [part for part in (gpu, cpu) if part is not None]
         self._open, self._failure = False, ""
-        self.method = "zeus" if gpu else "codecarbon (process)" if cpu else "none"
+        self.method = ("zeus" if cpu else "zeus (GPU only)") if gpu else "codecarbon (process)" if cpu else "none"
         if gpu and cpu:
             self.reason = "counters of the GPUs and of the processor, other processes included"
         elif gpu:
@@ -106,8 +111,8 @@ class EnergyMeter:
         """Close the window and return its energy.
 
         Returns:
-            joules (None where nothing was measured), method (``codecarbon (process)``, ``zeus`` or ``none``), reason (why nothing was
-            measured, or what the counters cover).
+            joules (None where nothing was measured), method (a key of ``MEASURED``, or ``none``), reason (why nothing was measured, or
+            what the counters cover).
         """
         if not self._parts:
             return _nothing(self.reason)
@@ -327,7 +332,8 @@ def label(
         gpu_watts: Watts of one busy GPU.
 
     Returns:
-        Joules, and ``measured (codecarbon, process)``, ``measured (zeus)`` or ``estimated (10 W a busy core)`` with the watts in use.
+        Joules, and ``measured (codecarbon, process)``, ``measured (zeus)``, ``measured (zeus, GPU only)`` where the processor's share is
+        missing, or ``estimated (10 W a busy core)`` with the watts in use.
 
     Raises:
         ValueError: The record is none of a meter's, or as :func:`estimate`.
@@ -336,6 +342,8 @@ def label(
     (300.0, 'estimated (10 W a busy core)')
     >>> label({"joules": 512.5, "method": "zeus", "reason": "..."}, 30.0)
     (512.5, 'measured (zeus)')
+    >>> label({"joules": 512.5, "method": "zeus (GPU only)", "reason": "..."}, 30.0)
+    (512.5, 'measured (zeus, GPU only)')
     """
     if absent := [key for key in ("joules", "method") if key not in record]:
         raise ValueError(f"the energy record has no {absent[0]!r}; expected what EnergyMeter.read() returns, found {sorted(record)}")

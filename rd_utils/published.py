@@ -383,7 +383,7 @@ def joined_components(systems: Sequence[str], edges: Iterable[tuple[str, str]]) 
     _, component = csgraph.connected_components(graph, directed=False)
     groups = component.tolist()
     shared = [label for label in dict.fromkeys(groups) if groups.count(label) > 1]
-    letters = {label: _letter(place) for place, label in enumerate(shared)}
+    letters = {label: stats.letter(place) for place, label in enumerate(shared)}
     return {name: letters.get(label, "") for name, label in zip(row, groups, strict=True)}
 
 
@@ -449,12 +449,15 @@ def compare_verdicts(values: pd.DataFrame, *, equivalence_margin: float, alpha: 
     Args:
         values: one row a query, indexed by ``(test_collection, query_id)``; one column a system; averaged over seeds.
         equivalence_margin: ours, in units of the measure.
-        alpha: of our tests, which Holm's method corrects over all pairs of the table. The published rule keeps its own 0.1, uncorrected.
+        alpha: of our tests, which Holm's method corrects over all pairs of the table: that is the family. The published rule keeps its own
+            0.1, uncorrected.
         level: of the t interval of the difference.
 
     Returns:
         One row a pair, in the order of the columns: system_a, system_b, difference (b - a), published_p_lower, published_p_upper,
-        published_joined, p_difference, p_equivalence, p_holm, p_equivalence_holm (the last two corrected), equivalent, different, verdict.
+        published_joined, p_difference, p_equivalence, p_holm, p_equivalence_holm (the last two corrected), equivalent, different, verdict;
+        and of the pair alone, uncorrected: smallest_margin, the one that these data could just have proved, and queries_needed to show
+        equivalence at the margin if the systems were equal (see :class:`rd_utils.stats.PairedDifference`).
 
     Raises:
         ValueError: there are fewer than two systems or queries, a name stands twice, or a value is missing.
@@ -482,8 +485,10 @@ def compare_strategies(per_query: pd.DataFrame, settings: AnalysisSettings) -> p
     """Compare, by both rules, the cells of a study that differ in the strategy only.
 
     A block holds the cells that agree in everything else: collection, test collection, first stage, loss, architecture, teacher ..., and
-    seeds. Values are averaged over the seeds. Holm's correction runs over all pairs of a collection, test collection and first
-    stage, as in :func:`rd_utils.analysis.differences`.
+    seeds. Values are averaged over the seeds. The tests are those of :func:`rd_utils.analysis.differences`, the family is another: Holm's
+    correction runs here over all pairs of strategies of a collection, test collection and first stage, all blocks together; there over the
+    contrasts with the baseline strategy alone, and in :func:`rd_utils.analysis.matrices` over the pairs of one block. This
+    family holds both of the others, so corrected p-values are never smaller here, and a pair that is decided there may be undecided here.
 
     Args:
         per_query: of :func:`rd_utils.analysis.per_query`.
@@ -646,7 +651,17 @@ def verdict_chart(compared: pd.DataFrame, *, equivalence_margin: float, width: i
 # --- small things -----------------------------------------------------------------------------------------------------------------
 
 _VERDICTS = ["different", "equivalent", "both", "undecided"]
-_OURS = ["p_difference", "p_equivalence", "p_holm", "p_equivalence_holm", "equivalent", "different", "verdict"]
+_OURS = [
+    "p_difference",
+    "p_equivalence",
+    "p_holm",
+    "p_equivalence_holm",
+    "equivalent",
+    "different",
+    "verdict",
+    "smallest_margin",
+    "queries_needed",
+]
 _COMPARED = [
     *_PLACE, "measure", "block", "strategy_a", "strategy_b", "system_a", "system_b", "difference", "published_p_lower", "published_p_upper",
     "published_joined", *_OURS,
@@ -678,12 +693,3 @@ def _block_name(block: pd.DataFrame, told: Sequence[str]) -> str:
         value if isinstance(value, str) else "" if pd.isna(value) else f"{name}={value:g}" for name, value in block[told].iloc[0].items()
     ]
     return " ".join(filter(None, said))
-
-
-def _letter(place: int) -> str:
-    """Return a, b ... z, aa, ab ... for 0, 1 ...
-
-    >>> [_letter(place) for place in (0, 25, 26, 27)]
-    ['a', 'z', 'aa', 'ab']
-    """
-    return (_letter(place // 26 - 1) if place >= 26 else "") + "abcdefghijklmnopqrstuvwxyz"[place % 26]

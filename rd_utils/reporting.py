@@ -12,7 +12,7 @@ import pandas as pd
 from rd_utils import charts as drawn
 from rd_utils import report
 from rd_utils import tables as layout
-from rd_utils.analysis import ROWS_SHOWN, judged
+from rd_utils.analysis import ROWS_SHOWN, judged, optima
 from rd_utils.characteristics import groups_made
 from rd_utils.costs import STAGES
 from rd_utils.params import nearest
@@ -276,6 +276,7 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                 f"needed are how many would prove {settings.equivalence_margin:g} four times in five, were the two in truth equal. "
                 "Equivalence is not transitive: read each row by itself. The interval over seeds too resamples seeds and queries together.",
                 *_at_margins(differences, settings),
+                *_fragile(differences),
                 *([] if shown else [f"The {len(differences):,} contrasts are in `differences.parquet`, too many to print."]),
             ],
             [
@@ -313,7 +314,8 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             [
                 "Strategies, crossed with temperatures that fix the teacher's entropy, make a factorial; where each strategy fixes the "
                 "diameter of its groups, one of locality and entropy. Its variance splits into what the strategy explains, what the "
-                "entropy explains, what only both together explain, and what is left to the seeds. Each effect is tested against the seeds."
+                "entropy explains, what only both together explain, what the seeds explain, and the rest. Every cell has the same seeds; "
+                "so a seed is a block, and each effect is tested against what blocks leave over."
             ],
             [
                 *figures("surface", "Means over seeds"),
@@ -321,13 +323,11 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                 *table(
                     "variance",
                     lambda frame: report.variance_table(frame[frame["measure"] == settings.measure]),
-                    f"Shares of the variance of {settings.measure}, with intervals over queries (jackknife) and p-values of F tests.",
+                    f"Shares of the variance of {settings.measure}, with intervals over queries (jackknife) and p-values (F, Holm).",
                 ),
                 *table(
                     "surfaces",
-                    lambda frame: frame.pivot_table(
-                        index=["collection", "loss", "first_stage", "strategy"], columns="target_entropy", values="optimal", sort=False
-                    ).reset_index(),
+                    lambda frame: optima(frame).reset_index(),
                     "How often, over resamples of seeds and queries, a target entropy was the best of its strategy.",
                 ),
             ],
@@ -420,6 +420,18 @@ def _at_margins(differences: pd.DataFrame, settings: Any) -> list[str]:
     counts = [(margin, f"equivalent_{margin:g}") for margin in settings.margins_shown]
     shown = [f"{int(differences[name].sum())} at {margin:g}" for margin, name in counts if name in differences]
     return [f"Of {len(differences):,} contrasts are equivalent: " + ", ".join(shown) + "."] if shown else []
+
+
+def _fragile(differences: pd.DataFrame) -> list[str]:
+    """Say how many verdicts another reasonable look denies, and how much of the variance is the seeds'."""
+    if not len(differences):
+        return []
+    share, fragile = differences["seed_share"].median(), int(differences["fragile"].sum())
+    seeds = f" Of the variance of a difference, seeds make a median {share:.0%}: what more of them could take away."
+    return [
+        f"{fragile} of {len(differences):,} verdicts are fragile: a randomisation test, or an interval over seeds and queries, denies them."
+        + ("" if pd.isna(share) else seeds)
+    ]
 
 
 def _cost_table(cells: pd.DataFrame) -> pd.DataFrame:

@@ -531,15 +531,27 @@ def cliques(systems: Sequence[str], equivalent: Iterable[tuple[str, str]]) -> di
     letters: dict[str, list[str]] = {system: [] for system in systems}
     for index, members in enumerate(found):
         for member in members:
-            letters[systems[member]].append(_letter(index))
+            letters[systems[member]].append(letter(index))
     separator = "" if len(found) <= len(string.ascii_lowercase) else " "
     return {system: separator.join(own) for system, own in letters.items()}
 
 
-def _letter(index: int) -> str:
-    """Return a .. z, aa, ab .. for 0, 1 .., as spreadsheets name columns."""
+def letter(index: int) -> str:
+    """Return a, b ... z, aa, ab ... for 0, 1 ..., as spreadsheets name columns.
+
+    Args:
+        index: Of a group of systems, from 0.
+
+    Raises:
+        ValueError: If the index is negative.
+
+    >>> [letter(index) for index in (0, 25, 26, 27, 701, 702)]
+    ['a', 'z', 'aa', 'ab', 'zz', 'aaa']
+    """
+    if index < 0:
+        raise ValueError(f"index is {index}; expected 0 or more")
     before, last = divmod(index, len(string.ascii_lowercase))
-    return (_letter(before - 1) if before else "") + string.ascii_lowercase[last]
+    return (letter(before - 1) if before else "") + string.ascii_lowercase[last]
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:

@@ -487,6 +487,36 @@ def certify_loss(
     return certificate(name, x.mean(), x.mean() + deviation, TRIVIAL, len(x), delta)
 
 
+def bound_terms(certificates: Sequence[Certificate]) -> pd.DataFrame:
+    """Set what was observed beside what is certified, and both beside the trivial student: the rows of a chart of bounds.
+
+    Args:
+        certificates: All against the same trivial risk, so that one line stands for it.
+
+    Returns:
+        Two rows a certificate and one of the trivial risk: name, value, kind (``observed``, ``bound`` or ``trivial``), vacuous (False but
+        for a bound that is not below the trivial risk), as :func:`rd_utils.charts.bound_chart` takes them.
+
+    Raises:
+        TheoryError: There is no certificate, one name occurs twice, or they are against different trivial risks.
+
+    >>> bound_terms([certificate("soft loss", 0.4, 0.9, TRIVIAL, 50, 0.05)]).round(2).values.tolist()  # doctest: +NORMALIZE_WHITESPACE
+    [['soft loss, observed', 0.4, 'observed', False], ['soft loss, bound', 0.9, 'bound', True],
+     ['all documents alike', 0.69, 'trivial', False]]
+    """
+    names, trivials = [one.name for one in certificates], sorted({one.trivial for one in certificates})
+    if len(trivials) != 1:
+        raise TheoryError(f"{len(names)} certificates against the trivial risks {trivials}; expected one or more, all against the same")
+    if len(set(names)) < len(names):
+        raise TheoryError(f"the certificate {next(name for name in names if names.count(name) > 1)!r} occurs twice; name each once")
+    rows = []
+    for one in certificates:
+        rows.append((f"{one.name}, observed", one.estimate, "observed", False))
+        rows.append((f"{one.name}, bound", one.bound, "bound", one.vacuous))
+    rows.append(("all documents alike", trivials[0], "trivial", False))
+    return pd.DataFrame(rows, columns=["name", "value", "kind", "vacuous"])
+
+
 def _sample(n: int, delta: float) -> None:
     if n < 1 or not 0 < delta < 1:
         raise TheoryError(f"n is {n}, delta {delta}; expected at least one value and a probability between 0 and 1")
@@ -882,7 +912,8 @@ def bias_table(terms: dict[str, pd.DataFrame], target: str, *, uniform: str = "c
 
     Args:
         terms: strategy -> one row a query, the same queries in the same order, columns loss, divergence, entropy: exact
-            (:func:`law_terms`) or of one drawn group each (:func:`pairwise_decomposition` of positive pairs).
+            (:func:`law_terms`) or of one drawn group each (:func:`pairwise_decomposition` of positive pairs). Give the frames their query
+            ids as index: indices are compared, and where they are row numbers only the lengths are.
         target: The strategy whose draws stand for the target: corpus-random for the uniform distribution, a retriever's whole window for
             re-ranking.
         uniform: The strategy that draws from the whole collection.
@@ -893,7 +924,7 @@ def bias_table(terms: dict[str, pd.DataFrame], target: str, *, uniform: str = "c
         falls_below, best, at_best (see :class:`ShareEffect`), divergence_can_fall (the same question of the divergence alone).
 
     Raises:
-        TheoryError: A strategy is unknown or the queries differ.
+        TheoryError: A strategy is unknown, or the queries differ in number or, where the frames are indexed by them, by name or in order.
     """
     for name in (target, uniform):
         if name not in terms:
@@ -901,6 +932,13 @@ def bias_table(terms: dict[str, pd.DataFrame], target: str, *, uniform: str = "c
     if len({len(frame) for frame in terms.values()}) != 1:
         counts = {name: len(frame) for name, frame in terms.items()}
         raise TheoryError(f"the strategies have different numbers of queries, {counts}; keep the queries that all have")
+    for name, frame in terms.items():
+        if not frame.index.equals(terms[target].index):
+            place = int(np.flatnonzero(frame.index != terms[target].index)[0])
+            raise TheoryError(
+                f"the query in row {place} is {terms[target].index[place]!r} under {target} and {frame.index[place]!r} under {name}; "
+                "bring all strategies to the same queries in the same order"
+            )
     parts = ["loss", "divergence", "entropy"]
     means = {name: frame[parts].mean() - terms[target][parts].mean() for name, frame in terms.items()}
     rows = []
@@ -994,6 +1032,18 @@ class TheoryParameters(params.Part):
         )
 
 
+class Steepness(NamedTuple):
+    """A bound on ``||u_q||``, the scale of the scores included, over all queries that the risk is about.
+
+    ``known``: it follows from the student alone, before any query is drawn; otherwise it is an assumption. ``why``: which of them, in
+    words.
+    """
+
+    bound: float
+    known: bool
+    why: str
+
+
 class HeldOut(NamedTuple):
     """Groups as arrays, one a query: what a student and a teacher make of them.
 
@@ -1047,6 +1097,32 @@ def split_queries(parameters: TheoryParameters, query_ids: ArrayLike) -> tuple[l
             f"{len(ordered)} queries leave {len(held_out)} beside {parameters.training_queries} for training; lower training_queries"
         )
     return ordered[: parameters.training_queries], held_out
+
+
+def steepness(pipeline: Any, parameters: TheoryParameters, samples: Sequence[HeldOut]) -> Steepness:
+    """Bound the trained student's ``||u_q||`` over queries that nobody has seen, which Hoeffding's and Bernstein's interval needs.
+
+    A static encoder's query is a mean of token vectors, and no mean is longer than the longest of what it averages:
+    ``||u_q|| <= scale max_t ||v_t||``. Under the cosine every query has length 1, so it is the scale. Of any other encoder nothing follows
+    from this module; the largest of the queries at hand is returned, as an assumption about the others.
+
+    Args:
+        pipeline: Makes what is missing.
+        parameters: Of the notebook.
+        samples: Groups whose queries are at hand, for the encoders of which nothing is known beforehand.
+
+    Returns:
+        The bound, and on what it rests.
+    """
+    architecture = parameters.architecture
+    if isinstance(architecture, params.StaticBi):
+        longest = np.linalg.norm(pipeline.student(parameters.student()).token_vectors().astype(np.float64), axis=1).max()
+        return Steepness(float(architecture.scale * longest), True, "a query is a mean of token vectors: scale x the longest of them")
+    if getattr(architecture, "similarity", "dot") == "cosine":
+        return Steepness(float(architecture.scale), True, "every query has length 1: the scale")
+    vectors = np.concatenate([sample.query_vectors for sample in samples])
+    largest = float(np.linalg.norm(vectors, axis=1).max())
+    return Steepness(largest, False, f"assumed: no query is longer than the longest of the {len(vectors)} that were read")
 
 
 def read_groups(pipeline: Any, parameters: TheoryParameters, name: str, *, random_share: float = 0.0, trained: bool = False) -> HeldOut:

@@ -295,7 +295,7 @@ def test_zeus_gives_the_gpus_and_codecarbon_the_processor(powercap, a_gpu, zeus,
 
 def test_zeus_without_a_processor_counter_says_so(tmp_path, a_gpu, zeus):
     record = measured(EnergyMeter(powercap=tmp_path / "absent", devices=a_gpu))
-    assert (record["joules"], record["method"]) == (50.0, "zeus")
+    assert (record["joules"], record["method"]) == (50.0, "zeus (GPU only)")
     assert record["reason"] == f"counters of the GPUs alone, other processes included; {NOTHING}{tmp_path / 'absent'} is absent"
 
 
@@ -324,7 +324,7 @@ def test_a_hidden_gpu_is_no_gpu(tmp_path, a_gpu, zeus, monkeypatch, shown):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
     assert EnergyMeter(powercap=tmp_path / "absent", devices=a_gpu).method == "none"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert EnergyMeter(powercap=tmp_path / "absent", devices=a_gpu).method == "zeus"
+    assert EnergyMeter(powercap=tmp_path / "absent", devices=a_gpu).method == "zeus (GPU only)"
 
 
 def test_half_a_sum_is_no_sum(powercap, a_gpu, zeus, codecarbon):
@@ -455,14 +455,17 @@ def test_an_estimate_refuses_what_it_cannot_multiply(arguments, settings, messag
 def test_a_label_says_how_the_joules_came_about():
     assert energy.label({"joules": 7.5, "method": "codecarbon (process)"}, 100) == (7.5, "measured (codecarbon, process)")
     assert energy.label({"joules": 7.5, "method": "zeus"}, 100, 50) == (7.5, "measured (zeus)")
+    assert energy.label({"joules": 7.5, "method": "zeus (GPU only)"}, 100, 50) == (7.5, "measured (zeus, GPU only)")
     assert energy.label(NONE, 100) == (1000.0, "estimated (10 W a busy core)")
     assert energy.label(NONE, 100, watts_per_core=4.5) == (450.0, "estimated (4.5 W a busy core)")
     assert energy.label(NONE, 100, 20, gpu_watts=300) == (7000.0, "estimated (10 W a busy core, 300 W a busy GPU)")
     assert energy.label(NONE, 100, gpu_watts=300) == (1000.0, "estimated (10 W a busy core)")
 
 
-def test_every_method_of_a_meter_has_a_label(powercap, a_gpu, zeus, codecarbon, monkeypatch):
+def test_every_method_of_a_meter_has_a_label(powercap, a_gpu, zeus, codecarbon, monkeypatch, tmp_path):
     assert energy.label(measured(EnergyMeter(powercap=powercap, devices=a_gpu)), 1)[1] == "measured (zeus)"
+    gpu_only = measured(EnergyMeter(powercap=tmp_path / "absent", devices=a_gpu))
+    assert energy.label(gpu_only, 1) == (50.0, "measured (zeus, GPU only)")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert energy.label(measured(EnergyMeter(powercap=powercap, devices=a_gpu)), 1)[1] == "measured (codecarbon, process)"
 
@@ -474,7 +477,7 @@ def test_every_method_of_a_meter_has_a_label(powercap, a_gpu, zeus, codecarbon, 
         ({}, "the energy record has no 'joules'"),
         (
             {"joules": 3.0, "method": "none"},
-            r"3.0 J by method 'none'; a measured energy has one of the methods codecarbon \(process\), zeus",
+            r"3.0 J by method 'none'; a measured energy has one of the methods codecarbon \(process\), zeus, zeus \(GPU only\)",
         ),
         ({"joules": None, "method": "zeus"}, "no joules by method 'zeus'"),
         ({"joules": float("nan"), "method": "zeus"}, "joules is nan"),

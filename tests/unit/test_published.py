@@ -13,7 +13,7 @@ import pytest
 from scipy.spatial.distance import pdist
 from statsmodels.stats.weightstats import ttost_ind
 
-from rd_utils import drawing, entropy, locality, published, stats
+from rd_utils import analysis, drawing, entropy, locality, published, stats
 from rd_utils.analysis import DIMENSIONS
 
 SETTINGS = SimpleNamespace(measure="nDCG@10", equivalence_margin=0.02, alpha=0.05, level=0.95)
@@ -232,6 +232,8 @@ def test_components_name_more_than_26_groups_and_refuse_strangers():
     names = [f"{place}" for place in range(54)]
     letters = published.joined_components(names, zip(names[::2], names[1::2], strict=True))
     assert list(dict.fromkeys(letters.values())) == [*"abcdefghijklmnopqrstuvwxyz", "aa"]
+    with pytest.raises(ValueError, match="index is -1"):
+        stats.letter(-1)
     with pytest.raises(ValueError, match="an edge names 'D'"):
         published.joined_components(["A", "B"], [("A", "D")])
     with pytest.raises(ValueError, match="stands twice"):
@@ -290,6 +292,8 @@ def test_compare_verdicts_sets_both_rules_side_by_side():
     raw = [stats.paired_difference(values[a], values[b], equivalence_margin=0.02).p_equivalence for a, b in pairs]
     np.testing.assert_allclose(table["p_equivalence_holm"], stats.holm(raw))
     for row in table.itertuples():
+        alone = stats.paired_difference(values[row.system_a], values[row.system_b], equivalence_margin=0.02, alpha=0.05)
+        assert (row.smallest_margin, row.queries_needed) == (alone.smallest_margin, alone.queries_needed)
         p_lower, p_upper, together = published.equivalence(values[row.system_a], values[row.system_b])
         assert (row.published_p_lower, row.published_p_upper, row.published_joined) == (p_lower, p_upper, together)
     shuffled = published.compare_verdicts(values.sample(frac=1, random_state=1), equivalence_margin=0.02, alpha=0.05)
@@ -344,6 +348,28 @@ def test_compare_strategies_averages_over_seeds_and_keeps_blocks_apart():
         assert (family["equivalent"] == (family["p_equivalence_holm"] < 0.05)).all()
         assert (family["different"] == (family["p_holm"] < 0.05)).all()
         assert (family["verdict"] == [stats.VERDICTS[pair] for pair in zip(family["different"], family["equivalent"], strict=True)]).all()
+
+
+def test_the_family_is_not_that_of_the_analysis_and_a_verdict_may_differ():
+    """Five strategies: ten pairs here, four contrasts with A there; between the two corrected p-values of A and B lies an alpha."""
+    frame = per_query()
+    chosen = frame["strategy"] == "B"
+    frame.loc[chosen, "value"] += np.random.default_rng(5).normal(0.04, 0.1, size=chosen.sum())
+    there = compared_with("A", frame, alpha=0.05)
+    here = published.compare_strategies(frame, SETTINGS).query("strategy_a == 'A'").set_index("strategy_b")
+    for name in ("p_difference", "p_equivalence"):
+        np.testing.assert_allclose(here[name], there[name])
+    assert (here["p_holm"] >= there["p_holm"]).all() and here.loc["B", "p_holm"] > 1.5 * there.loc["B", "p_holm"] > 1e-6
+    between = float(np.sqrt(here.loc["B", "p_holm"] * there.loc["B", "p_holm"]))
+    strict = SimpleNamespace(**(vars(SETTINGS) | {"alpha": between}))
+    here = published.compare_strategies(frame, strict).query("strategy_a == 'A'").set_index("strategy_b")
+    assert compared_with("A", frame, alpha=between)["different"]["B"] and not here["different"]["B"]
+
+
+def compared_with(baseline: str, frame: pd.DataFrame, *, alpha: float) -> pd.DataFrame:
+    """Contrasts of the study's analysis with one strategy, indexed by the other."""
+    settings = SimpleNamespace(**(vars(SETTINGS) | {"alpha": alpha, "baseline_strategy": baseline, "margins_shown": []}))
+    return analysis.differences(frame, settings).query("family == 'strategy'").set_index("strategy")
 
 
 def test_cells_without_a_partner_are_counted_and_seeds_must_agree():

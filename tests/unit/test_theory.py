@@ -12,11 +12,12 @@ import torch
 from scipy import stats as distributions
 from scipy.special import entr, expit, softmax
 
-from rd_utils import entropy, locality, losses, params, sampling, theory
+from rd_utils import charts, entropy, locality, losses, params, sampling, theory
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
 from rd_utils.store import Store
 from rd_utils.theory import Population, Sampler, TheoryError
+from rd_utils.tokens import TokenTable
 
 
 @pytest.fixture
@@ -242,6 +243,22 @@ def test_pac_bayes_by_hand_and_where_it_is_vacuous():
             theory.pac_bayes(*arguments)
 
 
+def test_terms_of_bounds_are_two_a_certificate_and_one_line():
+    certificates = [theory.certify_loss([0.4] * 400, 1.0, 0.05, name="much"), theory.certify_loss([0.4] * 5, 1.0, 0.05, name="little")]
+    terms = theory.bound_terms(certificates)
+    assert terms["name"].tolist() == ["much, observed", "much, bound", "little, observed", "little, bound", "all documents alike"]
+    assert terms["kind"].tolist() == ["observed", "bound", "observed", "bound", "trivial"]
+    assert terms["vacuous"].tolist() == [False, False, False, True, False] and terms["vacuous"].dtype == bool
+    np.testing.assert_allclose(terms["value"], [0.4, certificates[0].bound, 0.4, certificates[1].bound, math.log(2)])
+    assert charts.bound_chart(terms) is not None
+    order = theory.certify_order([1.0, -1.0], 0.05)
+    for wrong, message in (([*certificates, order], r"3 certificates against the trivial risks \[0.5, 0.69"), ([], "0 certificates")):
+        with pytest.raises(TheoryError, match=message):
+            theory.bound_terms(wrong)
+    with pytest.raises(TheoryError, match="the certificate 'much' occurs twice"):
+        theory.bound_terms([certificates[0], certificates[0]])
+
+
 def test_certificates_say_when_they_are_vacuous():
     good, bad = theory.certify_order([1.0] * 90 + [0.0] * 10, 0.05), theory.certify_order([1.0, -1.0], 0.05)
     assert good.estimate == 0.1 and not good.vacuous and bad.vacuous  # a tie is an error
@@ -464,6 +481,12 @@ def test_biases_split_and_a_mixture_lies_between(population):
         theory.bias_table(terms, "bm25", uniform="random")
     with pytest.raises(TheoryError, match="different numbers"):
         theory.bias_table(terms | {"short": terms["pool"][:3]}, "pool", uniform="random")
+    ids = [f"q{n}" for n in range(5)]
+    named = {name: frame.set_axis(ids) for name, frame in terms.items()}
+    np.testing.assert_array_equal(theory.bias_table(named, "pool", uniform="random")["bias"], table["bias"])
+    swapped = named | {"half": named["half"].loc[["q0", "q2", "q1", "q3", "q4"]]}
+    with pytest.raises(TheoryError, match="the query in row 1 is 'q1' under pool and 'q2' under half"):
+        theory.bias_table(swapped, "pool", uniform="random")
 
 
 # --- from a collection ---
@@ -517,6 +540,24 @@ def test_groups_and_population_of_a_trained_student_agree(pipeline):
     assert random.n_pooled == 0
     limit = np.linalg.norm(theory.document_vectors(pipeline, own), axis=1)
     assert limit.shape == (1200,) and (limit > 0).all()
+
+
+def test_the_steepness_bounds_queries_that_nobody_has_seen(pipeline):
+    """Of a static student by its longest token, which a query of that one token attains; under the cosine by the scale; else assumed."""
+    own = parameters()
+    held_out = theory.read_groups(pipeline, own, "bm25")
+    found = theory.steepness(pipeline, own, [held_out])
+    student = pipeline.student(own.student())
+    longest = int(np.linalg.norm(student.token_vectors(), axis=1).argmax())
+    query = student.encode(TokenTable(np.array([longest], dtype=np.int32), np.array([0, 1])), kind="query")
+    assert found.known and found.bound == pytest.approx(own.architecture.scale * np.linalg.norm(query), rel=1e-6)
+    assert found.bound > np.linalg.norm(held_out.query_vectors, axis=1).max()
+    cosine = own.model_copy(update={"architecture": params.BiEncoder(model="m", similarity="cosine", scale=20.0)})
+    assert theory.steepness(None, cosine, []) == theory.Steepness(20.0, True, "every query has length 1: the scale")
+    for architecture in (params.BiEncoder(model="m"), params.TinyBertBi()):
+        other = theory.steepness(None, own.model_copy(update={"architecture": architecture}), [held_out, held_out])
+        assert not other.known and other.bound == np.linalg.norm(held_out.query_vectors, axis=1).max()
+        assert other.why == "assumed: no query is longer than the longest of the 32 that were read"
 
 
 def test_a_clipped_student_and_one_pair_a_query(pipeline):
