@@ -15,6 +15,7 @@ from rd_utils import tables as layout
 from rd_utils.analysis import ROWS_SHOWN, judged, optima
 from rd_utils.characteristics import groups_made
 from rd_utils.costs import STAGES
+from rd_utils.drawing import as_setting
 from rd_utils.params import nearest
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, Plan
@@ -184,14 +185,20 @@ def relations_figure(relations: pd.DataFrame, collection: str, test_collection: 
     here = here[(here["first_stage"] == here["first_stage"].iloc[0]) & here["spearman"].notna()]
     label = here["architecture"] + " " + here["loss"] + " " + here["teacher"] + " " + here["strategy"]
     label = label.str.replace("  ", " ")  # no teacher
-    return drawn.correlation_chart(here.assign(label=label, quantity=here["x"]), by=["quantity"], width=200)
+    return drawn.correlation_chart(here.assign(label=label, quantity=here["x"]), by=["quantity"], width=150)
 
 
 def _recipe(cells: pd.DataFrame) -> pd.Series:
     """Return what a cell is beside its strategy, of what varies."""
-    varied = [name for name in DIMENSIONS[1:] if cells[name].replace("", None).nunique(dropna=False) > 1]
-    parts = list(dict.fromkeys(["architecture", "loss", *varied]))
-    return cells[parts].astype(str).replace("nan", "").agg(" ".join, axis=1).str.replace(r" +", " ", regex=True).str.strip()
+    varied = [name for name in DIMENSIONS[1:] if cells[name].map(as_setting).nunique() > 1]
+    parts = [_said(cells[name], name) for name in dict.fromkeys(["architecture", "loss", *varied])]
+    return pd.Series([" ".join(part for part in row if part) for row in zip(*parts, strict=True)], index=cells.index)
+
+
+def _said(values: pd.Series, dimension: str) -> pd.Series:
+    """Return a dimension's values as text, a dial with its sign, a missing one empty."""
+    sign = {"temperature": "T=", "target_entropy": "H="}.get(dimension, "")
+    return values.map(as_setting).map(lambda text: sign + text if text else "")
 
 
 # --- the report -------------------------------------------------------------------------------------------------------------------
