@@ -408,9 +408,21 @@ def test_a_loss_without_a_teacher_is_described_with_the_teacher_of_its_groups(fu
     lce, kl = cells["static-hard-lce"], cells["static-hard-all-kl"]
     assert full.description(lce, lce.students[0]).teacher == kl.students[0].teacher
     assert full.description(kl, kl.students[1]).groups == kl.students[1].groups
-    assert full.description(kl, kl.students[0]).test == full.study.collections[0].test
     alone = cells["interaction-bm25-lce"]
     assert full.description(alone, alone.students[0]).teacher is None
+
+
+def test_a_student_is_probed_with_the_teacher_that_its_groups_are_described_with():
+    study = load(ROOT / "params" / "smallest.yaml")
+    for cell in study.cells:
+        for student in cell.students.values():
+            probed = study.behaviour(cell, student)
+            assert probed.student == student and probed.probe == study.study.probe
+            assert probed.teacher == study.description(cell, student).teacher
+    trained = [node for node in study.nodes if node.notebook == "03_train"]
+    assert sum(artefact.stage == "behaviour" for node in trained for artefact in node.artefacts) == sum(
+        len(cell.students) for cell in study.cells
+    )
 
 
 def test_a_file_of_scores_is_no_row_of_the_table(tmp_path):
