@@ -15,7 +15,7 @@ from rd_utils import tables as layout
 from rd_utils.analysis import ROWS_SHOWN, judged, optima
 from rd_utils.characteristics import groups_made
 from rd_utils.costs import STAGES
-from rd_utils.drawing import as_setting
+from rd_utils.drawing import MISSING, as_setting
 from rd_utils.params import nearest
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, Plan
@@ -364,6 +364,7 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             ],
             [
                 *figures("behaviour", "From before training to after it; means over seeds and the queries that all strategies have"),
+                *table("behaviours", _behaviour_table, "Means over seeds, from before training to after it."),
                 *figures(
                     "calibration", "Pairs by the student's probability, and the mean probability that the teacher gives the same document"
                 ),
@@ -439,6 +440,27 @@ def _fragile(differences: pd.DataFrame) -> list[str]:
         f"{fragile} of {len(differences):,} verdicts are fragile: a randomisation test, or an interval over seeds and queries, denies them."
         + ("" if pd.isna(share) else seeds)
     ]
+
+
+def _behaviour_table(behaviours: pd.DataFrame) -> pd.DataFrame:
+    """Return what students are like before and after training, one row a collection and cell, "before > after" in each column."""
+    names = {
+        "diameter_q99": "own diameter q99", "intrinsic_dimension": "TwoNN dimension", "log_density": "log density",
+        "effective_rank": "effective rank", "uniformity": "uniformity", "alignment": "alignment", "score_sd": "SD of scores",
+        "score_skewness": "skewness", "student_pairwise_entropy": "pairwise entropy", "divergence": "KL to teacher",
+        "calibration_error": "calibration error", "calibration_slope": "slope", "calibration_agreement": "agreement",
+    }  # fmt: skip
+    shown = behaviours[behaviours["quantity"].isin(names)]
+    wide = shown.pivot_table(index=["collection", "cell"], columns=["quantity", "state"], values="mean", sort=False)
+    columns = {
+        title: [
+            MISSING if pd.isna(after) else f"{before:.2f} > {after:.2f}"
+            for before, after in wide[name].reindex(columns=["before", "after"]).itertuples(index=False)
+        ]
+        for name, title in names.items()
+        if name in wide.columns.get_level_values(0)
+    }
+    return pd.DataFrame(columns, index=wide.index).reset_index()
 
 
 def _cost_table(cells: pd.DataFrame) -> pd.DataFrame:
