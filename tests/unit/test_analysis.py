@@ -898,3 +898,21 @@ def test_grades_and_ranks_of_negatives(pipeline):
     assert len(ranks) == 5 * 3 and ranks["rank"].between(3, 20).all()
     grades = analysis.true_grades(pipeline, groups)
     assert grades.shape == (5, 4) and (grades[:, 0] > 0).all() and grades[:, 1:].mean() < grades[:, 0].mean()
+
+
+def test_the_first_place_has_the_cells_values_over_seeds_and_their_means():
+    table = pd.DataFrame(
+        rows("a", [0.2, 0.4], seeds=(0, 1)) + rows("b", [0.6, 0.8], seeds=(0, 1))
+        + rows("BM25", [0.5, 0.5], system="first_stage") + rows("a", [0.9, 0.9], place="elsewhere")
+    )  # fmt: skip
+    values, means = analysis.first_place(table, analysis.summary(analysis.results(table)), "nDCG@10")
+    assert sorted(set(values["cell"])) == sorted(means["cell"]) == ["a", "b"]
+    by_cell = values.groupby("cell")["value"].mean()
+    assert by_cell.to_numpy() == pytest.approx(means.set_index("cell").loc[by_cell.index, "mean"].to_numpy())
+    assert 0.9 not in values["value"].tolist()  # nothing of another place
+
+
+def test_at_chooses_the_rows_that_agree_in_every_column():
+    frame = pd.DataFrame({"collection": ["a", "a", "b"], "first_stage": ["full", "bm25", "full"], "value": [1, 2, 3]})
+    assert analysis.at(frame, collection="a", first_stage="full")["value"].tolist() == [1]
+    assert analysis.at(frame, collection="c").empty

@@ -103,3 +103,32 @@ def test_a_missing_table_is_named_and_nothing_is_written(tmp_path, pipeline, abs
 def test_a_table_that_nothing_shows_is_refused(tmp_path, pipeline):
     with pytest.raises(ValueError, match="unknown table 'sumary'.*did you mean 'summary'"):
         reporting.write(planned(tmp_path), pipeline, {"sumary": pd.DataFrame()}, {})
+
+
+def behaviours() -> pd.DataFrame:
+    about = {"collection": "c/train", "cell": "bi-bm25-kl", "strategy": "bm25", "teacher": "oracle", "loss": "kl", "architecture": "bi"}
+    about |= {"augmentation": "none", "cut": "all", "temperature": 1.0, "target_entropy": NAN}
+    rows = [("before", "diameter_q99", 0.25), ("after", "diameter_q99", 0.5), ("before", "divergence", 1.0), ("after", "divergence", 0.125)]
+    return pd.DataFrame([about | {"state": state, "quantity": name, "mean": mean, "sd": NAN} for state, name, mean in rows])
+
+
+def test_students_are_printed_before_and_after_one_row_a_cell():
+    other = behaviours().query("quantity == 'divergence'").assign(cell="cross-bm25-kl", architecture="cross")
+    table = reporting._behaviour_table(pd.concat([behaviours(), other]))
+    assert table.set_index("cell")["own diameter q99"].to_dict() == {"bi-bm25-kl": "0.25 > 0.50", "cross-bm25-kl": "–"}
+    assert table.set_index("cell")["KL to teacher"].to_dict() == dict.fromkeys(("bi-bm25-kl", "cross-bm25-kl"), "1.00 > 0.12")
+
+
+def test_a_recipe_says_what_varies_and_its_dials_with_a_sign():
+    dialled = behaviours().assign(target_entropy=0.5, loss="ranknet")
+    both = pd.concat([behaviours(), dialled], ignore_index=True)
+    assert list(dict.fromkeys(reporting._recipe(both))) == ["bi kl", "bi ranknet H=0.5"]
+    assert set(reporting._recipe(behaviours())) == {"bi kl"}
+
+
+def test_a_figure_of_behaviours_leaves_out_cells_without_a_space():
+    other = behaviours().query("quantity == 'divergence'").assign(cell="cross-bm25-kl", architecture="cross")
+    shown = reporting.behaviour_figure(pd.concat([behaviours(), other]), "c/train").data
+    assert set(shown.loc[shown["role"] == "value", "recipe"]) == {"bi kl"}
+    alone = reporting.behaviour_figure(other, "c/train").data
+    assert set(alone["quantity"].dropna()) == {"divergence"}
