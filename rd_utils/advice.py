@@ -443,8 +443,8 @@ def verdict(summary: pd.DataFrame) -> str:
     >>> print(verdict(pd.DataFrame([row | {"level": 0.95}])))
     The advice is better than always-bm25 (mean regret lower by 0.0123, 95 % interval 0.0040 to 0.0200; 24 contexts in 8 held-out units).
     >>> print(verdict(pd.DataFrame([row | {"level": 0.95, "n_held_out": 3}])))  # doctest: +NORMALIZE_WHITESPACE
-    With 3 held-out units it cannot be decided whether the advice is better than always-bm25 (mean regret lower by 0.0123,
-    95 % interval 0.0040 to 0.0200; 24 contexts).
+    With 3 held-out units it cannot be decided whether the advice is better than always-bm25 (mean regret lower by 0.0123;
+    24 contexts, too few units for an interval).
     """
     found = summary[summary["rule"].str.startswith("advice - ")] if "rule" in summary.columns else summary[:0]
     if len(found) != 1:
@@ -457,8 +457,9 @@ def verdict(summary: pd.DataFrame) -> str:
     contexts, units = _counted(row["n_contexts"], "context"), f"{row['n_held_out']} held-out units"
     always = row["rule"].removeprefix("advice - ")
     if row["n_held_out"] < FEW_UNITS:
-        return f"With {units} it cannot be decided whether the advice is better than {always} ({size}, {interval}; {contexts})."
-    word = "better than" if row["high"] < 0 else "worse than" if row["low"] > 0 else "no better than"
+        few = f"{size}; {contexts}, too few units for an interval"
+        return f"With {units} it cannot be decided whether the advice is better than {always} ({few})."
+    word = "better than" if row["high"] < 0 else "worse than" if row["low"] > 0 else "not shown to be better than"
     return f"The advice is {word} {always} ({size}, {interval}; {contexts} in {units})."
 
 

@@ -227,7 +227,8 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             [
                 Table(
                     _mean_over_seeds(groups_made(plan, pipeline)),
-                    "Training groups, means over seeds. Where strategies differ in queries, students saw different ones.",
+                    "Training groups, means over seeds. Where strategies differ in queries, students saw different ones. Filled documents "
+                    "were drawn by the shortage policy; candidates of which a filter removed none may hold false negatives all the same.",
                     digits=1,
                 ),
                 Table(judged(plan, pipeline), "Test queries: judged ones are averaged over, unjudged ones only counted."),
@@ -236,20 +237,26 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
         Section(
             "Learning rates",
             [
-                f"Chosen on validation queries, once for each loss and architecture, for all strategies alike: {rates['search'].nunique()} "
-                f"searches. In {int(rates['at_end'].sum())} of them the first or the last rate was best, so a better one may lie beyond "
-                "it. Neighbouring rates are often equal for all that the validation queries can tell."
+                f"Chosen on validation queries{_searched_on(study)}, once for each loss and architecture, for all strategies and "
+                f"collections alike: {rates['search'].nunique()} searches. In {int(rates['at_end'].sum())} of them the first or the last "
+                "rate was best, so a better one may lie beyond it. Neighbouring rates are often equal for all that the validation queries "
+                "can tell."
             ],
             [
                 *figures("rates", "What each rate reached; the large mark is the one taken"),
-                *table("learning_rates", lambda frame: report.search_table(frame, study.search.measure), "Every rate that was tried."),
+                *table(
+                    "learning_rates",
+                    lambda frame: report.search_table(frame, study.search.measure),
+                    "Every rate that was tried, on validation queries; * taken.",
+                ),
             ],
         ),
         Section(
             "Effectiveness",
             [
                 f"Mean and standard deviation over seeds, of means over the judged queries. "
-                f"The measure that is compared below is {settings.measure}."
+                f"The measure that is compared below is {settings.measure}. A cell's name reads architecture-strategy-teacher-loss, then its "
+                "dials; first stages, untrained students and teachers stand on top."
             ],
             [
                 *(
@@ -260,7 +267,11 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                     )
                     for train, test in pairs
                 ),
-                *table("macro", lambda frame: _macro_table(frame, settings.measure), "Macro means over collections."),
+                *table(
+                    "macro",
+                    lambda frame: _macro_table(frame, settings.measure),
+                    f"Macro {settings.measure} over collections, ± SD over collections.",
+                ),
                 *figures("effectiveness", "Means as large marks, seeds as small ones, baselines as lines"),
                 *figures("queries", "A click on a cell shows its queries against those of all cells; values averaged over seeds"),
                 *table(
@@ -305,7 +316,7 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
         Section(
             "Across collections",
             [
-                "The same contrasts, each collection counting once. What a collection happens to hold moves single cells more than the "
+                "The same contrasts, each collection counting once. What a collection happens to hold can move single cells more than the "
                 "seed of their training does, so a conclusion about strategies or losses rests on these means and their t intervals over "
                 f"collections at level {settings.level:g}. They are not corrected for their number."
             ],
@@ -343,11 +354,14 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             "Locality and entropy",
             [
                 "How wide the groups of each strategy are in one fixed encoder, and how undecided the teacher is about them, before and "
-                "after what augmentation and temperature do. Pairwise, positive and listwise entropy order strategies differently; each "
-                "axis and column says which it is."
+                "after what augmentation and temperature do. Pairwise, positive and listwise entropy may order strategies differently; "
+                "each axis and column says which it is."
             ],
             [
-                *figures("locality", "Diameter and entropy of the training groups; a line leads from before to after augmentation"),
+                *figures(
+                    "locality",
+                    "Diameter and entropy of the training groups; a line leads from before to after augmentation, a lone mark did not move",
+                ),
                 *table("descriptions", report.description_table, "Means over groups and seeds; the density ratio is a median."),
                 *figures("entropy", "Mean entropies"),
                 *table("entropies", lambda frame: frame, "Mean entropies of the teachers over the training groups."),
@@ -359,8 +373,9 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             [
                 "Before the first step and after the last, on the same probe queries and documents for all strategies: of a bi-encoder's "
                 "own space, the diameter of its training groups, intrinsic dimension (TwoNN), effective rank and uniformity; of any "
-                "student, the divergence KL(teacher || student) over groups in nats, and how its pair probabilities agree with the "
-                "teacher's."
+                "student, the divergence KL(teacher || student) over its own strategy's groups of the probe queries, in nats, so that "
+                "strategies start apart, and how its pair probabilities agree with the teacher's. The figure shows bi-encoders where "
+                "there are any."
             ],
             [
                 *figures("behaviour", "From before training to after it; means over seeds and the queries that all strategies have"),
@@ -388,7 +403,7 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                 "Energy: " + ", ".join(sorted(set(tables["cells"]["energy"]))) + "."
             ],
             [
-                *figures("cost", "Effectiveness against cost; the line joins the cells that no cheaper cell reaches"),
+                *figures("cost", "Effectiveness against cost; the line joins the cells that no cheaper cell reaches; bars: SD over seeds"),
                 Table(_cost_table(tables["cells"]), "Means over cells and seeds: CPU seconds by stage, teacher calls, energy.", digits=1),
                 *table("prices", lambda frame: frame, "What the last 0.01 costs: the best cell, and the cheapest at most 0.01 worse."),
                 *table("walk", lambda frame: frame, "Along the frontier, from cheap to dear: what each gain costs, per 0.01."),
@@ -423,11 +438,18 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
     ]
 
 
+def _searched_on(study: Any) -> str:
+    """Say on what learning rates were chosen."""
+    if study.search is None:
+        return ""
+    return f" of `{study.search.validation.label}`, on the groups of `{study.search.strategy}` of the first collection"
+
+
 def _at_margins(differences: pd.DataFrame, settings: Any) -> list[str]:
     """Say how many contrasts are equivalent at each margin that the study shows."""
     counts = [(margin, f"equivalent_{margin:g}") for margin in settings.margins_shown]
     shown = [f"{int(differences[name].sum())} at {margin:g}" for margin, name in counts if name in differences]
-    return [f"Of {len(differences):,} contrasts are equivalent: " + ", ".join(shown) + "."] if shown else []
+    return [f"Equivalent, of {len(differences):,} contrasts: " + ", ".join(shown) + "."] if shown else []
 
 
 def _fragile(differences: pd.DataFrame) -> list[str]:
@@ -498,7 +520,9 @@ def _what_was_run(plan: Plan) -> list[str]:
 
 def _mean_over_seeds(groups: pd.DataFrame) -> pd.DataFrame:
     """Return the counts of groups, one row a collection and strategy."""
-    return groups.groupby(["collection", "strategy"], sort=False).mean(numeric_only=True).drop(columns="seed").reset_index()
+    names = {"false_negatives": "candidates removed by the filter", "false_negatives_of_the_fill": "removed from the fill"}
+    means = groups.groupby(["collection", "strategy"], sort=False).mean(numeric_only=True).drop(columns="seed")
+    return means.rename(columns=names).rename(columns=lambda name: name.replace("_", " ")).reset_index()
 
 
 def _file_name(name: str) -> str:
