@@ -255,8 +255,8 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             "Effectiveness",
             [
                 f"Mean and standard deviation over seeds, of means over the judged queries. "
-                f"The measure that is compared below is {settings.measure}. A cell's name reads architecture-strategy-teacher-loss, then its "
-                "dials; first stages, untrained students and teachers stand on top."
+                f"The measure that is compared below is {settings.measure}. A cell's name reads architecture-strategy-teacher-loss, then "
+                "its dials; first stages, untrained students and teachers stand on top."
             ],
             [
                 *(
