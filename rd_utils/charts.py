@@ -1171,7 +1171,7 @@ def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260
         colour = alt.Color("strategy:N", sort=strategies, title="strategy", scale=value_scale(strategies, PALETTE))
         panel = lines.encode(**encoding, color=colour, detail=["cell:N", "seed:N"]).properties(width=width // 2, height=150)
         facet = alt.Facet("recipe:N", sort=distinct(history["recipe"]), title=None, columns=2, header=header)
-        return panel.encode(facet=facet).resolve_scale(y="independent")
+        return panel.encode(facet=facet).resolve_scale(x="independent", y="independent")  # budgets differ between architectures
     if "seed" in history.columns:
         encoding["detail"] = "seed:N"
     if len(cells) > 6:
