@@ -484,7 +484,7 @@ def test_verdicts():
     few = advice.verdict(advice.regret_summary(summary_table(always - 0.1, always, list("abcd") * 3), seed=0, level=0.9))
     assert few == (
         "With 4 held-out units it cannot be decided whether the advice is better than always-bm25 "
-        "(mean regret lower by 0.1000, 90 % interval 0.1000 to 0.1000; 12 contexts)."
+        "(mean regret lower by 0.1000; 12 contexts, too few units for an interval)."
     )
 
 
