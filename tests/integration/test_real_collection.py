@@ -36,7 +36,7 @@ def mean(pipeline, system, collection=TEST, depth=10, measure="nDCG@10"):
 
 def test_bm25_on_all_of_scifact_is_the_published_value(pipeline):
     """0.679 nDCG@10 for flat BM25 on SciFact (BEIR's table of Anserini's flat index)."""
-    value, counts = mean(pipeline, params.Bm25System(retriever=BM25), params.IrDatasetsCollection(id="beir/scifact/test"), depth=100)
+    value, counts = mean(pipeline, params.FirstStageSystem(retriever=BM25), params.IrDatasetsCollection(id="beir/scifact/test"), depth=100)
     assert counts["queries_judged"] == 300
     assert abs(value - 0.679) < 0.01
 
@@ -54,7 +54,7 @@ def test_a_pretrained_student_distils_a_trained_teacher_and_still_ranks(pipeline
     spec = student("margin_mse", teacher, bi)
     history = pipeline.frame(spec, "history")
     assert np.isfinite(history.loss).all() and pipeline.manifest(spec)["counts"]["documents_seen"] == 64
-    bm25, _ = mean(pipeline, params.Bm25System(retriever=BM25))
+    bm25, _ = mean(pipeline, params.FirstStageSystem(retriever=BM25))
     value, counts = mean(pipeline, params.StudentSystem(student=spec))
     untrained, _ = mean(pipeline, params.UntrainedSystem(architecture=bi, collection=TRAIN))
     assert counts["queries_judged"] == 24
