@@ -14,7 +14,7 @@ from scipy.stats import t
 
 from rd_utils import params, stats, studies
 from rd_utils.pipeline import Pipeline
-from rd_utils.plan import DIMENSIONS, Plan
+from rd_utils.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.sampling import Groups
 from rd_utils.store import identity, pool_of
 
@@ -48,7 +48,7 @@ def results(per_query: pd.DataFrame) -> pd.DataFrame:
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
     """Return the mean, and the standard deviation over seeds (n - 1; NaN with one seed), of every cell, measure by measure."""
-    keys = ["collection", "test_collection", "first_stage", "measure", "cell", *CELL]
+    keys = [*PLACE, "measure", "cell", *CELL]
     grouped = results.groupby(keys, sort=False, dropna=False)["value"]
     return grouped.agg(mean="mean", sd="std", n_seeds="size").reset_index()
 
@@ -82,15 +82,15 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
         queries holds 0 or ``p_randomisation`` is not below ``alpha``; or it says equivalent, but the same bootstrap's interval at level
         ``1 - 2 alpha``, the one that belongs to TOST, leaves (-margin, margin).
     """
-    trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
-    means = stats.seed_mean(trained[["cell", "collection", "test_collection", "first_stage", "query_id", "seed", "value"]])
+    trained = at(per_query, system="student", measure=settings.measure)
+    means = stats.seed_mean(trained[["cell", *PLACE, "query_id", "seed", "value"]])
     cells = trained.drop_duplicates("cell").set_index("cell")[DIMENSIONS]
     seeds = trained.groupby(["collection", "cell"])["seed"].agg(lambda values: tuple(sorted(set(values))))
     contrasts = _contrasts(cells, settings.baseline_strategy)
     margins = {f"equivalent_{margin:g}": margin for margin in settings.margins_shown}
-    places = trained.groupby(["collection", "test_collection", "first_stage"], sort=False)
+    places = trained.groupby(PLACE, sort=False)
     rows, skipped = [], 0
-    for (trained_on, collection, stage), frame in means.groupby(["collection", "test_collection", "first_stage"], sort=False):
+    for (trained_on, collection, stage), frame in means.groupby(PLACE, sort=False):
         values = {name: part.set_index(["test_collection", "query_id"])["value"] for name, part in frame.groupby("cell")}
         here = places.get_group((trained_on, collection, stage))
         by_seed = {
@@ -125,12 +125,12 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
                 | {name: stats.tost(delta, margin) for name, margin in margins.items()}  # p-values, until Holm has seen them
             )
     if not rows:
-        names = ["collection", "test_collection", "first_stage", "measure", "family", "contrast", "difference", "verdict"]
+        names = [*PLACE, "measure", "family", "contrast", "difference", "verdict"]
         table = pd.DataFrame(columns=[*names, "seed_share", "fragile"])
         table.attrs["skipped"] = skipped
         return table
     table = pd.DataFrame(rows)
-    families = table.groupby(["collection", "test_collection", "first_stage", "family"], sort=False)
+    families = table.groupby([*PLACE, "family"], sort=False)
     for raw, corrected in (("p_difference", "p_holm"), ("p_equivalence", "p_equivalence_holm"), *((name, name) for name in margins)):
         table[corrected] = families[raw].transform(lambda values: stats.holm(values.to_numpy()))
     for name in margins:
@@ -176,8 +176,8 @@ def matrices(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.
         with the same seeds; those with other seeds are left out of one. ``attrs["left_out"]`` names them, each with its place: all of a
         place where no three have the same seeds.
     """
-    trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
-    keys = ["collection", "test_collection", "first_stage", "measure", *(name for name in DIMENSIONS if name != "strategy")]
+    trained = at(per_query, system="student", measure=settings.measure)
+    keys = [*PLACE, "measure", *(name for name in DIMENSIONS if name != "strategy")]
     told = [name for name in keys if name in keys[:3] or trained[name].nunique(dropna=False) > 1]
     tables, left_out = [], []
     for place, part in trained.groupby(keys, sort=False, dropna=False):
@@ -305,7 +305,7 @@ def factorials(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> p
         have two strategies and two target entropies, but lack a cell or a seed of a factorial. An empty frame says that there is none.
     """
     factors = ["strategy", "target_entropy"]
-    about = ["collection", "test_collection", "first_stage", "measure", *(name for name in DIMENSIONS if name not in factors)]
+    about = [*PLACE, "measure", *(name for name in DIMENSIONS if name not in factors)]
     dialled = per_query[(per_query["system"] == "student") & per_query["target_entropy"].notna()]
     found, incomplete = _complete(dialled, about, seeds=2)
     parts = []
@@ -388,8 +388,8 @@ def surfaces(per_query: pd.DataFrame, settings: studies.AnalysisSettings, n_resa
         its strategy's. One entropy with a share near 1 is a known optimum; several with similar shares are a plateau.
         ``attrs["incomplete"]`` counts the sets of cells that have two strategies and two target entropies, but lack a cell or a seed.
     """
-    about = ["collection", "test_collection", "first_stage", *(name for name in DIMENSIONS if name not in ("strategy", "target_entropy"))]
-    trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
+    about = [*PLACE, *(name for name in DIMENSIONS if name not in ("strategy", "target_entropy"))]
+    trained = at(per_query, system="student", measure=settings.measure)
     dialled = trained[trained["target_entropy"].notna()]
     found, incomplete = _complete(dialled, about, seeds=1)
     tables = []
@@ -430,7 +430,7 @@ def optima(surfaces: pd.DataFrame) -> pd.DataFrame:
     >>> table.to_dict("index")
     {('kl', 'bm25'): {0.3: 0.9, 0.6: 0.1}, ('ranknet', 'bm25'): {0.3: 0.2, 0.6: 0.8}}
     """
-    own = ("collection", "test_collection", "first_stage", *(name for name in DIMENSIONS if name not in ("strategy", "target_entropy")))
+    own = (*PLACE, *(name for name in DIMENSIONS if name not in ("strategy", "target_entropy")))
     keys = [name for name in own if name in surfaces and surfaces[name].nunique(dropna=False) > 1] + ["strategy"]
     entries = surfaces.set_index([*keys, "target_entropy"])["optimal"]
     if entries.index.has_duplicates:
@@ -457,9 +457,9 @@ def options(results: pd.DataFrame, descriptions: pd.DataFrame, costs: pd.DataFra
         under their own name, such as those of a refreshed strategy, which starts from another's. Where nothing was described, as in a study
         without a reference, there is no row, and nothing that is known of groups has a column.
     """
-    trained = results[(results["system"] == "student") & (results["measure"] == measure)]
+    trained = at(results, system="student", measure=measure)
     trained = trained[(trained["augmentation"] == "none") & (trained["cut"] == "all")]
-    keys = ["collection", "test_collection", "first_stage", "cell", *DIMENSIONS]
+    keys = [*PLACE, "cell", *DIMENSIONS]
     table = trained.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     if descriptions.empty:
         nothing = table[:0].assign(cost=pd.Series(dtype=float))
@@ -514,7 +514,7 @@ def two_way(results: pd.DataFrame, rows: str = "strategy", columns: str = "targe
     if factorial.empty:
         raise ValueError(f"no trained cell has both a {rows} and a {columns}; a factorial needs at least two of each")
     free = {"teacher", "temperature", "target_entropy"} if "loss" in (rows, columns) else set()
-    keys = ["collection", "test_collection", "first_stage", "measure"]
+    keys = [*PLACE, "measure"]
     keys += [name for name in DIMENSIONS if name not in (rows, columns) and name not in free]
     found = []
     for place, part in factorial.groupby(keys, sort=False, dropna=False):
@@ -577,7 +577,7 @@ def strategy_spread(results: pd.DataFrame) -> pd.DataFrame:
         ``n_strategies`` (at least 2; others have no spread and no row), ``lowest`` and ``highest`` strategy, ``spread`` (maximum minus
         minimum of the means over seeds) and ``sd`` (of those means, n - 1).
     """
-    keys = ["collection", "test_collection", "first_stage", "measure", *(name for name in DIMENSIONS if name != "strategy")]
+    keys = [*PLACE, "measure", *(name for name in DIMENSIONS if name != "strategy")]
     trained = results[results["system"] == "student"]
     means = trained.groupby([*keys, "strategy"], sort=False, dropna=False)["value"].mean().reset_index("strategy")
     rows = []
@@ -601,18 +601,17 @@ def first_place(per_query: pd.DataFrame, summary: pd.DataFrame, measure: str) ->
     Returns:
         cell, query_id, value; and cell, mean, sd.
     """
-    place = ["collection", "test_collection", "first_stage"]
-    trained, means = (frame[(frame["measure"] == measure) & (frame["system"] == "student")] for frame in (per_query, summary))
-    where = trained[place].iloc[0].to_dict()
+    trained, means = (at(frame, system="student", measure=measure) for frame in (per_query, summary))
+    where = trained[PLACE].iloc[0].to_dict()
     values = at(trained, **where).groupby(["cell", "query_id"], sort=False)["value"].mean().reset_index()
     return values, at(means, **where)[["cell", "mean", "sd"]]
 
 
 def best(summary: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Return the trained cell with the highest mean of a measure, per test collection and first stage."""
-    trained = summary[(summary["measure"] == measure) & (summary["system"] == "student")]
+    trained = at(summary, system="student", measure=measure)
     ordered = trained.sort_values("mean", ascending=False, kind="stable")
-    return ordered.groupby(["collection", "test_collection", "first_stage"], sort=False).head(1)
+    return ordered.groupby(PLACE, sort=False).head(1)
 
 
 def judged(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from rd_utils import behaviour, entropy, locality, params
 from rd_utils.collections import positives
 from rd_utils.evaluation import read_run
 from rd_utils.pipeline import Pipeline
-from rd_utils.plan import DIMENSIONS, Plan
+from rd_utils.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.store import docs_of, identity
 
 
@@ -308,11 +308,20 @@ def behaviours(plan: Plan, pipeline: Pipeline) -> tuple[pd.DataFrame, pd.DataFra
     if not bins:
         return table, pd.DataFrame(columns=about)
     pairs = pd.concat(bins, ignore_index=True)
-    pairs = pairs[pairs["n_pairs"] > 0]
-    means, edges = ["mean_student", "mean_teacher"], ["low", "high"]
-    sums = pairs.assign(**{name: pairs[name] * pairs["n_pairs"] for name in means})
-    sums = sums.groupby([*about, *edges], sort=False, dropna=False)[["n_pairs", *means]].sum().reset_index()
-    return table, sums.assign(**{name: sums[name] / sums["n_pairs"] for name in means})
+    return table, pooled_bins(pairs[pairs["n_pairs"] > 0], about)
+
+
+def pooled_bins(bins: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Pool bins of pairs: the pairs of each bin together, and their mean probabilities.
+
+    Args:
+        bins: ``low``, ``high``, ``n_pairs`` (above 0), ``mean_student``, ``mean_teacher``, and the columns of ``by``.
+        by: what is not pooled over.
+    """
+    means = ["mean_student", "mean_teacher"]
+    sums = bins.assign(**{name: bins[name] * bins["n_pairs"] for name in means})
+    sums = sums.groupby([*by, "low", "high"], sort=False, dropna=False)[["n_pairs", *means]].sum().reset_index()
+    return sums.assign(**{name: sums[name] / sums["n_pairs"] for name in means})
 
 
 def by_query(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
@@ -325,7 +334,7 @@ def by_query(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
         where it learns from this teacher, and 1 otherwise. Queries with fewer than two candidates are left out. Empty without such a
         teacher.
     """
-    columns = ["collection", "test_collection", "first_stage", "cell", *DIMENSIONS, "reference_teacher", "query_id"]
+    columns = [*PLACE, "cell", *DIMENSIONS, "reference_teacher", "query_id"]
     measured = ["value", "pairwise_entropy", "listwise_entropy", "divergence"]
     rows = []
     for pair, label in enumerate(plan.labels):
@@ -400,7 +409,7 @@ def relations(by_query: pd.DataFrame, level: float, n_resamples: int = 500) -> p
     Returns:
         As :func:`rd_utils.behaviour.correlations`, by training and test collection, first stage, architecture, loss, teacher and strategy.
     """
-    by = ["collection", "test_collection", "first_stage", "architecture", "loss", "teacher", "strategy", "reference_teacher"]
+    by = [*PLACE, "architecture", "loss", "teacher", "strategy", "reference_teacher"]
     of = ["pairwise_entropy", "listwise_entropy", "divergence"]
     undialled = by_query["target_entropy"].isna() & (by_query["temperature"] == 1)
     plain = by_query[(by_query["augmentation"] == "none") & (by_query["cut"] == "all") & undialled]

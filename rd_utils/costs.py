@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 
 from rd_utils import energy, frontier, params, teachers
+from rd_utils.analysis import at
 from rd_utils.pipeline import Pipeline
-from rd_utils.plan import DIMENSIONS, Plan
+from rd_utils.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.store import identity, inputs, upstream
 
-PLACE = ["collection", "test_collection", "first_stage"]
 STAGES = ("mine", "score", "train", "evaluate")
 _CHARGED = ("wall_seconds", "cpu_seconds", "gpu_seconds", "joules", "teacher_calls")  # the order in every array below
 
@@ -57,17 +57,14 @@ def costs(plan: Plan, pipeline: Pipeline, cells: set[str] | None = None) -> pd.D
         the stages; ``shared_cpu_seconds`` and ``shared_teacher_calls``; ``energy``, how the joules are known; documents_seen, tokens_seen,
         peak_memory_mb, and the student's identity, manifest and parameters.
     """
-    students = [(cell, seed, student) for cell in plan.cells for seed, student in cell.students.items()]
-    uses: Counter[str] = Counter()
-    for cell, _, student in students:
-        uses.update(key for part in _parts(plan, cell, student).values() for key in part)
+    students = [(cell, seed, student, _parts(plan, cell, student)) for cell in plan.cells for seed, student in cell.students.items()]
+    uses = Counter(key for *_, parts in students for specs in parts.values() for key in specs)
     paid: dict[str, Bill] = {}
     rates: dict[str, np.ndarray] = {}
     rows = []
-    for cell, seed, student in students:
+    for cell, seed, student, parts in students:
         if cells is not None and cell.name not in cells:
             continue
-        parts = _parts(plan, cell, student)
         for specs in parts.values():
             for key, spec in specs.items():
                 if key not in paid:
@@ -160,7 +157,7 @@ def points(summary: pd.DataFrame, costs: pd.DataFrame, measure: str) -> pd.DataF
         over seeds of every ``total_`` and ``shared_`` amount; and ``on_frontier``: no cell of the same collections and first stage that
         costs no more CPU seconds is better, and none as good costs less.
     """
-    trained = summary[(summary["measure"] == measure) & (summary["system"] == "student")].rename(columns={"mean": "value"})
+    trained = at(summary, system="student", measure=measure).rename(columns={"mean": "value"})
     amounts = [name for name in costs.columns if name.startswith(("total_", "shared_"))]
     price = costs.groupby(["collection", "cell"], sort=False)[amounts].mean().reset_index()
     table = trained[[*PLACE, "cell", *DIMENSIONS, "value", "sd"]].merge(

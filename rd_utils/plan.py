@@ -57,6 +57,8 @@ GUESSED_DOCUMENTS_PER_SECOND = {
 
 # In what cells differ, beside the collection that they are trained on; fields of Cell.
 DIMENSIONS = ["strategy", "teacher", "loss", "architecture", "augmentation", "cut", "temperature", "target_entropy"]
+# Where a cell's results stand: trained on, tested on, and what it ranks there.
+PLACE = ["collection", "test_collection", "first_stage"]
 
 
 class Cell(NamedTuple):

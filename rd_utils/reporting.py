@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ import pandas as pd
 from rd_utils import charts as drawn
 from rd_utils import report
 from rd_utils import tables as layout
-from rd_utils.analysis import ROWS_SHOWN, judged, optima
-from rd_utils.characteristics import groups_made
+from rd_utils.analysis import ROWS_SHOWN, at, judged, optima
+from rd_utils.characteristics import groups_made, pooled_bins
 from rd_utils.costs import STAGES
 from rd_utils.drawing import MISSING, as_setting
 from rd_utils.params import nearest
 from rd_utils.pipeline import Pipeline
-from rd_utils.plan import DIMENSIONS, Plan
+from rd_utils.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.progress import LOGGER
 from rd_utils.report import Figure, Section, Table
 
@@ -33,7 +34,9 @@ KNOWN = (
 )  # fmt: skip
 
 
-def write(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], charts: dict[str, Any]) -> list[Path]:
+def write(
+    plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], charts: dict[str, Any], advice: Sequence[str] = ()
+) -> list[Path]:
     """Write a study's tables, charts and report into its folder.
 
     Every table goes into a Parquet file, those that a paper prints also under ``tables/`` as HTML, Markdown, CSV and LaTeX.
@@ -42,9 +45,9 @@ def write(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], chart
         plan: the study.
         pipeline: where its artefacts lie.
         tables: results, per_query, summary, differences and cells (of :func:`rd_utils.costs.costs`); and, where the study has them, what
-            the functions of analysis, characteristics, costs and advice return, under the names of :data:`KNOWN`. ``sentences`` is the list
-            of what the advice comes to.
+            the functions of analysis, characteristics, costs and advice return, under the names of :data:`KNOWN`.
         charts: Altair charts by name, as the notebook showed them; a name's first word says which section shows it.
+        advice: what the advice comes to, in sentences.
 
     Returns:
         The Parquet files and the report; a table without rows is not written.
@@ -52,8 +55,6 @@ def write(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], chart
     Raises:
         ValueError: a table that every study has is missing, or one has a name that nothing shows.
     """
-    sentences = tables.get("sentences", [])
-    tables = {name: table for name, table in tables.items() if name != "sentences"}
     if unknown := [name for name in tables if name not in KNOWN]:
         raise ValueError(f"unknown table {unknown[0]!r}{nearest(unknown[0], KNOWN)}")
     needed = ("results", "per_query", "summary", "differences", "cells")
@@ -69,7 +70,7 @@ def write(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], chart
     for name, chart in charts.items():
         report.save_chart(chart, folder / "charts" / _file_name(name))
     page = report.html_report(
-        [section for section in _sections(plan, pipeline, written, charts, sentences) if section.blocks],
+        [section for section in _sections(plan, pipeline, written, charts, advice) if section.blocks],
         f"Study {plan.study.name}",
         folder / "report.html",
         study=plan.study.name,
@@ -109,7 +110,7 @@ def _matrices(tables: dict[str, pd.DataFrame]) -> list[tuple[str, pd.DataFrame]]
     """Return the rows of every matrix, with what it is of."""
     if "matrices" not in tables:
         return []
-    keys = ["collection", "test_collection", "first_stage", *(name for name in DIMENSIONS if name != "strategy")]
+    keys = [*PLACE, *(name for name in DIMENSIONS if name != "strategy")]
     varied = [name for name in keys if tables["matrices"][name].nunique(dropna=False) > 1]
     parts = tables["matrices"].groupby(keys, sort=False, dropna=False)
     return [(" ".join(str(part[name].iloc[0]) for name in varied if part[name].iloc[0] != "") or "all", part) for _, part in parts]
@@ -166,11 +167,7 @@ def calibration_figure(bins: pd.DataFrame, collection: str) -> Any:
         collection: whose students.
     """
     here = bins[bins["collection"] == collection]
-    here = here.assign(recipe=_recipe(here))
-    means = ["mean_student", "mean_teacher"]
-    weighted = here.assign(**{name: here[name] * here["n_pairs"] for name in means})
-    sums = weighted.groupby(["recipe", "state", "low", "high"], sort=False)[["n_pairs", *means]].sum().reset_index()
-    return drawn.calibration_chart(sums.assign(**{name: sums[name] / sums["n_pairs"] for name in means}), by=["recipe"])
+    return drawn.calibration_chart(pooled_bins(here.assign(recipe=_recipe(here)), ["recipe", "state"]), by=["recipe"])
 
 
 def relations_figure(relations: pd.DataFrame, collection: str, test_collection: str) -> Any:
@@ -181,7 +178,7 @@ def relations_figure(relations: pd.DataFrame, collection: str, test_collection: 
         collection: what was trained on.
         test_collection: what was tested on.
     """
-    here = relations[(relations["collection"] == collection) & (relations["test_collection"] == test_collection)]
+    here = at(relations, collection=collection, test_collection=test_collection)
     here = here[(here["first_stage"] == here["first_stage"].iloc[0]) & here["spearman"].notna()]
     label = here["architecture"] + " " + here["loss"] + " " + here["teacher"] + " " + here["strategy"]
     label = label.str.replace("  ", " ")  # no teacher
@@ -204,7 +201,7 @@ def _said(values: pd.Series, dimension: str) -> pd.Series:
 # --- the report -------------------------------------------------------------------------------------------------------------------
 
 
-def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], charts: dict[str, Any], sentences: list[str]) -> list[Any]:
+def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], charts: dict[str, Any], advice: Sequence[str]) -> list[Any]:
     """Return the report's sections; one without a table or figure is not shown."""
     study, settings = plan.study, plan.study.analysis
     summary, differences = tables["summary"], tables["differences"]
@@ -415,7 +412,7 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                 f"From what is known of the groups before training, on a pilot of {PILOT} queries, a ridge regression advises where it has "
                 "not looked. A regret is what a choice lacks to the best cell in hindsight, which was chosen on the same test queries: an "
                 "upper bound.",
-                *sentences,
+                *advice,
             ],
             figures("regret", "Mean regret with bootstrap intervals over what was left out"),
         ),
