@@ -10,7 +10,8 @@ as the student did:
   module is :class:`KernelInteraction`, below.
 
 Texts arrive as token tables (:mod:`rd_utils.tokens`), so that a batch costs a gather and not a call of the tokenizer. Within a batch a
-text that repeats is encoded once, and texts of similar length are encoded together.
+text that repeats is encoded once. Encoders that :mod:`rd_utils.packed` serves run without padding over one stream of all its texts;
+other models run as they are, texts of similar length together.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from rd_utils import params
+from rd_utils import packed, params
 from rd_utils.store import resolve_path
 from rd_utils.tokens import TokenTable, gather, join, length_buckets, take, tokenize
 
 SCRATCH_MAX_LENGTH = 256  # tokens of a text or pair, special tokens included, for the students from scratch that have a limit
 SCRATCH_MAX_QUERY_LENGTH = 64
 NOISE = 0.02  # standard deviation of what the seed adds to the token vectors of students from scratch
-TRAINING_TOKENS = 4096  # most padded tokens of one forward pass within a training batch, on a CPU: fastest of 1024 to 16384
+TRAINING_TOKENS = 8192  # most tokens of one forward pass within a training batch, on a CPU
 INTERACTION_TOKENS = 12_288  # the same for the interaction cross-encoder
 ACCELERATOR_TOKENS = 131_072  # the same on an accelerator, where few large passes are faster
 INFERENCE_TOKENS = 8192
@@ -203,6 +204,7 @@ class BiStudent(Student):
         for parameter in pooler.parameters() if isinstance(pooler, nn.Module) else ():
             parameter.requires_grad_(False)
         self._pad = self.tokenizer.pad_token_id
+        self._packed = _packed_encoder(model[0].model) if _pools_tokens(model[1]) else None
         self._frames = {kind: _frame(self.tokenizer, model.prompts.get(kind) or "") for kind in ("query", "document")}
         self._max_lengths = {"query": model[0].query_length or model.max_seq_length, "document": model.max_seq_length}
 
@@ -313,6 +315,14 @@ class BiStudent(Student):
         if self.is_static:
             features = {"input_ids": _long(texts.ids, self.device), "offsets": _long(texts.offsets[:-1], self.device)}
             return self.model(features)["sentence_embedding"]
+        if self._packed is not None:
+            pooling = self.model[1].pooling_mode
+            stream = self._packed.lay_out(texts, self._pad, device=self.device)
+            states = self._packed(stream, first_only=pooling == "cls", max_tokens=max_tokens)
+            features = {"sentence_embedding": states if pooling == "cls" else packed.mean_of_tokens(states, stream)}
+            for module in list(self.model)[2:]:
+                features = module(features)
+            return _in_order(features["sentence_embedding"], stream.order)
         buckets = length_buckets(texts.lengths(), max_tokens)
         embeddings = []
         for rows in buckets:
@@ -320,7 +330,7 @@ class BiStudent(Student):
             mask = np.arange(ids.shape[1]) < lengths[:, None]
             features = {"input_ids": _long(ids, self.device), "attention_mask": _long(mask, self.device)}
             embeddings.append(self.model(features)["sentence_embedding"])
-        return _in_order(embeddings, buckets)
+        return _in_order(torch.cat(embeddings), np.concatenate(buckets))
 
 
 class CrossStudent(Student):
@@ -332,6 +342,7 @@ class CrossStudent(Student):
         self._max_query_length = getattr(architecture, "max_query_length", SCRATCH_MAX_QUERY_LENGTH)
         self._max_length = model.max_seq_length
         self._frame = None if self.is_interaction else _pair_frame(self.tokenizer)
+        self._packed = None if self.is_interaction or len(model) > 1 else _packed_encoder(model[0].model)
         self._special = 0 if self.is_interaction else self._frame.special
 
     def forward(self, batch: GroupBatch) -> Tensor:
@@ -340,11 +351,14 @@ class CrossStudent(Student):
         pairs = np.repeat(batch.query_rows.astype(np.int64), shape[1]) * len(batch.docs) + batch.doc_rows.reshape(-1)
         unique, pair_of_row = np.unique(pairs, return_inverse=True)
         query_rows, doc_rows = np.divmod(unique, len(batch.docs))
-        buckets = length_buckets(self._lengths(batch.queries, batch.docs, query_rows, doc_rows), self._max_tokens())
-        parts = [self._scores(batch.queries, batch.docs, query_rows[rows], doc_rows[rows]) for rows in buckets]
-        position = np.empty(len(unique), dtype=np.int64)
-        position[np.concatenate(buckets)] = np.arange(len(unique))
-        return torch.cat(parts)[_long(position[pair_of_row].reshape(shape), self.device)]
+        max_tokens = self._max_tokens()
+        if self._packed is not None:
+            scores = self._scores(batch.queries, batch.docs, query_rows, doc_rows, max_tokens)
+        else:
+            buckets = length_buckets(self._lengths(batch.queries, batch.docs, query_rows, doc_rows), max_tokens)
+            parts = [self._scores(batch.queries, batch.docs, query_rows[rows], doc_rows[rows], max_tokens) for rows in buckets]
+            scores = _in_order(torch.cat(parts), np.concatenate(buckets))
+        return scores[_long(pair_of_row.reshape(shape), self.device)]
 
     def score_pairs(
         self,
@@ -363,7 +377,7 @@ class CrossStudent(Student):
         done = 0
         with self._inference(precision):
             for rows in length_buckets(self._lengths(queries, docs, query_rows, doc_rows), max_tokens):
-                scores[rows] = self._scores(queries, docs, query_rows[rows], doc_rows[rows]).float().cpu().numpy()
+                scores[rows] = self._scores(queries, docs, query_rows[rows], doc_rows[rows], max_tokens).float().cpu().numpy()
                 done += len(rows)
                 if progress is not None:
                     progress(done, len(scores))
@@ -379,14 +393,39 @@ class CrossStudent(Student):
         lengths = query_lengths + (docs.offsets[doc_rows + 1] - docs.offsets[doc_rows]) + self._special
         return np.minimum(lengths, self._max_length)
 
-    def _scores(self, queries: TokenTable, docs: TokenTable, query_rows: np.ndarray, doc_rows: np.ndarray) -> Tensor:
-        """Score one bucket of pairs: (n,)."""
+    def _scores(self, queries: TokenTable, docs: TokenTable, query_rows: np.ndarray, doc_rows: np.ndarray, max_tokens: int) -> Tensor:
+        """Score pairs: (n,)."""
         if self.is_interaction:
-            features = self.model[0].features(queries, docs, query_rows, doc_rows)
+            outputs = self._run(self.model[0].features(queries, docs, query_rows, doc_rows))
+        elif self._packed is None:
+            outputs = self._run(self._frame.features(queries, docs, query_rows, doc_rows, self._max_query_length, self._max_length))
         else:
-            features = self._frame.features(queries, docs, query_rows, doc_rows, self._max_query_length, self._max_length)
-        outputs = self.model({name: values.to(self.device) for name, values in features.items()})["scores"]
+            texts, starts = self._frame.join(queries, docs, query_rows, doc_rows, self._max_query_length, self._max_length)
+            types = None if self._frame.types is None else (starts, self._frame.types)
+            stream = self._packed.lay_out(texts, self._frame.pad, types=types, device=self.device)
+            firsts = self._packed(stream, first_only=True, max_tokens=max_tokens)
+            outputs = _in_order(_head(self.model[0].model, firsts), stream.order)
         return outputs[:, 0] if outputs.shape[1] == 1 else torch.log_softmax(outputs.float(), dim=1)[:, 1]
+
+    def _run(self, features: dict[str, Tensor]) -> Tensor:
+        return self.model({name: values.to(self.device) for name, values in features.items()})["scores"]
+
+
+def _packed_encoder(model: nn.Module) -> packed.PackedEncoder | None:
+    encoder = getattr(model, "base_model", model)
+    return packed.PackedEncoder(encoder) if packed.can_pack(encoder) else None
+
+
+def _pools_tokens(pooling: nn.Module) -> bool:
+    """Tell whether a pooling takes the first token or the mean of all, as :meth:`BiStudent._embed` does for packed texts."""
+    return isinstance(pooling, Pooling) and pooling.include_prompt and pooling.pooling_mode in ("cls", "mean")
+
+
+def _head(model: nn.Module, firsts: Tensor) -> Tensor:
+    """Apply a sequence classifier's own head to the states of first tokens: (n, width) -> (n, labels)."""
+    states = firsts.unsqueeze(1)  # heads read position 0 of every text
+    pooler = getattr(model.base_model, "pooler", None)
+    return model.classifier(states) if pooler is None else model.classifier(model.dropout(pooler(states)))
 
 
 class _Inference:
@@ -840,21 +879,37 @@ class PairFrame(NamedTuple):
         max_length: int,
     ) -> dict[str, Tensor]:
         """Gather pairs into one padded block; the query is cut to its own limit, the document to what is left."""
-        query_frame = len(self.prefix) + len(self.middle)
-        left = take(queries, query_rows, max_query_length + query_frame, prefix=self.prefix, suffix=self.middle)
-        left_lengths = left.lengths()[:, None]
-        right = take(docs, doc_rows, max_length - left_lengths[:, 0], suffix=self.suffix)
-        lengths = left_lengths + right.lengths()[:, None]
+        texts, starts = self.join(queries, docs, query_rows, doc_rows, max_query_length, max_length)
+        lengths = texts.lengths()[:, None]
         columns = np.arange(int(lengths.max(initial=0)))
-        is_left, is_text = columns < left_lengths, columns < lengths
+        is_text = columns < lengths
         ids = np.full(is_text.shape, self.pad, dtype=np.int64)
-        ids[is_left] = left.ids
-        ids[is_text & ~is_left] = right.ids
+        ids[is_text] = texts.ids
         features = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(is_text.astype(np.int64))}
         if self.types is not None:
-            types = np.where(is_left, self.types[0], self.types[1]) * is_text
+            types = np.where(columns < starts[:, None], self.types[0], self.types[1]) * is_text
             features["token_type_ids"] = torch.from_numpy(types.astype(np.int64))
         return features
+
+    def join(
+        self,
+        queries: TokenTable,
+        docs: TokenTable,
+        query_rows: np.ndarray,
+        doc_rows: np.ndarray,
+        max_query_length: int,
+        max_length: int,
+    ) -> tuple[TokenTable, np.ndarray]:
+        """Put pairs together, the query cut to its own limit and the document to what is left; also return where each document begins."""
+        query_frame = len(self.prefix) + len(self.middle)
+        left = take(queries, query_rows, max_query_length + query_frame, prefix=self.prefix, suffix=self.middle)
+        starts = left.lengths()
+        right = take(docs, doc_rows, max_length - starts, suffix=self.suffix)
+        offsets = left.offsets + right.offsets
+        is_left = np.arange(int(offsets[-1])) < np.repeat(offsets[:-1] + starts, np.diff(offsets))
+        ids = np.empty(len(is_left), dtype=np.int32)
+        ids[is_left], ids[~is_left] = left.ids, right.ids
+        return TokenTable(ids=ids, offsets=offsets), starts
 
 
 def _frame(tokenizer: PreTrainedTokenizerBase, prompt: str) -> tuple[list[int], list[int]]:
@@ -888,10 +943,8 @@ def _long(values: np.ndarray, device: torch.device) -> Tensor:
     return torch.from_numpy(values.astype(np.int64)).to(device)
 
 
-def _in_order(parts: list[Tensor], buckets: list[np.ndarray]) -> Tensor:
-    """Put the rows of buckets end to end, in the order of their indices."""
-    order = np.concatenate(buckets)
+def _in_order(values: Tensor, order: np.ndarray) -> Tensor:
+    """Undo an order: row ``order[i]`` of what comes back is row i of ``values``."""
     position = np.empty(len(order), dtype=np.int64)
     position[order] = np.arange(len(order))
-    joined = torch.cat(parts)
-    return joined[torch.from_numpy(position).to(joined.device)]
+    return values[torch.from_numpy(position).to(values.device)]

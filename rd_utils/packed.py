@@ -1,0 +1,320 @@
+"""A BERT-like encoder over texts laid end to end: the same numbers as the model's own forward pass, without its padding.
+
+``transformers`` pads a batch to its longest text and computes everything for every position. Here the texts of a batch lie end to end in
+order of length, each padded to a small multiple at the most; the linear layers, activations and layer norms run over that one stream, and
+only attention looks at texts one by one, all texts of one length together. Where pooling reads the first token alone, the last layer
+computes queries, attention output and feed-forward for those tokens only. The weights stay the model's, so that it is saved as it is.
+
+It serves the encoders that have BERT's layers under BERT's names (Devlin et al. 2019): BERT, RoBERTa, XLM-RoBERTa, CamemBERT, ELECTRA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rd_utils.tokens import TokenTable
+
+POSITIONS_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # they count positions from behind the padding token's number
+FAMILIES = ("bert", "electra", *POSITIONS_FROM_PADDING)
+# Lengths are rounded up to a multiple: fewer attention calls for a few tokens of padding. Calls cost more on an accelerator.
+MULTIPLE = 4
+MULTIPLE_ON_ACCELERATOR = 32
+
+
+class Block(NamedTuple):
+    """``texts`` neighbouring texts of one padded length, the first of which begins at token ``start``."""
+
+    start: int
+    texts: int
+    length: int
+    mask: Tensor | None  # (texts, 1, 1, length), 0 for tokens and -inf for padding; None where nothing is padded
+
+
+class Stream(NamedTuple):
+    """Texts laid end to end, the longest first.
+
+    ``order`` says which text stands where: text ``order[i]`` is the i-th of the stream.
+    """
+
+    ids: Tensor  # (tokens,)
+    positions: Tensor  # (tokens,) from 0 within each text
+    types: Tensor | None  # (tokens,)
+    firsts: Tensor  # (texts,) where each text begins
+    lengths: Tensor  # (texts,) without padding
+    blocks: tuple[Block, ...]
+    order: np.ndarray
+
+
+def can_pack(model: nn.Module) -> bool:
+    """Tell whether a transformers model is an encoder that :class:`PackedEncoder` serves."""
+    config = getattr(model, "config", None)
+    if getattr(config, "model_type", None) not in FAMILIES or getattr(config, "is_decoder", False):
+        return False
+    absolute = getattr(config, "position_embedding_type", None) in (None, "absolute")
+    return absolute and not getattr(config, "chunk_size_feed_forward", 0) and hasattr(model, "embeddings") and hasattr(model, "encoder")
+
+
+def lay_out(
+    texts: TokenTable,
+    pad: int,
+    *,
+    types: tuple[np.ndarray, tuple[int, int]] | None = None,
+    device: torch.device | str = "cpu",
+    multiple: int = MULTIPLE,
+) -> Stream:
+    """Lay framed and cut texts end to end, the longest first, each padded to the next multiple of a few tokens.
+
+    Args:
+        texts: The texts as the model reads them, special tokens included; none is empty.
+        pad: The padding token's id.
+        types: Where the second part of every text begins, (n,), and the token types of the two parts; None where all are of type 0.
+        device: Where the tensors go.
+        multiple: What lengths are rounded up to.
+
+    >>> table = TokenTable(ids=np.array([7, 8, 9, 5, 6], dtype=np.int32), offsets=np.array([0, 1, 4, 5]))
+    >>> stream = lay_out(table, pad=0, multiple=2)
+    >>> stream.ids.tolist(), stream.order.tolist(), stream.firsts.tolist()
+    ([8, 9, 5, 0, 7, 0, 6, 0], [1, 0, 2], [0, 4, 6])
+    """
+    lengths = texts.lengths()
+    padded = -(-lengths // multiple) * multiple
+    order = np.argsort(-padded, kind="stable")
+    lengths, padded = lengths[order], padded[order]
+    ends = np.cumsum(padded)
+    firsts = ends - padded
+    positions = np.arange(int(ends[-1])) - np.repeat(firsts, padded)
+    is_token = positions < np.repeat(lengths, padded)
+    sources = np.repeat(texts.offsets[order], padded) + positions
+    ids = np.where(is_token, texts.ids[np.where(is_token, sources, 0)], pad)
+    type_ids = None
+    if types is not None:
+        starts, (one, other) = types
+        type_ids = np.where(positions < np.repeat(starts[order], padded), one, other) * is_token
+    blocks, begin = [], 0
+    for end in [*(np.flatnonzero(np.diff(padded)) + 1).tolist(), len(padded)]:
+        length, inside = int(padded[begin]), lengths[begin:end]
+        mask = None
+        if (inside < length).any():
+            mask = torch.zeros(end - begin, 1, 1, length)
+            mask.masked_fill_(torch.from_numpy(np.arange(length) >= inside[:, None])[:, None, None], -torch.inf)
+            mask = mask.to(device)
+        blocks.append(Block(int(firsts[begin]), end - begin, length, mask))
+        begin = end
+
+    def tensor(values: np.ndarray | None) -> Tensor | None:
+        return None if values is None else torch.from_numpy(values.astype(np.int64)).to(device)
+
+    return Stream(tensor(ids), tensor(positions), tensor(type_ids), tensor(firsts), tensor(lengths), tuple(blocks), order)
+
+
+class PackedEncoder:
+    """Runs an encoder's own layers over a :class:`Stream`.
+
+    Args:
+        model: The encoder without a head (``BertModel``, ``RobertaModel``, ``ElectraModel`` ...).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.embeddings, self.layers = model.embeddings, model.encoder.layer
+        self.project = getattr(model, "embeddings_project", None)  # of ELECTRA, where embeddings are narrower than the layers
+        self.first_position = model.config.pad_token_id + 1 if model.config.model_type in POSITIONS_FROM_PADDING else 0
+
+    def lay_out(self, texts: TokenTable, pad: int, **options: Any) -> Stream:
+        """Lay texts out as this encoder runs best on their device; see :func:`lay_out`."""
+        multiple = MULTIPLE if torch.device(options.get("device", "cpu")).type == "cpu" else MULTIPLE_ON_ACCELERATOR
+        return lay_out(texts, pad, multiple=multiple, **options)
+
+    def __call__(self, stream: Stream, *, first_only: bool = False, max_tokens: int | None = None) -> Tensor:
+        """Return the last hidden states.
+
+        Args:
+            stream: The texts.
+            first_only: Whether the texts' first tokens are all that is wanted.
+            max_tokens: Most tokens that go through the layers at a time, so that what they leave stays in the processor's cache; a block
+                is never split. The embeddings are looked up once, so their table has one gradient a stream.
+
+        Returns:
+            (tokens, width), or with ``first_only`` (texts, width), in the order of the stream.
+        """
+        states = self._embed(stream)
+        parts, sizes = [], []
+        for blocks in _portions(stream.blocks, max_tokens):
+            parts.append(blocks)
+            sizes.append(sum(block.texts * block.length for block in blocks))
+        outputs = [self._encode(x, blocks, first_only) for x, blocks in zip(states.split(sizes), parts, strict=True)]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _embed(self, stream: Stream) -> Tensor:
+        own = self.embeddings
+        states = own.word_embeddings(stream.ids)
+        types = stream.types
+        table = own.token_type_embeddings.weight
+        states = states + (table[0] if types is None else F.embedding(types, table))
+        states = states + F.embedding(stream.positions + self.first_position, own.position_embeddings.weight)
+        states = dropout(own.LayerNorm(states), own.dropout)
+        return states if self.project is None else self.project(states)
+
+    def _encode(self, states: Tensor, blocks: Sequence[Block], first_only: bool) -> Tensor:
+        start = blocks[0].start
+        blocks = [block._replace(start=block.start - start) for block in blocks]
+        for layer in self.layers[:-1]:
+            states = _layer(layer, states, states, blocks, False)
+        asking = states
+        if first_only:
+            firsts = [torch.arange(block.texts, device=states.device) * block.length + block.start for block in blocks]
+            asking = states[torch.cat(firsts)]
+        return _layer(self.layers[-1], asking, states, blocks, first_only)
+
+
+def _layer(layer: nn.Module, asking: Tensor, states: Tensor, blocks: Sequence[Block], first_only: bool) -> Tensor:
+    """Run one layer; ``asking`` are the tokens that are wanted: all of ``states``, or the first of every text."""
+    own, after, expand, contract = layer.attention.self, layer.attention.output, layer.intermediate, layer.output
+    width = own.all_head_size
+    if first_only:
+        queries = own.query(asking)
+        weight, bias = torch.cat([own.key.weight, own.value.weight]), torch.cat([own.key.bias, own.value.bias])
+        keys_values = F.linear(states, weight, bias)
+    else:  # one product for all three
+        weight = torch.cat([own.query.weight, own.key.weight, own.value.weight])
+        bias = torch.cat([own.query.bias, own.key.bias, own.value.bias])
+        queries, keys_values = F.linear(states, weight, bias).split([width, 2 * width], dim=1)
+    rate = own.dropout.p if own.dropout.training else 0.0
+    attend = _Attention.apply if states.device.type == "cpu" else _fused_attention
+    context = attend(queries, keys_values, own.num_attention_heads, blocks, first_only, rate)
+    asking = after.LayerNorm(dropout(after.dense(context), after.dropout) + asking)
+    inner = expand.intermediate_act_fn(expand.dense(asking))
+    return contract.LayerNorm(dropout(contract.dense(inner), contract.dropout) + asking)
+
+
+class _Attention(torch.autograd.Function):
+    """Scaled dot-product attention (Vaswani et al. 2017) within each text: softmax(Q K^T / sqrt(d)) V, block by block.
+
+    One function for all blocks, with a backward pass of its own: it writes into one gradient, where slices of one tensor would each get a
+    gradient of the whole size. On a CPU, at these lengths, plain products are faster than the library's fused attention.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any, queries: Tensor, keys_values: Tensor, heads: int, blocks: Sequence[Block], first_only: bool, rate: float
+    ) -> Tensor:
+        """Return the contexts, (asking tokens, width)."""
+        width = queries.shape[1]
+        queries = queries.to(keys_values.dtype)
+        output = queries.new_empty(queries.shape)
+        kept: list[Tensor] = []
+        row = 0
+        for block in blocks:
+            asked = 1 if first_only else block.length
+            rows = slice(row, row + block.texts * asked)
+            row = rows.stop
+            q = _by_head(queries[rows], block.texts, heads)
+            places = slice(block.start, block.start + block.texts * block.length)
+            k, v = (_by_head(part, block.texts, heads) for part in keys_values[places].split(width, dim=1))
+            scores = torch.bmm(q, k.transpose(1, 2)).mul_((width // heads) ** -0.5)
+            if block.mask is not None:
+                scores.view(block.texts, heads, asked, block.length).add_(block.mask.to(scores.dtype))
+            weights = torch.softmax(scores, dim=-1).to(scores.dtype)  # autocast computes it in float32
+            keep = _keep(weights, rate) if rate else None
+            used = weights if keep is None else weights * keep
+            output[rows] = _by_token(torch.bmm(used, v), block.texts, heads)
+            if any(context.needs_input_grad):
+                kept += [q, k, v, weights, *([] if keep is None else [keep])]
+        context.save_for_backward(*kept)
+        context.heads, context.blocks, context.first_only, context.rate = heads, blocks, first_only, rate
+        context.shapes = queries.shape, keys_values.shape
+        return output
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of queries, keys and values."""
+        heads, each = context.heads, 5 if context.rate else 4
+        width = context.shapes[0][1]
+        of_queries, of_keys_values = (gradient.new_empty(shape) for shape in context.shapes)
+        row = 0
+        for number, block in enumerate(context.blocks):
+            q, k, v, weights, *keep = context.saved_tensors[number * each : (number + 1) * each]
+            rows = slice(row, row + block.texts * (1 if context.first_only else block.length))
+            row = rows.stop
+            own = _by_head(gradient[rows], block.texts, heads)
+            used = weights * keep[0] if keep else weights
+            of_v = torch.bmm(used.transpose(1, 2), own)
+            of_weights = torch.bmm(own, v.transpose(1, 2))
+            if keep:
+                of_weights.mul_(keep[0])
+            of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).mul_((width // heads) ** -0.5)
+            of_queries[rows] = _by_token(torch.bmm(of_scores, k), block.texts, heads)
+            places = slice(block.start, block.start + block.texts * block.length)
+            of_keys_values[places, :width] = _by_token(torch.bmm(of_scores.transpose(1, 2), q), block.texts, heads)
+            of_keys_values[places, width:] = _by_token(of_v, block.texts, heads)
+        return of_queries, of_keys_values, None, None, None, None
+
+
+def _fused_attention(queries: Tensor, keys_values: Tensor, heads: int, blocks: Sequence[Block], first_only: bool, rate: float) -> Tensor:
+    """Compute the same by the library's fused attention, which is faster on an accelerator."""
+    width = queries.shape[1]
+    asked = [block.texts * (1 if first_only else block.length) for block in blocks]
+    sizes = [block.texts * block.length for block in blocks]
+    outputs = []
+    for block, q, kv in zip(blocks, queries.split(asked), keys_values.split(sizes), strict=True):
+        shape = (block.texts, -1, heads, width // heads)
+        q, k, v = (part.reshape(shape).transpose(1, 2) for part in (q.to(kv.dtype), *kv.split(width, dim=1)))
+        mask = None if block.mask is None else block.mask.to(kv.dtype)
+        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=rate)
+        outputs.append(context.transpose(1, 2).reshape(-1, width))
+    return torch.cat(outputs)
+
+
+def _by_head(tokens: Tensor, texts: int, heads: int) -> Tensor:
+    """(texts * length, width) -> (texts * heads, length, width / heads)."""
+    return tokens.reshape(texts, -1, heads, tokens.shape[1] // heads).transpose(1, 2).reshape(texts * heads, -1, tokens.shape[1] // heads)
+
+
+def _by_token(by_head: Tensor, texts: int, heads: int) -> Tensor:
+    """(texts * heads, length, size) -> (texts * length, heads * size)."""
+    return by_head.view(texts, heads, -1, by_head.shape[2]).transpose(1, 2).reshape(-1, heads * by_head.shape[2])
+
+
+def dropout(states: Tensor, module: nn.Dropout) -> Tensor:
+    """Apply a dropout layer (Srivastava et al. 2014); on a CPU with masks from 16-bit random words, a third of the library's time."""
+    if not module.training or not module.p:
+        return states
+    return states * _keep(states, module.p) if states.device.type == "cpu" else F.dropout(states, module.p)
+
+
+def _keep(states: Tensor, rate: float) -> Tensor:
+    """Return 0 with probability ``rate``, to within 2**-17, else 1 over the probability to be kept, in the shape of ``states``."""
+    if states.device.type != "cpu":
+        return F.dropout(torch.ones_like(states), rate)
+    dropped = round(rate * 65536)
+    words = torch.empty(-(-states.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[: states.numel()]
+    return (words >= dropped - 32768).view(states.shape).to(states.dtype).mul_(65536 / (65536 - dropped))
+
+
+def _portions(blocks: Sequence[Block], max_tokens: int | None) -> list[list[Block]]:
+    portions: list[list[Block]] = []
+    size = 0
+    for block in blocks:
+        tokens = block.texts * block.length
+        if not portions or (max_tokens is not None and size + tokens > max_tokens):
+            portions.append([])
+            size = 0
+        portions[-1].append(block)
+        size += tokens
+    return portions
+
+
+def mean_of_tokens(states: Tensor, stream: Stream) -> Tensor:
+    """Average the states of every text's tokens, padding left out: (tokens, width) -> (texts, width), in the order of the stream."""
+    means = []
+    for block in stream.blocks:
+        part = states[block.start : block.start + block.texts * block.length].view(block.texts, block.length, -1)
+        if block.mask is not None:
+            part = part * (block.mask[:, 0, 0] == 0).to(part.dtype).unsqueeze(-1)
+        means.append(part.sum(dim=1))
+    return torch.cat(means) / stream.lengths.to(states.dtype).unsqueeze(1)
