@@ -28,6 +28,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import TypeAdapter
+from scipy.sparse import csr_matrix
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import InputModule, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
@@ -313,6 +314,8 @@ class BiStudent(Student):
     def _embed(self, texts: TokenTable, max_tokens: int) -> Tensor:
         """Embed prepared texts: (n, dimension)."""
         if self.is_static:
+            if len(self.model) == 1 and self.device.type == "cpu" and torch.is_grad_enabled():
+                return _MeanOfTokens.apply(self.model[0].embedding.weight, texts)
             features = {"input_ids": _long(texts.ids, self.device), "offsets": _long(texts.offsets[:-1], self.device)}
             return self.model(features)["sentence_embedding"]
         if self._packed is not None:
@@ -331,6 +334,26 @@ class BiStudent(Student):
             features = {"input_ids": _long(ids, self.device), "attention_mask": _long(mask, self.device)}
             embeddings.append(self.model(features)["sentence_embedding"])
         return _in_order(torch.cat(embeddings), np.concatenate(buckets))
+
+
+class _MeanOfTokens(torch.autograd.Function):
+    """The mean of every text's token vectors, as ``nn.EmbeddingBag`` computes it, with a backward pass that sorts nothing.
+
+    With A (texts, vocabulary) the tokens' counts over the text's length, the means are A E, and the gradient of the table E is A' G.
+    """
+
+    @staticmethod
+    def forward(context: Any, table: Tensor, texts: TokenTable) -> Tensor:
+        """Return the means, (texts, dimension); an empty text has the mean 0."""
+        lengths = texts.lengths()
+        shares = np.repeat(1.0 / np.maximum(lengths, 1), lengths).astype(table.detach().numpy().dtype)
+        context.shares = csr_matrix((shares, texts.ids, texts.offsets), shape=(len(texts), len(table)))
+        return F.embedding_bag(torch.from_numpy(texts.ids.astype(np.int64)), table, torch.from_numpy(texts.offsets[:-1]), mode="mean")
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of the table."""
+        return torch.from_numpy(context.shares.T @ gradient.numpy()), None
 
 
 class CrossStudent(Student):
@@ -523,9 +546,13 @@ class KernelInteraction(InputModule):
         query_ids, doc_ids = features["query_ids"], features["doc_ids"]
         is_word = query_ids >= 0
         query_ids = query_ids.clamp(min=0)
-        directions = F.normalize(self.embedding.weight, dim=-1)  # of the whole vocabulary: fewer rows than a batch has words
-        queries, docs = F.embedding(query_ids, directions), F.embedding(doc_ids.clamp(min=0), directions)
-        cosines = (queries @ docs.transpose(1, 2)).masked_fill((doc_ids < 0).unsqueeze(1), _FAR)
+        # each distinct query word against each distinct document word, once; pairs then look their cosines up
+        asked, query_places = torch.unique(query_ids, return_inverse=True)
+        words, doc_places = torch.unique(doc_ids.clamp(min=0), return_inverse=True)
+        queries, docs = F.normalize(self.embedding(torch.cat([asked, words])), dim=-1).split([len(asked), len(words)])
+        places = (query_places * len(words)).unsqueeze(2) + doc_places.unsqueeze(1)  # (n, Lq, Ld)
+        cosines = (queries @ docs.T).flatten().index_select(0, places.flatten()).view(places.shape)
+        cosines = cosines.masked_fill((doc_ids < 0).unsqueeze(1), _FAR)
         pooled = KernelPooling.apply(cosines, self._kernels)  # (n, Lq, K)
         gates = (self.gate(query_ids).exp() * is_word.unsqueeze(-1)).to(pooled.dtype)
         matches = (torch.log1p(pooled) * gates).sum(dim=1)

@@ -281,7 +281,7 @@ class _Run:
         """Take one optimiser step and return the loss, the mean over the groups of the step."""
         training, accelerator = self.training, self.accelerator
         # dropout has a stream per step and process, so that a resumed run needs no random state from its checkpoint
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, step, accelerator.process_index]).generate_state(1)[0]))
+        _seed(int(np.random.SeedSequence([self.seed, step, accelerator.process_index]).generate_state(1)[0]), accelerator.device)
         factor = learning_rate_factor(step, self.steps, training.warmup_share, training.schedule)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
@@ -399,6 +399,13 @@ class _Run:
             "groups": digest.hexdigest(),
             "processes": self.accelerator.num_processes,
         }
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed the generators that a step draws from; ``torch.manual_seed`` takes a millisecond where no accelerator has been started."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _check_groups(groups: GroupTable, queries: TokenTable, docs: TokenTable, loss: str) -> None:
