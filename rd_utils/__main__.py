@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from rd_utils import compare
+from rd_utils import compare, devices, estimates
 from rd_utils import plan as planning
 from rd_utils.params import ParameterError
 from rd_utils.store import Store, StoreError, project_root
@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in {
         "check": "validate a study file and the names in it; start nothing",
-        "plan": "print the cells, what is already done, and an estimate of the cost",
+        "plan": "print what the study will cost and what of it is done",
         "where": "print where the study's report is",
         "prepare": "write the parameters of every notebook run (the workflow does this itself)",
         "publish": "copy the executed notebooks beside the report (the workflow does this itself)",
@@ -25,6 +25,15 @@ def main(arguments: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("study", help="a study file, such as params/embedded.yaml")
         command.add_argument("--base", help="run it on another base: the name of a file in params/bases")
+        if name == "plan":
+            command.add_argument(
+                "--device", help="h200, h100, a100, cpu, or a YAML file with peak, bandwidth, memory, watts (default: this machine)"
+            )
+            command.add_argument("--cores", type=_at_least_one, default=1, help="that work at the same time (default: 1)")
+            command.add_argument("--cells", action="store_true", help="a row a cell, not a row for all equal cells")
+            command.add_argument(
+                "--format", choices=("text", "csv", "json"), default="text", help="csv and json: every stage and cell, in SI units"
+            )
     about = "say whether B differs from A, is equivalent, how sure that is, and at what cost: two cells of a study, or two TREC runs"
     compare.add_arguments(commands.add_parser("compare", help=about, description=about))
     commands.add_parser("execute", help="execute the notebooks in place on their defaults, as they are committed")
@@ -45,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             planning.check_runs(plan)
             print(f"{options.study}: valid; {_size(plan)}")
         elif options.command == "plan":
-            print_plan(plan)
+            print_plan(plan, options)
         elif options.command == "prepare":
             planning.prepare(plan)
         elif options.command == "where":
@@ -58,30 +67,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def print_plan(plan: planning.Plan) -> None:
-    """Print the cells with what is done and left, the notebook runs, and the cost that is left."""
-    store = Store()
-    records = planning.estimate(plan, store)
-    print(f"study {plan.study.name}: {plan.study.question}")
-    print(_size(plan))
-    print()
-    width = max(len(record["cell"]) for record in records)
-    print(f"{'cell':{width}}  students  done   documents each  CPU s left  basis")
-    for record in records:
-        print(
-            f"{record['cell']:{width}}  {record['students']:8d}  {record['done']:4d}  {record['documents']:15,d}"
-            f"  {record['cpu_seconds']:10,.1f}  {record['basis']}"
-        )
-    done = sum(planning.is_done(node, plan, store) for node in plan.nodes)
-    left = len(plan.nodes) - done
-    seconds = sum(record["cpu_seconds"] for record in records)
-    print()
-    print(f"notebook runs: {len(plan.nodes)}, done {done}, left {left} (each starts in about 10 s)")
-    print(
-        f"left: about {seconds:,.0f} CPU s of training (on the machine measured, or one core where guessed), "
-        f"{left * 10:,} CPU s of starting notebooks"
-    )
-    print("not in the estimate: mining, teacher scores of documents not yet scored, evaluation")
+def print_plan(plan: planning.Plan, options: argparse.Namespace) -> None:
+    """Print what the study will cost and what of it is left; as CSV or JSON nothing else."""
+    found = estimates.estimate(plan, Store(), devices.device_of(options.device))
+    if options.format == "text":
+        print(f"study {plan.study.name}: {plan.study.question}\n{_size(plan)}\n")
+    print(estimates.show(found, options.format, cells=options.cells, cores=options.cores))
 
 
 def execute_notebooks() -> None:
@@ -134,6 +125,12 @@ def lock() -> None:
     header = "# What make installs. Written by `make lock`; pip reads it as constraints.\n"
     (project_root() / "constraints.txt").write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
     print(f"constraints.txt: {len(lines)} distributions")
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of cores; give 1 or more")
+    return int(text)
 
 
 def _size(plan: planning.Plan) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import statistics
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain, count, product
@@ -43,17 +42,6 @@ REPORTED_BY = (
     "report", "reporting", "stats", "tables",
 )  # fmt: skip
 NOTEBOOKS = ("01_mine", "02_score", "03_train", "04_evaluate", "05_analyse", "06_search")
-
-# Documents a second on one core of a 2020s server processor, to plan with until the store holds a measurement of its own.
-GUESSED_DOCUMENTS_PER_SECOND = {
-    "static_bi": 60_000.0,
-    "interaction_cross": 12_000.0,
-    "tiny_bert_bi": 3_300.0,
-    "tiny_bert_cross": 1_800.0,
-    "bi_encoder": 8.0,
-    "cross_encoder": 8.0,
-}
-
 
 # In what cells differ, beside the collection that they are trained on; fields of Cell.
 DIMENSIONS = ["strategy", "teacher", "loss", "architecture", "augmentation", "cut", "temperature", "target_entropy"]
@@ -724,51 +712,3 @@ def publish(plan: Plan) -> Path:
             raise StoreError(f"{node.name} has not been executed with the code as it is now; run `make study STUDY={plan.path}` again")
         shutil.copyfile(executed, target / f"{node.name}.ipynb")
     return plan.folder
-
-
-# --- what it will cost ------------------------------------------------------------------------------------------------------------
-
-
-def estimate(plan: Plan, store: Store) -> list[dict[str, Any]]:
-    """Estimate what each cell, and each teacher that is trained, costs in CPU seconds of training.
-
-    Measured students of the same architecture set the rate where the store has some.
-
-    Returns:
-        One record a cell: cell, students, done, documents, cpu_seconds (of what is left), basis (``measured`` or ``guessed``).
-    """
-    measured: dict[str, list[float]] = {}
-    for path in (store.root / "student").glob("*/manifest.json"):
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        seconds = manifest["cost"]["cpu_seconds"]
-        if seconds > 0:
-            key = json.dumps(manifest["parameters"]["architecture"], sort_keys=True)
-            measured.setdefault(key, []).append(manifest["counts"]["documents_seen"] / seconds)
-    records = []
-    of_cells = {identity(student) for cell in plan.cells for student in cell.students.values()}
-    others: dict[str, list[params.StudentSpec]] = {}
-    for node in plan.nodes:
-        for spec in node.artefacts:
-            if spec.stage == "student" and identity(spec) not in of_cells:
-                others.setdefault(node.name.removeprefix("03_train-"), []).append(spec)
-            elif spec.stage == "search":
-                others.setdefault(f"search {spec.candidates[0].architecture.kind} {spec.candidates[0].loss}", []).extend(spec.candidates)
-    several = len(plan.labels) > 1
-    cells = {f"{cell.name} on {cell.collection}" if several else cell.name: list(cell.students.values()) for cell in plan.cells}
-    for name, students in (others | cells).items():
-        left = [student for student in students if not store.has(student)]
-        training = students[0].training
-        documents = training.stop_at or training.documents
-        key = json.dumps(students[0].architecture.model_dump(mode="json"), sort_keys=True)
-        rate = statistics.median(measured[key]) if key in measured else GUESSED_DOCUMENTS_PER_SECOND[students[0].architecture.kind]
-        records.append(
-            {
-                "cell": name,
-                "students": len(students),
-                "done": len(students) - len(left),
-                "documents": documents,
-                "cpu_seconds": round(documents * len(left) / rate, 1),
-                "basis": "measured" if key in measured else "guessed",
-            }
-        )
-    return records

@@ -1,0 +1,270 @@
+"""Floating-point operations and parameters of students and teachers, from the shape of their architecture alone.
+
+A multiplication and the addition of its result are two operations, as data sheets count them. ``matrix`` are those of matrix products,
+which are what a transformer's time goes into and what a device's peak is stated for; ``other`` are the elementwise ones of the students
+without a transformer, which wait for memory. Padding, softmax, layer norms, activations and dropout are left out, as is customary.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rd_utils import params
+from rd_utils.store import StoreError, resolve_path
+
+BACKWARD = 2.0  # of the forward: one product for the inputs' gradient, one for the weights' (Kaplan et al. 2020, section 2.1)
+OPTIMISER = 12.0  # elementwise operations of AdamW a parameter and step: two moments, two corrections, root, decay, update
+LEXICON_WORDS = 10_000  # words of a lexicon that is not made yet: the embedded collections have 1,500 and 11,000
+_KERNEL = 8.0  # elementwise operations of a Gaussian kernel on one cosine: difference, square, scale, clamp, exponential, sum
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Operations of one piece of work.
+
+    >>> Flops(3.0, 1.0) * 2 + Flops(1.0)
+    Flops(matrix=7.0, other=2.0)
+    """
+
+    matrix: float = 0.0
+    other: float = 0.0
+
+    def __add__(self, more: Flops) -> Flops:
+        """Return the sum."""
+        return Flops(self.matrix + more.matrix, self.other + more.other)
+
+    def __mul__(self, times: float) -> Flops:
+        """Return so many times the work."""
+        return Flops(self.matrix * times, self.other * times)
+
+    @property
+    def total(self) -> float:
+        """Return all operations."""
+        return self.matrix + self.other
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the operations of a BERT-like encoder follow from.
+
+    Attributes:
+        layers: number of transformer layers.
+        hidden: width of the residual stream.
+        feed_forward: width of the feed-forward layer.
+        heads: number of attention heads, which change no count of operations.
+        vocabulary: number of tokens.
+        embedding: width of the token embeddings where it is not ``hidden`` (small ELECTRA).
+        positions: most positions.
+        types: token types.
+        first_row: whether only the first token's last state is used, so that the last layer is computed for one row.
+    """
+
+    layers: int
+    hidden: int
+    feed_forward: int
+    heads: int
+    vocabulary: int
+    embedding: int | None = None
+    positions: int = 512
+    types: int = 2
+    first_row: bool = False
+
+
+_BERT_BASE = Shape(12, 768, 3072, 12, 30522)
+_MINILM_6 = Shape(6, 384, 1536, 12, 30522)
+_MINILM_12 = Shape(12, 384, 1536, 12, 30522)
+_DISTILBERT = Shape(6, 768, 3072, 12, 30522, types=0)
+_MPNET = Shape(12, 768, 3072, 12, 30527, positions=514, types=0)
+
+# From the config.json of each model on the Hugging Face hub; by the last part of the name, which is all that its mirrors share.
+KNOWN = {
+    "bert-base-uncased": _BERT_BASE,
+    "bert-large-uncased": Shape(24, 1024, 4096, 16, 30522),
+    "co-condenser-marco": _BERT_BASE,
+    "distilbert-base-uncased": _DISTILBERT,
+    "electra-small-discriminator": Shape(12, 256, 1024, 4, 30522, embedding=128),
+    "electra-base-discriminator": _BERT_BASE,
+    "electra-large-discriminator": Shape(24, 1024, 4096, 16, 30522),
+    "ms-marco-electra-base": _BERT_BASE,
+    "MiniLM-L6-H384-uncased": _MINILM_6,
+    "MiniLM-L12-H384-uncased": _MINILM_12,
+    "all-MiniLM-L6-v2": _MINILM_6,
+    "all-MiniLM-L12-v2": _MINILM_12,
+    "ms-marco-MiniLM-L-6-v2": _MINILM_6,
+    "ms-marco-MiniLM-L-12-v2": _MINILM_12,
+    "mpnet-base": _MPNET,
+    "all-mpnet-base-v2": _MPNET,
+    "roberta-base": Shape(12, 768, 3072, 12, 50265, positions=514, types=1),
+    "msmarco-distilbert-base-tas-b": _DISTILBERT,
+}
+_BERT_LIKE = ("bert", "electra", "distilbert", "roberta", "xlm-roberta", "camembert", "mpnet")
+
+
+@functools.cache
+def shape_of(architecture: Any) -> Shape | None:
+    """Return the shape of an architecture that has a transformer; None where it has none, or nobody here knows it.
+
+    A checkpoint in a folder says it in its ``config.json``; one that is only named is looked up in ``KNOWN``. Nothing is downloaded.
+
+    Args:
+        architecture: an architecture of :mod:`rd_utils.params`, or a loaded teacher.
+    """
+    if isinstance(architecture, params.TinyBertBi | params.TinyBertCross):
+        heads = getattr(architecture, "heads", 1)
+        cross = isinstance(architecture, params.TinyBertCross)
+        return Shape(
+            architecture.layers, architecture.dimension, architecture.feed_forward, heads, LEXICON_WORDS, positions=256, first_row=cross
+        )
+    model = getattr(architecture, "model", None)
+    if model is None:
+        return None
+    try:
+        folder = resolve_path(model)
+    except StoreError:
+        return None
+    shape = _read_shape(folder) if folder.is_dir() else KNOWN.get(model.rsplit("/", 1)[-1])
+    if shape is None:
+        return None
+    return Shape(**shape.__dict__ | {"first_row": _first_row(architecture, folder)})
+
+
+def _read_shape(folder: Path) -> Shape | None:
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("model_type") not in _BERT_LIKE:
+        return None
+    names = {
+        "layers": ("num_hidden_layers", "n_layers"),
+        "hidden": ("hidden_size", "dim"),
+        "feed_forward": ("intermediate_size", "hidden_dim"),
+        "heads": ("num_attention_heads", "n_heads"),
+        "vocabulary": ("vocab_size",),
+    }
+    found = {field: next((config[key] for key in keys if key in config), None) for field, keys in names.items()}
+    if None in found.values():
+        return None
+    embedding = config.get("embedding_size", found["hidden"])
+    types = 0 if config["model_type"] in ("distilbert", "mpnet") else config.get("type_vocab_size", 2)
+    return Shape(
+        **found,
+        embedding=None if embedding == found["hidden"] else embedding,
+        positions=config.get("max_position_embeddings", 512),
+        types=types,
+    )
+
+
+def _first_row(architecture: Any, folder: Path) -> bool:
+    """Tell whether pooling, or the head, reads the first token alone."""
+    pooling = getattr(architecture, "pooling", None)
+    if pooling is None:
+        return True
+    if pooling != "checkpoint":
+        return pooling == "cls"
+    path = folder / "1_Pooling" / "config.json"
+    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8")).get("pooling_mode_cls_token"))
+
+
+def encoder(shape: Shape, length: float, square: float | None = None) -> Flops:
+    """Return the operations of one forward pass of a BERT-like encoder over one text.
+
+    With L tokens, width d, feed-forward width f and N layers, a layer takes
+
+        ``8 L d^2`` (queries, keys, values, output) ``+ 4 L^2 d`` (attention) ``+ 4 L d f`` (feed-forward).
+
+    Where only the first token's last state is used, the last layer computes its keys and values for all tokens and the rest for one row:
+    ``4 L d^2 + 4 d^2 + 4 L d + 4 d f``. Without the quadratic part this is 2 operations a parameter (embeddings left out) and token.
+
+    Source: J. Kaplan et al., Scaling Laws for Neural Language Models, 2020, table 1 (whose attention is causal, so half of this).
+
+    Args:
+        shape: the encoder's shape.
+        length: L, or its mean over texts.
+        square: the mean of L squared over texts; ``length ** 2`` where it is None.
+
+    BERT-base has 85 million parameters beside its embeddings, so one token of a short text takes twice as many operations:
+
+    >>> round(encoder(KNOWN["bert-base-uncased"], 1).matrix / 1e6)
+    170
+    """
+    d, f = shape.hidden, shape.feed_forward
+    square = length**2 if square is None else square
+    layer = 8 * length * d**2 + 4 * square * d + 4 * length * d * f
+    last = 4 * length * d**2 + 4 * d**2 + 4 * length * d + 4 * d * f if shape.first_row else layer
+    widening = 0.0 if shape.embedding is None else 2 * length * shape.embedding * d
+    return Flops((shape.layers - 1) * layer + last + widening)
+
+
+def head(shape: Shape, labels: int = 1) -> Flops:
+    """Return the operations of a classification head: a layer as wide as the encoder, and the labels."""
+    return Flops(2.0 * shape.hidden**2 + 2.0 * shape.hidden * labels)
+
+
+def static(dimension: int, length: float) -> Flops:
+    """Return the operations of a text's mean of token vectors: one addition a token and coordinate."""
+    return Flops(0.0, length * dimension)
+
+
+def interaction(architecture: params.InteractionCross, query_length: float, length: float) -> Flops:
+    """Return the operations of one pair's kernel-pooled cosines and their scorer; the vocabulary's norms belong to a pass."""
+    cells, kernels = query_length * length, architecture.kernels
+    scorer = 2.0 * kernels * architecture.hidden + 2.0 * architecture.hidden
+    return Flops(2.0 * cells * architecture.dimension + scorer, _KERNEL * cells * kernels)
+
+
+def embed(architecture: Any, length: float, square: float | None = None) -> Flops | None:
+    """Return the operations of embedding one text with a bi-encoder; None where its shape is unknown."""
+    if isinstance(architecture, params.StaticBi):
+        return static(architecture.dimension, length)
+    shape = shape_of(architecture)
+    return None if shape is None else encoder(shape, length, square)
+
+
+def pair(architecture: Any, query_length: float, length: float, square: float | None = None) -> Flops | None:
+    """Return the operations of scoring one pair with a cross-encoder; None where its shape is unknown.
+
+    Args:
+        architecture: a cross-encoder, or a loaded teacher.
+        query_length: tokens of the query.
+        length: tokens of the whole pair, special tokens included; of the document alone for the interaction model, which joins nothing.
+        square: the mean of ``length`` squared.
+    """
+    if isinstance(architecture, params.InteractionCross):
+        return interaction(architecture, query_length, length)
+    shape = shape_of(architecture)
+    return None if shape is None else encoder(shape, length, square) + head(shape, getattr(architecture, "labels", 1))
+
+
+def parameters(architecture: Any, words: int = LEXICON_WORDS) -> int | None:
+    """Return the number of parameters; None where the shape is unknown.
+
+    Args:
+        architecture: an architecture of :mod:`rd_utils.params`, or a loaded teacher.
+        words: of the lexicon, for students from scratch.
+    """
+    if isinstance(architecture, params.StaticBi):
+        return words * architecture.dimension
+    if isinstance(architecture, params.InteractionCross):
+        return words * (architecture.dimension + 1) + (architecture.kernels + 1) * architecture.hidden + architecture.hidden + 1
+    shape = shape_of(architecture)
+    if shape is None:
+        return None
+    d, f, e = shape.hidden, shape.feed_forward, shape.embedding or shape.hidden
+    vocabulary = words if isinstance(architecture, params.FROM_SCRATCH) else shape.vocabulary
+    embeddings = (vocabulary + shape.positions + shape.types + 2) * e + (0 if e == d else e * d + d)
+    layer = 4 * (d**2 + d) + 2 * d * f + f + d + 4 * d
+    labels = 0 if isinstance(architecture, params.BI_ENCODERS) else getattr(architecture, "labels", 1)
+    return embeddings + shape.layers * layer + d**2 + d + labels * (d + 1)
+
+
+def dimension(architecture: Any) -> int | None:
+    """Return the width of a bi-encoder's embeddings; None where its shape is unknown."""
+    if isinstance(architecture, params.StaticBi):
+        return architecture.dimension
+    shape = shape_of(architecture)
+    return None if shape is None else shape.hidden

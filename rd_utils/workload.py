@@ -1,0 +1,603 @@
+"""What making each artefact takes before any device is chosen: texts and tokens read, operations, bytes; and pairs that teachers score.
+
+Numbers of documents and queries come from the store or the catalogue of ir_datasets, lengths of texts from the store's token tables, or
+from :data:`WORDS`. Nothing is downloaded, and no collection is read.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rd_utils import flops, params
+from rd_utils.flops import Flops
+from rd_utils.store import Store, docs_of, lexicon_of, pool_of, resolve_path, tokenizer_of
+
+# Mean words of a query and of a document, for token tables that are not made yet: N. Thakur et al., BEIR, 2021, table 1. Vaswani counted.
+WORDS = {
+    "msmarco-passage": (5.96, 55.98),
+    "beir/msmarco": (5.96, 55.98),
+    "beir/trec-covid": (10.60, 160.77),
+    "beir/nfcorpus": (3.30, 232.26),
+    "beir/nq": (9.16, 78.88),
+    "beir/hotpotqa": (17.61, 46.30),
+    "beir/fiqa": (10.77, 132.32),
+    "beir/arguana": (192.98, 166.80),
+    "beir/webis-touche2020": (6.55, 292.37),
+    "beir/cqadupstack": (8.59, 129.09),
+    "beir/quora": (9.53, 11.44),
+    "beir/dbpedia-entity": (5.39, 49.68),
+    "beir/scidocs": (9.38, 176.19),
+    "beir/fever": (8.13, 84.76),
+    "beir/climate-fever": (20.13, 84.76),
+    "beir/scifact": (12.37, 213.63),
+    "vaswani": (10.89, 41.93),
+}
+OTHER_WORDS = (9.0, 100.0)  # of a collection that is not listed
+WORD_PIECES = 1.35  # tokens a word: 1.16 on Vaswani, 1.56 on SciFact; makes 76 of a passage of MS MARCO
+LEXICON_TOKENS = 1.25  # of the word-level tokenizer, which splits punctuation off
+
+# CPU seconds of one core of a 2020s server processor; of the order of what the embedded study took, until the store says it better.
+SECONDS = {
+    "document read": 5e-5,
+    "query read": 5e-5,
+    "word to lexicon": 1e-5,
+    "token": 2e-6,
+    "word indexed": 1e-6,
+    "document met by a query": 1.5e-9,  # by BM25
+    "candidate": 8e-6,
+    "document of a group": 1.2e-5,
+    "group described": 4e-5,
+    "document probed": 2e-4,
+    "pair ranked": 5e-6,  # sorted, measured and written
+    "pair looked up": 1e-6,
+    "oracle's pair": 1e-4,
+    "BM25's pair": 1e-5,
+}
+DENSE_RATE = 3e10  # operations a core and second of an exhaustive dense search, which is a product of float32 matrices
+BYTES = {"word": 6.0, "token": 4.0, "vector": 4.0, "candidate": 12.0, "document of a group": 8.0, "score": 8.0, "pair": 12.0, "run": 45.0}
+POSTINGS = 0.75  # different words of a document, by its words; 8 bytes a posting in memory
+
+
+@dataclass(frozen=True)
+class Work:
+    """What making one artefact takes, before any device is chosen.
+
+    Attributes:
+        kind: what shares its rate with this: artefacts of one kind are measured together.
+        documents: texts or pairs that a model reads.
+        tokens: their tokens.
+        flops: what the model computes.
+        mode: ``train`` or ``infer``; empty where no model computes.
+        precision: of the model.
+        architecture: of the model.
+        cpu_seconds: of everything else, at the assumed rates.
+        disk: bytes left in the store.
+        memory: bytes of the process without the model.
+        model_memory: bytes of the model, its optimiser and activations.
+        unknown: what kept the model's work from being counted.
+        assumed: whether sizes or lengths are assumed.
+    """
+
+    kind: str
+    documents: float = 0.0
+    tokens: float = 0.0
+    flops: Flops = Flops()
+    mode: str = ""
+    precision: str = "fp32"
+    architecture: Any = None
+    cpu_seconds: float = 0.0
+    disk: float = 0.0
+    memory: float = 0.0
+    model_memory: float = 0.0
+    unknown: str = ""
+
+
+class Sizes(NamedTuple):
+    """How many documents, queries and known positives a collection has, and whether that is known."""
+
+    docs: float
+    queries: float
+    positives: float
+
+
+class Lengths(NamedTuple):
+    """Mean tokens of a text as the model reads it, and the mean of their square."""
+
+    mean: float
+    square: float
+
+
+# --- what is known of the texts ---------------------------------------------------------------------------------------------------
+
+
+class Known:
+    """What the store's manifests and the catalogues say of collections, read once.
+
+    Args:
+        store: whose manifests count; artefacts of earlier versions of the code count too, since texts do not change with it.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.manifests: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
+        self.by_parameters: dict[tuple[str, str], tuple[Path, dict[str, Any]]] = {}
+        for path in sorted(store.root.glob("*/*/manifest.json")):
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            stage = path.parent.parent.name
+            self.manifests.setdefault(stage, []).append((path.parent, manifest))
+            self.by_parameters[stage, json.dumps(manifest["parameters"], sort_keys=True)] = (path.parent, manifest)
+        self._sizes: dict[str, Sizes] = {}
+        self._lengths: dict[tuple[str, Any], np.ndarray | None] = {}
+
+    def counts(self, spec: Any) -> dict[str, Any]:
+        """Return the counts of an artefact of these parameters; empty where the store has none."""
+        found = self.by_parameters.get((spec.stage, json.dumps(spec.model_dump(mode="json"), sort_keys=True)))
+        return found[1]["counts"] if found else {}
+
+    def sizes(self, collection: Any) -> Sizes:
+        """Return a collection's size: from the store, the catalogue of ir_datasets, the embedded profile, or the folder's lines."""
+        key = collection.model_dump_json()
+        if key not in self._sizes:
+            docs = self.counts(docs_of(collection)).get("documents")
+            read = self.counts(params.QueriesSpec(collection=collection))
+            listed = _listed(collection) if docs is None or "queries" not in read else Sizes(0, 0, 0)
+            queries, positives = read.get("queries", listed.queries), read.get("positives", listed.positives)
+            self._sizes[key] = Sizes(docs or listed.docs, queries, positives)
+        return self._sizes[key]
+
+    def words(self, collection: Any) -> tuple[float, float]:
+        """Return assumed mean words of a query and of a document."""
+        if collection.source == "pseudo_queries":
+            return sum(collection.words) / 2, self.words(collection.documents)[1]
+        if collection.source == "embedded":
+            from rd_utils.synthetic import PROFILES
+
+            profile = PROFILES[collection.profile]
+            shortest, longest = profile.document_length
+            drawn = profile.query_lengths
+            return sum(n * share for n, share in enumerate(drawn)) / sum(drawn), shortest + (longest - shortest) / 3  # the lesser of two
+        if collection.source == "ir_datasets":
+            return next((words for name, words in WORDS.items() if f"{collection.id}/".startswith(f"{name}/")), OTHER_WORDS)
+        return OTHER_WORDS
+
+    def lengths(self, of: str, collection: Any, tokenizer: Any, cut: float = math.inf, special: int = 0) -> Lengths:
+        """Return the tokens of a side's texts, framed by ``special`` tokens and cut to ``cut`` with them.
+
+        Without a token table the mean is cut, which is too much where some texts are longer and some shorter than the cut.
+        """
+        spec = params.TokensSpec(of=of, collection=docs_of(collection).collection if of == "docs" else collection, tokenizer=tokenizer)
+        key = (spec.model_dump_json(), "")
+        if key not in self._lengths:
+            found = self.by_parameters.get(("tokens", json.dumps(spec.model_dump(mode="json"), sort_keys=True)))
+            path = found[0] / "offsets.npy" if found else None
+            self._lengths[key] = np.diff(np.load(path)) if path is not None and path.is_file() else None
+        table = self._lengths[key]
+        if table is None or not len(table):
+            words = self.words(collection)[of == "docs"]
+            mean = min(words * (LEXICON_TOKENS if tokenizer.kind == "lexicon" else WORD_PIECES) + special, cut)
+            return Lengths(mean, mean**2)
+        framed = np.minimum(table + special, cut).astype(np.float64)
+        return Lengths(float(framed.mean()), float((framed**2).mean()))
+
+    def lexicon_words(self, architecture: Any, collection: Any) -> int:
+        """Return how many words the lexicon of a student from scratch has."""
+        lexicon = lexicon_of(architecture, collection)
+        return int(self.counts(lexicon).get("words", flops.LEXICON_WORDS)) if lexicon else 0
+
+
+def _listed(collection: Any) -> Sizes:
+    """Return a collection's size without reading its texts."""
+    if collection.source == "pseudo_queries":
+        return Sizes(_listed(collection.documents).docs, collection.queries, collection.queries)
+    if collection.source == "embedded":
+        from rd_utils.synthetic import PROFILES, SPLITS
+
+        profile = PROFILES[collection.profile]
+        queries = profile.n_queries[SPLITS.index(collection.split)]
+        return _limited(collection, Sizes(profile.n_docs, queries, queries))
+    if collection.source == "folder":
+        folder = resolve_path(collection.path)
+        with (folder / "corpus.jsonl").open("rb") as stream:
+            docs = sum(1 for line in stream if line.strip())
+        qrels = [line.split("\t") for line in (folder / "qrels" / f"{collection.split}.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+        return _limited(collection, Sizes(docs, len({row[0] for row in qrels}), sum(row[-1].strip() not in ("", "0") for row in qrels)))
+    import ir_datasets
+
+    dataset = ir_datasets.load(collection.id)
+    parts = ("docs", "queries", "qrels")
+    has = {part: getattr(dataset, f"has_{part}")() for part in parts}
+    docs, queries, qrels = ((getattr(dataset, f"{part}_metadata")() or {}) if has[part] else {} for part in parts)
+    graded = qrels.get("fields", {}).get("relevance", {}).get("counts_by_value", {})
+    positives = sum(n for grade, n in graded.items() if int(grade) > 0) or qrels.get("count", math.nan)
+    return _limited(collection, Sizes(docs.get("count", math.nan), queries.get("count", math.nan), positives))
+
+
+def _limited(collection: Any, sizes: Sizes) -> Sizes:
+    """Return what ``skip_queries`` and ``max_queries`` leave, positives in proportion."""
+    queries = sizes.queries - getattr(collection, "skip_queries", 0)
+    if collection.max_queries is not None:
+        queries = min(queries, collection.max_queries)
+    return sizes._replace(queries=queries, positives=sizes.positives * queries / sizes.queries)
+
+
+# --- what an artefact takes -------------------------------------------------------------------------------------------------------
+
+
+class Counter:
+    """Count the work of artefacts.
+
+    Args:
+        known: what is known of the texts.
+    """
+
+    def __init__(self, known: Known) -> None:
+        self.known = known
+
+    def work(self, spec: Any, encoded: bool = False) -> Work:
+        """Return what making an artefact takes, without the pairs that teachers score for it (see :meth:`pairs`).
+
+        Args:
+            spec: the artefact.
+            encoded: whether an evaluation finds its documents encoded, by a full retrieval of the same system.
+        """
+        with_unknown: Callable[..., Work] = getattr(self, f"_{spec.stage}")
+        return with_unknown(spec, encoded) if spec.stage == "evaluation" else with_unknown(spec)
+
+    # --- models -------------------------------------------------------------------------------------------------------------------
+
+    def reads(self, architecture: Any, collection: Any, trained_on: Any) -> tuple[Lengths, Lengths]:
+        """Return the tokens of a query, and of what is read beside it: a document (bi-encoders, interaction), or the pair."""
+        tokenizer = tokenizer_of(architecture, trained_on)
+        longest, longest_query = getattr(architecture, "max_length", 256), getattr(architecture, "max_query_length", 64)
+        length = functools.partial(self.known.lengths, collection=collection, tokenizer=tokenizer)
+        if isinstance(architecture, params.StaticBi):
+            return length("queries"), length("docs")
+        if isinstance(architecture, params.BI_ENCODERS):
+            return length("queries", cut=longest_query, special=2), length("docs", cut=longest, special=2)
+        query = length("queries", cut=longest_query)
+        if isinstance(architecture, params.InteractionCross):
+            return query, length("docs", cut=256 - query.mean)
+        special = query.mean + 3
+        return query, length("docs", cut=longest, special=special)
+
+    def encoding(self, architecture: Any, collection: Any, trained_on: Any, docs: float, queries: float) -> tuple[float, Flops | None]:
+        """Return the tokens and operations of embedding so many documents and queries."""
+        query, doc = self.reads(architecture, collection, trained_on)
+        each = [flops.embed(architecture, side.mean, side.square) for side in (query, doc)]
+        counted = None if None in each else each[0] * queries + each[1] * docs
+        return query.mean * queries + doc.mean * docs, counted
+
+    def scoring(self, architecture: Any, collection: Any, trained_on: Any, pairs: float) -> tuple[float, Flops | None]:
+        """Return the tokens and operations of scoring so many pairs with a cross-encoder."""
+        query, read = self.reads(architecture, collection, trained_on)
+        one = flops.pair(architecture, query.mean, read.mean, read.square)
+        tokens = (query.mean + read.mean if isinstance(architecture, params.InteractionCross) else read.mean) * pairs
+        return tokens, None if one is None else one * pairs
+
+    def _model(self, work: Work, architecture: Any, counted: Flops | None, **changes: Any) -> Work:
+        """Return work with a model's operations, or with the model named that could not be counted."""
+        name = getattr(architecture, "model", architecture.kind)
+        own = {"unknown": f"the shape of {name}"} if counted is None else {"flops": counted}
+        return replace(work, architecture=architecture, **own, **changes)
+
+    def _weights(self, architecture: Any, collection: Any) -> float:
+        """Return a model's number of parameters; 0 where its shape is unknown, which is said elsewhere."""
+        return float(flops.parameters(architecture, self.known.lexicon_words(architecture, collection)) or 0)
+
+    # --- texts --------------------------------------------------------------------------------------------------------------------
+
+    def _docs(self, spec: Any) -> Work:
+        docs = self.known.sizes(spec.collection).docs
+        size = docs * self.known.words(spec.collection)[1] * BYTES["word"]
+        return Work("docs", cpu_seconds=docs * SECONDS["document read"], disk=size * 0.6, memory=size + 60 * docs)
+
+    def _queries(self, spec: Any) -> Work:
+        queries = self.known.sizes(spec.collection).queries
+        size = queries * self.known.words(spec.collection)[0] * BYTES["word"]
+        return Work("queries", cpu_seconds=queries * SECONDS["query read"], disk=size, memory=size)
+
+    def _lexicon(self, spec: Any) -> Work:
+        docs, words = self.known.sizes(spec.docs.collection).docs, self.known.words(spec.docs.collection)[1]
+        found = int(self.known.counts(spec).get("words", flops.LEXICON_WORDS))
+        seconds = docs * words * SECONDS["word to lexicon"]
+        return Work("lexicon", cpu_seconds=seconds, disk=4.0 * found * spec.dimension, memory=docs * words * 12)
+
+    def _tokens(self, spec: Any) -> Work:
+        sizes = self.known.sizes(spec.collection)
+        texts = sizes.docs if spec.of == "docs" else sizes.queries
+        tokens = texts * self.known.lengths(spec.of, spec.collection, spec.tokenizer).mean
+        size = tokens * BYTES["token"] + 8 * texts
+        return Work(f"tokens {spec.tokenizer.kind}", cpu_seconds=tokens * SECONDS["token"], disk=size, memory=3 * size)
+
+    # --- mining -------------------------------------------------------------------------------------------------------------------
+
+    def _vectors(self, spec: Any) -> Work:
+        docs, (architecture, trained_on) = self.known.sizes(spec.collection).docs, _encoder(spec.encoder)
+        tokens, counted = self.encoding(architecture, spec.collection, trained_on, docs, 0)
+        width = flops.dimension(architecture) or 0
+        size = BYTES["vector"] * width * docs
+        work = Work("vectors", documents=docs, tokens=tokens, mode="infer", disk=size, memory=size + 4 * tokens)
+        return self._model(work, architecture, counted, model_memory=4 * self._weights(architecture, trained_on))
+
+    def _candidates(self, spec: Any) -> Work:
+        sizes, retriever = self.known.sizes(spec.collection), spec.retriever
+        pairs = sizes.queries * min(spec.depth, sizes.docs)
+        work = Work(
+            f"candidates {retriever.kind}", disk=pairs * BYTES["candidate"], memory=40 * pairs, cpu_seconds=pairs * SECONDS["candidate"]
+        )
+        if retriever.kind == "bm25":
+            return self._bm25(work, spec.collection, sizes.queries, 1.0)
+        if retriever.kind == "dense":
+            architecture, trained_on = _encoder(retriever.encoder)
+            tokens, counted = self.encoding(architecture, spec.collection, trained_on, 0, sizes.queries)
+            work = replace(work, tokens=tokens, documents=sizes.queries, mode="infer")
+            return self._searched(self._model(work, architecture, counted), architecture, sizes.queries, sizes.docs)
+        if retriever.kind == "pooled":  # every list that is pooled is read
+            read = sizes.queries * retriever.at_most * len(retriever.retrievers)
+            return replace(
+                work, cpu_seconds=read * SECONDS["pair looked up"] + pairs * SECONDS["pair looked up"], memory=40 * (read + pairs)
+            )
+        read = sizes.queries * retriever.from_depth if retriever.kind == "reranked" else pairs
+        return replace(work, cpu_seconds=read * SECONDS["pair looked up"], memory=40 * (read + pairs))
+
+    def _neighbours(self, spec: Any) -> Work:
+        sizes = self.known.sizes(spec.collection)
+        asking = min(sizes.positives, sizes.docs)
+        pairs = asking * min(spec.depth, sizes.docs)
+        work = Work(f"neighbours {spec.retriever.kind}", disk=pairs * BYTES["candidate"], memory=40 * pairs)
+        work = replace(work, cpu_seconds=pairs * SECONDS["candidate"])
+        words = self.known.words(spec.collection)
+        if spec.retriever.kind == "bm25":
+            return self._bm25(work, spec.collection, asking, words[1] / words[0])  # a document's text is a long query
+        return self._searched(work, _encoder(spec.retriever.encoder)[0], asking, sizes.docs)
+
+    def _bm25(self, work: Work, collection: Any, queries: float, longer: float) -> Work:
+        docs, words = self.known.sizes(collection).docs, self.known.words(collection)[1]
+        seconds = docs * words * SECONDS["word indexed"] + queries * docs * longer * SECONDS["document met by a query"]
+        memory = docs * words * (8 * POSTINGS + BYTES["word"])
+        return replace(work, cpu_seconds=work.cpu_seconds + seconds, memory=work.memory + memory)
+
+    def _searched(self, work: Work, architecture: Any, queries: float, docs: float) -> Work:
+        """Add an exhaustive search, which faiss does on the processor."""
+        width = flops.dimension(architecture) or 0
+        seconds = 2.0 * width * queries * docs / DENSE_RATE
+        return replace(work, cpu_seconds=work.cpu_seconds + seconds, memory=work.memory + BYTES["vector"] * width * docs)
+
+    def groups(self, spec: params.GroupsSpec) -> float:
+        """Return how many groups there are: one a positive and draw, fewer where a part of the queries is kept or was counted."""
+        counted = self.known.counts(spec).get("groups")
+        if counted is not None:
+            return counted
+        share = 1.0 if spec.cut is None else {"l": 0.5, "u": 0.5, "q": 0.25, "i": 0.9, "o": 0.1}[spec.cut.part[0]]
+        return self.known.sizes(spec.collection).positives * spec.draws * share
+
+    def _groups(self, spec: Any) -> Work:
+        documents, sizes = self.groups(spec) * spec.group_size, self.known.sizes(spec.collection)
+        pool = pool_of(spec.strategy, spec.collection) if spec.cut is None else None
+        read = sizes.queries * min(pool.depth, sizes.docs) if pool else 0.0
+        seconds = documents * SECONDS["document of a group"] + read * SECONDS["pair looked up"]
+        if spec.strategy.kind == "diameter_targeted" and spec.cut is None:
+            seconds += self.groups(spec) * spec.strategy.trials * SECONDS["group described"]
+        kind = f"groups {spec.strategy.kind}" if spec.cut is None else "groups cut"
+        return Work(kind, cpu_seconds=seconds, disk=documents * BYTES["document of a group"], memory=40 * read + 60 * documents)
+
+    # --- teachers -----------------------------------------------------------------------------------------------------------------
+
+    def _scores(self, spec: Any) -> Work:
+        documents = self.groups(spec.groups) * spec.groups.group_size
+        size = documents * BYTES["score"]
+        return Work("scores", cpu_seconds=documents * SECONDS["pair looked up"], disk=size, memory=8 * size)
+
+    def pairs(self, teacher: Any, collection: Any, pairs: float) -> list[Work]:
+        """Return what scoring so many pairs takes; each member of an ensemble scores them all, and a file none."""
+        if teacher.kind == "ensemble":
+            return [work for member in teacher.members for work in self.pairs(member, collection, pairs)]
+        if teacher.kind == "file" or not pairs:
+            return []
+        work = Work(f"pairs {teacher.kind}", documents=pairs, disk=pairs * BYTES["pair"], memory=40 * pairs)
+        if teacher.kind in ("oracle", "bm25"):
+            return [replace(work, cpu_seconds=pairs * SECONDS["oracle's pair" if teacher.kind == "oracle" else "BM25's pair"])]
+        architecture, trained_on, precision = _teacher(teacher, collection)
+        work = replace(work, mode="infer", precision=precision, cpu_seconds=pairs * SECONDS["pair looked up"])
+        if isinstance(architecture, params.BI_ENCODERS):  # its documents' vectors are an artefact
+            queries = self.known.sizes(collection).queries
+            tokens, counted = self.encoding(architecture, collection, trained_on, 0, min(queries, pairs))
+        else:
+            tokens, counted = self.scoring(architecture, collection, trained_on, pairs)
+        weights = 4 * self._weights(architecture, trained_on)
+        return [self._model(replace(work, tokens=tokens), architecture, counted, model_memory=weights)]
+
+    # --- students -----------------------------------------------------------------------------------------------------------------
+
+    def _student(self, spec: params.StudentSpec) -> Work:
+        training, architecture, groups = spec.training, spec.architecture, spec.groups
+        steps = training.steps(groups.group_size)
+        if training.stop_at is not None:
+            steps = min(steps, training.model_copy(update={"documents": training.stop_at}).steps(groups.group_size))
+        per_step = training.queries_per_batch * training.accumulation_steps
+        n_groups, size = steps * per_step, groups.group_size
+        collection = groups.collection
+        weights = self._weights(architecture, collection)
+        if isinstance(architecture, params.BI_ENCODERS):
+            tokens, counted = self.encoding(architecture, collection, collection, n_groups * size, n_groups)
+            width = flops.dimension(architecture) or 0  # every query is multiplied with every document of its batch
+            more = Flops(2.0 * width * training.queries_per_batch * size * n_groups)
+        else:
+            tokens, counted = self.scoring(architecture, collection, collection, n_groups * size)
+            more = Flops()
+            if isinstance(architecture, params.InteractionCross):
+                passes = max(1.0, tokens / 12_288 / (steps * training.accumulation_steps)) * steps * training.accumulation_steps
+                more = Flops(0.0, 3.0 * weights * passes)  # the norms of the whole vocabulary
+        if counted is not None:
+            counted = (counted + more) * (1 + flops.BACKWARD) + Flops(0.0, flops.OPTIMISER * weights * steps)
+        if counted is not None and spec.refresh is not None:
+            sizes, times = self.known.sizes(collection), (steps - 1) // spec.refresh.every
+            again, computed = self.encoding(architecture, collection, collection, sizes.docs * times, sizes.queries * times)
+            tokens, counted = tokens + again, counted + computed
+        in_batch = tokens / (steps * training.accumulation_steps)
+        work = Work(
+            "student",
+            documents=float(n_groups * size),
+            tokens=tokens,
+            mode="train",
+            precision=training.precision,
+            disk=4 * weights,
+            memory=60 * n_groups * size / max(1, n_groups / max(1.0, self.groups(groups))),
+        )
+        memory = 16 * weights + _activations(architecture, in_batch, training.precision)
+        return self._model(work, architecture, counted, model_memory=memory)
+
+    def _search(self, spec: Any) -> Work:
+        return Work("search", cpu_seconds=0.01, disk=5e3)
+
+    def _description(self, spec: Any) -> Work:
+        groups = self.groups(spec.groups)
+        return Work("description", cpu_seconds=groups * SECONDS["group described"], disk=100 * groups, memory=1000 * groups)
+
+    def _behaviour(self, spec: Any) -> Work:
+        own, probe = spec.student, spec.probe
+        architecture, collection = own.architecture, own.groups.collection
+        pairs = probe.queries * own.groups.group_size
+        if isinstance(architecture, params.BI_ENCODERS):
+            tokens, counted = self.encoding(architecture, collection, collection, 2 * (probe.docs + pairs) + probe.docs, 2 * probe.queries)
+        else:
+            tokens, counted = self.scoring(architecture, collection, collection, 2 * pairs)
+        work = Work("behaviour", documents=2 * pairs, tokens=tokens, mode="infer", precision=own.training.precision, disk=1e5)
+        work = replace(work, cpu_seconds=probe.docs * SECONDS["document probed"])
+        return self._model(work, architecture, counted, model_memory=4 * self._weights(architecture, collection))
+
+    def _evaluation(self, spec: params.EvaluationSpec, encoded: bool) -> Work:
+        sizes, system, stage = self.known.sizes(spec.collection), spec.system, spec.first_stage
+        pairs = sizes.queries * min(stage.depth, sizes.docs)
+        seconds = pairs * SECONDS["pair ranked"]
+        work = Work(f"evaluation {system.kind} {stage.kind}", cpu_seconds=seconds, disk=pairs * BYTES["run"], memory=100 * pairs)
+        if system.kind == "first_stage":
+            return work
+        if system.kind == "teacher":
+            scored = self.pairs(system.teacher, spec.collection, pairs)
+            return work if not scored else _joined(work, scored)
+        architecture, trained_on = _encoder(system)
+        work = replace(work, mode="infer", precision=spec.precision, model_memory=4 * self._weights(architecture, trained_on))
+        if not isinstance(architecture, params.BI_ENCODERS):
+            tokens, counted = self.scoring(architecture, spec.collection, trained_on, pairs)
+            return self._model(replace(work, documents=pairs, tokens=tokens), architecture, counted)
+        # of independent lists of documents this many differ; an upper bound of what real lists, which overlap, leave to be encoded
+        docs = sizes.docs if stage.kind == "full" else sizes.docs * -math.expm1(-pairs / sizes.docs)
+        docs = 0.0 if encoded else docs
+        tokens, counted = self.encoding(architecture, spec.collection, trained_on, docs, 0.0 if encoded else sizes.queries)
+        work = self._model(replace(work, documents=docs, tokens=tokens, kind=work.kind + " again" * encoded), architecture, counted)
+        return self._searched(work, architecture, sizes.queries, sizes.docs) if stage.kind == "full" else work
+
+
+def _joined(work: Work, parts: list[Work]) -> Work:
+    """Return an evaluation's work with that of the teacher whose pairs it ranks; of an ensemble's members the last model is named."""
+    last = parts[-1]
+    return replace(
+        work,
+        kind=f"{work.kind} {'+'.join(part.kind.removeprefix('pairs ') for part in parts)}",
+        documents=sum(part.documents for part in parts),
+        tokens=sum(part.tokens for part in parts),
+        flops=sum((part.flops for part in parts), start=Flops()),
+        mode="infer" if any(part.mode for part in parts) else "",
+        precision=last.precision,
+        architecture=next((part.architecture for part in parts if part.architecture is not None), None),
+        cpu_seconds=work.cpu_seconds + sum(part.cpu_seconds for part in parts),
+        disk=work.disk + sum(part.disk for part in parts),
+        model_memory=max(part.model_memory for part in parts),
+        unknown=next((part.unknown for part in parts if part.unknown), ""),
+    )
+
+
+def _encoder(system: Any) -> tuple[Any, Any]:
+    """Return the architecture of a student, trained or not, and the collection that a from-scratch one takes its vocabulary from."""
+    if system.kind == "student":
+        return system.student.architecture, system.student.groups.collection
+    return system.architecture, system.collection
+
+
+def _teacher(teacher: Any, collection: Any) -> tuple[Any, Any, str]:
+    """Return a teacher's architecture, the collection of its vocabulary, and its precision."""
+    if teacher.kind == "trained":
+        return teacher.student.architecture, teacher.student.groups.collection, teacher.student.training.precision
+    if teacher.kind == "encoder":
+        return *_encoder(teacher.encoder), teacher.precision
+    architecture = params.CrossEncoder(model=teacher.model, max_length=teacher.max_length, max_query_length=teacher.max_query_length)
+    return architecture, collection, teacher.precision
+
+
+def _activations(architecture: Any, tokens: float, precision: str) -> float:
+    """Return the bytes of what a batch's forward pass keeps for its backward one: ``N T (34 d + 5 a L)`` in half precision.
+
+    Source: V. Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models, 2022, equation 1; L is taken as 128 here.
+    """
+    shape = flops.shape_of(architecture)
+    if shape is None:
+        return 4.0 * tokens * getattr(architecture, "dimension", 0)
+    return shape.layers * tokens * (34 * shape.hidden + 5 * shape.heads * 128) * (2 if precision == "fp32" else 1)
+
+
+def demanded(specs: list[Any], counter: Counter) -> dict[tuple[Any, Any], float]:
+    """Return how many different pairs each teacher scores on each collection, whichever artefacts ask for them.
+
+    A pool that is re-ranked or filtered is scored whole, and groups drawn from it cost nothing more. Of other pools of depth D every group
+    draws k, and s independent draws meet ``D (1 - (1 - k / D)^s)`` different ones. Positives count once. What two pools share is counted
+    twice, so this is an upper bound.
+    """
+    whole: dict[tuple[Any, Any], dict[str, float]] = {}
+    drawn: dict[tuple[Any, str, float], tuple[float, float]] = {}  # groups, and the share of the pool that no draw has met
+    plain: dict[tuple[Any, Any], dict[str, float]] = {}
+    for spec in specs:
+        strategy = getattr(spec, "strategy", None)
+        if spec.stage == "candidates" and spec.retriever.kind == "reranked":
+            inner, sizes = spec.retriever, counter.known.sizes(spec.collection)
+            pools = whole.setdefault((inner.teacher, spec.collection), {})
+            name = inner.retriever.model_dump_json()
+            pools[name] = max(pools.get(name, 0.0), min(inner.from_depth, sizes.docs))
+        elif spec.stage == "groups" and spec.cut is None and getattr(strategy, "filter", None) is not None:
+            sizes = counter.known.sizes(spec.collection)
+            pools = whole.setdefault((strategy.filter.teacher, spec.collection), {})
+            name = strategy.retriever.model_dump_json()
+            pools[name] = max(pools.get(name, 0.0), min(strategy.depth, sizes.docs))
+    for spec in specs:
+        if spec.stage != "scores":
+            continue
+        groups, key = spec.groups, (spec.teacher, spec.groups.collection)
+        if groups.cut is not None and groups.cut.teacher == spec.teacher:
+            continue  # the scores that the cut was made by
+        number, negatives = counter.groups(groups) / groups.draws, groups.group_size - 1
+        others = plain.setdefault(key, {})
+        others["positives"] = max(others.get("positives", 0.0), number)
+        pool = pool_of(groups.strategy, groups.collection)
+        at_random = negatives * (groups.random_share if pool else 1.0)
+        others["random"] = others.get("random", 0.0) + at_random * number * groups.draws
+        if pool is None or _covered(pool, spec.teacher, whole.get(key, {})):
+            continue
+        depth = min(pool.depth, counter.known.sizes(groups.collection).docs) - groups.strategy.from_rank + 1
+        times = 1 if getattr(groups.strategy, "draw", "uniform") == "top" else groups.draws
+        place = (key, f"{pool.stage} {pool.retriever.model_dump_json()}", depth)
+        most, missed = drawn.get(place, (0.0, 1.0))
+        drawn[place] = (max(most, number), missed * (1 - min(1.0, (negatives - at_random) / depth)) ** times)
+    found = {key: counter.known.sizes(key[1]).queries * sum(pools.values()) for key, pools in whole.items()}
+    for key, others in plain.items():
+        found[key] = found.get(key, 0.0) + sum(others.values())
+    for (key, _, depth), (number, missed) in drawn.items():
+        found[key] += number * depth * (1 - missed)
+    return found
+
+
+def _covered(pool: Any, teacher: Any, whole: dict[str, float]) -> bool:
+    """Tell whether a teacher scores a pool whole anyway."""
+    if pool.stage != "candidates":
+        return False
+    retriever = pool.retriever
+    if retriever.kind == "reranked" and retriever.teacher == teacher:
+        return True
+    return whole.get(retriever.model_dump_json(), 0.0) >= pool.depth
