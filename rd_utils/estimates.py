@@ -139,7 +139,9 @@ class Prices:
             self.ratios |= {key: spent / counted for key, (spent, counted) in found.items() if spent > 0 and counted > 0}
 
     def _measured(self, spec: Any, manifest: dict[str, Any], counter: Counter, encoded: bool) -> Iterator[tuple[Work, float]]:
-        cost, bills = manifest["cost"], manifest.get("scoring", [])
+        if "scoring" not in manifest and spec.stage in ("scores", "candidates", "groups"):
+            return  # of a version that did not tell a teacher's seconds from the artefact's
+        cost, bills = {"gpu_seconds": 0.0} | manifest["cost"], manifest.get("scoring", [])
         work = counter.work(spec, encoded)
         on_gpu = cost["gpu_seconds"] > 0
         if work.mode and on_gpu != self.device.gpu:
@@ -172,7 +174,10 @@ class Prices:
                 f"device {self.device.name} has no peak in {work.precision}, which the study asks for; it has {', '.join(self.device.peak)}"
             )
         share, basis = self._share(work)
-        return work.flops.matrix / (peak * share) + 8.0 * work.flops.other / self.device.bandwidth, work.cpu_seconds, basis
+        elementwise = (
+            8.0 * work.flops.other / self.device.bandwidth if basis == "assumed" else 0.0
+        )  # a benchmark's share holds all of a step
+        return work.flops.matrix / (peak * share) + elementwise, work.cpu_seconds, basis
 
     def _share(self, work: Work) -> tuple[float, str]:
         """Return the share of the peak: of the benchmarks nearest in shape, or the one assumed."""
@@ -414,7 +419,7 @@ def show(found: Estimate, form: str = "text", *, cells: bool = False, cores: int
     unit, seconds = ("h", 3600.0) if max(total.gpu_seconds, total.core_seconds) >= 3600 * 3 else ("s", 1.0)
     wall = total.left_gpu_seconds + total.left_core_seconds / cores
     parts = [f"{_number(total.left_gpu_seconds / seconds)} GPU {unit}"] if device.gpu else []
-    parts += [f"{_number(total.left_core_seconds / seconds)} core {unit}", f"{_number(total.joules / 3.6e6)} kWh in all (estimated)"]
+    parts += [f"{_number(total.left_core_seconds / seconds)} core {unit}", f"{_number(total.joules / 3.6e6)} kWh in all"]
     where = f"one {device.name} and {_cores(cores)}" if device.gpu else _cores(cores)
     lines = [f"left: about {_number(wall / seconds)} {unit} on {where}: {', '.join(parts)}"]
     memory = f", {_number(total.device_memory / 1e9)} GB on the device" if device.gpu else ""
@@ -450,25 +455,17 @@ def _grouped(found: Estimate) -> list[tuple[str, Cost]]:
 
 
 def _table(what: str, rows: list[tuple[str, Cost]], unit: str, seconds: float, device: Device) -> list[str]:
-    header = [
-        what,
-        "done",
-        "tokens",
-        "FLOP",
-        *([f"GPU {unit}"] if device.gpu else []),
-        f"core {unit}",
-        f"left {unit}",
-        "kWh",
-        "disk GB",
-        "basis",
-    ]
+    is_left = any(cost.done for _, cost in rows)
+    amounts = [("gpu_seconds", "GPU", device.gpu), ("core_seconds", "core", True)]
+    amounts += [("left_gpu_seconds", "left GPU", device.gpu and is_left), ("left_core_seconds", "left core", is_left)]
+    shown = [(name, title) for name, title, wanted in amounts if wanted]
+    watt_hours, of_energy = (3.6e6, "kWh") if sum(cost.joules for _, cost in rows) >= 3.6e6 else (3600.0, "Wh")
+    header = [what, "done", "tokens", "FLOP", *(f"{title} {unit}" for _, title in shown), of_energy, "disk GB", "basis"]
     body = []
     for name, cost in rows:
-        left = cost.left_gpu_seconds + cost.left_core_seconds
-        times = [cost.gpu_seconds, cost.core_seconds][not device.gpu :] + [left]
         cells = [name, f"{cost.done:,}/{cost.artefacts:,}", _power(cost.tokens), _power(cost.flops)]
-        cells += [_number(value / seconds) for value in times] + [_number(cost.joules / 3.6e6), _number(cost.disk / 1e9), cost.basis]
-        body.append(cells)
+        cells += [_number(getattr(cost, amount) / seconds) for amount, _ in shown]
+        body.append([*cells, _number(cost.joules / watt_hours), _number(cost.disk / 1e9), cost.basis])
     widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
     last = len(header) - 1
     return [
