@@ -102,7 +102,8 @@ def device_of(name: str | None) -> Device:
 
 
 def _visible_gpu() -> str | None:
-    if not energy._gpu_visible(energy.DEVICES):
+    """Return the name of this machine's first GPU; torch, whose import takes seconds, is asked only where a driver shows one."""
+    if not any(energy.DEVICES.glob("nvidia[0-9]*")):
         return None
     import torch
 
