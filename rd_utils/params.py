@@ -371,6 +371,11 @@ class Training(Part):
     what follows the linear warm-up. ``stop_at`` ends training early, in documents seen, with the learning rate where the whole budget would
     have it: an early checkpoint of the same run. ``in_batch_negatives`` adds the documents of the batch's other groups to the contrastive
     loss (bi-encoders only).
+
+    ``processes`` train the student together on one machine, one a GPU (without GPUs, sharing its cores); see :mod:`rd_utils.launch`. A step
+    is the same step whatever their number: ``queries_per_batch`` is the whole batch's, which they share, so that neither the batch nor the
+    learning rate is to be scaled. The documents and their order are the same, but sums round otherwise and dropout draws other masks, so
+    the number is part of what a student is.
     """
 
     documents: int = Field(ge=1)
@@ -387,6 +392,20 @@ class Training(Part):
     max_gradient_norm: float | None = Field(default=1.0, gt=0)
     precision: Precision = "fp32"
     checkpoint_every: int | None = Field(default=None, ge=1)
+    processes: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _processes_can_share_a_batch(self) -> Training:
+        if self.processes > self.queries_per_batch:
+            raise ValueError(
+                f"processes is {self.processes}, but queries_per_batch, which they share, is {self.queries_per_batch}; lower processes, or "
+                "raise queries_per_batch and lower accumulation_steps by as much"
+            )
+        if self.processes > 1 and self.in_batch_negatives:
+            raise ValueError(
+                f"in_batch_negatives needs a batch's groups in one process, but processes is {self.processes}; leave one of the two out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _stops_before_the_end(self) -> Training:
@@ -918,6 +937,7 @@ class TrainingChanges(Part):
     learning_rate: float | None = Field(default=None, gt=0)
     embedding_learning_rate: float | None = Field(default=None, gt=0)
     weight_decay: float | None = Field(default=None, ge=0)
+    processes: int | None = Field(default=None, ge=1)
 
 
 OF_TRAINING = tuple(TrainingChanges.model_fields)

@@ -33,6 +33,7 @@ from rd_utils.store import (
 if TYPE_CHECKING:
     from rd_utils.models import Student
     from rd_utils.tokens import TokenTable
+    from rd_utils.training import GroupTable, TrainingRecord
 
 
 class Pipeline:
@@ -49,6 +50,11 @@ class Pipeline:
         self._memory: dict[tuple[str, str], Any] = {}
         self._vectors: tuple[str, dict[str, Any]] = ("", {})
         self._scoring: list[dict[str, Any]] = []  # of the artefact that is being made
+
+    @property
+    def scoring(self) -> list[dict[str, Any]]:
+        """Return what teachers scored for the artefact that is being made; see :class:`rd_utils.store.Draft`."""
+        return self._scoring
 
     def build(self, spec: Any) -> Path:
         """Return the folder of an artefact, making it and what it needs first where they are missing."""
@@ -411,29 +417,59 @@ class Pipeline:
         draft.counts |= {"pairs": doc_rows.size, "pairs_scored_now": scored}
 
     def _make_student(self, spec: params.StudentSpec, draft: Draft) -> None:
+        settings = self._training(spec)
+        if spec.search is not None:
+            draft.counts["learning_rate"] = settings.learning_rate
+        groups, temperature = self._training_groups(spec)
+        progress = _Pushed(self.track, f"training {spec.architecture.kind}, {spec.loss}, seed {spec.seed}")
+        if settings.processes > 1:
+            from rd_utils import launch
+
+            launch.train_student(spec, groups, temperature, self.store, draft, settings.processes, progress)
+        else:
+            student, record = self.train_student(spec, groups, temperature, progress)
+            save_student(student, record, draft.folder)
+            draft.counts |= {"steps": record.steps, "documents_seen": record.documents_seen, "tokens_seen": record.tokens_seen}
+        draft.counts |= {"temperature": temperature}
+
+    def _training(self, spec: params.StudentSpec) -> params.Training:
+        """Return a student's training settings, with the learning rate that its search chose."""
+        if spec.search is None:
+            return spec.training
+        choice = self.frame(params.search_spec(spec), "search").query("chosen").iloc[0]
+        return params.with_rate(spec.training, float(choice["learning_rate"]), spec.search.embedding_ratio)
+
+    def _training_groups(self, spec: params.StudentSpec) -> tuple[GroupTable, float]:
+        """Return what a student is trained on, and the temperature that divides the teacher's scores."""
         from rd_utils import training
 
-        collection, settings = spec.groups.collection, spec.training
-        if spec.search is not None:
-            choice = self.frame(params.search_spec(spec), "search").query("chosen").iloc[0]
-            settings = params.with_rate(settings, float(choice["learning_rate"]), spec.search.embedding_ratio)
-            draft.counts["learning_rate"] = settings.learning_rate
-        student = self.untrained(spec.architecture, collection, spec.seed)
-        tokenizer = tokenizer_of(spec.architecture, collection)
-        queries, docs = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
+        collection = spec.groups.collection
         query_rows, doc_rows = self.group_rows(spec.groups)
         scores, temperature = self._targets(spec)
         positives = None
-        if settings.in_batch_negatives:
+        if spec.training.in_batch_negatives:
+            docs = self.docs(collection)
             known = collections.positives(self.qrels(collection))
-            known = known[known["doc_id"].isin(set(self.docs(collection)["doc_id"]))]
+            known = known[known["doc_id"].isin(set(docs["doc_id"]))]
             pairs = self.query_rows(collection, known["query_id"]) * len(docs) + self.doc_rows(collection, known["doc_id"])
             positives = np.unique(pairs)
+        return training.GroupTable(query_rows, doc_rows, scores, draws=spec.groups.draws, positive_pairs=positives), temperature
+
+    def train_student(
+        self, spec: params.StudentSpec, groups: GroupTable, temperature: float, progress: Callable[[int, int, float], None]
+    ) -> tuple[Student, TrainingRecord]:
+        """Train a student on its groups, alone or as one of several processes; what it is made from is in the store."""
+        from rd_utils import training
+
+        collection, settings = spec.groups.collection, self._training(spec)
+        student = self.untrained(spec.architecture, collection, spec.seed)
+        tokenizer = tokenizer_of(spec.architecture, collection)
+        queries, docs = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
         record = training.train(
             student,
             queries,
             docs,
-            training.GroupTable(query_rows, doc_rows, scores, draws=spec.groups.draws, positive_pairs=positives),
+            groups,
             loss=spec.loss,
             temperature=temperature,
             training=settings,
@@ -444,12 +480,9 @@ class Pipeline:
             regroup=self._regroup(spec, queries, docs) if spec.refresh else None,
             regroup_every=spec.refresh.every if spec.refresh else None,
             checkpoint_folder=self.store.checkpoints(spec) if settings.checkpoint_every else None,
-            progress=_Pushed(self.track, f"training {spec.architecture.kind}, {spec.loss}, seed {spec.seed}"),
+            progress=progress,
         )
-        student.save(draft.folder / "model")
-        record.history.to_parquet(draft.folder / "history.parquet", index=False)
-        draft.counts |= {"steps": record.steps, "documents_seen": record.documents_seen, "tokens_seen": record.tokens_seen}
-        draft.counts |= {"temperature": temperature}
+        return student, record
 
     def _targets(self, spec: Any) -> tuple[np.ndarray | None, float]:
         """Return the teacher scores that a student is trained on, augmented, and the temperature that divides them."""
@@ -696,6 +729,12 @@ class Pipeline:
             }
             self._vectors = (key, vectors)
         return self._vectors[1]
+
+
+def save_student(student: Student, record: TrainingRecord, folder: Path) -> None:
+    """Write a trained student and its history into an artefact's folder."""
+    student.save(folder / "model")
+    record.history.to_parquet(folder / "history.parquet", index=False)
 
 
 def _import_for(spec: Any) -> None:

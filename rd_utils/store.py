@@ -22,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -310,11 +310,13 @@ def stage_code(stage: str) -> str:
         "candidates": scoring,
         "groups": ("_pool", "_cut_groups", *scoring),
         "scores": scoring,
-        "student": ("_texts", "_regroup", "_seed_of", "_targets", *scoring),
+        "student": (
+            "_texts", "_regroup", "_seed_of", "_targets", "_training", "_training_groups", "train_student", "save_student", *scoring,
+        ),
         "description": ("_texts", "_targets"),
         "behaviour": ("_probed", "_density_dimension"),
         "evaluation": ("_run", "_ranked", "_vectors_of", *scoring),
-    }
+    }  # fmt: skip
     methods = (f"_make_{stage}", *own.get(stage, ()))
     return code_version((*CODE[stage], *(f"pipeline:{method}" for method in methods)))
 
@@ -409,7 +411,8 @@ class Draft:
     """An artefact that is being written; its folder disappears unless the block ends well.
 
     ``scoring`` lists what teachers scored for it: the folder of the teacher's pairs, how many pairs it used, how many of them had no score
-    before, and the wall and CPU seconds that these took (part of the artefact's own).
+    before, and the wall and CPU seconds that these took (part of the artefact's own). ``processes`` are the costs of the processes that
+    made it for this one, where there were any (see :mod:`rd_utils.launch`).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -417,6 +420,7 @@ class Draft:
         self.counts: dict[str, int | float] = {}
         self.dropped: dict[str, int] = {}
         self.scoring: list[dict[str, Any]] = []
+        self.processes: list[dict[str, Any]] = []
 
 
 class Store:
@@ -486,7 +490,7 @@ class Store:
                 "code": stage_code(spec.stage),
                 "counts": draft.counts,
                 "dropped": draft.dropped,
-                "cost": meter.read(),
+                "cost": meter.read(draft.processes),
                 "scoring": draft.scoring,
                 "files": {
                     str(path.relative_to(draft.folder)): file_sha256(path) for path in sorted(draft.folder.rglob("*")) if path.is_file()
@@ -523,25 +527,35 @@ class Meter:
         energy.meter().start()
         self.wall, self.cpu = time.perf_counter(), cpu_seconds()
 
-    def read(self) -> dict[str, Any]:
-        """Return the seconds since the start, the energy and the peak memory in MB."""
+    def read(self, processes: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        """Return the seconds since the start, the energy and the peak memory in MB.
+
+        Where other ``processes`` did the work, the accelerators' seconds are theirs, and the peak is the sum of all peaks, the most that
+        can have been in use at once; each one's own figures stand beside.
+        """
         wall = round(time.perf_counter() - self.wall, 3)
-        return {
+        own = wall if _uses_accelerator() else 0.0
+        peaks = [peak_memory_mb(), *(process["peak_memory_mb"] for process in processes)]
+        cost = {
             "wall_seconds": wall,
             "cpu_seconds": round(cpu_seconds() - self.cpu, 3),
-            "gpu_seconds": wall if _uses_accelerator() else 0.0,
+            "gpu_seconds": round(sum(process["gpu_seconds"] for process in processes), 3) if processes else own,
             "energy": energy.meter().read(),
-            "peak_memory_mb": round(self._peak_memory(), 1),
+            "peak_memory_mb": round(sum(peaks), 1),
             "peak_memory_of": "artefact" if self.per_artefact else "process so far",
         }
+        return cost | ({"processes": list(processes)} if processes else {})
 
-    def _peak_memory(self) -> float:
-        if self.per_artefact:
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith("VmHWM"):
-                    return int(line.split()[1]) / 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+def peak_memory_mb() -> float:
+    """Return this process's peak memory in MB: on Linux since its mark was last cleared, elsewhere since its start."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 def _uses_accelerator() -> bool:

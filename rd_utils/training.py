@@ -149,8 +149,9 @@ def train(
     The budget counts the documents of the groups, accumulation included; in-batch negatives are no further documents. A run that stops
     early is the whole run up to there, bit for bit: the learning rate is that of the whole budget.
 
-    Under ``accelerate launch`` or ``torchrun`` every process takes its slice of each micro-batch, and gradients are averaged so that the
-    result is that of one process, but for rounding.
+    Under ``accelerate launch``, ``torchrun`` or :mod:`rd_utils.launch` every process takes its slice of each micro-batch, and gradients are
+    averaged so that the result is that of one process, but for rounding and the masks of dropout. (``torchrun`` without a GPU needs
+    ``ACCELERATE_USE_CPU=true``, or each process trains alone.) ``training.processes`` is for what starts them; it is not read here.
 
     Args:
         student: The student; it is trained in place and returned to evaluation mode.
@@ -167,7 +168,7 @@ def train(
             ``queries`` and ``docs``; asked once per change of epoch. A step takes the texts of the epoch in which it begins.
         regroup: Draws the groups anew: called with n = 1, 2, ... before step n * ``regroup_every``, with the student in evaluation mode
             and without gradients. What it returns replaces the groups, the positives in ``positive_pairs`` stay; it must depend on n and
-            the student alone.
+            the student alone; every process calls it.
         regroup_every: Optimiser steps between two calls of ``regroup``.
         checkpoint_folder: Where a checkpoint is kept every ``training.checkpoint_every`` steps, resumed from where it is present, and
             deleted at the end; None keeps none.
@@ -274,6 +275,12 @@ class _Run:
             raise TrainingError(
                 f"regroup {number} returned doc_rows of shape {groups.doc_rows.shape} in {groups.draws} draws; expected "
                 f"{self.groups.doc_rows.shape} in one: as many groups, of the same size, as at first"
+            )
+        digest = torch.frombuffer(bytearray(_digest(groups).digest()), dtype=torch.uint8).to(self.accelerator.device)
+        if len(torch.unique(self.accelerator.gather(digest[None]), dim=0)) > 1:
+            raise TrainingError(
+                f"regroup {number} returned other groups in one process than in another; it must depend on its number and the student "
+                "alone, and the processes' devices must be alike: use GPUs of one kind, or set training.processes to 1"
             )
         self.groups, self.regrouped = groups._replace(positive_pairs=self.groups.positive_pairs), True
 
@@ -386,17 +393,13 @@ class _Run:
 
     def _settings(self) -> dict[str, Any]:
         """Return what must be equal for a checkpoint to be continued; the groups are those of the start."""
-        digest = hashlib.sha256()
-        for part in self.groups:
-            if part is not None:
-                digest.update(np.ascontiguousarray(part).tobytes())
         return {
             "architecture": self.student.architecture.model_dump_json(),
             "training": self.training.model_dump_json(),
             "loss": self.loss,
             **self.targets,
             "seed": self.seed,
-            "groups": digest.hexdigest(),
+            "groups": _digest(self.groups).hexdigest(),
             "processes": self.accelerator.num_processes,
         }
 
@@ -406,6 +409,14 @@ def _seed(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
+
+
+def _digest(groups: GroupTable) -> Any:
+    digest = hashlib.sha256()
+    for part in groups:
+        if part is not None:
+            digest.update(np.ascontiguousarray(part).tobytes())
+    return digest
 
 
 def _check_groups(groups: GroupTable, queries: TokenTable, docs: TokenTable, loss: str) -> None:
