@@ -1,0 +1,300 @@
+"""Students trained by several processes: as one process trains them, and nothing left when something goes wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from studies_on_disk import planned
+
+from rd_utils import launch, params
+from rd_utils.__main__ import main
+from rd_utils.launch import LaunchError
+from rd_utils.pipeline import Pipeline
+from rd_utils.progress import LOGGER, untracked
+from rd_utils.store import Meter, Store, identity
+from rd_utils.training import TrainingError
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTION = params.EmbeddedCollection(max_queries=12)
+BUDGET = {"documents": 120, "queries_per_batch": 5, "learning_rate": 1e-3}  # slices of 3 and 2 queries of every 5
+
+
+@pytest.fixture
+def pipeline(tmp_path, monkeypatch) -> Pipeline:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(launch, "_places", lambda: (2, "cores"))  # two processes also train on one core, only slower
+    return Pipeline(Store(tmp_path / "store"), track=untracked)
+
+
+def student(
+    processes: int, architecture: params.Part | None = None, refresh: params.Refresh | None = None, **training
+) -> params.StudentSpec:
+    return params.StudentSpec(
+        groups=params.GroupsSpec(collection=COLLECTION, strategy=params.CorpusRandom(), group_size=4),
+        loss="kl",
+        teacher=params.Oracle(),
+        architecture=architecture or params.StaticBi(dimension=8),
+        training=params.Training(**BUDGET | {"processes": processes} | training),
+        refresh=refresh,
+    )
+
+
+WORKER = """
+import json, sys, time
+from pathlib import Path
+from rd_utils import launch, training
+def steal(batch, run):
+{body}
+scores = training._Run._scores
+def watched(run, batch):
+    steal(batch, run)
+    return scores(run, batch)
+training._Run._scores = watched
+launch.work(Path(sys.argv[1]))
+"""
+SEEN = """
+    with open(f"{folder}/seen-{{run.accelerator.process_index}}.jsonl", "a") as log:
+        log.write(json.dumps([batch.query_rows.tolist(), batch.doc_rows.tolist()]) + "\\n")
+"""
+
+
+def workers_do(body: str, tmp_path: Path, monkeypatch) -> None:
+    """Let every worker run some lines before it scores a batch."""
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER.format(body=body.format(folder=tmp_path)))
+    monkeypatch.setattr(launch, "WORKER", (str(script),))
+
+
+def seen(tmp_path: Path, rank: int) -> list[list]:
+    return [json.loads(line) for line in (tmp_path / f"seen-{rank}.jsonl").read_text().splitlines()]
+
+
+def running(text: str) -> list[str]:
+    """Return the commands of this machine's processes in which a text stands."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in command and int(process.parent.name) != os.getpid():
+            found.append(f"{process.parent.name} {command}")
+    return found
+
+
+def nothing_is_left(text: str, within: float = 20) -> bool:
+    end = time.monotonic() + within
+    while running(text) and time.monotonic() < end:
+        time.sleep(0.2)
+    return running(text) == []
+
+
+ARCHITECTURES = {
+    "static_bi": (params.StaticBi(dimension=8), {}),
+    "tiny_bert_cross": (params.TinyBertCross(dimension=8), {"accumulation_steps": 2}),
+}
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [pytest.param("static_bi", id="static_bi"), pytest.param("tiny_bert_cross", marks=pytest.mark.slow, id="tiny_bert_cross")],
+)
+def test_two_processes_see_the_documents_of_one_in_their_order_and_lose_as_much(pipeline, tmp_path, monkeypatch, architecture) -> None:
+    part, settings = ARCHITECTURES[architecture]
+    one, two = (student(processes, part, **settings) for processes in (1, 2))
+    from rd_utils import training
+
+    alone, scores = [], training._Run._scores
+    monkeypatch.setattr(
+        training._Run,
+        "_scores",
+        lambda run, batch: alone.append([batch.query_rows.tolist(), batch.doc_rows.tolist()]) or scores(run, batch),
+    )
+    pipeline.build(one)
+    workers_do(SEEN, tmp_path, monkeypatch)
+    told = []
+    monkeypatch.setattr(pipeline, "track", lambda items, *rest: (told.append(item) or item for item in items))
+    pipeline.build(two)
+
+    first, second = (seen(tmp_path, rank) for rank in (0, 1))
+    assert [len(rows) for rows, _ in first[:2]] == [3, 3] and [len(rows) for rows, _ in second[:2]] == [2, 2]
+    assert [[a + b for a, b in zip(*slices, strict=True)] for slices in zip(first, second, strict=True)] == alone
+    histories = [pipeline.frame(spec, "history") for spec in (one, two)]
+    np.testing.assert_allclose(histories[1]["loss"], histories[0]["loss"], rtol=1e-5)
+    assert histories[0].drop(columns="loss").equals(histories[1].drop(columns="loss"))
+    manifests = [pipeline.manifest(spec) for spec in (one, two)]
+    assert manifests[0]["counts"] == manifests[1]["counts"]
+    before, after = (torch.cat([p.reshape(-1) for p in pipeline.student(spec).parameters()]).detach() for spec in (one, two))
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-5)
+    assert told[-1] == len(histories[0]) - 1  # the notebook's bar reached its end
+
+    cost = manifests[1]["cost"]
+    assert "processes" not in manifests[0]["cost"] and [process["rank"] for process in cost["processes"]] == [0, 1]
+    assert cost["cpu_seconds"] > 2, "two interpreters with torch take seconds, which are theirs and not the notebook's"
+    assert cost["peak_memory_mb"] > sum(process["peak_memory_mb"] for process in cost["processes"]) > 0
+    assert sorted(path.name for path in (pipeline.store.root / "student").iterdir()) == sorted(map(identity, (one, two)))
+    assert identity(one) != identity(two)
+
+
+@pytest.mark.slow
+def test_an_error_of_the_training_reaches_the_notebook_as_in_one_process(pipeline, tmp_path, monkeypatch) -> None:
+    workers_do("    if run.done == 1: next(run.student.parameters()).data.fill_(float('nan'))", tmp_path, monkeypatch)
+    with pytest.raises(TrainingError, match="^the loss is nan at step 2 of 6 .*lower the learning rate"):
+        pipeline.build(student(2))
+    assert not pipeline.store.has(student(2)) and list((pipeline.store.root / "student").iterdir()) == []
+    assert nothing_is_left(str(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_killed_worker_ends_the_others_and_is_named(pipeline, tmp_path, monkeypatch) -> None:
+    workers_do("    if run.done == 1 and run.accelerator.process_index == 1: import os; os.kill(os.getpid(), 9)", tmp_path, monkeypatch)
+    with pytest.raises(LaunchError, match="^process 1 of the 2 that train the student was killed by SIGKILL; out of memory is the usual"):
+        pipeline.build(student(2))
+    assert nothing_is_left(str(tmp_path))
+
+
+@pytest.mark.slow
+def test_an_error_of_one_process_is_named_with_its_place(pipeline, tmp_path, monkeypatch) -> None:
+    workers_do("    if run.accelerator.process_index == 1: raise KeyError('lost')", tmp_path, monkeypatch)
+    with pytest.raises(LaunchError, match="(?s)^process 1 of the 2 that train the student failed by KeyError: 'lost'.*steal"):
+        pipeline.build(student(2))
+    assert nothing_is_left(str(tmp_path))
+
+
+NOTEBOOK = """
+import sys
+from pathlib import Path
+from rd_utils import launch, params
+from rd_utils.pipeline import Pipeline
+from rd_utils.store import Store
+launch._places = lambda: (2, "cores")
+launch.WORKER = ({script!r},)
+Pipeline(Store(Path({store!r}))).build(params.StudentSpec.model_validate_json(Path({spec!r}).read_text()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_no_process_outlives_the_notebooks(pipeline, tmp_path, monkeypatch, number) -> None:
+    """The workers write that they train, then sleep; they end when the process that started them is gone."""
+    workers_do('    Path("{folder}", f"trains-{{run.accelerator.process_index}}").touch(); time.sleep(300)', tmp_path, monkeypatch)
+    (tmp_path / "spec.json").write_text(student(2).model_dump_json())
+    code = NOTEBOOK.format(script=launch.WORKER[0], store=str(pipeline.store.root), spec=str(tmp_path / "spec.json"))
+    notebook = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 180
+    while len(list(tmp_path.glob("trains-*"))) < 2 and notebook.poll() is None and time.monotonic() < end:
+        time.sleep(0.2)
+    assert len(list(tmp_path.glob("trains-*"))) == 2 and len(running("worker.py")) >= 2
+    notebook.send_signal(number)
+    notebook.wait(timeout=60)
+    assert nothing_is_left(str(tmp_path))
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_from_a_checkpoint(pipeline, tmp_path, monkeypatch) -> None:
+    straight, cut = (student(2, checkpoint_every=every) for every in (None, 2))
+    pipeline.build(straight)
+    plain = launch.WORKER
+    workers_do(SEEN + "    if run.done == 3: raise KeyError('cut off')", tmp_path, monkeypatch)
+    with pytest.raises(LaunchError, match="KeyError: 'cut off'"):
+        pipeline.build(cut)
+    kept = pipeline.store.checkpoints(cut) / "checkpoint.pt"
+    assert torch.load(kept, weights_only=True)["done"] == 2 and len(seen(tmp_path, 0)) == 4
+    workers_do(SEEN, tmp_path, monkeypatch)
+    pipeline.build(cut)
+    assert len(seen(tmp_path, 0)) == 4 + 4  # steps 3 to 6 of 6: the third once more
+    assert not kept.exists()
+    monkeypatch.setattr(launch, "WORKER", plain)
+    for name in ("model/model.safetensors", "history.parquet"):
+        paths = [pipeline.store.folder(spec) / name for spec in (straight, cut)]
+        if name.endswith("parquet"):
+            assert pipeline.frame(straight, "history").equals(pipeline.frame(cut, "history"))
+        elif all(path.is_file() for path in paths):
+            assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_groups_are_drawn_anew_and_texts_augmented_in_every_process_alike(pipeline) -> None:
+    refresh = params.Refresh(every=2, depth=20)
+    one, two = (
+        student(processes, refresh=refresh).model_copy(update={"augmentation": params.Augmentation(query_dropout=0.2, document_span=0.5)})
+        for processes in (1, 2)
+    )
+    pipeline.build(one)
+    history, manifest = pipeline.frame(two, "history"), pipeline.manifest(two)
+    np.testing.assert_allclose(history["loss"], pipeline.frame(one, "history")["loss"], rtol=1e-4)
+    assert len(manifest["scoring"]) == len(pipeline.manifest(one)["scoring"]) == 2  # refreshed before steps 3 and 5
+    assert sum(bill["scored_now"] for bill in manifest["scoring"]) <= 5  # the pairs are known from the other student
+
+
+def test_what_children_say_is_in_the_log_and_how_far_they_are_is_not(pipeline, tmp_path, monkeypatch, caplog) -> None:
+    """The supervisor runs whatever a worker is: here two that say something and how far they are."""
+    script = tmp_path / "talks.py"
+    script.write_text("from rd_utils import launch\nprint('hello')\nsay = launch._say_steps()\nsay(1, 2)\nsay(2, 2)\n")
+    monkeypatch.setattr(launch, "WORKER", (str(script),))
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    steps = []
+    with caplog.at_level(logging.INFO, logger="rd_utils"):
+        launch.run(tmp_path, 2, lambda done, total: steps.append((done, total)))
+    assert sorted(steps) == [(1, 2), (1, 2), (2, 2), (2, 2)]
+    assert [message for message in caplog.messages if "hello" in message] == ["training process: hello"] * 2
+
+
+def test_more_processes_than_the_machine_has_places_for_are_refused_before_the_start(monkeypatch) -> None:
+    monkeypatch.setattr(launch, "_places", lambda: (4, "GPUs"))
+    launch.check(4)
+    with pytest.raises(LaunchError, match="^training.processes is 5, but this machine has 4 GPUs for them; lower it to 4 or less"):
+        launch.check(5)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(LaunchError, match="already one of 4 that a launcher started .*without torchrun or accelerate launch"):
+        launch.check(2)
+
+
+def test_a_machine_without_gpus_has_a_place_for_each_of_its_cores() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has GPUs")
+    assert launch._places() == (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), "cores")
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"processes": 0}, "greater than or equal to 1"),
+        ({"processes": 6}, "processes is 6, but queries_per_batch, which they share, is 5; lower processes, or raise queries_per_batch"),
+        ({"processes": 2, "in_batch_negatives": True}, "in_batch_negatives needs a batch's groups in one process, but processes is 2"),
+    ],
+)
+def test_settings_that_processes_cannot_share_are_refused(tmp_path, capsys, training, message) -> None:
+    with pytest.raises(ValidationError, match=message):
+        params.Training(**BUDGET | training)
+    this = planned(tmp_path)
+    changed = this.study.model_dump(mode="json", exclude_none=True)
+    changed["training"] |= {"queries_per_batch": 5} | training
+    (tmp_path / "nonsense.yaml").write_text(json.dumps(changed))
+    assert main(["check", str(tmp_path / "nonsense.yaml")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_override_gives_some_cells_processes(tmp_path) -> None:
+    """Every seed of a big student on two GPUs, the small ones on one."""
+    override = {"when": {"architecture": "static"}, "set": {"processes": 2}}
+    cells = planned(tmp_path, overrides=[override]).cells
+    found = {cell.architecture: {spec.training.processes for spec in cell.students.values()} for cell in cells}
+    assert found.pop("static") == {2} and all(numbers == {1} for numbers in found.values())
+
+
+def test_processes_are_charged_for_their_gpus_and_memory() -> None:
+    cost = Meter().read([{"rank": rank, "wall_seconds": 9.0, "gpu_seconds": 7.5, "peak_memory_mb": 1000.0} for rank in (0, 1)])
+    assert cost["gpu_seconds"] == 15.0 and cost["peak_memory_mb"] > 2000 and len(cost["processes"]) == 2
