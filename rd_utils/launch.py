@@ -309,8 +309,6 @@ def _train(folder: Path, rank: int) -> None:
     from rd_utils.pipeline import Pipeline, save_student
     from rd_utils.training import GroupTable
 
-    cpu = os.environ.get("ACCELERATE_USE_CPU") == "true"
-    state = PartialState(cpu=cpu, timeout=timedelta(minutes=_COLLECTIVE_MINUTES))
     task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     spec = params.StudentSpec.model_validate(task["spec"])
     if identity(spec) != task["identity"]:
@@ -318,7 +316,11 @@ def _train(folder: Path, rank: int) -> None:
     arrays = {name: _open(folder / f"{name}.npy") for name in _ARRAYS}
     pipeline = Pipeline(Store(Path(task["store"])), track=progress.untracked)
     groups = GroupTable(**arrays, draws=task["draws"])
-    student, record = pipeline.train_student(spec, groups, task["temperature"], _say_steps())
+    # made before the processes join: among joined ones, transformers writes and reads some checkpoints in the first alone
+    student = pipeline.untrained(spec.architecture, spec.groups.collection, spec.seed, on_device=False)
+    cpu = os.environ.get("ACCELERATE_USE_CPU") == "true"
+    state = PartialState(cpu=cpu, timeout=timedelta(minutes=_COLLECTIVE_MINUTES))
+    record = pipeline.train_student(student.to(state.device), spec, groups, task["temperature"], _say_steps())
     if rank == 0:
         save_student(student, record, Path(task["draft"]))
     wall = round(time.perf_counter() - start, 3)

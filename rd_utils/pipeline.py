@@ -152,12 +152,13 @@ class Pipeline:
 
     # --- students -----------------------------------------------------------------------------------------------------------------
 
-    def untrained(self, architecture: Any, collection: Any, seed: int) -> Student:
-        """Return a student before its first step."""
+    def untrained(self, architecture: Any, collection: Any, seed: int, on_device: bool = True) -> Student:
+        """Return a student before its first step, on the accelerator if there is one, or left on the CPU."""
         from rd_utils import models
 
         lexicon = lexicon_of(architecture, collection)
-        return _on_device(models.build(architecture, seed=seed, lexicon=self.build(lexicon) if lexicon else None))
+        student = models.build(architecture, seed=seed, lexicon=self.build(lexicon) if lexicon else None)
+        return _on_device(student) if on_device else student
 
     def student(self, spec: params.StudentSpec) -> Student:
         """Return a trained student, training it first where it is missing."""
@@ -427,7 +428,8 @@ class Pipeline:
 
             launch.train_student(spec, groups, temperature, self.store, draft, settings.processes, progress)
         else:
-            student, record = self.train_student(spec, groups, temperature, progress)
+            student = self.untrained(spec.architecture, spec.groups.collection, spec.seed)
+            record = self.train_student(student, spec, groups, temperature, progress)
             save_student(student, record, draft.folder)
             draft.counts |= {"steps": record.steps, "documents_seen": record.documents_seen, "tokens_seen": record.tokens_seen}
         draft.counts |= {"temperature": temperature}
@@ -456,16 +458,20 @@ class Pipeline:
         return training.GroupTable(query_rows, doc_rows, scores, draws=spec.groups.draws, positive_pairs=positives), temperature
 
     def train_student(
-        self, spec: params.StudentSpec, groups: GroupTable, temperature: float, progress: Callable[[int, int, float], None]
-    ) -> tuple[Student, TrainingRecord]:
-        """Train a student on its groups, alone or as one of several processes; what it is made from is in the store."""
+        self,
+        student: Student,
+        spec: params.StudentSpec,
+        groups: GroupTable,
+        temperature: float,
+        progress: Callable[[int, int, float], None],
+    ) -> TrainingRecord:
+        """Train a student in place, alone or as one of several processes; what it is made from is in the store."""
         from rd_utils import training
 
         collection, settings = spec.groups.collection, self._training(spec)
-        student = self.untrained(spec.architecture, collection, spec.seed)
         tokenizer = tokenizer_of(spec.architecture, collection)
         queries, docs = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
-        record = training.train(
+        return training.train(
             student,
             queries,
             docs,
@@ -482,7 +488,6 @@ class Pipeline:
             checkpoint_folder=self.store.checkpoints(spec) if settings.checkpoint_every else None,
             progress=progress,
         )
-        return student, record
 
     def _targets(self, spec: Any) -> tuple[np.ndarray | None, float]:
         """Return the teacher scores that a student is trained on, augmented, and the temperature that divides them."""

