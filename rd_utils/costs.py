@@ -131,7 +131,7 @@ def _bill(pipeline: Pipeline, spec: Any, rates: dict[str, np.ndarray], settings:
     for used in manifest["scoring"]:
         folder = pipeline.store.root / "pairs" / used["teacher"]
         if used["teacher"] not in rates and folder.is_dir():
-            rates[used["teacher"]] = teachers.PairScores(folder, n_docs=1).rate()
+            rates[used["teacher"]] = teachers.PairScores(folder).rate()
         if used["teacher"] in rates:
             charged += used["pairs"] * rates[used["teacher"]] - np.array([used["wall_seconds"], used["cpu_seconds"]])
         calls += used["pairs"]

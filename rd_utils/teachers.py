@@ -1,29 +1,44 @@
 """Teacher scores: kept once per (teacher, query, document); only missing pairs are ever scored.
 
-A :class:`PairScores` folder belongs to one teacher and one set of queries and documents. It grows by shards, each written atomically,
-so an interrupted scoring loses at most the chunk it was at. A pair is one integer, ``query_row * n_docs + doc_row``. Every shard says what
-scoring it took, so that a pair has a price whoever paid it.
+A :class:`PairScores` folder belongs to one teacher and one set of queries and documents. A pair is one integer,
+``query_row * n_docs + doc_row``. What was just scored lies in shards, each written atomically, so an interrupted scoring loses at most the
+chunk it was at. Now and then the shards are merged into flat arrays, 8 bytes a pair, which are mapped into memory and never read whole:
+
+    main-000007/offsets.npy     int64    the pairs of query row q stand at offsets[q]:offsets[q + 1]
+    main-000007/documents.npy   int32    their document rows, sorted within a query
+    main-000007/scores.npy      float32  their scores
+    main-000007/about.json      the number of documents, and the seconds that scoring these pairs took
+    shard-000007-000001.npz     pairs that were scored since, with their seconds
+
+A merge writes the next number's folder beside the last one and renames it into place; from then on the shards of the number before count
+as merged, whether they are deleted yet or not. Every shard says what scoring it took, so that a pair has a price whoever paid it.
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
+import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from rd_utils.progress import Track, untracked
+from rd_utils.progress import LOGGER, Track, untracked
 from rd_utils.retrieval import read_pairs
 from rd_utils.store import cpu_seconds
 
 DECIMALS = 5  # scores are kept to 5 decimals: beyond that they depend on how pairs fell into batches
+MERGE_PAIRS = 4_000_000  # shards are merged when they hold as many pairs; a merge works in blocks of as many
+MERGE_SHARDS = 16  # or, at the end of a scoring, when there are more of them
+MERGE_SHARE = 8  # or, then, when they hold at least this part of the merged pairs
+_LONG_RUN = 8  # pairs of one query side by side, on average, from which on one search a query is the fastest
 _GOLDEN = 0x9E3779B97F4A7C15  # the increment of SplitMix64: 2**64 over the golden ratio, odd
+_MAIN, _SHARD = re.compile(r"main-(\d{6})"), re.compile(r"shard-(\d{6})-(\d{6})\.npz")
 
 
 class TeacherError(ValueError):
@@ -33,24 +48,32 @@ class TeacherError(ValueError):
 class PairScores:
     """The scores of one teacher over one set of queries and documents.
 
+    Several processes may read a folder, and add to it: what one of them adds after another opened the folder, the other sees when it adds
+    itself or opens the folder again.
+
     Args:
-        folder: where the shards lie.
-        n_docs: number of documents, which turns (query_row, doc_row) into one integer.
+        folder: where the arrays and shards lie.
+        n_docs: number of documents, which turns (query_row, doc_row) into one integer; None takes what the folder says (1 where it is
+            empty), for those who only read what scoring took.
+
+    Raises:
+        TeacherError: the folder was made for another number of documents, or a pair cannot be written in 4 bytes a document.
     """
 
-    def __init__(self, folder: Path, n_docs: int) -> None:
-        self.folder, self.n_docs = folder, n_docs
-        folder.mkdir(parents=True, exist_ok=True)
-        tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
-        self.seconds = sum((_seconds_of(table) for table in tables), start=np.zeros(2))
-        shards = [table.to_pandas() for table in tables]
-        merged = pd.concat(shards) if shards else pd.DataFrame({"pair": np.zeros(0, np.int64), "score": np.zeros(0, np.float32)})
-        merged = merged.drop_duplicates("pair").sort_values("pair")
-        self._pairs = merged["pair"].to_numpy(dtype=np.int64)
-        self._scores = merged["score"].to_numpy(dtype=np.float32)
+    def __init__(self, folder: Path, n_docs: int | None = None) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._open()
+        known = self._about["n_docs"]
+        self.n_docs = n_docs if n_docs is not None else known or 1
+        if known not in (None, self.n_docs):
+            raise TeacherError(f"{self.folder} keeps scores over {known} documents, not {self.n_docs}; pairs are counted by them")
+        if self.n_docs >= 2**31:
+            raise TeacherError(f"{self.n_docs} documents are more than the {2**31 - 1} whose rows fit 4 bytes; split the collection")
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        self._gather()
+        return len(self._documents) + len(self._recent[0])
 
     def pairs(self, query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
         """Return the integer of every (query_row, doc_row)."""
@@ -58,25 +81,36 @@ class PairScores:
 
     def missing(self, pairs: np.ndarray) -> np.ndarray:
         """Return the pairs without a score, each once, sorted."""
-        return np.setdiff1d(pairs, self._pairs)
+        pairs = distinct(pairs)
+        known = np.zeros(len(pairs), dtype=bool)
+        for block in _blocks(len(pairs)):
+            _, known[block] = self._search(pairs[block])
+        return pairs[~known]
 
     def lookup(self, pairs: np.ndarray) -> np.ndarray:
-        """Return the scores of pairs.
+        """Return the scores of pairs, float32 (n,).
 
         Raises:
             TeacherError: a pair has no score (a missing score is never 0, which would be the best log-probability).
         """
-        places, found = _find(self._pairs, pairs)
+        if len(pairs) <= MERGE_PAIRS:
+            scores, found = self._search(pairs)
+        else:
+            scores, found = np.empty(len(pairs), dtype=np.float32), np.empty(len(pairs), dtype=bool)
+            for block in _blocks(len(pairs)):
+                scores[block], found[block] = self._search(pairs[block])
         if not found.all():
             first = int(pairs[~found][0])
             raise TeacherError(
                 f"{int((~found).sum())} of {len(pairs)} pairs have no teacher score, the first is query row {first // self.n_docs}, "
                 f"document row {first % self.n_docs}; score them first (02_score)"
             )
-        return self._scores[places]
+        return scores
 
     def add(self, pairs: np.ndarray, scores: np.ndarray, seconds: tuple[float, float] = (0.0, 0.0)) -> None:
-        """Write one shard of new scores, atomically, and take them in.
+        """Write one shard of new scores, atomically, and take them in; merge the shards when they hold many pairs.
+
+        Where a pair has a score already, that one stays.
 
         Args:
             pairs: (n,) integers.
@@ -86,6 +120,7 @@ class PairScores:
         Raises:
             TeacherError: a score is not a finite number.
         """
+        pairs, scores = np.asarray(pairs, dtype=np.int64), np.asarray(scores, dtype=np.float64)
         bad = ~np.isfinite(scores)
         if bad.any():
             first = int(pairs[bad][0])
@@ -93,20 +128,201 @@ class PairScores:
                 f"the teacher gave {int(bad.sum())} scores that are no finite numbers, the first for query row {first // self.n_docs}, "
                 f"document row {first % self.n_docs}; try precision fp32, or look at that text"
             )
-        scores = np.round(scores, DECIMALS).astype(np.float32)
-        name = hashlib.sha256(pairs.tobytes()).hexdigest()[:20]
-        temporary = self.folder / f".{name}.{os.getpid()}.tmp"
-        cost = {"wall_seconds": f"{seconds[0]:.6f}", "cpu_seconds": f"{seconds[1]:.6f}"}
-        pq.write_table(pa.table({"pair": pairs, "score": scores}).replace_schema_metadata(cost), temporary)
-        os.replace(temporary, self.folder / f"{name}.parquet")
-        self.seconds = self.seconds + np.array(seconds)
-        order = np.argsort(np.concatenate([self._pairs, pairs]), kind="stable")
-        self._scores = np.concatenate([self._scores, scores])[order]
-        self._pairs = np.concatenate([self._pairs, pairs])[order]
+        shard = {"pairs": pairs, "scores": np.round(scores, DECIMALS).astype(np.float32), "seconds": np.array(seconds, dtype=np.float64)}
+        temporary = self.folder / f".shard-{os.getpid()}.tmp"
+        with temporary.open("wb") as stream:
+            np.savez(stream, **shard, n_docs=np.array(self.n_docs))
+        with self._lock():
+            names = os.listdir(self.folder)
+            if self._number != _newest(names):  # another process has merged since
+                self._open()
+            numbers = [int(found[2]) for found in map(_SHARD.fullmatch, names) if found and int(found[1]) == self._number]
+            path = self.folder / f"shard-{self._number:06d}-{max(numbers, default=0) + 1:06d}.npz"
+            os.replace(temporary, path)
+            self._take_in(path.name, shard)
+            if self._n_new >= MERGE_PAIRS:
+                self._merge()
+
+    def tidy(self) -> None:
+        """Merge the shards where they are many, or hold much beside what is merged: to be called when a scoring has ended."""
+        if len(self._shards) > MERGE_SHARDS or (self._shards and self._n_new * MERGE_SHARE >= len(self._documents)):
+            self.merge()
+
+    def merge(self) -> None:
+        """Merge all shards into the flat arrays: one pass over both, in blocks, so that memory does not grow with the number of pairs."""
+        with self._lock():
+            self._merge()
 
     def rate(self) -> np.ndarray:
         """Return wall and CPU seconds a pair, over everything that was ever scored here; 0 before anything was."""
         return self.seconds / max(len(self), 1)
+
+    # --- reading ---
+
+    def _lock(self) -> filelock.FileLock:
+        return filelock.FileLock(str(self.folder / ".lock"))
+
+    def _open(self) -> None:
+        """Map the newest arrays and read the shards beside them."""
+        while True:
+            names = sorted(os.listdir(self.folder))
+            try:
+                self._read(names)
+                return
+            except FileNotFoundError:  # merged by another process since the folder was listed
+                if names == sorted(os.listdir(self.folder)):
+                    raise
+
+    def _read(self, names: list[str]) -> None:
+        self._number = _newest(names)
+        self._about = {"n_docs": None, "wall_seconds": 0.0, "cpu_seconds": 0.0}
+        self._offsets, self._documents, self._scores = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
+        if self._number:
+            main = self.folder / f"main-{self._number:06d}"
+            self._about = json.loads((main / "about.json").read_text(encoding="utf-8"))
+            # plain views: slices of a memmap object cost more than the search in them
+            self._offsets, self._documents, self._scores = (np.asarray(np.load(main / f"{name}.npy", mmap_mode="r")) for name in _ARRAYS)
+        self.seconds = np.array([self._about["wall_seconds"], self._about["cpu_seconds"]])
+        self._recent = np.zeros(0, np.int64), np.zeros(0, np.float32)  # sorted, and none of them in the arrays
+        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []  # taken in, but not sorted into the recent ones yet
+        self._shards: list[str] = []
+        self._n_new = 0  # pairs in them
+        for name in names:
+            numbered = _SHARD.fullmatch(name)
+            if numbered and int(numbered[1]) == self._number:
+                with np.load(self.folder / name) as shard:
+                    self._about["n_docs"] = int(shard["n_docs"])
+                    self._take_in(name, {part: shard[part] for part in ("pairs", "scores", "seconds")})
+
+    def _take_in(self, name: str, shard: dict[str, np.ndarray]) -> None:
+        self._shards.append(name)
+        self._waiting.append((shard["pairs"], shard["scores"]))
+        self._n_new += len(shard["pairs"])
+        self.seconds = self.seconds + shard["seconds"]
+
+    def _gather(self) -> None:
+        """Sort the pairs that wait into the recent ones; where a pair stands twice, its first score stays."""
+        if not self._waiting:
+            return
+        pairs, scores = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+        order = np.argsort(pairs, kind="stable")  # of sorted shards it merges the runs
+        order = order[np.append(True, np.diff(pairs[order]) > 0)[: len(order)]]
+        pairs, scores = pairs[order], scores[order]
+        known = self._search_main(pairs)[1] | _find(self._recent[0], pairs)[1]
+        pairs, scores = pairs[~known], scores[~known]
+        places = np.searchsorted(self._recent[0], pairs)
+        self._recent = np.insert(self._recent[0], places, pairs), np.insert(self._recent[1], places, scores)
+        self._waiting = []
+
+    def _search(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the score of each pair, and whether it has one."""
+        pairs = np.asarray(pairs, dtype=np.int64)
+        self._gather()
+        places, found = self._search_main(pairs)
+        scores = self._scores.take(places, mode="clip") if len(self._scores) else np.zeros(len(pairs), dtype=np.float32)
+        if len(self._recent[0]) and not found.all():
+            left = np.flatnonzero(~found)
+            places, recent = _find(self._recent[0], pairs[left])
+            left = left[recent]
+            found[left], scores[left] = True, self._recent[1][places[recent]]
+        return scores, found
+
+    def _search_main(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where in the arrays each pair would stand, and whether it stands there."""
+        if not len(self._documents) or not len(pairs):
+            return np.zeros(len(pairs), dtype=np.int64), np.zeros(len(pairs), dtype=bool)
+        query_rows = pairs // self.n_docs
+        doc_rows = (pairs - query_rows * self.n_docs).astype(np.int32)
+        outside = None
+        if query_rows.max() > len(self._offsets) - 2:
+            outside = query_rows > len(self._offsets) - 2
+            query_rows[outside] = 0
+        starts = [0, *((query_rows[1:] != query_rows[:-1]).nonzero()[0] + 1).tolist()]  # of the runs of pairs with one query
+        if _LONG_RUN * len(starts) <= len(pairs):
+            ends, heads = [*starts[1:], len(pairs)], query_rows[starts]
+            lows, highs, documents = self._offsets[heads], self._offsets[heads + 1], self._documents
+            parts = [
+                documents[low:high].searchsorted(doc_rows[start:end])
+                for low, high, start, end in zip(lows.tolist(), highs.tolist(), starts, ends, strict=True)
+            ]
+            places = np.concatenate(parts)
+            lengths = np.subtract(ends, starts)
+            places += lows.repeat(lengths)
+            highs = highs.repeat(lengths)
+        else:
+            places, highs = self._bisect(query_rows, doc_rows)
+        found = (self._documents.take(places, mode="clip") == doc_rows) & (places < highs)
+        if outside is not None:
+            found &= ~outside
+        return places, found
+
+    def _bisect(self, query_rows: np.ndarray, doc_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first place of each query's documents that is not below the document row, and the end of the places; all at once."""
+        places, ends = self._offsets[query_rows] - 1, self._offsets[query_rows + 1]
+        step = 1 << int((ends - places).max()).bit_length()
+        while step := step >> 1:  # to the last place that is below: never past the query's own
+            ahead = np.minimum(places + step, ends - 1)
+            np.copyto(places, ahead, where=(self._documents.take(ahead, mode="clip") < doc_rows) & (ahead > places))
+        return places + 1, ends
+
+    # --- merging ---
+
+    def _merge(self) -> None:
+        """Write the next number's arrays, from the last one's and the shards; the lock is held."""
+        self._open()  # with the shards of other processes
+        self._gather()
+        pairs = self._recent[0]
+        if not self._shards or not len(self):
+            return
+        n_queries = max(len(self._offsets) - 1, int(pairs[-1]) // self.n_docs + 1 if len(pairs) else 0)
+        counts = np.zeros(n_queries + 1, dtype=np.int64)
+        counts[1 : len(self._offsets)] = np.diff(self._offsets)
+        rows, new = np.unique(pairs // self.n_docs, return_counts=True)
+        counts[rows + 1] += new
+        offsets = np.cumsum(counts)
+        draft = self.folder / f".main-{os.getpid()}.tmp"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        start = time.perf_counter()
+        np.save(draft / "offsets.npy", offsets)
+        with (draft / "documents.npy").open("wb") as documents, (draft / "scores.npy").open("wb") as values:
+            for stream, dtype in ((documents, "<i4"), (values, "<f4")):
+                header = {"descr": dtype, "fortran_order": False, "shape": (int(offsets[-1]),)}
+                np.lib.format.write_array_header_1_0(stream, header)
+            for low, high in _row_blocks(offsets, MERGE_PAIRS):
+                block_documents, block_scores = self._merged(low, high)
+                block_documents.tofile(documents)
+                block_scores.tofile(values)
+        about = {"n_docs": self.n_docs, "wall_seconds": float(self.seconds[0]), "cpu_seconds": float(self.seconds[1])}
+        (draft / "about.json").write_text(json.dumps(about), encoding="utf-8")
+        os.rename(draft, self.folder / f"main-{self._number + 1:06d}")
+        LOGGER.info("merged %d new pairs into %d, %.1f s", len(pairs), offsets[-1], time.perf_counter() - start)
+        self._clear(self._number + 1)
+        self._open()
+
+    def _merged(self, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sorted documents and scores of the query rows from low to high, the shards' among them."""
+        pairs, scores = self._recent
+        ends = np.searchsorted(pairs, [low * self.n_docs, high * self.n_docs])
+        pairs, scores = pairs[slice(*ends)], scores[slice(*ends)]
+        known = self._offsets[np.minimum(np.arange(low, high + 1), len(self._offsets) - 1)]
+        documents, kept = self._documents[known[0] : known[-1]], self._scores[known[0] : known[-1]]
+        if not len(pairs):
+            return documents, kept
+        places = np.searchsorted(np.repeat(np.arange(low, high) * self.n_docs, np.diff(known)) + documents, pairs)
+        return np.insert(documents, places, (pairs % self.n_docs).astype(np.int32)), np.insert(kept, places, scores)
+
+    def _clear(self, number: int) -> None:
+        """Delete the arrays and shards from before a number: what it holds already, and what an interrupted merge left."""
+        for name in os.listdir(self.folder):
+            main, shard = _MAIN.fullmatch(name), _SHARD.fullmatch(name)
+            if main and int(main[1]) < number:
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            if shard and int(shard[1]) < number:
+                (self.folder / name).unlink(missing_ok=True)
+
+
+_ARRAYS = ("offsets", "documents", "scores")
 
 
 def score_missing(
@@ -115,6 +331,7 @@ def score_missing(
     score: Callable[[np.ndarray, np.ndarray], np.ndarray],
     *,
     chunk: int = 50_000,
+    lengths: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
     track: Track = untracked,
 ) -> int:
     """Score the pairs that have no score yet, a chunk at a time.
@@ -124,24 +341,62 @@ def score_missing(
         pairs: integers as :meth:`PairScores.pairs` makes them.
         score: maps (query_rows, doc_rows) to raw scores.
         chunk: pairs per shard.
+        lengths: maps (query_rows, doc_rows) to the lengths of pairs, such as their tokens: all that is missing is scored in this order, the
+            longest first, so that the pairs of a chunk are of one length and its batches need no padding. None scores in the order of
+            (query, document).
         track: wraps an iterable to show progress.
 
     Returns:
         How many pairs were scored.
     """
     missing = store.missing(pairs)
+    if lengths is not None and len(missing) > chunk:
+        missing = missing[np.argsort(-np.asarray(lengths(*np.divmod(missing, store.n_docs)), dtype=np.int64), kind="stable")]
     chunks = [missing[start : start + chunk] for start in range(0, len(missing), chunk)]
     for part in track(chunks, "teacher scores", len(chunks)):
+        part = np.sort(part)
         wall, cpu = time.perf_counter(), cpu_seconds()
-        scores = np.asarray(score(part // store.n_docs, part % store.n_docs), dtype=np.float64)
+        scores = np.asarray(score(*np.divmod(part, store.n_docs)), dtype=np.float64)
         store.add(part, scores, (time.perf_counter() - wall, cpu_seconds() - cpu))
+    if len(missing):
+        store.tidy()
     return len(missing)
 
 
-def _seconds_of(table: pa.Table) -> np.ndarray:
-    """Return what a shard's scoring took: wall and CPU seconds."""
-    about = table.schema.metadata or {}
-    return np.array([float(about.get(name, 0.0)) for name in (b"wall_seconds", b"cpu_seconds")])
+def distinct(pairs: np.ndarray) -> np.ndarray:
+    """Return integers sorted, each once; those that are so already are not copied.
+
+    >>> distinct(np.array([5, 2, 5])).tolist()
+    [2, 5]
+    """
+    pairs = np.asarray(pairs, dtype=np.int64)
+    if (pairs[1:] > pairs[:-1]).all():
+        return pairs
+    pairs = np.sort(pairs)  # by far the least memory: numpy's own unique keeps a hash table
+    return pairs[np.append(True, pairs[1:] > pairs[:-1])]
+
+
+def _newest(names: list[str]) -> int:
+    """Return the highest number of the merged arrays among the names in a folder; 0 where nothing was merged yet."""
+    return max((int(found[1]) for found in map(_MAIN.fullmatch, names) if found), default=0)
+
+
+def _blocks(n: int) -> list[slice]:
+    return [slice(start, start + MERGE_PAIRS) for start in range(0, n, MERGE_PAIRS)]
+
+
+def _row_blocks(offsets: np.ndarray, size: int) -> list[tuple[int, int]]:
+    """Split rows into blocks of about ``size`` entries, at least a row each: the first row and the one after the last.
+
+    >>> _row_blocks(np.array([0, 3, 3, 5, 9]), size=4)
+    [(0, 2), (2, 3), (3, 4)]
+    """
+    blocks, low, n_rows = [], 0, len(offsets) - 1
+    while low < n_rows:
+        high = max(low + 1, int(np.searchsorted(offsets, offsets[low] + size, side="right")) - 1)
+        blocks.append((low, min(high, n_rows)))
+        low = high
+    return blocks
 
 
 def _find(known: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -143,7 +143,7 @@ def test_a_study_charges_every_seed_for_its_pairs_also_those_scored_for_another(
     for seed, student in planned.cells[0].students.items():
         manifest = pipeline.manifest(params.ScoresSpec(groups=student.groups, teacher=student.teacher))
         (bill,) = manifest["scoring"]
-        rate = PairScores(pipeline.store.root / "pairs" / bill["teacher"], n_docs=1).rate()
+        rate = PairScores(pipeline.store.root / "pairs" / bill["teacher"]).rate()
         assert bill["pairs"] == table.loc[seed, "score_teacher_calls"] == 300 * 16 > bill["scored_now"] * (seed == 1)
         for unit, place in (("wall_seconds", 0), ("cpu_seconds", 1)):
             expected = max(0.0, manifest["cost"][unit] - bill[unit] + bill["pairs"] * rate[place])
@@ -909,7 +909,7 @@ def test_the_bills_of_a_teacher_sum_to_the_pairs_that_are_kept_and_their_price(t
     specs.append(params.ScoresSpec(groups=of_few(params.FromCandidates(depth=50)), teacher=params.Oracle()))
     paid = [bill for spec in specs for bill in pipeline.manifest(spec)["scoring"]]
     (name,) = {bill["teacher"] for bill in paid}
-    kept = PairScores(pipeline.store.root / "pairs" / name, n_docs=1)
+    kept = PairScores(pipeline.store.root / "pairs" / name)
     assert sum(bill["scored_now"] for bill in paid) == len(kept) > 0
     seconds = [sum(bill[unit] for bill in paid) for unit in ("wall_seconds", "cpu_seconds")]
     assert seconds == pytest.approx(kept.seconds.tolist(), abs=0.002 * len(paid))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
+import subprocess
+import sys
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -69,10 +73,194 @@ def test_a_half_written_shard_is_not_read(tmp_path):
     assert len(PairScores(tmp_path, n_docs=10)) == 0
 
 
-def test_shards_are_parquet_with_one_row_a_pair(tmp_path):
-    PairScores(tmp_path, n_docs=10).add(np.array([7, 12]), np.array([0.25, 1.0]))
-    (shard,) = tmp_path.glob("*.parquet")
-    assert pd.read_parquet(shard).to_dict("list") == {"pair": [7, 12], "score": [0.25, 1.0]}
+def test_what_was_just_scored_lies_in_shards_and_what_is_merged_in_flat_arrays(tmp_path):
+    kept = PairScores(tmp_path, n_docs=10)
+    kept.add(np.array([12, 7]), np.array([0.25, 1.0]), seconds=(1.0, 2.0))
+    kept.add(np.array([34]), np.array([-1.0]), seconds=(1.0, 2.0))
+    assert visible(tmp_path) == ["shard-000000-000001.npz", "shard-000000-000002.npz"]
+    kept.merge()
+    assert visible(tmp_path) == ["main-000001"]
+    arrays = {name: np.load(tmp_path / "main-000001" / f"{name}.npy") for name in ("offsets", "documents", "scores")}
+    assert {name: array.tolist() for name, array in arrays.items()} == {
+        "offsets": [0, 1, 2, 2, 3],  # query 2 has none
+        "documents": [7, 2, 4],
+        "scores": [1.0, 0.25, -1.0],
+    }
+    assert [array.dtype for array in arrays.values()] == [np.int64, np.int32, np.float32]
+    for store in (kept, PairScores(tmp_path, n_docs=10)):
+        assert store.lookup(np.array([34, 7, 12, 7])).tolist() == [-1.0, 1.0, 0.25, 1.0]
+        assert store.missing(np.array([35, 34, 1000, 20, 7, 0])).tolist() == [0, 20, 35, 1000]
+        assert len(store) == 3 and store.seconds.tolist() == [2.0, 4.0]
+    kept.merge()  # nothing new
+    assert visible(tmp_path) == ["main-000001"]
+
+
+def visible(folder):
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+@pytest.mark.parametrize("merge_pairs", [7, 64, 10_000])
+def test_any_order_of_adding_and_merging_gives_what_a_dictionary_would(tmp_path, monkeypatch, merge_pairs):
+    monkeypatch.setattr(teachers, "MERGE_PAIRS", merge_pairs)
+    generator = np.random.default_rng(merge_pairs)
+    n_docs, kept, table = 40, PairScores(tmp_path, n_docs=40), {}
+    for step in range(60):
+        if step % 9 == 8:
+            kept.merge() if step % 2 else kept.tidy()
+        if step % 13 == 12:
+            kept = PairScores(tmp_path, n_docs=n_docs)
+        width = generator.integers(1, 30 * n_docs)  # now few queries, now many, some of them never seen
+        pairs = np.unique(generator.integers(width, size=generator.integers(1, 40)))
+        if step % 3:
+            pairs = generator.permutation(pairs)
+        scores = np.round(generator.normal(size=len(pairs)), 3)
+        kept.add(pairs, scores, seconds=(0.5, 1.0))
+        for pair, score in zip(pairs.tolist(), np.float32(scores).tolist(), strict=True):
+            table.setdefault(pair, score)  # the first score stays
+        assert kept.seconds.tolist() == [0.5 * (step + 1), 1.0 * (step + 1)]
+        wanted = generator.choice(list(table), size=generator.integers(1, 200))
+        for asked in (wanted, np.sort(wanted), np.sort(list(table))):
+            assert kept.lookup(asked).tolist() == [table[pair] for pair in asked.tolist()]
+        some = generator.integers(-1 + 45 * n_docs, size=100)
+        assert kept.missing(some).tolist() == sorted(set(some.tolist()) - set(table))
+        assert len(kept) == len(table)
+    again = PairScores(tmp_path, n_docs=n_docs)
+    assert len(again) == len(table) and again.rate().tolist() == pytest.approx([30 / len(table), 60 / len(table)])
+
+
+def test_an_interrupted_merge_loses_nothing_and_is_taken_up_again(tmp_path, monkeypatch):
+    kept = PairScores(tmp_path, n_docs=10)
+    kept.add(np.arange(5), np.arange(5.0), seconds=(1.0, 1.0))
+    kept.merge()
+    kept.add(np.arange(5, 25), np.arange(5.0, 25.0), seconds=(2.0, 2.0))
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # before the new arrays are complete
+        patch.setattr(teachers.os, "rename", stop)
+        with pytest.raises(KeyboardInterrupt):
+            kept.merge()
+    for store in (kept, PairScores(tmp_path, n_docs=10)):
+        assert store.lookup(np.arange(25)).tolist() == list(range(25)) and store.seconds.tolist() == [3.0, 3.0]
+    with monkeypatch.context() as patch:  # before what was merged is deleted
+        patch.setattr(PairScores, "_clear", stop)
+        with pytest.raises(KeyboardInterrupt):
+            kept.merge()
+    assert visible(tmp_path) == ["main-000001", "main-000002", "shard-000001-000001.npz"]
+    again = PairScores(tmp_path, n_docs=10)
+    assert again.lookup(np.arange(25)).tolist() == list(range(25)) and len(again) == 25
+    assert again.seconds.tolist() == [3.0, 3.0]  # no shard counts twice
+    again.add(np.array([25]), np.array([25.0]), seconds=(1.0, 1.0))
+    again.merge()
+    assert visible(tmp_path) == ["main-000003"]
+    assert PairScores(tmp_path, n_docs=10).lookup(np.arange(26)).tolist() == list(range(26))
+
+
+def test_two_processes_that_add_to_one_folder_lose_nothing(tmp_path):
+    one, two = PairScores(tmp_path, n_docs=10), PairScores(tmp_path, n_docs=10)
+    one.add(np.arange(4), np.zeros(4), seconds=(1.0, 1.0))
+    two.add(np.arange(10, 14), np.ones(4), seconds=(1.0, 1.0))  # which does not know what the first has added
+    one.merge()  # the shards of both
+    assert two.lookup(np.arange(10, 14)).tolist() == [1.0] * 4  # of its own memory, although the shard is gone
+    two.add(np.array([20]), np.array([2.0]), seconds=(1.0, 1.0))
+    for store in (two, PairScores(tmp_path, n_docs=10)):
+        assert store.lookup(np.array([0, 10, 20])).tolist() == [0.0, 1.0, 2.0]
+        assert len(store) == 9 and store.seconds.tolist() == [3.0, 3.0]
+
+
+def test_a_reader_survives_a_merge_while_it_opens_the_folder(tmp_path, monkeypatch):
+    kept = PairScores(tmp_path, n_docs=10)
+    kept.add(np.arange(4), np.zeros(4))
+    listdir, merged = os.listdir, []
+
+    def list_and_merge(folder):
+        names = listdir(folder)
+        if not merged:
+            merged.append(True)
+            kept.merge()
+        return names
+
+    monkeypatch.setattr(teachers.os, "listdir", list_and_merge)
+    assert len(PairScores(tmp_path, n_docs=10)) == 4
+
+
+def test_a_killed_process_leaves_what_it_had_finished(tmp_path):
+    code = """
+import os, sys
+import numpy as np
+from pathlib import Path
+from rd_utils import teachers
+teachers.MERGE_PAIRS = 20
+kept = teachers.PairScores(Path(sys.argv[1]), n_docs=100)
+def score(query_rows, doc_rows):
+    if query_rows.max() >= 5:
+        os._exit(9)
+    return query_rows * 100.0 + doc_rows
+teachers.score_missing(kept, np.arange(1000), score, chunk=30)
+"""
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=60).returncode == 9
+    kept = PairScores(tmp_path, n_docs=100)
+    assert len(kept) == 480 and kept.lookup(np.arange(480)).tolist() == list(range(480))  # the 17th chunk asks for query 5
+    assert teachers.score_missing(kept, np.arange(1000), lambda q, d: q * 100.0 + d, chunk=30) == 520
+    assert kept.lookup(np.arange(1000)).tolist() == list(range(1000))
+
+
+def test_pairs_are_counted_by_the_number_of_documents(tmp_path):
+    PairScores(tmp_path, n_docs=10).add(np.array([12]), np.array([0.5]), seconds=(3.0, 4.0))
+    for merged in (False, True):
+        with pytest.raises(TeacherError, match="keeps scores over 10 documents, not 11"):
+            PairScores(tmp_path, n_docs=11)
+        kept = PairScores(tmp_path)
+        assert kept.n_docs == 10 and kept.rate().tolist() == [3.0, 4.0] and kept.lookup(np.array([12])).tolist() == [0.5]
+        if not merged:
+            kept.merge()
+    with pytest.raises(TeacherError, match="2147483648 documents are more than the 2147483647"):
+        PairScores(tmp_path / "large", n_docs=2**31)
+
+
+def test_pairs_of_a_large_collection_do_not_overflow(tmp_path):
+    kept = PairScores(tmp_path, n_docs=8_841_823)
+    pairs = kept.pairs(np.array([0, 499_999, 499_999], dtype=np.int32), np.array([8_841_822, 0, 8_841_822], dtype=np.int32))
+    kept.add(pairs, np.array([1.0, 2.0, 3.0]))
+    kept.merge()
+    assert kept.lookup(pairs[::-1]).tolist() == [3.0, 2.0, 1.0]
+    assert kept.missing(np.concatenate([pairs, pairs + 1])).tolist() == sorted({*(pairs + 1).tolist()} - {*pairs.tolist()})
+
+
+def test_memory_does_not_grow_with_the_pairs_that_are_merged(tmp_path, monkeypatch):
+    monkeypatch.setattr(teachers, "MERGE_PAIRS", 20_000)
+    kept = PairScores(tmp_path, n_docs=1000)
+    for start in range(0, 200_000, 10_000):
+        kept.add(np.arange(start, start + 10_000), np.zeros(10_000))
+    kept.merge()
+    kept.add(np.arange(200_000, 210_000), np.zeros(10_000))
+    tracemalloc.start()
+    kept.merge()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(kept) == 210_000 and peak < 1_200_000  # all the pairs alone are 1.7 MB
+
+
+# --- the order of scoring ---
+
+
+def test_pairs_are_scored_by_length_over_all_that_is_missing(tmp_path):
+    lengths = np.random.default_rng(0).permutation(1000) % 50
+    seen: list[np.ndarray] = []
+
+    def score(query_rows, doc_rows):
+        seen.append(query_rows * 10 + doc_rows)
+        return np.zeros(len(query_rows))
+
+    kept = PairScores(tmp_path, n_docs=10)
+    kept.add(np.arange(100), np.zeros(100))
+    assert teachers.score_missing(kept, np.arange(1000), score, chunk=90, lengths=lambda q, d: lengths[q * 10 + d]) == 900
+    assert sorted(np.concatenate(seen).tolist()) == list(range(100, 1000))  # each once
+    spans = [(lengths[part].max(), lengths[part].min()) for part in seen]
+    assert all(before[1] >= after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert [len(part) for part in seen] == [90] * 10
+    assert kept.missing(np.arange(1000)).tolist() == []
 
 
 # --- what a pair costs ---
@@ -95,9 +283,8 @@ def test_what_scoring_took_is_kept_with_the_scores(tmp_path):
     kept.add(np.array([7]), np.zeros(1), seconds=(0.125, 0.25))
     again = PairScores(tmp_path, n_docs=10)
     assert again.seconds.tolist() == [6.125, 9.75] and again.rate().tolist() == [1.53125, 2.4375]
-    for shard in tmp_path.glob("*.parquet"):  # one written without seconds counts as none
-        pd.read_parquet(shard).to_parquet(shard, index=False)
-    assert PairScores(tmp_path, n_docs=10).rate().tolist() == [0.0, 0.0]
+    again.merge()
+    assert PairScores(tmp_path).seconds.tolist() == [6.125, 9.75]
 
 
 def test_scoring_is_timed_and_looking_up_is_not(tmp_path, monkeypatch):
