@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from rd_utils import augmentation, collections, entropy, evaluation, locality, params, retrieval, sampling, teachers
 from rd_utils.progress import LOGGER, Track, track
@@ -115,8 +117,8 @@ class Pipeline:
         return self.frame(spec, "groups")
 
     def group_scores(self, spec: params.ScoresSpec) -> np.ndarray:
-        """Return the teacher's scores (n_groups, group_size), aligned with the groups."""
-        return np.stack(self.frame(spec, "scores")["teacher_scores"].to_list()).astype(np.float32)
+        """Return the teacher's scores (n_groups, group_size), float32, aligned with the groups."""
+        return self._remember("matrix of scores", spec, lambda: _matrix(self.store.folder(spec) / "scores.parquet", "teacher_scores"))
 
     def tokens(self, of: str, collection: Any, tokenizer: Any) -> TokenTable:
         """Return the token table of the documents or queries."""
@@ -188,12 +190,17 @@ class Pipeline:
         with self.store.lock(f"pairs-{name}"):
             kept = teachers.PairScores(self.store.root / "pairs" / name, n_docs)
             pairs = kept.pairs(query_rows, doc_rows)
+            wanted = teachers.distinct(pairs)
             scored, before = 0, kept.seconds
-            if len(kept.missing(pairs)):
+            if len(kept.missing(wanted)):
                 score = self._teacher(teacher, collection)
-                scored = teachers.score_missing(kept, pairs, score, chunk=50_000 if _scores_fast(teacher) else 2_000, track=self.track)
+                if _scores_fast(teacher):
+                    scored = teachers.score_missing(kept, wanted, score, track=self.track)
+                else:
+                    lengths = self._pair_lengths(teacher, collection)
+                    scored = teachers.score_missing(kept, wanted, score, chunk=2_000, lengths=lengths, track=self.track)
             wall, cpu = (round(float(value), 3) for value in kept.seconds - before)
-            bill = {"teacher": name, "pairs": len(np.unique(pairs)), "scored_now": scored, "wall_seconds": wall, "cpu_seconds": cpu}
+            bill = {"teacher": name, "pairs": len(wanted), "scored_now": scored, "wall_seconds": wall, "cpu_seconds": cpu}
             self._scoring.append(bill)
             return kept.lookup(pairs), scored
 
@@ -250,6 +257,15 @@ class Pipeline:
             tokenizer = params.ModelTokenizer(model=teacher.model)
         queries, docs = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
         return lambda query_rows, doc_rows: student.score_pairs(queries, docs, query_rows, doc_rows, precision=precision)
+
+    def _pair_lengths(self, teacher: Any, collection: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Return what tells the tokens of pairs whose texts a teacher reads together, before it cuts them."""
+        if teacher.kind == "trained":
+            tokenizer = tokenizer_of(teacher.student.architecture, teacher.student.groups.collection)
+        else:
+            tokenizer = params.ModelTokenizer(model=teacher.model)
+        queries, docs = (self.tokens(of, collection, tokenizer).lengths() for of in ("queries", "docs"))
+        return lambda query_rows, doc_rows: queries[query_rows] + docs[doc_rows]
 
     # --- making -------------------------------------------------------------------------------------------------------------------
 
@@ -405,16 +421,16 @@ class Pipeline:
         draft.dropped |= {"groups_of_other_parts": len(groups) - len(kept)}
 
     def _make_scores(self, spec: params.ScoresSpec, draft: Draft) -> None:
-        groups = self.groups(spec.groups)
         query_rows, doc_rows = self.group_rows(spec.groups)
         collection, repeated = spec.groups.collection, np.repeat(query_rows, spec.groups.group_size)
-        frame = groups[["query_id"]]
+        columns: dict[str, Any] = {"query_id": pa.array(self.groups(spec.groups)["query_id"])}
         if spec.teacher.kind == "ensemble":
             scores, disagreement, scored = self.ensemble_scores(spec.teacher, collection, repeated, doc_rows.ravel())
-            frame = frame.assign(disagreement=list(disagreement.reshape(doc_rows.shape)))
+            columns["disagreement"] = pa.FixedSizeListArray.from_arrays(disagreement, spec.groups.group_size)
         else:
             scores, scored = self.teacher_scores(spec.teacher, collection, repeated, doc_rows.ravel())
-        frame.assign(teacher_scores=list(scores.reshape(doc_rows.shape))).to_parquet(draft.folder / "scores.parquet", index=False)
+        columns["teacher_scores"] = pa.FixedSizeListArray.from_arrays(scores, spec.groups.group_size)
+        pq.write_table(pa.table(columns), draft.folder / "scores.parquet")
         draft.counts |= {"pairs": doc_rows.size, "pairs_scored_now": scored}
 
     def _make_student(self, spec: params.StudentSpec, draft: Draft) -> None:
@@ -759,6 +775,12 @@ def _ranked(run: pd.DataFrame) -> pd.DataFrame:
 def _seed_of(seed: int, number: int, purpose: int) -> int:
     """Return the seed of one purpose of one refresh of a student."""
     return int(np.random.SeedSequence([seed, number, purpose]).generate_state(1)[0])
+
+
+def _matrix(path: Path, column: str) -> np.ndarray:
+    """Read a column of lists of one length as a matrix, float32, without a Python object a row."""
+    lists = pq.read_table(path, columns=[column]).column(column).combine_chunks()
+    return lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(len(lists), -1)
 
 
 def _scores_fast(teacher: Any) -> bool:

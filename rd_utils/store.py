@@ -305,7 +305,7 @@ def code_version(modules: tuple[str, ...]) -> str:
 
 def stage_code(stage: str) -> str:
     """Return the version of the code that makes a stage: its modules, and its own methods in pipeline."""
-    scoring = ("teacher_scores", "ensemble_scores", "_teacher")
+    scoring = ("teacher_scores", "ensemble_scores", "_teacher", "_pair_lengths")
     own = {
         "candidates": scoring,
         "groups": ("_pool", "_cut_groups", *scoring),
