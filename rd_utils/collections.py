@@ -5,16 +5,23 @@ Every reader returns str ids in the source's own order, and checks that ids are 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from rd_utils.params import nearest
 from rd_utils.progress import Track, untracked
+
+DOCS = pa.schema([("doc_id", pa.large_string()), ("text", pa.large_string())])
+BATCH = 1 << 16  # documents that are read at once
 
 
 class CollectionError(ValueError):
@@ -22,7 +29,7 @@ class CollectionError(ValueError):
 
 
 def read_docs(collection: Any, folder: Path | None = None, track: Track = untracked) -> pd.DataFrame:
-    """Read the documents of a collection.
+    """Read the documents of a collection into memory.
 
     Args:
         collection: one of the collection classes of :mod:`rd_utils.params`.
@@ -31,18 +38,116 @@ def read_docs(collection: Any, folder: Path | None = None, track: Track = untrac
 
     Returns:
         Frame doc_id, text; title and text joined where the source has both.
+
+    Raises:
+        CollectionError: there are no documents, a document has no id or text, or an id stands twice.
+    """
+    table = pa.Table.from_batches(doc_batches(collection, folder, track), schema=DOCS)
+    _check_ids(table.column("doc_id"), collection.label)
+    return _as_frame(table)
+
+
+def write_docs(collection: Any, path: Path, folder: Path | None = None, track: Track = untracked) -> Written:
+    """Write the documents of a collection as one Arrow file, as they are read: memory does not grow with their texts.
+
+    Args:
+        collection: one of the collection classes of :mod:`rd_utils.params`.
+        path: of the file, which :func:`open_docs` maps into memory.
+        folder: where a ``folder`` collection lies (its ``path``, resolved).
+        track: wraps an iterable to show progress.
+
+    Returns:
+        How many documents there are and how many of them without text; and their ranks by id.
+
+    Raises:
+        CollectionError: there are no documents, a document has no id or text, or an id stands twice.
+    """
+    n_empty = 0
+    with pa.ipc.new_file(path, DOCS) as writer:
+        for batch in doc_batches(collection, folder, track):
+            n_empty += int(pc.sum(pc.equal(pc.binary_length(batch.column("text")), 0)).as_py())
+            writer.write_batch(batch)
+    ids = _mapped(path).column("doc_id")
+    order = _check_ids(ids, collection.label)
+    ties = np.empty(len(order), dtype=np.int32)
+    ties[order] = np.arange(len(order), dtype=np.int32)
+    return Written(len(ids), n_empty, ties)
+
+
+class Written(NamedTuple):
+    """What :func:`write_docs` wrote.
+
+    Attributes:
+        documents: how many.
+        without_text: how many of them have an empty text.
+        ties: int32 (documents,), each document's rank among the sorted ids: the order in which equal scores are listed.
+    """
+
+    documents: int
+    without_text: int
+    ties: np.ndarray
+
+
+def open_docs(path: Path) -> pd.DataFrame:
+    """Open what :func:`write_docs` wrote as a frame doc_id, text, whose strings stay in the file: it is there at once, and shared.
+
+    A column that is turned into Python strings takes the memory that they take; ``series.array`` and Arrow's functions do not.
+    """
+    return _as_frame(_mapped(path))
+
+
+def doc_batches(collection: Any, folder: Path | None = None, track: Track = untracked) -> Iterator[pa.RecordBatch]:
+    """Yield the documents of a collection in its own order, doc_id and text, a batch of them at a time.
+
+    Args:
+        collection: one of the collection classes of :mod:`rd_utils.params`.
+        folder: where a ``folder`` collection lies (its ``path``, resolved).
+        track: wraps an iterable to show progress.
+
+    Raises:
+        CollectionError: a document has no id or text, or the source cannot be read.
     """
     if collection.source == "embedded":
         docs = _embedded(collection).docs
+        yield from _batches(zip(docs["doc_id"], docs["text"], strict=True))
     elif collection.source == "ir_datasets":
         dataset = _ir_dataset(collection.id)
         with _downloads(collection.id):
             records = track(dataset.docs_iter(), f"reading documents of {collection.id}", dataset.docs_count())
-            docs = _frame(((doc.doc_id, doc.default_text()) for doc in records), ["doc_id", "text"])
+            yield from _batches((doc.doc_id, doc.default_text()) for doc in records)
     else:
         rows = track(_json_lines(folder / "corpus.jsonl"), f"reading {folder.name}/corpus.jsonl", None)
-        docs = _frame(((_field(row, "_id", where), _title_and_text(row, where)) for where, row in rows), ["doc_id", "text"])
-    return _checked(docs, "doc_id", collection.label)
+        yield from _batches((_field(row, "_id", where), _title_and_text(row, where)) for where, row in rows)
+
+
+def _batches(docs: Iterator[tuple[Any, Any]]) -> Iterator[pa.RecordBatch]:
+    docs = iter(docs)
+    while part := list(itertools.islice(docs, BATCH)):
+        columns = (pa.array([str(doc[place]) for doc in part], type=pa.large_string()) for place in range(2))
+        yield pa.record_batch(list(columns), schema=DOCS)
+
+
+def _mapped(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _as_frame(table: pa.Table) -> pd.DataFrame:
+    return table.to_pandas(types_mapper={pa.large_string(): pd.StringDtype("pyarrow", na_value=np.nan)}.get)
+
+
+def _check_ids(ids: pa.ChunkedArray, label: str) -> np.ndarray:
+    """Return the rows sorted by id; ids must be there, each once."""
+    if not len(ids):
+        raise CollectionError(f"{label}: no doc was read; check the source")
+    order = pc.sort_indices(ids)  # by UTF-8 bytes, which is the order of str
+    ordered = ids.take(order)
+    same = pc.equal(ordered[1:], ordered[:-1]).to_numpy() if len(ids) > 1 else np.zeros(0, dtype=bool)
+    if same.any():
+        at = np.flatnonzero(same)
+        rows = np.sort(order.to_numpy()[at + 1])
+        first = ids[int(rows[0])].as_py()
+        raise CollectionError(f"{label}: {len(at)} values of doc_id stand twice, the first is {first!r}; ids must be unique")
+    return order.to_numpy()
 
 
 def read_queries(collection: Any, folder: Path | None = None, track: Track = untracked) -> tuple[pd.DataFrame, pd.DataFrame]:

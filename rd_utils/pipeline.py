@@ -97,8 +97,14 @@ class Pipeline:
         return self._remember(name, spec, lambda: pd.read_parquet(self.store.folder(spec) / f"{name}.parquet"))
 
     def docs(self, collection: Any) -> pd.DataFrame:
-        """Return doc_id, text."""
-        return self.frame(docs_of(collection), "docs")
+        """Return doc_id, text; the strings stay in a file that is mapped into memory."""
+        spec = docs_of(collection)
+        return self._remember("docs", spec, lambda: collections.open_docs(self.store.folder(spec) / "docs.arrow"))
+
+    def ties(self, collection: Any) -> np.ndarray:
+        """Return each document's rank among the sorted doc_ids, int32 (n_docs,): the order in which equal scores are listed."""
+        spec = docs_of(collection)
+        return self._remember("ties", spec, lambda: np.asarray(np.load(self.store.folder(spec) / "ties.npy", mmap_mode="r")))
 
     def queries(self, collection: Any) -> pd.DataFrame:
         """Return query_id, text."""
@@ -270,9 +276,10 @@ class Pipeline:
     # --- making -------------------------------------------------------------------------------------------------------------------
 
     def _make_docs(self, spec: params.DocsSpec, draft: Draft) -> None:
-        docs = collections.read_docs(spec.collection, _collection_folder(spec.collection), self.track)
-        docs.to_parquet(draft.folder / "docs.parquet", index=False)
-        draft.counts |= {"documents": len(docs), "documents_without_text": int((docs["text"].str.len() == 0).sum())}
+        folder = _collection_folder(spec.collection)
+        written = collections.write_docs(spec.collection, draft.folder / "docs.arrow", folder, self.track)
+        np.save(draft.folder / "ties.npy", written.ties)
+        draft.counts |= {"documents": written.documents, "documents_without_text": written.without_text}
 
     def _make_queries(self, spec: params.QueriesSpec, draft: Draft) -> None:
         pseudo = spec.collection

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import pandas as pd
 import pytest
 
 from rd_utils import collections, params
@@ -127,3 +131,57 @@ def test_a_collection_that_cannot_be_downloaded_says_so(monkeypatch):
     monkeypatch.setattr(collections, "_ir_dataset", lambda name: type("Dataset", (), {"docs_iter": fail, "docs_count": lambda self: 1})())
     with pytest.raises(CollectionError, match="could not be read or downloaded.*IR_DATASETS_HOME"):
         collections.read_docs(params.IrDatasetsCollection(id="beir/scifact"))
+
+
+def test_documents_are_written_as_they_are_read_and_mapped_into_memory(toy, tmp_path, monkeypatch):
+    lines = (toy / "corpus.jsonl").read_text() + '{"_id": "d10", "text": ""}\n{"_id": "d0", "text": "déjà vu"}\n'
+    (toy / "corpus.jsonl").write_text(lines)
+    whole = collections.read_docs(folder(toy), toy)
+    monkeypatch.setattr(collections, "BATCH", 3)
+    written = collections.write_docs(folder(toy), tmp_path / "docs.arrow", toy)
+    mapped = collections.open_docs(tmp_path / "docs.arrow")
+    pd.testing.assert_frame_equal(mapped, whole)
+    assert mapped["text"].dtype == "str" and mapped["doc_id"].tolist() == ["d1", "d2", "d3", "d4", "d5", "d6", "d10", "d0"]
+    assert (written.documents, written.without_text) == (8, 1)
+    assert written.ties.tolist() == [1, 3, 4, 5, 6, 7, 2, 0]  # d0 < d1 < d10 < d2
+    assert [batch.num_rows for batch in collections.doc_batches(folder(toy), toy)] == [3, 3, 2]
+
+
+def test_ids_that_stand_twice_are_found_across_batches(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(collections, "BATCH", 2)
+    (toy / "corpus.jsonl").write_text("".join(f'{{"_id": "d{n}", "text": ""}}\n' for n in (9, 8, 7, 9, 1, 7, 7)))
+    for read in (lambda: collections.read_docs(folder(toy), toy), lambda: collections.write_docs(folder(toy), tmp_path / "x.arrow", toy)):
+        with pytest.raises(CollectionError, match="3 values of doc_id stand twice, the first is 'd9'; ids must be unique"):
+            read()
+    (toy / "corpus.jsonl").write_text("\n")
+    with pytest.raises(CollectionError, match="no doc was read"):
+        collections.write_docs(folder(toy), tmp_path / "x.arrow", toy)
+
+
+def test_memory_does_not_grow_with_the_texts(tmp_path):
+    text = "word " * 400
+    (tmp_path / "corpus.jsonl").write_text("".join(f'{{"_id": "{n}", "text": "{text}"}}\n' for n in range(20_000)))  # 40 MB
+    code = """
+import sys
+from pathlib import Path
+from rd_utils import collections, params
+collections.BATCH = 1000
+def anonymous():
+    return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("RssAnon"))
+here = Path(sys.argv[1])
+before, most = anonymous(), 0.0
+def watched(iterable, description, total):
+    global most
+    for number, item in enumerate(iterable):
+        if not number % 500:
+            most = max(most, anonymous())
+        yield item
+collections.write_docs(params.FolderCollection(path=str(here)), here / "docs.arrow", here, watched)
+docs = collections.open_docs(here / "docs.arrow")
+assert len(docs) == 20_000 and docs["text"].str.len().sum() == 20_000 * 1999
+print(most - before, anonymous() - before)
+"""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("reads /proc")
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True)
+    assert max(map(float, done.stdout.split())) < 25, done.stdout
