@@ -4,6 +4,8 @@ STUDY ?= params/embedded.yaml
 # run the study on another base, a name in params/bases, instead of its own
 BASE ?=
 CORES ?= 2
+# numbers of passages for `make scale`; the largest takes most of an hour and 15 GB of disk
+SIZES ?= 10k,30k,100k,300k,1M,3M,8.8M
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 # what every target needs; `make ... READY=` takes the environment that is active instead
@@ -12,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules reason --show-failed-logs
 
-.PHONY: help study test lint unit notebooks-test end-to-end lab plan check notebooks lock clean
+.PHONY: scale help study test lint unit notebooks-test end-to-end lab plan check notebooks lock clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -48,6 +50,10 @@ check: $(READY)  ## validate a study file
 
 notebooks: $(READY)  ## execute the notebooks in place on their defaults, as they are committed
 	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; OMP_NUM_THREADS=1 RD_OUTPUTS=$$d python -m rd_utils execute
+
+scale: $(READY)  ## how time and memory grow with the collection, drawn to docs/scale.svg; goes on where it was (SIZES=10k,30k,...,8.8M)
+	OMP_NUM_THREADS=$(CORES) python -m benchmarks.scale run --sizes $(SIZES)
+	python -m benchmarks.scale chart
 
 lock: $(READY)  ## write constraints.txt from what is installed
 	python -m rd_utils lock
