@@ -40,6 +40,7 @@ DEPTHS = (100, 200)
 GROUP_SIZE = 16
 SLAB = 5_000_000  # pairs that are handed to the teacher at once
 LOOKUPS, LOOKUP_GROUPS = 2_000, 8  # batches that look scores up, of so many groups
+FIT_FROM = 100_000  # passages; below, what a step takes is mostly what any process takes
 _POLL, _SAVE = 0.05, 5.0  # seconds between two looks at the memory, and between two notes of what was spent so far
 _QUANTITIES = {
     "wall_seconds": "wall seconds",
@@ -396,15 +397,32 @@ def fit(sizes: np.ndarray, values: np.ndarray, level: float = 0.95) -> dict[str,
     }
 
 
-def growth(table: pd.DataFrame, smallest: int = 0) -> pd.DataFrame:
-    """Return the fitted growth of every step and quantity over sizes of at least ``smallest``, and what it says of FULL passages."""
+def growth(table: pd.DataFrame, smallest: int = FIT_FROM) -> pd.DataFrame:
+    """Return the fitted growth of every step and quantity, and what it says of FULL passages.
+
+    Args:
+        table: of :func:`measured`.
+        smallest: sizes below are left out, where at least three are left.
+
+    Returns:
+        One row a step and quantity: sizes (how many), factor, exponent, low and high of :func:`fit`, and at_full.
+    """
     rows = []
-    kept = table[table["passages"] >= smallest]
+    large = table["passages"] >= smallest
+    kept = table[large] if table.loc[large, "passages"].nunique() >= 3 else table
     for step, part in kept.groupby("step", sort=False):
         for quantity in _QUANTITIES:
             if part["passages"].nunique() > 1 and (part[quantity] > 0).all():
                 found = fit(part["passages"].to_numpy(dtype=float), part[quantity].to_numpy(dtype=float))
-                rows.append({"step": step, "quantity": quantity, **found, "at_full": found["factor"] * FULL ** found["exponent"]})
+                rows.append(
+                    {
+                        "step": step,
+                        "quantity": quantity,
+                        "sizes": len(part),
+                        **found,
+                        "at_full": found["factor"] * FULL ** found["exponent"],
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -424,33 +442,36 @@ def chart(folder: Path, out: Path) -> Path:
 
     table, out = measured(folder), Path(out)
     fitted = growth(table)
-    long = table.melt(["passages", "step"], list(_QUANTITIES), var_name="quantity").replace({"quantity": _QUANTITIES})
-    long = long[long["value"] > 0]
     steps = [step for step in STEPS if step in set(table["step"])]
-    named = {}
-    for step in steps:
-        of = fitted[(fitted["step"] == step) & (fitted["quantity"] == "wall_seconds")] if len(fitted) else fitted
-        named[step] = f"{step.replace('_', ' ')}" + (f", exponent {of['exponent'].iloc[0]:.2f}" if len(of) else "")
-    long = long.assign(step=long["step"].map(named))
-    size = alt.X("passages:Q", scale=alt.Scale(type="log"), title="passages", axis=alt.Axis(format="~s"))
-    panels = [
-        alt.Chart(long[long["quantity"] == title], title=title, width=380, height=260)
-        .mark_line(point=True)
-        .encode(
-            x=size,
-            y=alt.Y("value:Q", scale=alt.Scale(type="log"), title=None, axis=alt.Axis(format="~s")),
-            color=alt.Color("step:N", sort=list(named.values()), title="step (of wall seconds)", scale=alt.Scale(scheme="tableau10")),
-            tooltip=["step", "passages", "value"],
+    panels = []
+    for quantity, title in _QUANTITIES.items():
+        exponents = fitted[fitted["quantity"] == quantity].set_index("step") if len(fitted) else pd.DataFrame()
+        names = {step: step.replace("_", " ") + _exponent(exponents, step) for step in steps}
+        points = table[["passages", "step"]].assign(value=table[quantity], step=table["step"].map(names))
+        panels.append(
+            alt.Chart(points[points["value"] > 0], title=title, width=330, height=260)
+            .mark_line(point=True)
+            .encode(
+                x=alt.X("passages:Q", scale=alt.Scale(type="log"), title="passages", axis=alt.Axis(format="~s", tickCount=5)),
+                y=alt.Y("value:Q", scale=alt.Scale(type="log"), title=None, axis=alt.Axis(format="~s", tickCount=5)),
+                color=alt.Color("step:N", sort=list(names.values()), title="step: exponent (95 %)", scale=alt.Scale(scheme="tableau10")),
+            )
         )
-        for title in _QUANTITIES.values()
-    ]
-    picture = alt.vconcat(alt.hconcat(*panels[:2]), alt.hconcat(*panels[2:]))
+    picture = alt.vconcat(*(alt.hconcat(*panels[at : at + 2]).resolve_scale(color="independent") for at in (0, 2)))
     out.mkdir(parents=True, exist_ok=True)
     with drawing.use_theme():
-        picture.save(out / "scale.svg")
+        picture.resolve_scale(color="independent").save(out / "scale.svg")
     record = {"measured": table.to_dict("records"), "growth": fitted.to_dict("records")}
     (out / "scale.json").write_text(json.dumps(record, indent=1, default=float) + "\n", encoding="utf-8")
     return out / "scale.svg"
+
+
+def _exponent(fitted: pd.DataFrame, step: str) -> str:
+    if step not in fitted.index:
+        return ""
+    found = fitted.loc[step]
+    interval = "" if math.isnan(found["low"]) else f" ({found['low']:.2f} to {found['high']:.2f})"
+    return f": {found['exponent']:.2f}{interval}"
 
 
 # --- command line -----------------------------------------------------------------------------------------------------------------
@@ -491,10 +512,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.action == "run":
         run([size_of(size) for size in options.sizes.split(",")], options.folder, options.full_queries, options.seed)
-        picture = None
     elif options.action == "chart":
-        picture = chart(options.folder, options.out)
-        print(picture)
+        print(chart(options.folder, options.out))
     else:
         log_to(options.log)
         counts = STEPS[options.name](Scale(options.docs, options.queries, options.folder, options.seed))

@@ -129,3 +129,47 @@ def test_a_watch_sees_the_memory_and_seconds_of_a_process_and_its_children():
             os.kill(pid, 9)
         process.wait()
     assert found["cpu_seconds"] > 0.4 and 80 < found["peak_anonymous_mb"] <= found["peak_rss_mb"] < 400 and found["wall_seconds"] > 0.3
+
+
+def record_of(passages, step, seconds, memory):
+    quantities = {"wall_seconds": seconds, "cpu_seconds": 2 * seconds, "peak_rss_mb": memory, "peak_anonymous_mb": memory / 2}
+    return {"passages": passages, "queries": passages // 20, "step": step, **quantities, "counts": {"pairs": passages}}
+
+
+def test_growth_is_fitted_to_the_results_that_are_there_and_drawn(tmp_path):
+    with pytest.raises(ValueError, match="no results under .*; run `python -m benchmarks.scale run` first"):
+        scale.measured(tmp_path)
+    for passages_ in (10_000, 100_000, 300_000, 1_000_000):
+        folder = tmp_path / str(passages_) / "results"
+        folder.mkdir(parents=True)
+        for step, exponent in (("index", 1.0), ("candidates_100", 2.0)):
+            found = record_of(passages_, step, max(1e-5 * passages_**exponent, 5.0), 100.0 * math.sqrt(passages_ / 1e5))
+            (folder / f"{step}.json").write_text(json.dumps(found))
+        (folder / "groups.running.json").write_text("{}")  # is under way
+    table = scale.measured(tmp_path)
+    assert table[["passages", "step"]].values.tolist()[:3] == [[10_000, "index"], [10_000, "candidates_100"], [100_000, "index"]]
+    fitted = scale.growth(table).set_index(["step", "quantity"])
+    assert fitted.loc[("candidates_100", "cpu_seconds"), "exponent"] == pytest.approx(2.0)  # 10,000 passages took 5 s whatever was done
+    assert fitted.loc[("candidates_100", "wall_seconds"), "at_full"] == pytest.approx(1e-5 * scale.FULL**2)
+    assert fitted.loc[("index", "peak_rss_mb"), "exponent"] == pytest.approx(0.5) and (fitted["sizes"] == 3).all()
+    picture = scale.chart(tmp_path, tmp_path / "docs").read_text()
+    assert "candidates 100: 2.00 (2.00 to 2.00)" in picture
+    assert len(json.loads((tmp_path / "docs" / "scale.json").read_text())["measured"]) == 8
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_step_counts_the_attempts_that_were_killed_and_is_not_taken_twice(tmp_path):
+    here = scale.Scale(1000, 50, tmp_path, 0)
+    results = tmp_path / "results"
+    results.mkdir()
+    killed = {"wall_seconds": 100.0, "cpu_seconds": 50.0, "peak_rss_mb": 9000.0, "peak_anonymous_mb": 1.0}
+    (results / "generate.running.json").write_text(json.dumps({"attempts": [killed]}))
+    record = scale.take_step("generate", here, tmp_path / "scale.log")
+    assert record["wall_seconds"] > 100 and record["cpu_seconds"] > 50 and record["peak_rss_mb"] == 9000 and len(record["attempts"]) == 2
+    assert 1 < record["peak_anonymous_mb"] < 1000
+    assert [path.name for path in results.iterdir()] == ["generate.json"]
+    (tmp_path / "collection" / "corpus.jsonl").unlink()
+    assert scale.take_step("generate", here, tmp_path / "scale.log") == record
+    with pytest.raises(RuntimeError, match="step documents at 1,000 passages failed with 1; its log is .*scale.log"):
+        scale.take_step("documents", here, tmp_path / "scale.log")
+    assert not (results / "documents.json").exists()

@@ -1,0 +1,37 @@
+"""The steps of a scale run on a collection of a thousand passages, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import scale
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_all_steps_of_a_thousand_passages(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.scale"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    sizes = ["--sizes", "500,1k", "--full-queries", "2200000", "--folder", str(tmp_path)]
+    options = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "timeout": 500, "check": True}
+    first = subprocess.run([*command, "run", *sizes], **options)
+    assert "size 2 of 2, step 10 of 10: lookups, 1,000 passages, 250 queries" in first.stdout
+    table = scale.measured(tmp_path)
+    assert table["step"].tolist() == list(scale.STEPS) * 2
+    counts = {step: json.loads((tmp_path / "1000" / "results" / f"{step}.json").read_text())["counts"] for step in scale.STEPS}
+    assert (counts["documents"]["documents"], counts["queries"]["queries"], counts["groups"]["groups"]) == (1000, 250, 250)
+    assert counts["group_scores"]["pairs"] == 250 * scale.GROUP_SIZE
+    assert 250 < counts["candidates_100"]["pairs"] <= counts["candidates_200"]["pairs"] == counts["scores"]["pairs"] <= 250 * 200
+    assert counts["lookups"]["pairs"] == counts["scores"]["pairs"] + counts["group_scores"]["pairs_scored_now"]
+    assert (table[["wall_seconds", "cpu_seconds", "peak_rss_mb", "peak_anonymous_mb"]] > 0).all(axis=None)
+    again = subprocess.run([*command, "run", *sizes], **options)
+    assert again.stdout == first.stdout  # nothing was taken again: the seconds are those of the first time
+    subprocess.run([*command, "chart", "--folder", str(tmp_path), "--out", str(tmp_path / "docs")], **options)
+    assert (tmp_path / "docs" / "scale.svg").is_file()
