@@ -20,7 +20,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +60,7 @@ TRAINING_TOKENS = 8192  # most tokens of one forward pass within a training batc
 INTERACTION_TOKENS = 12_288  # the same for the interaction cross-encoder
 ACCELERATOR_TOKENS = 131_072  # the same on an accelerator, where few large passes are faster
 INFERENCE_TOKENS = 8192
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LOGGER = logging.getLogger("rd_utils")
 _ARCHITECTURE = "architecture.json"
 _SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
@@ -86,6 +87,7 @@ class Student(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.model = model
+        self._packed: packed.PackedEncoder | None = None  # what runs the model's encoder; None where the model runs as it is
 
     @property
     def device(self) -> torch.device:
@@ -188,8 +190,22 @@ class Student(nn.Module):
             return ACCELERATOR_TOKENS
         return INTERACTION_TOKENS if isinstance(self.model[0], KernelInteraction) else TRAINING_TOKENS
 
-    def _inference(self, precision: str) -> _Inference:
-        return _Inference(self, precision)
+    @contextmanager
+    def _inference(self, precision: str) -> Iterator[None]:
+        """Evaluate without gradients, in a precision; the student's mode is restored afterwards."""
+        check_precision(precision, self.device)
+        mode, dtype = self.training, _DTYPES[precision]
+        self.eval()
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(torch.inference_mode())
+                if precision != "fp32":
+                    stack.enter_context(torch.autocast(self.device.type, dtype=dtype))
+                if self._packed is not None:
+                    stack.enter_context(self._packed.frozen(dtype))
+                yield
+        finally:
+            self.train(mode)
 
 
 class BiStudent(Student):
@@ -449,28 +465,6 @@ def _head(model: nn.Module, firsts: Tensor) -> Tensor:
     states = firsts.unsqueeze(1)  # heads read position 0 of every text
     pooler = getattr(model.base_model, "pooler", None)
     return model.classifier(states) if pooler is None else model.classifier(model.dropout(pooler(states)))
-
-
-class _Inference:
-    """Evaluation mode without gradients, in a precision; the student's mode is restored afterwards."""
-
-    def __init__(self, student: Student, precision: str) -> None:
-        check_precision(precision, student.device)
-        self.student, self.mode = student, student.training
-        kind = student.device.type
-        dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        self.autocast = torch.autocast(kind, dtype=dtypes[precision]) if precision in dtypes else nullcontext()
-        self.inference = torch.inference_mode()
-
-    def __enter__(self) -> None:
-        self.student.eval()
-        self.inference.__enter__()
-        self.autocast.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self.autocast.__exit__(*error)
-        self.inference.__exit__(*error)
-        self.student.train(self.mode)
 
 
 def check_precision(precision: str, device: torch.device) -> None:

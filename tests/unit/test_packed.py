@@ -232,3 +232,35 @@ def test_bf16_scores_are_near(lexicon):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             student.train()(batch).float().sum().backward()
         assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
+
+
+def test_frozen_weights_give_the_same_states_and_are_let_go():
+    torch.manual_seed(0)
+    model, table = ENCODERS["bert"]().eval(), texts()
+    encoder, stream = PackedEncoder(model), lay_out(table, 0)
+    with torch.inference_mode():
+        for first_only in (False, True):
+            expected = encoder(stream, first_only=first_only)
+            with encoder.frozen(torch.float32):
+                torch.testing.assert_close(encoder(stream, first_only=first_only), expected, rtol=1e-5, atol=1e-6)
+            with encoder.frozen(torch.bfloat16), torch.autocast("cpu", dtype=torch.bfloat16):
+                assert float((encoder(stream, first_only=first_only).float() - expected).abs().max()) < 0.1
+    with torch.no_grad():
+        model.encoder.layer[1].output.dense.weight.mul_(2)
+    with torch.inference_mode():
+        changed = encoder(stream)
+        assert not torch.allclose(changed[stream.firsts], expected)
+        with encoder.frozen(torch.float32):
+            torch.testing.assert_close(encoder(stream), changed, rtol=1e-5, atol=1e-6)
+
+
+def test_scoring_between_steps_reads_the_weights_of_the_moment(lexicon):
+    for student in students(lexicon).values():
+        batch = groups(student)
+        pairs = np.repeat(batch.query_rows, 5), batch.doc_rows.ravel()
+        for _ in range(2):
+            with torch.no_grad():
+                expected = student(batch).ravel().numpy()
+                np.testing.assert_allclose(student.score_pairs(batch.queries, batch.docs, *pairs), expected, rtol=1e-4, atol=1e-5)
+                for parameter in student.parameters():
+                    parameter.mul_(1.1)
