@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules reason --show-failed-logs
 
-.PHONY: scale help study test lint unit notebooks-test end-to-end lab plan check notebooks lock clean
+.PHONY: scale help study test lint unit notebooks-test end-to-end test-slurm lab plan check notebooks lock clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -37,7 +37,11 @@ notebooks-test: $(READY)  ## run every notebook and compare its checked cells (n
 	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_OUTPUTS=$$d pytest -q -o addopts= --nbval-lax --nbval-kernel-name python3 --nbval-cell-timeout 300 notebooks
 
 end-to-end: $(READY)  ## the smallest study through papermill and snakemake, and the real-collection path where its data is there
-	HF_HUB_OFFLINE=1 pytest -q tests/integration
+	HF_HUB_OFFLINE=1 pytest -q -m 'not slurm' tests/integration
+
+test-slurm: $(READY)  ## a study through a real Slurm, one of this machine's own where there is none (as root, on Debian)
+	python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+	HF_HUB_OFFLINE=1 pytest -q -s tests/integration/test_slurm.py
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	cd notebooks && jupyter lab

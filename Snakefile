@@ -1,6 +1,7 @@
-"""One rule runs every node of a study's plan: one papermill run of one notebook.
+"""Every node of a study's plan is one papermill run of one notebook, and every notebook has a rule, which all do the same.
 
     snakemake --cores 2 --config study=params/embedded.yaml
+    snakemake --profile params/profiles/slurm --config study=params/embedded.yaml
 
 A node's executed notebook is its output, and appears only when the run has ended well. What a node makes lies in the store under
 identities of its own, so a node that is run again after an interruption makes only what is missing.
@@ -31,30 +32,36 @@ def upstream(wildcards):
 
 
 rule study:
+    localrule: True
     input:
         [FOLDER.format(node=node) + "/notebook.ipynb" for node in NODES],
     shell:
         "python -m rd_utils publish {STUDY:q} --base={BASE:q}"
 
 
-rule node:
-    input:
-        upstream,
-    output:
-        notebook=FOLDER + "/notebook.ipynb",
-    params:
-        notebook=lambda wildcards: f"notebooks/{NODES[wildcards.node].notebook}.ipynb",
-        folder=FOLDER,
-        name=lambda wildcards: NODES[wildcards.node].name,
-    log:
-        FOLDER + "/log.txt",
-    message:
-        "{params.name}"
-    wildcard_constraints:
-        node="|".join(NODES),
-    threads: int(config.get("threads", 1))
-    shell:
-        "export RD_NODE={wildcards.node} RD_OUTPUTS={OUTPUTS:q} OMP_NUM_THREADS={threads} GLIBC_TUNABLES={MALLOC} TOKENIZERS_PARALLELISM=false; "
-        "papermill {params.notebook} {params.folder:q}/running-$$.ipynb -f {params.folder:q}/parameters.yaml "
-        "--cwd notebooks --log-output --no-progress-bar > {log:q} 2>&1 "
-        "&& mv {params.folder:q}/running-$$.ipynb {output.notebook:q}"
+# A rule a notebook, named after its stage, so that a profile can say what each stage asks for (set-resources: train: gpu: 1).
+for notebook in planning.NOTEBOOKS:
+
+    rule:
+        name:
+            planning.stage_of(notebook)
+        input:
+            upstream,
+        output:
+            notebook=FOLDER + "/notebook.ipynb",
+        params:
+            notebook=f"notebooks/{notebook}.ipynb",
+            folder=FOLDER,
+            name=lambda wildcards: NODES[wildcards.node].name,
+        log:
+            FOLDER + "/log.txt",
+        message:
+            "{params.name}"
+        wildcard_constraints:
+            node=f"{notebook}-[0-9a-f]+",
+        threads: int(config.get("threads", 1))
+        shell:
+            "export RD_NODE={wildcards.node} RD_OUTPUTS={OUTPUTS:q} OMP_NUM_THREADS={threads} GLIBC_TUNABLES={MALLOC} TOKENIZERS_PARALLELISM=false; "
+            "papermill {params.notebook} {params.folder:q}/running-$$.ipynb -f {params.folder:q}/parameters.yaml "
+            "--cwd notebooks --log-output --no-progress-bar > {log:q} 2>&1 "
+            "&& mv {params.folder:q}/running-$$.ipynb {output.notebook:q}"

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import socket
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import chain, count, product
@@ -639,6 +641,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def stage_of(notebook: str) -> str:
+    """Return the stage that a notebook's name says, which its rule in the workflow is called after.
+
+    >>> stage_of("03_train")
+    'train'
+    """
+    return notebook.partition("_")[2]
+
+
 def notebook_digest(notebook: str) -> str:
     """Return the SHA-256 of a notebook's cells, outputs left out."""
     path = project_root() / "notebooks" / f"{notebook}.ipynb"
@@ -689,7 +700,7 @@ def write_nodes(plan: Plan) -> Path:
     """Write what the workflow's own processes need to know of the nodes, so that only the first of them expands the study."""
     path = outputs_root() / "store" / "nodes" / f"{plan.study.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.tmp")  # jobs that were not told of the file may write at once
     temporary.write_text(json.dumps([[node.id, node.name, node.notebook, list(node.needs)] for node in plan.nodes]), encoding="utf-8")
     temporary.replace(path)
     return path

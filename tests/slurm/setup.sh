@@ -4,10 +4,12 @@
 #   tests/slurm/setup.sh up FOLDER      installs slurm-wlm and munge where they are missing, starts them, prints FOLDER/slurm.conf
 #   tests/slurm/setup.sh down FOLDER    cancels what runs and stops them; FOLDER keeps only logs, and may be deleted
 #
-# Needs root on Debian or Ubuntu. A client finds this cluster, and no other, with SLURM_CONF=FOLDER/slurm.conf.
+# Needs root on Debian or Ubuntu, and says with exit status 3 that it cannot be done here. A client finds this cluster, and no other, with SLURM_CONF=FOLDER/slurm.conf and FOLDER/bin before PATH:
+# within a job Snakemake's plugin takes every variable that starts with SLURM_ from srun, so the srun in FOLDER/bin says it again.
 set -euo pipefail
 
 fail() { echo "error: $*" >&2; exit 1; }
+cannot() { echo "error: $*" >&2; exit 3; }
 
 ports() {  # N ports that are free now
   python3 - "$1" <<'PYTHON'
@@ -18,24 +20,24 @@ PYTHON
 }
 
 up() {
-  [ "$(id -u)" = 0 ] || fail "slurmd starts jobs, so this needs root; run it as root, or use the cluster that is there"
+  [ "$(id -u)" = 0 ] || cannot "slurmd starts jobs, so this needs root; run it as root, or use the cluster that is there"
   if ! command -v slurmctld >/dev/null || ! command -v slurmd >/dev/null || ! command -v munged >/dev/null; then
-    command -v apt-get >/dev/null || fail "no slurmctld, slurmd or munged, and no apt-get to install them with; install Slurm and munge"
+    command -v apt-get >/dev/null || cannot "no slurmctld, slurmd or munged, and no apt-get to install them with; install Slurm and munge"
     # policy-rc.d keeps the packages from starting services of their own
     local policy=/usr/sbin/policy-rc.d
     [ -e $policy ] && policy= || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy; }
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge; } >&2 ||
-      { [ -z "$policy" ] || rm $policy; fail "apt-get could not install slurm-wlm and munge"; }
+      { [ -z "$policy" ] || rm $policy; cannot "apt-get could not install slurm-wlm and munge"; }
     [ -z "$policy" ] || rm $policy
   fi
 
-  mkdir -p "$folder"/{state,spool,log,munge}
+  mkdir -p "$folder"/{bin,log,munge,spool,state}
   chmod 755 "$folder" "$folder"/munge
   head -c 1024 /dev/urandom >"$folder/munge/key"
   chmod 400 "$folder/munge/key"
   local host cpus memory controller daemon
   host=$(hostname -s)
-  cpus=$(nproc)
+  cpus=$(getconf _NPROCESSORS_ONLN) # nproc would say OMP_NUM_THREADS where that is set
   memory=$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)
   read -r controller daemon < <(ports 2)
 
@@ -74,6 +76,9 @@ NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$((memory > 65536 ? memo
 PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
 CONF
 
+  printf '#!/bin/sh\nSLURM_CONF=%q exec %q "$@"\n' "$folder/slurm.conf" "$(command -v srun)" >"$folder/bin/srun"
+  chmod +x "$folder/bin/srun"
+
   munged --key-file="$folder/munge/key" --socket="$folder/munge/socket" --pid-file="$folder/munged.pid" \
     --seed-file="$folder/munge/seed" --log-file="$folder/log/munged.log" || fail "munged did not start; see $folder/log/munged.log"
   export SLURM_CONF="$folder/slurm.conf"
@@ -106,7 +111,7 @@ down() {
     kill -9 "$pid" 2>/dev/null || true
     rm -f "$folder/$name.pid"
   done
-  rm -rf "$folder"/{state,spool,munge}
+  rm -rf "$folder"/{bin,munge,spool,state}
 }
 
 [ $# = 2 ] || fail "usage: $0 up|down FOLDER"

@@ -15,7 +15,7 @@ from rd_utils.params import ParameterError
 from rd_utils.store import identity, upstream
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDIES = sorted(path for path in (ROOT / "params").rglob("*.yaml") if path.parent.name != "bases")
+STUDIES = sorted(path for path in (ROOT / "params").rglob("*.yaml") if not {"bases", "profiles"} & set(path.parts))
 NOTEBOOKS = {
     "01_mine": params.MineParameters,
     "02_score": params.ScoreParameters,

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAIN = [Requirement(text) for text in PROJECT["dependencies"]]
 DEV = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
+CLUSTER = [Requirement(text) for text in PROJECT["optional-dependencies"]["cluster"]]
 ENERGY = [Requirement(text) for text in PROJECT["optional-dependencies"]["energy"]]
 IMPORT_NAMES = {"ir-datasets": "ir_datasets", "ir-measures": "ir_measures", "pystemmer": "Stemmer", "pyyaml": "yaml", "faiss-cpu": "faiss"}
 IMPORT_NAMES |= {"scikit-learn": "sklearn"}
@@ -80,6 +81,26 @@ def test_the_lock_is_what_is_installed():
         if installed.split("+")[0] != version:
             differing[name] = (installed, version)
     assert not differing, f"installed and locked versions differ: {differing}; run make clean, then make test"
+
+
+def test_the_cluster_extra_holds_the_plugin_of_every_profile():
+    wanted = set()
+    for path in (ROOT / "params" / "profiles").glob("*/config.yaml"):
+        profile = yaml.safe_load(path.read_text())
+        wanted.add(f"snakemake-executor-plugin-{profile['executor']}")
+        if "default-storage-provider" in profile:
+            wanted.add(f"snakemake-storage-plugin-{profile['default-storage-provider']}")
+    assert wanted == set(by_name(CLUSTER))
+    assert not wanted & set(locked())  # like energy's, these are not what make installs
+
+
+def test_installed_plugins_are_within_the_ranges_of_the_cluster_extra():
+    for name, requirement in by_name(CLUSTER).items():
+        try:
+            installed = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        assert requirement.specifier.contains(installed), (name, installed, str(requirement.specifier))
 
 
 def test_make_installs_under_the_lock():
