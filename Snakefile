@@ -9,6 +9,7 @@ identities of its own, so a node that is run again after an interruption makes o
 
 import os
 
+from rd_utils import kernels
 from rd_utils import plan as planning
 
 STUDY = config.get("study", "params/embedded.yaml")
@@ -25,6 +26,23 @@ if workflow.is_main_process:
 
 # glibc gives every large activation back to the kernel and faults it in again each step, unless told to keep big blocks.
 MALLOC = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864"
+THREADS = int(config.get("threads", 1))
+FORKED = workflow.is_main_process and str(config.get("nursery", 1)) != "0"  # nodes fork from a process that has imported already
+NURSERY = []
+
+
+onstart:
+    if FORKED and not workflow.non_local_exec:  # a cluster's jobs start on other machines, and plainly
+        threads = min(THREADS, workflow.resource_settings.cores or THREADS)
+        NURSERY.append(kernels.start(os.environ | kernels.node_environment(threads, MALLOC), cwd="notebooks"))
+
+
+onsuccess:
+    kernels.stop(*NURSERY)
+
+
+onerror:
+    kernels.stop(*NURSERY)
 
 
 def upstream(wildcards):
@@ -59,9 +77,9 @@ for notebook in planning.NOTEBOOKS:
             "{params.name}"
         wildcard_constraints:
             node=f"{notebook}-[0-9a-f]+",
-        threads: int(config.get("threads", 1))
+        threads: THREADS
         shell:
             "export RD_NODE={wildcards.node} RD_OUTPUTS={OUTPUTS:q} OMP_NUM_THREADS={threads} GLIBC_TUNABLES={MALLOC} TOKENIZERS_PARALLELISM=false; "
-            "papermill {params.notebook} {params.folder:q}/running-$$.ipynb -f {params.folder:q}/parameters.yaml "
+            "python -S -P rd_utils/kernels.py {params.notebook} {params.folder:q}/running-$$.ipynb -f {params.folder:q}/parameters.yaml "
             "--cwd notebooks --log-output --no-progress-bar > {log:q} 2>&1 "
             "&& mv {params.folder:q}/running-$$.ipynb {output.notebook:q}"

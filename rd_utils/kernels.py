@@ -86,8 +86,8 @@ def start(environment: dict[str, str], *, cwd: str, idle_seconds: float = 900.0)
     return nursery
 
 
-def stop(nursery: subprocess.Popen | None) -> None:
-    """End a nursery and every node that still runs in it."""
+def stop(nursery: subprocess.Popen | None = None) -> None:
+    """End a nursery, where there is one, and every node that still runs in it."""
     folder = os.environ.pop(ADDRESS, None)
     if nursery is not None:
         nursery.terminate()
@@ -127,7 +127,8 @@ def run(arguments: list[str]) -> int:
     answers = connection.makefile("r", encoding="utf-8")
     try:
         sent = socket.send_fds(connection, [request], [1, 2])
-        connection.sendall(request[sent:])
+        if sent < len(request):
+            connection.sendall(request[sent:])
         word, _, rest = answers.readline().strip().partition(" ")
         if word == "refused":
             return _plain(arguments, rest)

@@ -48,6 +48,7 @@ IMPORTED = (
     "papermill.cli",
     "ipykernel.kernelapp",
     "ipykernel.ipkernel",
+    "ipykernel.debugger",  # a kernel imports debugpy whether it is debugged or not
     "torch",
     "transformers",
     "sentence_transformers",
@@ -55,13 +56,15 @@ IMPORTED = (
     "bm25s",
     "ir_datasets",
     "ir_measures",
+    "pytrec_eval",
+    "Stemmer",
     "altair",
     "vl_convert",
     "pyarrow.parquet",
     "tqdm.auto",
 )
 # Variables that no import reads, and that differ from one process to the next.
-MAY_DIFFER = ("_", "SHLVL", "PWD", "OLDPWD", "TMPDIR", "TMP", "TEMP", "TEMPDIR")
+MAY_DIFFER = ("_", "SHLVL", "PWD", "OLDPWD", "PS1", "PS2", "TMPDIR", "TMP", "TEMP", "TEMPDIR")
 MAY_DIFFER_PREFIX = "RD_"
 LOCAL_NAME = "rd-nursery"
 POLL_SECONDS = 0.5  # how often the nursery looks whether its parent lives
@@ -236,10 +239,14 @@ def import_everything() -> dict[str, str]:
     A module that cannot be imported is left to the node that needs it, which then says so.
     """
     before = dict(os.environ)
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # papermill sets it for its kernels
     own = [f"rd_utils.{module.name}" for module in pkgutil.iter_modules(rd_utils.__path__) if module.name != "__main__"]
     for name in (*IMPORTED, *own):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    import nbformat
+
+    nbformat.validate(nbformat.v4.new_notebook())  # compiles the schema, which papermill needs in every node
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page that holds an object
     return {name: value for name, value in os.environ.items() if name not in before}

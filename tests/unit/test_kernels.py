@@ -1,0 +1,225 @@
+"""Nodes that fork from a nursery: the same as in a fresh interpreter, apart from one another, and gone when they should be."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from rd_utils import kernels
+
+pytestmark = [
+    pytest.mark.skipif(not kernels.supported(), reason="no nursery on this platform"),
+    pytest.mark.timeout(600),
+]
+ALLOCATOR = "glibc.malloc.trim_threshold=4294967296"
+PLAIN = "run as plain papermill"
+
+
+class Place:
+    """A copy of the package with a nursery on it, and commands of nodes."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder = folder
+        (folder / "notebooks").mkdir()
+        shutil.copytree(root / "rd_utils", folder / "rd_utils", ignore=shutil.ignore_patterns("__pycache__"))
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = os.environ | kernels.node_environment(1, ALLOCATOR) | {"PATH": path, "PYTHONPATH": str(folder)}
+
+    def command(self, name: str, *cells: str) -> list[str]:
+        book = nbformat.v4.new_notebook(metadata={"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}})
+        book.cells = [nbformat.v4.new_code_cell(source, id=f"c{number}") for number, source in enumerate(cells)]
+        nbformat.write(book, self.folder / f"{name}.ipynb")
+        node = [sys.executable, "-S", "-P", str(self.folder / "rd_utils" / "kernels.py"), f"{name}.ipynb", f"{name}-out.ipynb"]
+        return [*node, "--cwd", "notebooks", "--log-output", "--no-progress-bar"]
+
+    def start(self, name: str, *cells: str, forked: bool = True, **variables: str) -> subprocess.Popen:
+        environment = self.environment | variables
+        if forked:
+            environment[kernels.ADDRESS] = os.environ[kernels.ADDRESS]
+        command = self.command(name, *cells)
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, **streams)
+
+    def run(self, name: str, *cells: str, forked: bool = True, **variables: str) -> tuple[int, str]:
+        """Return the exit status and the log."""
+        process = self.start(name, *cells, forked=forked, **variables)
+        log, _ = process.communicate(timeout=300)
+        assert not forked or variables or PLAIN not in log, log
+        return process.returncode, log
+
+    def outputs(self, name: str) -> list[str]:
+        """Return what each cell printed, or the name and text of its error."""
+        book = json.loads((self.folder / f"{name}-out.ipynb").read_text())
+        texts = []
+        for cell in book["cells"]:
+            made = cell.get("outputs", [])
+            texts.append("".join("".join(output.get("text", "")) or "".join(output.get("traceback", "")) for output in made))
+        return texts
+
+
+@pytest.fixture(scope="module")
+def place(root, tmp_path_factory):
+    made = Place(tmp_path_factory.mktemp("place"), root)
+    nursery = kernels.start(made.environment, cwd=str(made.folder / "notebooks"))
+    made.nursery = nursery
+    yield made
+    folder = Path(os.environ[kernels.ADDRESS])
+    kernels.stop(nursery)
+    assert nursery.returncode == 0 and not folder.exists()
+
+
+def gone(pid: int, seconds: float = 60.0) -> bool:
+    """Wait until a process has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True  # nobody has fetched its status yet
+        except OSError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def appears(path: Path, seconds: float = 120.0) -> str:
+    """Wait until a file has a whole line, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (path.is_file() and path.read_text().endswith("\n")):
+        assert time.monotonic() < deadline, f"no {path.name}"
+        time.sleep(0.05)
+    return path.read_text()
+
+
+STATE = """
+import asyncio, logging, os, signal, sys, threading, warnings
+print(os.getcwd(), sys.argv[0], sys.path, sys.executable, __name__, sys.flags)
+print(sorted(os.environ.items() - {(k, os.environ[k]) for k in ("RD_NURSERY", "JPY_PARENT_PID", "JPY_SESSION_NAME") if k in os.environ}))
+print(logging.root.handlers, logging.root.level, [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)])
+print(type(get_ipython()).__name__, sys.stdin.__class__.__name__, sorted(t.name for t in threading.enumerate()))
+print(os.getsid(0) == os.getpid(), os.environ["JPY_PARENT_PID"] == str(os.getppid()), sys.stdout.__class__, sys.displayhook.__class__)
+"""
+USE = """
+import rd_utils, torch
+print(rd_utils.__file__, torch.get_num_threads(), torch.initial_seed(), float(torch.rand(1, generator=torch.Generator().manual_seed(1))))
+print(float((torch.ones(300, 300) @ torch.ones(300, 300)).sum()))
+os.system("echo from a subprocess")
+"""
+
+
+def shown(log: str) -> str:
+    """Return a log without what differs from run to run."""
+    return re.sub(r"(?m)^(Input|Output) Notebook.*\n", "", log)
+
+
+def test_a_forked_kernel_is_as_a_fresh_one(place):
+    assert place.run("state", STATE, USE)[0] == 0
+    assert place.run("state-fresh", STATE, USE, forked=False)[0] == 0
+    forked, fresh = place.outputs("state"), place.outputs("state-fresh")
+    assert str(place.folder / "rd_utils") in fresh[1] and "from a subprocess" in fresh[1]
+    assert [re.sub("state-fresh", "state", text) for text in fresh] == forked
+
+
+def test_nodes_do_not_see_each_other(place):
+    leave = """
+import builtins, os, random, sys
+import numpy as np, torch
+os.environ["LEFT"] = builtins.left = sys.modules["left"] = "something"
+np.random.seed(0); torch.manual_seed(0); random.seed(0)
+os.chdir("/")
+import rd_utils.params
+rd_utils.params.left = 1
+"""
+    look = """
+import builtins, os, random, sys
+import numpy as np, torch
+import rd_utils.params
+print("LEFT" in os.environ, hasattr(builtins, "left"), "left" in sys.modules, hasattr(rd_utils.params, "left"), os.getcwd())
+print(np.random.random(), random.random(), os.urandom(4).hex())
+"""
+    assert place.run("leave", leave)[0] == 0
+    assert place.run("look", look)[0] == place.run("look-again", look)[0] == 0
+    first, second = place.outputs("look")[0].splitlines(), place.outputs("look-again")[0].splitlines()
+    assert first[0] == second[0] == f"False False False False {place.folder / 'notebooks'}"
+    assert not set(first[1].split()) & set(second[1].split())  # every kernel draws its own
+
+
+def test_nodes_run_at_the_same_time(place):
+    """Each waits for the other, so that one after the other could not end."""
+    meet = "import pathlib, time\npathlib.Path('{0}').touch()\nwhile not pathlib.Path('{1}').exists(): time.sleep(0.02)"
+    nodes = [place.start(f"meet-{a}", meet.format(a, b)) for a, b in ("xy", "yx")]
+    assert [(node.communicate(timeout=120), node.returncode)[1] for node in nodes] == [0, 0]
+
+
+def test_a_failing_cell_gives_what_plain_papermill_gives(place):
+    cells = ("print('before')", "raise ValueError('no such teacher')", "print('never')")
+    forked, fresh = place.run("fail", *cells), place.run("fail", *cells, forked=False)
+    assert forked[0] == fresh[0] == 1 and "ValueError: no such teacher" in forked[1]
+    assert shown(forked[1]).splitlines()[-1] == shown(fresh[1]).splitlines()[-1]
+    assert [line for line in forked[1].splitlines() if "Cell" in line] == [line for line in fresh[1].splitlines() if "Cell" in line]
+    book = json.loads((place.folder / "fail-out.ipynb").read_text())
+    texts = ["".join(cell["source"]) for cell in book["cells"]]
+    assert any("print('never')" in text for text in texts)  # the whole notebook, run as far as it went
+
+
+def test_a_kernel_that_dies_is_an_error_and_touches_no_other(place):
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    forked, fresh = place.run("dead", kill), place.run("dead", kill, forked=False)
+    assert forked[0] == fresh[0] == 138
+    assert shown(forked[1]).splitlines()[-1] == shown(fresh[1]).splitlines()[-1] == "nbclient.exceptions.DeadKernelError: Kernel died"
+    assert place.run("after", "print('alive')")[0] == 0 and place.outputs("after") == ["alive\n"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 1), (signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -9)])
+def test_a_node_that_is_stopped_leaves_no_process(place, number, status):
+    """Also where its command is killed and can say nothing."""
+    pids = place.folder / f"pids-{number}"
+    wait = f"import os, time\nopen('{pids}', 'w').write(f'{{os.getpid()}} {{os.getppid()}}\\n')\ntime.sleep(600)"
+    node = place.start(f"stopped-{number}", wait)
+    kernel, papermill = map(int, appears(pids).split())
+    node.send_signal(number)
+    node.communicate(timeout=60)
+    assert node.returncode == status
+    assert gone(papermill) and gone(kernel)
+    assert place.run("next", "print(1)")[0] == 0
+
+
+def test_a_nursery_and_its_nodes_end_with_their_parent(place):
+    """The parent is killed, so it can stop nothing."""
+    parent = f"""
+import os, sys, subprocess, time
+sys.path.insert(0, {str(place.folder)!r})
+from rd_utils import kernels
+nursery = kernels.start(dict(os.environ), cwd="notebooks")
+print(nursery.pid, os.environ[kernels.ADDRESS], flush=True)
+time.sleep(600)
+"""
+    command = [sys.executable, "-c", parent]
+    process = subprocess.Popen(command, cwd=place.folder, env=place.environment, stdout=subprocess.PIPE, text=True)
+    pid, folder = process.stdout.readline().split()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert gone(int(pid)) and not Path(folder).exists()
+
+
+def test_a_node_runs_plainly_where_it_must(place, tmp_path):
+    """Another environment, no nursery at the address; at last, since it ends what forks, changed code."""
+    say = "print('ran')"
+    status, log = place.run("other", say, OMP_NUM_THREADS="2")
+    assert status == 0 and log.startswith(f"{PLAIN}: the environment differs from the nursery's in OMP_NUM_THREADS\n")
+    status, log = place.run("nowhere", say, forked=False, RD_NURSERY=str(tmp_path))
+    assert status == 0 and log.startswith(f"{PLAIN}: no nursery answers\n")
+    (place.folder / "rd_utils" / "losses.py").touch()
+    status, log = place.run("changed", say, RD_NODE="a variable that may differ")
+    assert status == 0 and log.startswith(f"{PLAIN}: the package has changed since the nursery imported it\n")
+    assert [place.outputs(name) for name in ("other", "nowhere", "changed")] == [["ran\n"]] * 3
