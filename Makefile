@@ -6,6 +6,8 @@ BASE ?=
 CORES ?= 2
 # numbers of passages for `make scale`; the largest takes most of an hour and 15 GB of disk
 SIZES ?= 10k,30k,100k,300k,1M,3M,8.8M
+# 1: fork nodes from a process that has imported already (Linux); 0: start every node afresh
+NURSERY ?= 1
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 # what every target needs; `make ... READY=` takes the environment that is active instead
@@ -20,9 +22,9 @@ help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 	@echo "  variables: STUDY=$(STUDY) CORES=$(CORES) PYTHON=$(PYTHON)"
 
-study: $(READY)  ## run a study (STUDY=params/x.yaml BASE=name CORES=2) and print where its report is
+study: $(READY)  ## run a study (STUDY=params/x.yaml BASE=name CORES=2 NURSERY=1) and print where its report is
 	@python -m rd_utils check $(STUDY) --base '$(BASE)'
-	@$(SNAKEMAKE) --config study=$(STUDY) base='$(BASE)'
+	@$(SNAKEMAKE) --config study=$(STUDY) base='$(BASE)' nursery=$(NURSERY)
 	@python -m rd_utils where $(STUDY) --base '$(BASE)'
 
 test: lint unit notebooks-test end-to-end  ## lint, unit tests and doctests, nbval, and the smallest study end to end

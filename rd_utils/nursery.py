@@ -6,10 +6,11 @@ interpreter. So each notebook has a kernel process of its own, a child of a proc
 working folder, global state, random state and death are its own. What differs from a fresh interpreter:
 
 - all kernels of a run share one hash seed (PYTHONHASHSEED), and the addresses of what was imported;
-- modules are imported before the first cell, so an import takes no time, shows no warning, and is in no artefact's cost.
+- modules are imported before the first cell, so an import takes no time, shows no warning (the first node's log has those), and is in no
+  artefact's CPU seconds; the peak memory counts every kernel's imports alike, some 560 MB, most of them pages that the kernels share.
 
 Nothing here starts a thread or an accelerator before a fork: a nursery that finds an accelerator's driver open after its imports serves
-nobody. numpy's and scipy's OpenBLAS start threads when they are loaded for more than one, and take care of a fork themselves.
+nobody. Two libraries start threads when they are loaded and take care of a fork themselves: OpenBLAS, for more than one, and Arrow's allocator.
 """
 
 from __future__ import annotations
@@ -439,10 +440,11 @@ def _be_kernel(arguments: list[str], cwd: str, environment: dict[str, str], pare
 
 
 def _seed_anew() -> None:
-    """Seed numpy's global generator from the system, as its import does; Python does its own, and torch's is the same in every process."""
-    import numpy as np
-
-    np.random.seed()
+    """Seed the global generators that numpy and torch seed from the system when they are imported; Python's own does it at a fork."""
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+    if "torch" in sys.modules:
+        sys.modules["torch"].default_generator.seed()  # the processor's alone: an accelerator has not started
 
 
 # --- in both ----------------------------------------------------------------------------------------------------------------------

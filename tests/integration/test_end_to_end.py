@@ -13,19 +13,23 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rd_utils import plan
+from rd_utils import kernels, plan
 from rd_utils.store import Store
 
 STUDY = "params/smallest.yaml"
 pytestmark = pytest.mark.timeout(1200)
 
 
-def snakemake(root: Path, outputs: Path, *options: str) -> subprocess.CompletedProcess:
+def snakemake(root: Path, outputs: Path, *options: str, nursery: int = 1) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"RD_OUTPUTS": str(outputs), "PATH": path}
     return subprocess.run(
-        [*command, *options, "--config", f"study={STUDY}", "base="], cwd=root, env=environment, capture_output=True, text=True
+        [*command, *options, "--config", f"study={STUDY}", "base=", f"nursery={nursery}"],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -135,6 +139,32 @@ def test_what_is_lost_is_made_again_and_nothing_else(outputs, planned, root):
     assert done.returncode == 0, done.stderr[-3000:]
     assert kept.stat().st_mtime_ns == stamp
     assert store.manifest(lost)["files"] == before  # the same bytes
+
+
+def artefacts(outputs: Path) -> dict[str, dict[str, str]]:
+    """Return the checksums of every artefact's files."""
+    manifests = outputs.glob("store/*/*/manifest.json")
+    return {str(path.relative_to(outputs)): json.loads(path.read_text())["files"] for path in manifests}
+
+
+@pytest.mark.skipif(not kernels.supported(), reason="no nursery on this platform")
+def test_nodes_that_fork_make_the_same_bytes_as_fresh_ones(outputs, results, root, tmp_path):
+    done = snakemake(root, tmp_path, nursery=0)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert artefacts(tmp_path) == artefacts(outputs) and len(artefacts(outputs)) > 50
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "smallest" / "results.parquet"), results)
+    logs = {path: path.read_text() for path in outputs.glob("store/nodes/*/log.txt")}
+    assert logs and not [path for path, log in logs.items() if "run as plain papermill" in log]  # every node was forked
+    assert notebooks(outputs) == notebooks(tmp_path)
+
+
+def notebooks(outputs: Path) -> dict[str, list[tuple[str, int | None]]]:
+    """Return each executed notebook's cells: what was run, and in which order."""
+    found = {}
+    for path in outputs.glob("store/nodes/*/notebook.ipynb"):
+        cells = json.loads(path.read_text())["cells"]
+        found[path.parent.name] = [("".join(cell["source"]), cell.get("execution_count")) for cell in cells]
+    return found
 
 
 def browser() -> str | None:
