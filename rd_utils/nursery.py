@@ -10,7 +10,8 @@ working folder, global state, random state and death are its own. What differs f
   artefact's CPU seconds; the peak memory counts every kernel's imports alike, some 560 MB, most of them pages that the kernels share.
 
 Nothing here starts a thread or an accelerator before a fork: a nursery that finds an accelerator's driver open after its imports serves
-nobody. Two libraries start threads when they are loaded and take care of a fork themselves: OpenBLAS, for more than one, and Arrow's allocator.
+nobody. Two libraries start threads when they are loaded, and take care of a fork themselves: OpenBLAS, where it may use several, and
+Arrow's allocator.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class Nursery:
         self.nodes: dict[int, socket.socket] = {}
         self.files: dict[str, tuple[int, int]] | None = None  # the package's, as they were imported
         self.added: dict[str, str] = {}  # to the environment, by imports
-        self.ending = False
+        self.ending = self.importing = False
         self.woken, self.waker = socket.socketpair()
         self.waker.setblocking(False)
         self.selector = selectors.DefaultSelector()
@@ -112,9 +113,12 @@ class Nursery:
         signal.set_wakeup_fd(self.waker.fileno())
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.signal(signal.SIGTERM, self._end)
+        _end_with(parent, signal.SIGTERM)
 
     def _end(self, number: int, frame: object) -> None:
         self.ending = True
+        if self.importing:  # for seconds, in which nothing runs here
+            raise SystemExit(0)
 
     def serve(self) -> None:
         """Fork a node for every request until the end."""
@@ -174,8 +178,10 @@ class Nursery:
             return f"the environment differs from the nursery's in {', '.join(differing[:SHOWN])}{more}"
         if self.files is None:
             self.files = package_files()
+            self.importing = True
             with _streams(request.streams):
                 self.added = import_everything()
+            self.importing = False
         if package_files() != self.files:
             return "the package has changed since the nursery imported it"
         if drivers := _open_drivers():
