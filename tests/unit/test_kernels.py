@@ -229,3 +229,15 @@ def test_a_node_runs_plainly_where_it_must(place, tmp_path):
     status, log = place.run("changed", say, RD_NODE="a variable that may differ")
     assert status == 0 and log.startswith(f"{PLAIN}: the package has changed since the nursery imported it\n")
     assert [place.outputs(name) for name in ("other", "nowhere", "changed")] == [["ran\n"]] * 3
+
+
+def test_planning_a_study_imports_no_learning_library():
+    """Snakemake reads the plan first, and a node's own command imports nothing of the package."""
+    seen = "import sys, rd_utils.plan, rd_utils.kernels; print(sorted({'torch', 'transformers', 'altair', 'papermill'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    client = subprocess.run(
+        [sys.executable, "-S", "-P", "-X", "importtime", kernels.__file__], env={"PATH": ""}, capture_output=True, text=True
+    )
+    assert "FileNotFoundError" in client.stderr and "papermill" in client.stderr  # there is no papermill to become
+    assert not re.search(r"\b(rd_utils|numpy|pydantic|asyncio|zmq)\b", client.stderr.partition("Traceback")[0])
