@@ -147,8 +147,9 @@ def _lookups(scale: Scale) -> dict[str, Any]:
         rows = np.repeat(generator.choice(filled, LOOKUP_GROUPS), GROUP_SIZE)
         places = run.offsets[rows] + (generator.random(len(rows)) * (run.offsets[rows + 1] - run.offsets[rows])).astype(np.int64)
         batches.append(rows * scale.n_docs + run.docs[places])
+    folder = _pairs_folder(scale)
     start = time.perf_counter()
-    kept = PairScores(_pairs_folder(scale), scale.n_docs)
+    kept = PairScores(folder, scale.n_docs)
     kept.lookup(batches[0])
     first = time.perf_counter() - start
     start = time.perf_counter()

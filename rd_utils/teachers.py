@@ -280,8 +280,8 @@ class PairScores:
         rows, new = np.unique(pairs // self.n_docs, return_counts=True)
         counts[rows + 1] += new
         offsets = np.cumsum(counts)
-        draft = self.folder / f".main-{os.getpid()}.tmp"
-        shutil.rmtree(draft, ignore_errors=True)
+        draft = self.folder / ".main.tmp"
+        shutil.rmtree(draft, ignore_errors=True)  # what a killed merge left
         draft.mkdir()
         start = time.perf_counter()
         np.save(draft / "offsets.npy", offsets)

@@ -484,6 +484,23 @@ def test_an_ensemble_is_the_mean_of_members_standardised_over_its_calibration_gr
     assert "disagreement" not in small.frame(params.ScoresSpec(groups=groups_of(), teacher=members[0]), "scores")
 
 
+def test_a_cross_encoder_scores_by_the_tokens_of_both_texts_over_all_that_is_missing(small, monkeypatch):
+    student = small_student(architecture=params.TinyBertCross())
+    teacher = params.TrainedTeacher(student=student)
+    rows = np.repeat(np.arange(3), 5), np.tile(np.arange(5), 3)
+    queries, docs = (small.tokens(of, SMALL, tokenizer_of(student.architecture, SMALL)) for of in ("queries", "docs"))
+    expected = [len(queries.row(query)) + len(docs.row(doc)) for query, doc in zip(*rows, strict=True)]
+    assert small._pair_lengths(teacher, SMALL)(*rows).tolist() == expected
+    seen = {}
+    monkeypatch.setattr(small, "_teacher", lambda *_: lambda query_rows, doc_rows: np.zeros(len(query_rows)))
+    monkeypatch.setattr("rd_utils.teachers.score_missing", lambda kept, pairs, score, **options: seen.update(options) or 1 / 0)
+    for slow in (True, False):
+        with pytest.raises(ZeroDivisionError):
+            small.teacher_scores(teacher if slow else params.Oracle(noise=0.125), SMALL, *rows)
+        assert ("lengths" in seen) == slow and seen.get("chunk") == (2_000 if slow else None)
+        seen.clear()
+
+
 def test_an_oracles_noise_belongs_to_the_pair(small):
     scores = {}
     for name, teacher in (
