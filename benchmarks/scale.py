@@ -40,7 +40,7 @@ DEPTHS = (100, 200)
 GROUP_SIZE = 16
 SLAB = 5_000_000  # pairs that are handed to the teacher at once
 LOOKUPS, LOOKUP_GROUPS = 2_000, 8  # batches that look scores up, of so many groups
-FIT_FROM = 100_000  # passages; below, what a step takes is mostly what any process takes
+FIT_FROM = 100_000  # passages of the smallest collection that growth is fitted to
 _POLL, _SAVE = 0.05, 5.0  # seconds between two looks at the memory, and between two notes of what was spent so far
 _QUANTITIES = {
     "wall_seconds": "wall seconds",
@@ -399,31 +399,28 @@ def fit(sizes: np.ndarray, values: np.ndarray, level: float = 0.95) -> dict[str,
 
 
 def growth(table: pd.DataFrame, smallest: int = FIT_FROM) -> pd.DataFrame:
-    """Return the fitted growth of every step and quantity, and what it says of FULL passages.
+    """Return the fitted growth of every step and quantity, ``base + factor * passages**exponent``, and what it says of FULL passages.
+
+    The base is what the step took at the smallest size, which is mostly what any process takes to start; the rest is fitted by
+    :func:`fit`. So an exponent is that of what grows, and sizes that took no more than the smallest are left out.
 
     Args:
         table: of :func:`measured`.
-        smallest: sizes below are left out, where at least three are left.
+        smallest: sizes below give no points to the fit.
 
     Returns:
-        One row a step and quantity: sizes (how many), factor, exponent, low and high of :func:`fit`, and at_full.
+        One row a step and quantity with at least two points: sizes (how many), base, factor, exponent, low and high, and at_full.
     """
     rows = []
-    large = table["passages"] >= smallest
-    kept = table[large] if table.loc[large, "passages"].nunique() >= 3 else table
-    for step, part in kept.groupby("step", sort=False):
+    for step, part in table.groupby("step", sort=False):
+        first = part.loc[part["passages"].idxmin()]
         for quantity in _QUANTITIES:
-            if part["passages"].nunique() > 1 and (part[quantity] > 0).all():
-                found = fit(part["passages"].to_numpy(dtype=float), part[quantity].to_numpy(dtype=float))
-                rows.append(
-                    {
-                        "step": step,
-                        "quantity": quantity,
-                        "sizes": len(part),
-                        **found,
-                        "at_full": found["factor"] * FULL ** found["exponent"],
-                    }
-                )
+            above = part[(part["passages"] >= max(smallest, first["passages"] + 1)) & (part[quantity] > first[quantity])]
+            if len(above) > 1:
+                found = fit(above["passages"].to_numpy(dtype=float), (above[quantity] - first[quantity]).to_numpy(dtype=float))
+                at_full = first[quantity] + found["factor"] * FULL ** found["exponent"]
+                base = {"sizes": len(above), "base": first[quantity]}
+                rows.append({"step": step, "quantity": quantity, **base, **found, "at_full": at_full})
     return pd.DataFrame(rows)
 
 
@@ -444,7 +441,7 @@ def chart(folder: Path, out: Path) -> Path:
     table, out = measured(folder), Path(out)
     fitted = growth(table)
     steps = [step for step in STEPS if step in set(table["step"])]
-    panels = []
+    panels, legend = [], "step: exponent of growth (95 %)"
     for quantity, title in _QUANTITIES.items():
         exponents = fitted[fitted["quantity"] == quantity].set_index("step") if len(fitted) else pd.DataFrame()
         names = {step: step.replace("_", " ") + _exponent(exponents, step) for step in steps}
@@ -455,7 +452,7 @@ def chart(folder: Path, out: Path) -> Path:
             .encode(
                 x=alt.X("passages:Q", scale=alt.Scale(type="log"), title="passages", axis=alt.Axis(format="~s", tickCount=5)),
                 y=alt.Y("value:Q", scale=alt.Scale(type="log"), title=None, axis=alt.Axis(format="~s", tickCount=5)),
-                color=alt.Color("step:N", sort=list(names.values()), title="step: exponent (95 %)", scale=alt.Scale(scheme="tableau10")),
+                color=alt.Color("step:N", sort=list(names.values()), title=legend, scale=alt.Scale(scheme="tableau10")),
             )
         )
     picture = alt.vconcat(*(alt.hconcat(*panels[at : at + 2]).resolve_scale(color="independent") for at in (0, 2)))

@@ -143,15 +143,18 @@ def test_growth_is_fitted_to_the_results_that_are_there_and_drawn(tmp_path):
         folder = tmp_path / str(passages_) / "results"
         folder.mkdir(parents=True)
         for step, exponent in (("index", 1.0), ("candidates_100", 2.0)):
-            found = record_of(passages_, step, max(1e-5 * passages_**exponent, 5.0), 100.0 * math.sqrt(passages_ / 1e5))
+            grown = passages_ >= 100_000
+            seconds, memory = 5.0 + grown * 1e-9 * passages_**exponent, 100.0 + grown * math.sqrt(passages_ / 1e5)
+            found = record_of(passages_, step, seconds, memory)
             (folder / f"{step}.json").write_text(json.dumps(found))
         (folder / "groups.running.json").write_text("{}")  # is under way
     table = scale.measured(tmp_path)
     assert table[["passages", "step"]].values.tolist()[:3] == [[10_000, "index"], [10_000, "candidates_100"], [100_000, "index"]]
     fitted = scale.growth(table).set_index(["step", "quantity"])
-    assert fitted.loc[("candidates_100", "cpu_seconds"), "exponent"] == pytest.approx(2.0)  # 10,000 passages took 5 s whatever was done
-    assert fitted.loc[("candidates_100", "wall_seconds"), "at_full"] == pytest.approx(1e-5 * scale.FULL**2)
+    assert fitted.loc[("candidates_100", "cpu_seconds"), ["base", "exponent"]].tolist() == pytest.approx([10.0, 2.0])
+    assert fitted.loc[("candidates_100", "wall_seconds"), "at_full"] == pytest.approx(5 + 1e-9 * scale.FULL**2)
     assert fitted.loc[("index", "peak_rss_mb"), "exponent"] == pytest.approx(0.5) and (fitted["sizes"] == 3).all()
+    assert scale.growth(table[table["passages"] <= 100_000]).empty  # one point is no line
     picture = scale.chart(tmp_path, tmp_path / "docs").read_text()
     assert "candidates 100: 2.00 (2.00 to 2.00)" in picture
     assert len(json.loads((tmp_path / "docs" / "scale.json").read_text())["measured"]) == 8
