@@ -695,8 +695,7 @@ def negative_ranks(pipeline: Pipeline, spec: params.GroupsSpec) -> pd.DataFrame:
     pool = pool_of(spec.strategy, spec.collection)
     if pool is None:
         raise ValueError(f"the strategy {spec.strategy.kind} draws from no ranked list, so its negatives have no ranks")
-    run = pipeline.frame(pool, pool.stage).rename(columns={"query_id": "key"})
-    run = run.assign(rank=run.groupby("key").cumcount() + 1)
+    run = pipeline.candidates(pool).rename(columns={"query_id": "key"}).assign(rank=pipeline.run(pool).ranks())
     groups = pipeline.groups(spec)
     key = groups["doc_ids"].str[0] if spec.strategy.kind == "graph" else groups["query_id"]
     negatives = groups.assign(key=key, doc_id=groups["doc_ids"].map(lambda ids: list(ids)[1:])).explode("doc_id")

@@ -21,7 +21,7 @@ from rd_utils.params import nearest
 from rd_utils.progress import Track, untracked
 
 DOCS = pa.schema([("doc_id", pa.large_string()), ("text", pa.large_string())])
-BATCH = 1 << 16  # documents that are read at once
+BATCH = 1 << 16  # documents or queries that are read at once, as Python objects
 
 
 class CollectionError(ValueError):
@@ -220,6 +220,19 @@ def positives(qrels: pd.DataFrame) -> pd.DataFrame:
     return qrels[qrels["relevance"] > 0]
 
 
+def write_table(frame: pd.DataFrame, folder: Path, name: str) -> None:
+    """Write a table of texts as an Arrow file, uncompressed, so that :func:`read_table` can map it."""
+    frame.to_feather(folder / f"{name}.arrow", compression="uncompressed")
+
+
+def read_table(folder: Path, name: str) -> pd.DataFrame:
+    """Open an Arrow file, memory-mapped: texts are read when they are looked at; or read a Parquet file of that name."""
+    path = folder / f"{name}.arrow"
+    if path.is_file():
+        return open_docs(path)
+    return pd.read_parquet(folder / f"{name}.parquet")
+
+
 def _embedded(collection: Any) -> Any:
     from rd_utils import synthetic
 
@@ -253,10 +266,12 @@ def _near_ids(name: str, ids: list[str]) -> str:
 
 
 def _frame(rows: Iterator[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
-    frame = pd.DataFrame.from_records(list(rows), columns=columns)
-    for column in columns:
-        frame[column] = frame[column].astype("int64" if column == "relevance" else "str")
-    return frame
+    """Return a frame of rows, of which only a part is in memory as Python objects."""
+    types = {column: "int64" if column == "relevance" else "str" for column in columns}
+    rows, parts = iter(rows), []
+    while part := list(itertools.islice(rows, BATCH)):
+        parts.append(pd.DataFrame.from_records(part, columns=columns).astype(types))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({column: [] for column in columns}).astype(types)
 
 
 def _checked(frame: pd.DataFrame, key: str, label: str) -> pd.DataFrame:

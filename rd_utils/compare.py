@@ -254,7 +254,8 @@ def _read_run(name: str) -> pd.DataFrame:
     """Read a TREC run, ranked by (query_id, -score, doc_id)."""
     import numpy as np
 
-    from rd_utils.retrieval import read_pairs, tie_order
+    from rd_utils.retrieval import read_pairs
+    from rd_utils.runs import tie_order
 
     path = Path(name).expanduser()
     if not path.is_file():

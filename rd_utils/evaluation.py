@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from rd_utils.params import nearest
-from rd_utils.retrieval import tie_order
+from rd_utils.retrieval import rerank
+from rd_utils.runs import Run, tie_order
 
 SCORE_DECIMALS = 5
 MEASURE_EXAMPLES = ("nDCG@10", "AP", "AP(rel=2)", "RR@10", "R@100", "P@10", "Judged@10", "Success@10")
@@ -44,25 +45,29 @@ def parse_measures(names: tuple[str, ...]) -> list[object]:
     return parsed
 
 
-def rank(query_ids: np.ndarray, doc_ids: np.ndarray, scores: np.ndarray) -> pd.DataFrame:
-    """Sort scored pairs into a run: queries in sorted order, documents by (-score, doc_id), scores rounded to 5 decimals.
+def rank(run: Run, scores: np.ndarray, query_ids: pd.Series, doc_ids: pd.Series, ties: np.ndarray) -> pd.DataFrame:
+    """Order a run's lists by scores, by ids: queries in sorted order, documents by (-score, doc_id), scores rounded to 5 decimals.
+
+    Args:
+        run: a list a query; its own scores play no part.
+        scores: (n_pairs,) the scores that rank.
+        query_ids: the ids of the queries.
+        doc_ids: the ids of the documents.
+        ties: (n_docs,) as :func:`rd_utils.runs.tie_order` gives it.
+
+    Returns:
+        Frame query_id, doc_id, score.
 
     Raises:
-        EvaluationError: a score is no finite number, or a pair stands twice.
+        EvaluationError: a score is no finite number.
     """
-    scores = np.round(np.asarray(scores, dtype=np.float64), SCORE_DECIMALS)
-    if not np.isfinite(scores).all():
-        first = int(np.flatnonzero(~np.isfinite(scores))[0])
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        query_id, doc_id = query_ids.iloc[run.rows()[bad[0]]], doc_ids.iloc[run.docs[bad[0]]]
         raise EvaluationError(
-            f"score of query {str(query_ids[first])!r}, document {str(doc_ids[first])!r} is {scores[first]}: "
-            "the model is broken, or its precision too low; try fp32"
+            f"score of query {query_id!r}, document {doc_id!r} is {scores[bad[0]]}: the model is broken, or its precision too low; try fp32"
         )
-    run = pd.DataFrame({"query_id": query_ids, "doc_id": doc_ids, "score": scores + 0.0}).astype({"query_id": "str", "doc_id": "str"})
-    twice = run[run.duplicated(["query_id", "doc_id"])]
-    if len(twice):
-        raise EvaluationError(f"the run lists {tuple(twice.iloc[0][['query_id', 'doc_id']])} twice")
-    order = np.lexsort((tie_order(run["doc_id"]), -run["score"].to_numpy(), run["query_id"].to_numpy(dtype=object)))
-    return run.iloc[order].reset_index(drop=True)
+    return rerank(run, scores, None, ties).take(np.argsort(tie_order(query_ids))).frame(query_ids, doc_ids)
 
 
 def write_run(run: pd.DataFrame, path: Path, tag: str) -> None:

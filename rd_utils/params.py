@@ -137,11 +137,52 @@ class BM25(Part):
         return "bm25"
 
 
+class Flat(Part):
+    """Every document's inner product with the query: exact."""
+
+    kind: Literal["flat"] = "flat"
+
+
+class _InvertedFile(Part):
+    """Base of the indexes that look only into the ``nprobe`` of ``nlist`` cells that are nearest to a query.
+
+    Cells are trained on ``sample`` documents; ``refine`` times the depth is found and scored again with the embeddings.
+    """
+
+    nlist: int = Field(default=4096, ge=1)
+    nprobe: int = Field(default=64, ge=1)
+    sample: int = Field(default=200_000, ge=1)
+    refine: int = Field(default=4, ge=1)
+
+    @model_validator(mode="after")
+    def _probes_are_cells(self) -> _InvertedFile:
+        if self.nprobe > self.nlist:
+            raise ValueError(f"nprobe is {self.nprobe}, above nlist {self.nlist}; no more cells than there are can be looked into")
+        return self
+
+
+class IVFPQ(_InvertedFile):
+    """An inverted file of vectors that are cut into ``m`` parts of a byte each (product quantisation)."""
+
+    kind: Literal["ivf_pq"] = "ivf_pq"
+    m: int = Field(default=48, ge=1)
+
+
+class IVFOnDisk(_InvertedFile):
+    """An inverted file of the vectors themselves."""
+
+    kind: Literal["ivf_on_disk"] = "ivf_on_disk"
+
+
+DenseIndex = Annotated[Union[Flat, IVFPQ, IVFOnDisk], Field(discriminator="kind")]
+
+
 class Dense(Part):
-    """Exhaustive search by a bi-encoder's embeddings (faiss, inner product): a checkpoint, or a student that the suite trained."""
+    """Search by a bi-encoder's embeddings (faiss, inner product): a checkpoint, or a student that the suite trained."""
 
     kind: Literal["dense"] = "dense"
     encoder: Encoder
+    index: DenseIndex = Flat()
 
     @property
     def label(self) -> str:
@@ -618,6 +659,14 @@ class VectorsSpec(Spec):
     stage: ClassVar[str] = "vectors"
     collection: Collection
     encoder: Encoder
+
+
+class IndexSpec(Spec):
+    """What a retriever searches instead of the documents themselves, shared by all splits, strategies and teachers that use it."""
+
+    stage: ClassVar[str] = "index"
+    collection: Collection
+    retriever: BM25 | Dense = Field(discriminator="kind")
 
 
 class NeighboursSpec(Spec):

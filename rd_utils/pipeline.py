@@ -6,6 +6,8 @@ that want the same artefact wait for each other.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +19,13 @@ import pyarrow.parquet as pq
 
 from rd_utils import augmentation, collections, entropy, evaluation, locality, params, retrieval, sampling, teachers
 from rd_utils.progress import LOGGER, Track, track
+from rd_utils.runs import Run, arrow, named, rows_of
 from rd_utils.store import (
     Draft,
     Store,
     docs_of,
     identity,
+    index_of,
     inputs,
     lexicon_of,
     pool_of,
@@ -93,13 +97,12 @@ class Pipeline:
     # --- reading ------------------------------------------------------------------------------------------------------------------
 
     def frame(self, spec: Any, name: str) -> pd.DataFrame:
-        """Return one Parquet table of an artefact."""
-        return self._remember(name, spec, lambda: pd.read_parquet(self.store.folder(spec) / f"{name}.parquet"))
+        """Return one table of an artefact: a Parquet file, or an Arrow file, which is memory-mapped."""
+        return self._remember(name, spec, lambda: collections.read_table(self.store.folder(spec), name))
 
     def docs(self, collection: Any) -> pd.DataFrame:
         """Return doc_id, text; the strings stay in a file that is mapped into memory."""
-        spec = docs_of(collection)
-        return self._remember("docs", spec, lambda: collections.open_docs(self.store.folder(spec) / "docs.arrow"))
+        return self.frame(docs_of(collection), "docs")
 
     def ties(self, collection: Any) -> np.ndarray:
         """Return each document's rank among the sorted doc_ids, int32 (n_docs,): the order in which equal scores are listed."""
@@ -114,17 +117,35 @@ class Pipeline:
         """Return query_id, doc_id, relevance."""
         return self.frame(params.QueriesSpec(collection=collection), "qrels")
 
-    def candidates(self, spec: params.CandidatesSpec) -> pd.DataFrame:
-        """Return a run."""
-        return self.frame(spec, "candidates")
+    def run(self, spec: params.CandidatesSpec | params.NeighboursSpec) -> Run:
+        """Return candidates, a list for every query, or neighbours, a list for every positive, whose rows are its keys."""
+        return self._remember("run", spec, lambda: Run.load(self.store.folder(spec)))
+
+    def candidates(self, spec: params.CandidatesSpec | params.NeighboursSpec) -> pd.DataFrame:
+        """Return a run as query_id, doc_id, score; for neighbours query_id is a positive's doc_id."""
+        doc_ids = self.docs(spec.collection)["doc_id"]
+        ids = doc_ids if spec.stage == "neighbours" else self.queries(spec.collection)["query_id"]
+        return self._remember("candidates", spec, lambda: self.run(spec).frame(ids, doc_ids))
 
     def groups(self, spec: params.GroupsSpec) -> pd.DataFrame:
-        """Return query_id, doc_ids (positive first), n_filled."""
-        return self.frame(spec, "groups")
+        """Return the groups by ids, positive first: query_id, draw, doc_ids, n_filled, n_random, inclusion, density_ratio."""
+        return self._remember("groups", spec, lambda: self.drawn(spec).frame)
+
+    def drawn(self, spec: params.GroupsSpec) -> sampling.Groups:
+        """Return the groups as flat arrays of row numbers."""
+
+        def read() -> sampling.Groups:
+            ids = self.queries(spec.collection)["query_id"], self.docs(spec.collection)["doc_id"]
+            return sampling.Groups.load(self.store.folder(spec) / "groups.parquet", *ids)
+
+        return self._remember("drawn", spec, read)
 
     def group_scores(self, spec: params.ScoresSpec) -> np.ndarray:
         """Return the teacher's scores (n_groups, group_size), float32, aligned with the groups."""
-        return self._remember("matrix of scores", spec, lambda: _matrix(self.store.folder(spec) / "scores.parquet", "teacher_scores"))
+        path = self.store.folder(spec) / "scores.parquet"
+        return self._remember(
+            "group scores", spec, lambda: sampling.matrix(pq.read_table(path, columns=["teacher_scores"])["teacher_scores"])
+        )
 
     def tokens(self, of: str, collection: Any, tokenizer: Any) -> TokenTable:
         """Return the token table of the documents or queries."""
@@ -143,8 +164,7 @@ class Pipeline:
         return self._rows(docs_of(collection), "docs", "doc_id", doc_ids)
 
     def _rows(self, spec: Any, name: str, key: str, ids: Any) -> np.ndarray:
-        index = self._remember(f"index of {name}", spec, lambda: pd.Index(self.frame(spec, name)[key]))
-        rows = index.get_indexer(pd.Index(ids))
+        rows = rows_of(ids, self.frame(spec, name)[key])
         if (rows < 0).any():
             unknown = np.asarray(ids, dtype=object)[rows < 0]
             raise collections.CollectionError(
@@ -152,11 +172,21 @@ class Pipeline:
             )
         return rows
 
+    def index(self, collection: Any, retriever: Any) -> Any:
+        """Return a retriever's index of a collection's documents, memory-mapped; None where it has none."""
+        from rd_utils import bm25, dense
+
+        spec = index_of(collection, retriever)
+        if spec is None:
+            return None
+        folder = self.store.folder(spec)
+        read = (lambda: bm25.Index.load(folder)) if retriever.kind == "bm25" else (lambda: dense.load(folder, retriever.index))
+        return self._remember("index", spec, read)
+
     def group_rows(self, spec: params.GroupsSpec) -> tuple[np.ndarray, np.ndarray]:
-        """Return the groups as rows: queries (n,) and documents (n, group_size)."""
-        groups = self.groups(spec)
-        flat = self.doc_rows(spec.collection, np.concatenate(groups["doc_ids"].to_numpy()))
-        return self.query_rows(spec.collection, groups["query_id"]), flat.reshape(len(groups), spec.group_size)
+        """Return the groups as rows: queries (n,) and documents (n, group_size), int64."""
+        groups = self.drawn(spec)
+        return groups.query_rows, groups.doc_rows.astype(np.int64)
 
     # --- students -----------------------------------------------------------------------------------------------------------------
 
@@ -244,7 +274,8 @@ class Pipeline:
             scores = teachers.read_scores(resolve_path(teacher.path))
             return teachers.file_scorer(scores, self.queries(collection)["query_id"], self.docs(collection)["doc_id"])
         if teacher.kind == "bm25":
-            return retrieval.bm25_scorer(self.docs(collection), self.queries(collection), teacher.retriever)
+            index = self.index(collection, teacher.retriever)
+            return retrieval.bm25_scorer(index, self.queries(collection)["text"], teacher.retriever)
         from rd_utils import models
 
         if teacher.kind in ("trained", "encoder"):
@@ -289,7 +320,7 @@ class Pipeline:
             )
         else:
             queries, qrels = collections.read_queries(spec.collection, _collection_folder(spec.collection), self.track)
-        queries.to_parquet(draft.folder / "queries.parquet", index=False)
+        collections.write_table(queries, draft.folder, "queries")
         qrels.to_parquet(draft.folder / "qrels.parquet", index=False)
         draft.counts |= {"queries": len(queries), "qrels": len(qrels), "positives": len(collections.positives(qrels))}
 
@@ -323,53 +354,87 @@ class Pipeline:
     def _make_vectors(self, spec: params.VectorsSpec, draft: Draft) -> None:
         student, tokenizer = self._system(spec.encoder)
         docs = self.tokens("docs", spec.collection, tokenizer)
-        vectors = student.encode(docs, kind="document", progress=_Pushed(self.track, "encoding documents"))
-        np.save(draft.folder / "vectors.npy", vectors)
+        vectors = self._embedded(student, docs, draft.folder / "vectors.npy", self.store.checkpoints(spec), "fp32")
         draft.counts |= {"documents": len(vectors), "dimension": vectors.shape[1]}
 
+    def _embedded(self, student: Student, docs: TokenTable, path: Path, chunks: Path, precision: str) -> np.ndarray:
+        """Write documents' embeddings to a file, a chunk at a time, and return them memory-mapped."""
+        from rd_utils import dense
+        from rd_utils.tokens import take
+
+        def embed(start: int, stop: int) -> np.ndarray:
+            part = docs if stop - start == len(docs) else take(docs, np.arange(start, stop))
+            return student.encode(part, kind="document", precision=precision, progress=_Pushed(self.track, "encoding documents"))
+
+        return dense.embed_in_chunks(len(docs), embed, path, chunks)
+
     def vectors(self, spec: params.VectorsSpec) -> np.ndarray:
-        """Return the embeddings of a collection's documents, (n_docs, dimension)."""
-        return self._remember("vectors", spec, lambda: np.load(self.store.folder(spec) / "vectors.npy"))
+        """Return the embeddings of a collection's documents, (n_docs, dimension), memory-mapped."""
+        return self._remember("vectors", spec, lambda: np.load(self.store.folder(spec) / "vectors.npy", mmap_mode="r"))
+
+    def _make_index(self, spec: params.IndexSpec, draft: Draft) -> None:
+        from rd_utils import bm25, dense
+
+        shards, retriever = self.store.checkpoints(spec), spec.retriever
+        if retriever.kind == "dense":
+            vectors = self.vectors(vectors_of(spec.collection, retriever.encoder))
+            dense.build(vectors, retriever.index, draft.folder, shards=shards, track=self.track)
+            draft.counts |= {"documents": len(vectors), "cells": retriever.index.nlist}
+            return
+        texts = self.docs(spec.collection)["text"]
+        index = bm25.build(texts, spec.retriever, draft.folder, shards=shards, workers=_workers(), track=self.track)
+        draft.counts |= {"documents": index.n_docs, "words": len(index.words), "postings": len(index.docs)}
 
     def _make_candidates(self, spec: params.CandidatesSpec, draft: Draft) -> None:
-        docs, queries, retriever = self.docs(spec.collection), self.queries(spec.collection), spec.retriever
-        if retriever.kind == "bm25":
-            run = retrieval.bm25_candidates(docs, queries, retriever, spec.depth, self.track)
-        elif retriever.kind == "dense":
-            student, tokenizer = self._system(retriever.encoder)
-            query_vectors = student.encode(self.tokens("queries", spec.collection, tokenizer), kind="query")
-            doc_vectors = self.vectors(vectors_of(spec.collection, retriever.encoder))
-            run = retrieval.dense_candidates(docs["doc_id"], doc_vectors, queries, query_vectors, spec.depth)
+        queries, retriever, ties, needed = self.queries(spec.collection), spec.retriever, self.ties(spec.collection), inputs(spec)
+        if retriever.kind in ("bm25", "dense"):
+            run = self._found(spec, queries["text"], None, spec.depth, draft)
         elif retriever.kind == "reranked":
-            run = self.candidates(inputs(spec)["candidates"])
-            rows = self.query_rows(spec.collection, run["query_id"]), self.doc_rows(spec.collection, run["doc_id"])
-            scores, draft.counts["pairs_scored_now"] = self.teacher_scores(retriever.teacher, spec.collection, *rows)
-            run = retrieval.rerank(run, scores, spec.depth)
+            run = self.run(needed["candidates"])
+            scores, draft.counts["pairs_scored_now"] = self.teacher_scores(retriever.teacher, spec.collection, run.rows(), run.docs)
+            run = retrieval.rerank(run, scores, spec.depth, ties)
         elif retriever.kind == "pooled":
-            runs = [self.candidates(part) for role, part in inputs(spec).items() if role.startswith("candidates")]
-            run = retrieval.pooled_candidates(runs, retriever.at_most, spec.depth)
+            runs = [self.run(part) for role, part in needed.items() if role.startswith("candidates")]
+            run = retrieval.pooled_candidates(runs, retriever.at_most, spec.depth, ties)
         else:
-            run = retrieval.run_file_candidates(resolve_path(retriever.path), queries, docs["doc_id"], spec.depth)
-        run.to_parquet(draft.folder / "candidates.parquet", index=False)
-        found = run["query_id"].nunique()
-        draft.counts |= {"queries": len(queries), "pairs": len(run)}
-        draft.dropped["queries_without_candidates"] = len(queries) - found
+            ids = queries["query_id"], self.docs(spec.collection)["doc_id"]
+            run = retrieval.run_file_candidates(resolve_path(retriever.path), *ids, spec.depth, ties)
+        run.save(draft.folder)
+        shutil.rmtree(self.store.checkpoints(spec), ignore_errors=True)
+        draft.counts |= {"queries": len(queries), "pairs": len(run.docs)}
+        draft.dropped["queries_without_candidates"] = int((run.lengths() == 0).sum())
+
+    def _found(self, spec: Any, texts: pd.Series, rows: np.ndarray | None, depth: int, draft: Draft) -> Run:
+        """Search a collection with BM25 or a bi-encoder: for its queries, or for the documents in ``rows``."""
+        from rd_utils import dense
+
+        retriever, ties, index = spec.retriever, self.ties(spec.collection), self.index(spec.collection, spec.retriever)
+        options = {"folder": self.store.checkpoints(spec), "track": self.track}
+        if retriever.kind == "bm25":
+            return retrieval.bm25_candidates(index, texts, retriever, depth, ties, workers=_workers(), **options)
+        vectors = self.vectors(vectors_of(spec.collection, retriever.encoder))
+        if rows is None:
+            student, tokenizer = self._system(retriever.encoder)
+            asked = student.encode(self.tokens("queries", spec.collection, tokenizer), kind="query")
+        else:
+            asked = vectors[rows]
+        if index is None:
+            return dense.search(vectors, asked, depth, ties, **options)
+        run = dense.search(vectors, asked, depth, ties, index=index, refine=retriever.index.refine, **options)
+        draft.counts["recall"], draft.counts["recall_queries"] = dense.recall(vectors, asked, run, depth, ties)
+        return run
 
     def _make_neighbours(self, spec: params.NeighboursSpec, draft: Draft) -> None:
-        docs = self.docs(spec.collection)
-        wanted = sorted(set(collections.positives(self.qrels(spec.collection))["doc_id"]) & set(docs["doc_id"]))
-        rows = self.doc_rows(spec.collection, pd.Series(wanted))
-        texts = pd.DataFrame({"query_id": wanted, "text": docs["text"].to_numpy()[rows]})
-        if spec.retriever.kind == "bm25":
-            run = retrieval.bm25_candidates(docs, texts, spec.retriever, spec.depth + 1, self.track)
-        elif spec.retriever.kind == "dense":
-            vectors = self.vectors(vectors_of(spec.collection, spec.retriever.encoder))
-            run = retrieval.dense_candidates(docs["doc_id"], vectors, texts, vectors[rows], spec.depth + 1)
-        else:
+        if spec.retriever.kind not in ("bm25", "dense"):
             raise sampling.SamplingError(f"a graph is made by bm25 or a dense retriever, not by {spec.retriever.kind!r}")
-        run = retrieval.neighbours(run, spec.depth)
-        run.to_parquet(draft.folder / "neighbours.parquet", index=False)
-        draft.counts |= {"documents": len(wanted), "pairs": len(run)}
+        docs = self.docs(spec.collection)
+        found = rows_of(collections.positives(self.qrels(spec.collection))["doc_id"], docs["doc_id"])
+        rows = np.unique(found[found >= 0])
+        run = self._found(spec, docs["text"].take(rows), rows, spec.depth + 1, draft)
+        run = retrieval.neighbours(Run(run.offsets, run.docs, run.scores, keys=rows), spec.depth)
+        run.save(draft.folder)
+        shutil.rmtree(self.store.checkpoints(spec), ignore_errors=True)
+        draft.counts |= {"documents": len(rows), "pairs": len(run.docs)}
 
     def _make_groups(self, spec: params.GroupsSpec, draft: Draft) -> None:
         if spec.cut is not None:
@@ -388,55 +453,58 @@ class Pipeline:
             seed=spec.seed,
             draws=spec.draws,
             random_share=spec.random_share,
+            query_ids=self.queries(spec.collection)["query_id"],
             candidates=pool,
             fill_candidates=fill,
             vectors=self.vectors(needed["vectors"]) if "vectors" in needed else None,
             track=self.track,
         )
-        drawn.frame.to_parquet(draft.folder / "groups.parquet", index=False)
+        drawn.save(draft.folder / "groups.parquet")
         draft.counts |= drawn.counts
         draft.dropped |= drawn.dropped
 
-    def _pool(self, strategy: Any, collection: Any) -> tuple[pd.DataFrame | None, int]:
+    def _pool(self, strategy: Any, collection: Any) -> tuple[Run | None, int]:
         """Return what a strategy draws from, likely false negatives left out where it filters, and how many these were."""
         spec = pool_of(strategy, collection)
         if spec is None:
             return None, 0
-        pool = self.frame(spec, spec.stage)
+        pool = self.run(spec)
         if getattr(strategy, "filter", None) is None:
             return pool, 0
         keep = strategy.filter
         known = collections.positives(self.qrels(collection))
-        known = known[known["doc_id"].isin(set(self.docs(collection)["doc_id"]))][["query_id", "doc_id"]]
-        pairs = pd.concat([pool[["query_id", "doc_id"]], known], ignore_index=True)
-        rows = self.query_rows(collection, pairs["query_id"]), self.doc_rows(collection, pairs["doc_id"])
-        scores, _ = self.teacher_scores(keep.teacher, collection, *rows)
-        lowest = pd.Series(scores[len(pool) :], index=known["query_id"].to_numpy()).groupby(level=0).min()
-        trained_on = pool["query_id"].isin(lowest.index).to_numpy()  # no group is drawn for a query without a positive
+        docs = rows_of(known["doc_id"], self.docs(collection)["doc_id"])
+        queries, docs = self.query_rows(collection, known["query_id"])[docs >= 0], docs[docs >= 0]
+        pairs = np.concatenate([pool.rows(), queries]), np.concatenate([pool.docs, docs])
+        scores, _ = self.teacher_scores(keep.teacher, collection, *pairs)
+        lowest = np.full(len(pool), np.nan)
+        np.fmin.at(lowest, queries, scores[len(pool.docs) :])
+        trained_on = ~np.isnan(lowest)[pool.rows()]  # no group is drawn for a query without a positive
         return sampling.filter_false_negatives(
-            pool[trained_on], scores[: len(pool)][trained_on], lowest, rule=keep.rule, value=keep.value, units=keep.units
+            pool.keep(trained_on), scores[: len(pool.docs)][trained_on], lowest, rule=keep.rule, value=keep.value, units=keep.units
         )
 
     def _cut_groups(self, spec: params.GroupsSpec, draft: Draft) -> None:
         needed = inputs(spec)
-        groups, scores = self.groups(needed["groups"]), self.group_scores(needed["scores"])
+        groups, scores = self.drawn(needed["groups"]), self.group_scores(needed["scores"])
         own = spec.cut
-        keep = entropy.cut_queries(groups["query_id"], scores, entropy=own.entropy, temperature=own.temperature, part=own.part)
-        kept = groups[keep].reset_index(drop=True)
-        kept.to_parquet(draft.folder / "groups.parquet", index=False)
-        draft.counts |= {"groups": len(kept), "queries": int(kept["query_id"].nunique()), "documents": len(kept) * spec.group_size}
+        query_ids = named(groups.query_ids, groups.query_rows)
+        kept = groups.take(entropy.cut_queries(query_ids, scores, entropy=own.entropy, temperature=own.temperature, part=own.part))
+        kept.save(draft.folder / "groups.parquet")
+        n_queries = len(np.unique(kept.query_rows))
+        draft.counts |= {"groups": len(kept), "queries": n_queries, "documents": len(kept) * spec.group_size}
         draft.dropped |= {"groups_of_other_parts": len(groups) - len(kept)}
 
     def _make_scores(self, spec: params.ScoresSpec, draft: Draft) -> None:
         query_rows, doc_rows = self.group_rows(spec.groups)
         collection, repeated = spec.groups.collection, np.repeat(query_rows, spec.groups.group_size)
-        columns: dict[str, Any] = {"query_id": pa.array(self.groups(spec.groups)["query_id"])}
+        columns = {"query_id": arrow(named(self.queries(collection)["query_id"], query_rows))}
         if spec.teacher.kind == "ensemble":
             scores, disagreement, scored = self.ensemble_scores(spec.teacher, collection, repeated, doc_rows.ravel())
-            columns["disagreement"] = pa.FixedSizeListArray.from_arrays(disagreement, spec.groups.group_size)
+            columns["disagreement"] = sampling.column(disagreement.reshape(doc_rows.shape))
         else:
             scores, scored = self.teacher_scores(spec.teacher, collection, repeated, doc_rows.ravel())
-        columns["teacher_scores"] = pa.FixedSizeListArray.from_arrays(scores, spec.groups.group_size)
+        columns["teacher_scores"] = sampling.column(scores.reshape(doc_rows.shape))
         pq.write_table(pa.table(columns), draft.folder / "scores.parquet")
         draft.counts |= {"pairs": doc_rows.size, "pairs_scored_now": scored}
 
@@ -537,16 +605,17 @@ class Pipeline:
 
     def _regroup(self, spec: params.StudentSpec, queries: TokenTable, docs: TokenTable) -> Callable[[int, Any], Any]:
         """Return what draws the groups anew from a student's own candidates."""
-        from rd_utils import training
+        from rd_utils import dense, training
 
         collection, refresh = spec.groups.collection, spec.refresh
         strategy = params.FromCandidates(**refresh.model_dump(exclude={"every"}))  # its retriever is the student
-        doc_ids, query_table = self.docs(collection)["doc_id"], self.queries(collection)
-        first = self.groups(spec.groups)
+        doc_ids, n_docs = self.docs(collection)["doc_id"], len(docs)
+        first = self.drawn(spec.groups)
+        wanted = first.query_rows * n_docs + first.doc_rows[:, 0]  # the queries and positives, whose shortage or cut decided
 
         def regroup(number: int, student: Student) -> Any:
             vectors = student.encode(docs, kind="document"), student.encode(queries, kind="query")
-            run = retrieval.dense_candidates(doc_ids, vectors[0], query_table, vectors[1], refresh.depth + 20)
+            run = dense.search(*vectors, refresh.depth + 20, self.ties(collection))
             drawn = sampling.draw_groups(
                 doc_ids,
                 self.qrels(collection),
@@ -555,14 +624,13 @@ class Pipeline:
                 shortage=params.CorpusRandom(),
                 seed=_seed_of(spec.seed, number, 6),
                 random_share=spec.groups.random_share,
+                query_ids=self.queries(collection)["query_id"],
                 candidates=run,
-            ).frame
-            key = ["query_id", "positive"]  # the same queries and positives as the first groups, whose shortage or cut decided
-            drawn["positive"] = drawn["doc_ids"].str[0]
-            wanted = pd.MultiIndex.from_arrays([first["query_id"], first["doc_ids"].str[0]], names=key)
-            drawn = drawn.set_index(key).loc[wanted].reset_index()
-            query_rows = self.query_rows(collection, drawn["query_id"])
-            flat = self.doc_rows(collection, np.concatenate(drawn["doc_ids"].to_numpy()))
+            )
+            pairs = drawn.query_rows * n_docs + drawn.doc_rows[:, 0]
+            order = np.argsort(pairs)
+            drawn = drawn.take(order[np.searchsorted(pairs, wanted, sorter=order)])
+            query_rows, flat = drawn.query_rows, drawn.doc_rows.astype(np.int64).ravel()
             scores = None
             if spec.teacher is not None:
                 repeated = np.repeat(query_rows, spec.groups.group_size)
@@ -696,30 +764,29 @@ class Pipeline:
     def _make_evaluation(self, spec: params.EvaluationSpec, draft: Draft) -> None:
         run, scored = self._run(spec)
         per_query, counts = evaluation.measure_run(run, self.qrels(spec.collection), spec.measures)
+        shutil.rmtree(self.store.checkpoints(spec), ignore_errors=True)  # an open mapping outlives its file
         evaluation.write_run(run, draft.folder / "run.trec", spec.system.kind)
         per_query.to_parquet(draft.folder / "per_query.parquet", index=False)
         draft.counts |= counts | {"pairs_scored": scored}
 
     def _run(self, spec: params.EvaluationSpec) -> tuple[pd.DataFrame, int]:
         """Rank a system's documents; return the run and how many pairs were scored for it."""
+        from rd_utils import dense
+
         system, collection = spec.system, spec.collection
-        needed = inputs(spec)
+        needed, ties = inputs(spec), self.ties(collection)
         if system.kind == "teacher" and spec.first_stage.kind == "full":  # a bi-encoder, or it would not serve the stage
             own = system.teacher
             system = params.StudentSystem(student=own.student) if own.kind == "trained" else own.encoder
-        candidates = self.candidates(needed["candidates"]) if "candidates" in needed else None
+        run = self.run(needed["candidates"]) if "candidates" in needed else None
         if system.kind == "first_stage":
-            return _ranked(candidates), 0
+            return self._ranked(collection, run, run.scores), 0
         if spec.first_stage.kind == "full":
             student, tokenizer = self._system(system)
             vectors = self._vectors_of(system, spec, student, tokenizer)
-            queries = self.queries(collection)
-            run = retrieval.dense_candidates(
-                self.docs(collection)["doc_id"], vectors["docs"], queries, vectors["queries"], spec.first_stage.depth
-            )
-            return _ranked(run), len(queries) * len(self.docs(collection))
-        query_rows = self.query_rows(collection, candidates["query_id"])
-        doc_rows = self.doc_rows(collection, candidates["doc_id"])
+            run = dense.search(vectors["docs"], vectors["queries"], spec.first_stage.depth, ties)
+            return self._ranked(collection, run, run.scores), len(run) * len(ties)
+        query_rows, doc_rows = run.rows(), np.asarray(run.docs, dtype=np.int64)
         if system.kind == "teacher":
             scores, scored = self.teacher_scores(system.teacher, collection, query_rows, doc_rows)
         else:
@@ -734,7 +801,12 @@ class Pipeline:
                 scores = student.score_pairs(
                     queries, docs, query_rows, doc_rows, precision=spec.precision, progress=_Pushed(self.track, "scoring pairs")
                 )
-        return _ranked(candidates.assign(score=scores)), scored
+        return self._ranked(collection, run, scores), scored
+
+    def _ranked(self, collection: Any, run: Run, scores: np.ndarray) -> pd.DataFrame:
+        """Return a run by ids, queries in sorted order, documents by (-score, doc_id)."""
+        ids = self.queries(collection)["query_id"], self.docs(collection)["doc_id"]
+        return evaluation.rank(run, scores, *ids, self.ties(collection))
 
     def _vectors_of(self, system: Any, spec: Any, student: Student, tokenizer: Any, rows: np.ndarray | None = None) -> dict[str, Any]:
         """Return a student's query and document vectors; the last system's are kept, so that two first stages encode once."""
@@ -745,14 +817,12 @@ class Pipeline:
         key = " ".join((system.model_dump_json(), identity(params.QueriesSpec(collection=spec.collection)), spec.precision))
         if self._vectors[0] != key or not np.isin(rows, self._vectors[1]["rows"]).all():
             queries, docs = self.tokens("queries", spec.collection, tokenizer), self.tokens("docs", spec.collection, tokenizer)
+            read = docs if len(rows) == len(every) else take(docs, rows)
+            scratch = self.store.checkpoints(spec)
+            scratch.mkdir(parents=True, exist_ok=True)
             vectors = {
                 "rows": rows,
-                "docs": student.encode(
-                    docs if len(rows) == len(every) else take(docs, rows),
-                    kind="document",
-                    precision=spec.precision,
-                    progress=_Pushed(self.track, "encoding documents"),
-                ),
+                "docs": self._embedded(student, read, scratch / "vectors.npy", scratch / "chunks", spec.precision),
                 "queries": student.encode(queries, kind="query", precision=spec.precision) * np.float32(student.architecture.scale),
             }
             self._vectors = (key, vectors)
@@ -769,25 +839,23 @@ def _import_for(spec: Any) -> None:
     """Import what a stage needs before its cost is measured, so that the first artefact of a process does not pay for the imports."""
     text = spec.model_dump_json() if spec.stage in ("candidates", "groups", "scores") else ""
     light = text and not any(f'"kind":"{kind}"' in text for kind in ("untrained", "student", "trained", "encoder", "loaded"))
+    if spec.stage in ("index", "candidates", "neighbours", "evaluation") or '"kind":"bm25"' in text:
+        from rd_utils import bm25  # noqa: F401
     if spec.stage in ("student", "evaluation", "scores", "candidates", "tokens", "lexicon", "vectors", "search", "behaviour") and not light:
         import ir_measures  # noqa: F401
 
         from rd_utils import lexicon, models, tokens, training  # noqa: F401
 
 
-def _ranked(run: pd.DataFrame) -> pd.DataFrame:
-    return evaluation.rank(run["query_id"].to_numpy(), run["doc_id"].to_numpy(), run["score"].to_numpy())
+def _workers() -> int:
+    """Return how many processes or threads may work at once: as many as OMP_NUM_THREADS says, or as there are cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def _seed_of(seed: int, number: int, purpose: int) -> int:
     """Return the seed of one purpose of one refresh of a student."""
     return int(np.random.SeedSequence([seed, number, purpose]).generate_state(1)[0])
-
-
-def _matrix(path: Path, column: str) -> np.ndarray:
-    """Read a column of lists of one length as a matrix, float32, without a Python object a row."""
-    lists = pq.read_table(path, columns=[column]).column(column).combine_chunks()
-    return lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(len(lists), -1)
 
 
 def _scores_fast(teacher: Any) -> bool:

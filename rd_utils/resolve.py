@@ -37,9 +37,9 @@ class Resolver:
         entry = self.study.retrievers[name]
         if entry.kind == "dense":
             if entry.strategy is None:
-                return params.Dense(encoder=self.untrained(entry.architecture, entry.seed))
+                return params.Dense(encoder=self.untrained(entry.architecture, entry.seed), index=entry.index)
             student = self._student(entry, entry.training or self.study.training)
-            return params.Dense(encoder=params.StudentSystem(student=student))
+            return params.Dense(encoder=params.StudentSystem(student=student), index=entry.index)
         if entry.kind == "reranked":
             return params.Reranked(
                 retriever=self.retriever(entry.retriever), from_depth=entry.from_depth, teacher=self.teacher(entry.teacher)

@@ -12,14 +12,19 @@ probability ``a + (1 - a) * u / (N - t)``: N documents are no positives, t are t
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from scipy.special import expit
 
 from rd_utils.collections import positives
 from rd_utils.progress import Track, untracked
+from rd_utils.runs import Run, blocks, named, rows_of, tie_order
 
 _CERTAIN = 1 - 1e-12  # inclusion probabilities above are 1 but for rounding
 
@@ -28,22 +33,81 @@ class SamplingError(ValueError):
     """Groups cannot be drawn as asked; the message says what to change."""
 
 
-class Groups(NamedTuple):
-    """Training groups and what was lost on the way.
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Training groups as flat arrays, n groups of G documents, and what was lost on the way.
 
     Attributes:
-        frame: query_id; draw, from 0; doc_ids, a list, the positive first; n_filled, documents that the shortage policy filled in;
-            n_random, corpus-random documents in place of the strategy's; inclusion, aligned with doc_ids, each document's probability
-            to be in the group (1 for the positive, NaN where it is not known); density_ratio, kappa = max of mu / nu over the N documents
-            that are no positives, mu = 1 / N, nu = inclusion / negatives (1 for corpus-random groups, infinite where some document cannot
-            be drawn, NaN where it is not known).
+        query_ids: the ids of all queries, which ``query_rows`` count.
+        doc_ids: the ids of all documents, which ``doc_rows`` count.
+        query_rows: int64 (n,).
+        draw: int64 (n,), from 0.
+        doc_rows: int32 (n, G), the positive first.
+        n_filled: int64 (n,), documents that the shortage policy filled in.
+        n_random: int64 (n,), corpus-random documents in place of the strategy's.
+        inclusion: float64 (n, G), each document's probability to be in the group (1 for the positive, NaN where it is not known).
+        density_ratio: float64 (n,), kappa = max of mu / nu over the N documents that are no positives, mu = 1 / N,
+            nu = inclusion / negatives (1 for corpus-random groups, infinite where some document cannot be drawn, NaN where not known).
         dropped: counts by reason; a group that is short counts once per draw.
         counts: counts of what was made.
     """
 
-    frame: pd.DataFrame
+    query_ids: pd.Series
+    doc_ids: pd.Series
+    query_rows: np.ndarray
+    draw: np.ndarray
+    doc_rows: np.ndarray
+    n_filled: np.ndarray
+    n_random: np.ndarray
+    inclusion: np.ndarray
+    density_ratio: np.ndarray
     dropped: dict[str, int]
     counts: dict[str, int]
+
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(self.query_rows)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Return the groups as people read them: query_id, draw, doc_ids, n_filled, n_random, inclusion, density_ratio."""
+        columns = {name: getattr(self, name) for name in _COLUMNS if name not in ("query_rows", "doc_rows", "inclusion")}
+        ids = np.asarray(named(self.doc_ids, self.doc_rows.ravel()), dtype=object).reshape(self.doc_rows.shape)
+        lists = {"doc_ids": ids.tolist(), "inclusion": self.inclusion.tolist()}
+        values = {"query_id": named(self.query_ids, self.query_rows)} | columns | lists
+        order = ["query_id", "draw", "doc_ids", "n_filled", "n_random", "inclusion", "density_ratio"]
+        return pd.DataFrame(values)[order].astype({"query_id": "str"})
+
+    def take(self, places: np.ndarray) -> Groups:
+        """Return some of the groups, by places or a Boolean array; the counts stay those of all."""
+        return replace(self, **{name: getattr(self, name)[places] for name in _COLUMNS})
+
+    def save(self, path: Path) -> None:
+        """Write the groups as a Parquet file of row numbers, with lists of fixed length."""
+        pq.write_table(pa.table({name: column(getattr(self, name)) for name in _COLUMNS}), path)
+
+    @classmethod
+    def load(cls, path: Path, query_ids: pd.Series, doc_ids: pd.Series) -> Groups:
+        """Read what :meth:`save` wrote; ``dropped`` and ``counts`` stay with the artefact's manifest."""
+        table = pq.read_table(path)
+        return cls(query_ids, doc_ids, **{name: matrix(table[name]) for name in _COLUMNS}, dropped={}, counts={})
+
+
+_COLUMNS = ("query_rows", "draw", "doc_rows", "n_filled", "n_random", "inclusion", "density_ratio")
+
+
+def column(array: np.ndarray) -> pa.Array:
+    """Return an array (n,) as a column of numbers, one of (n, length) as a column of lists of that length."""
+    flat = pa.array(np.ascontiguousarray(array).ravel())
+    return flat if array.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
+
+
+def matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of numbers as an array (n,), one of lists of a fixed length as (n, length)."""
+    flat = column.combine_chunks()
+    if not pa.types.is_fixed_size_list(column.type):
+        return flat.to_numpy(zero_copy_only=False)
+    return flat.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
 
 
 class _Part(NamedTuple):
@@ -67,7 +131,6 @@ class _Plan(NamedTuple):
     density_ratio: float
 
 
-_Ranked = dict[str, tuple[np.ndarray, np.ndarray]]  # per key: rows, best first, and their scores
 _NO_ROWS, _NO_SCORES = np.empty(0, dtype=np.int64), np.empty(0)
 
 
@@ -86,8 +149,9 @@ def draw_groups(
     seed: int,
     draws: int = 1,
     random_share: float = 0.0,
-    candidates: pd.DataFrame | None = None,
-    fill_candidates: pd.DataFrame | None = None,
+    query_ids: pd.Series | None = None,
+    candidates: Run | None = None,
+    fill_candidates: Run | None = None,
     vectors: np.ndarray | None = None,
     track: Track = untracked,
 ) -> Groups:
@@ -103,8 +167,9 @@ def draw_groups(
         draws: how often each positive's negatives are drawn, independently.
         random_share: the share of the negatives that corpus-random documents replace, rounded to whole documents (halves to even); it
             changes nothing where the strategy is corpus-random.
-        candidates: the run that the strategy draws from (query_id, doc_id, score), best first; for :class:`rd_utils.params.Graph` its
-            query_id is the positive's doc_id.
+        query_ids: the ids of the queries whose rows the runs and the groups count; by default those of the qrels, sorted.
+        candidates: the run that the strategy draws from, best first, a list a query; for :class:`rd_utils.params.Graph` its keys are the
+            rows of positives.
         fill_candidates: the same for the strategy that fills shortages.
         vectors: (documents, d) reference embeddings in the order of ``doc_ids``, of any norm, for
             :class:`rd_utils.params.DiameterTargeted`.
@@ -117,9 +182,7 @@ def draw_groups(
         SamplingError: no group is left, the collection is too small, the candidates are missing, unordered or of another collection, or the
             shortage policy cannot fill.
     """
-    known = pd.Index(doc_ids)
-    ids = known.to_numpy(dtype=object)
-    n_negatives = group_size - 1
+    n_docs, n_negatives = len(doc_ids), group_size - 1
     n_random = 0 if strategy.kind == "corpus_random" else round(random_share * n_negatives)
     n_pooled = 0 if strategy.kind == "corpus_random" else n_negatives - n_random
     fill = getattr(shortage, "kind", shortage)
@@ -127,70 +190,95 @@ def draw_groups(
         raise SamplingError(f"a shortage cannot be filled from {fill!r}: drop the group, or fill from corpus_random, candidates or graph")
     if strategy.kind == "diameter_targeted" and vectors is None:
         raise SamplingError("the strategy diameter_targeted needs the documents' reference embeddings; give vectors")
-    if vectors is not None and len(vectors) != len(ids):
-        raise SamplingError(f"{len(vectors)} vectors for {len(ids)} documents; give one row per document, in the order of doc_ids")
+    if vectors is not None and len(vectors) != n_docs:
+        raise SamplingError(f"{len(vectors)} vectors for {n_docs} documents; give one row per document, in the order of doc_ids")
+    query_ids = pd.Series(sorted(set(qrels["query_id"])), dtype="str") if query_ids is None else query_ids
     relevant = positives(qrels)
-    by_query = _positive_rows(relevant, known)
-    n_positives = sum(map(len, by_query.values()))
-    ranked, n_unknown = _ranked(candidates, strategy, known, by_query, "candidates")
-    fill_ranked, n_fill_unknown = _ranked(fill_candidates, shortage, known, by_query, "fill_candidates")
-    dropped = {
-        "positives_not_in_collection": len(relevant) - n_positives,
-        "candidates_not_in_collection": n_unknown + n_fill_unknown,
-        "groups_for_shortage": 0,
-    }
-    records: list[tuple[str, int, list[str], int, int, list[float], float]] = []
-    for query_id in track(sorted(by_query), "drawing groups", len(by_query)):
-        excluded = set(by_query[query_id])
-        n_others = len(ids) - len(excluded)
+    queries, known = _positive_rows(relevant, query_ids, doc_ids)
+    pools = [_Pools.of(run, source, queries, known, n_docs, name) for run, source, name in (
+        (candidates, strategy, "candidates"), (fill_candidates, shortage, "fill_candidates"),
+    )]  # fmt: skip
+    dropped = {"positives_not_in_collection": len(relevant) - len(known), "groups_for_shortage": 0}
+    bounds = np.append(np.flatnonzero(np.diff(queries, prepend=-1)), len(queries))  # of each query's positives
+    query_order, doc_order = tie_order(query_ids), tie_order(doc_ids)
+    asked = queries[bounds[:-1]]
+    names = np.asarray(named(query_ids, asked), dtype=object)
+    made = _Made(len(known) * draws, group_size)
+    for number in track(np.argsort(query_order[asked]).tolist(), "drawing groups", len(asked)):
+        query, query_id, own = int(asked[number]), names[number], range(bounds[number], bounds[number + 1])
+        excluded = set(known[own.start : own.stop].tolist())
+        n_others = n_docs - len(excluded)
         if n_others < n_negatives:
             raise SamplingError(
                 f"query {query_id!r}: the collection has {n_others} documents that are not positives, "
                 f"fewer than the {n_negatives} negatives of a group; lower group_size"
             )
         plans = []
-        for positive in by_query[query_id]:
+        for place in own:
+            positive = int(known[place])
             parts: list[_Part] = []
             missing = n_pooled
-            for source, runs in ((strategy, ranked), (shortage, fill_ranked)):
-                if missing and _has_pool(source):
-                    pool = runs.get(ids[positive] if source.kind == "graph" else query_id, (_NO_ROWS, _NO_SCORES))
-                    parts.append(_part(source, pool, missing, excluded, parts[0].rows if parts else _NO_ROWS))
+            for pool in pools:
+                if missing and pool is not None:
+                    parts.append(_part(pool.source, pool.list_of(place), missing, excluded, parts[0].rows if parts else _NO_ROWS))
                     missing -= parts[-1].size
             if missing and fill != "corpus_random":
                 dropped["groups_for_shortage"] += draws
                 continue
             if parts and strategy.kind == "diameter_targeted" and parts[0].size < len(parts[0].rows):
-                parts[0] = parts[0]._replace(distances=_cosine_distances(vectors, [*parts[0].rows, positive], ids))
+                parts[0] = parts[0]._replace(distances=_cosine_distances(vectors, [*parts[0].rows, positive], doc_ids))
             plans.append(_plan(positive, parts, n_pooled - parts[0].size if parts else 0, n_negatives, n_others))
         for draw in range(draws):
             generator = stream(seed, query_id if draw == 0 else f"{query_id}\0{draw}")
             for plan in plans:
                 negatives = np.concatenate([_NO_ROWS, *(_take(part, generator) for part in plan.parts)])
                 if len(negatives) < n_negatives:
-                    extra = uniform_rows(len(ids), n_negatives - len(negatives), excluded | set(negatives.tolist()), generator)
+                    extra = uniform_rows(n_docs, n_negatives - len(negatives), excluded | set(negatives.tolist()), generator)
                     negatives = np.concatenate([negatives, extra])
-                documents = [ids[plan.positive], *ids[negatives]]
-                inclusion = [1.0, *_inclusion_of(negatives, plan).tolist()]
-                records.append((query_id, draw, documents, plan.n_filled, n_random, inclusion, plan.density_ratio))
-    if not records:
+                made.add(query, draw, plan, negatives)
+    if not made.n:
         raise SamplingError(
             f"no group could be drawn: {dropped['groups_for_shortage']} were short of {n_pooled} candidates, "
             f"{dropped['positives_not_in_collection']} positives are not in the collection; "
             "raise depth, lower group_size, or let shortage fill from corpus_random"
         )
-    columns = ["query_id", "draw", "doc_ids", "n_filled", "n_random", "inclusion", "density_ratio"]
-    frame = pd.DataFrame.from_records(sorted(records, key=lambda r: (r[1], r[0], r[2][0])), columns=columns)
+    arrays = {name: array[: made.n] for name, array in made.arrays.items()}
+    order = np.lexsort((doc_order[arrays["doc_rows"][:, 0]], query_order[arrays["query_rows"]], arrays["draw"]))
+    arrays = {name: array[order] for name, array in arrays.items()} | {"n_random": np.full(made.n, n_random, dtype=np.int64)}
     counts = {
-        "queries_without_positive": int(qrels["query_id"].nunique() - len(by_query)),
-        "documents_filled": int(frame["n_filled"].sum()),
-        "groups_filled": int((frame["n_filled"] > 0).sum()),
-        "documents_random": int(frame["n_random"].sum()),
-        "groups": len(frame),
-        "queries": int(frame["query_id"].nunique()),
-        "documents": len(frame) * group_size,
+        "queries_without_positive": int(qrels["query_id"].nunique() - len(asked)),
+        "documents_filled": int(arrays["n_filled"].sum()),
+        "groups_filled": int((arrays["n_filled"] > 0).sum()),
+        "documents_random": int(arrays["n_random"].sum()),
+        "groups": made.n,
+        "queries": len(np.unique(arrays["query_rows"])),
+        "documents": made.n * group_size,
     }
-    return Groups(frame, dropped, counts)
+    return Groups(query_ids, doc_ids, **arrays, dropped=dropped, counts=counts)
+
+
+class _Made:
+    """The groups that are drawn so far, in arrays that are as long as there can be groups."""
+
+    def __init__(self, most: int, group_size: int) -> None:
+        self.n = 0
+        self.arrays = {
+            "query_rows": np.empty(most, dtype=np.int64),
+            "draw": np.empty(most, dtype=np.int64),
+            "doc_rows": np.empty((most, group_size), dtype=np.int32),
+            "n_filled": np.empty(most, dtype=np.int64),
+            "inclusion": np.empty((most, group_size)),
+            "density_ratio": np.empty(most),
+        }
+
+    def add(self, query: int, draw: int, plan: _Plan, negatives: np.ndarray) -> None:
+        """Add one group."""
+        values = self.arrays
+        values["query_rows"][self.n], values["draw"][self.n] = query, draw
+        values["doc_rows"][self.n, 0], values["doc_rows"][self.n, 1:] = plan.positive, negatives
+        values["inclusion"][self.n, 0], values["inclusion"][self.n, 1:] = 1.0, _inclusion_of(negatives, plan)
+        values["n_filled"][self.n], values["density_ratio"][self.n] = plan.n_filled, plan.density_ratio
+        self.n += 1
 
 
 def uniform_rows(n_docs: int, k: int, excluded: set[int], generator: np.random.Generator) -> np.ndarray:
@@ -333,17 +421,17 @@ def diameter_targeted(distances: np.ndarray, k: int, *, quantile: float, trials:
 
 
 def filter_false_negatives(
-    candidates: pd.DataFrame, scores: np.ndarray, lowest_positive: pd.Series, *, rule: str, value: float, units: str
-) -> tuple[pd.DataFrame, int]:
+    candidates: Run, scores: np.ndarray, lowest_positive: np.ndarray, *, rule: str, value: float, units: str
+) -> tuple[Run, int]:
     """Drop the candidates that a teacher finds likely relevant.
 
     With p the score of the query's lowest-scored positive and d the candidate's, both in ``units``, a candidate is dropped where
     ``d > p - value`` (``absolute_margin``), ``d > p - value * abs(p)`` (``relative_margin``) or ``d > value * p`` (``share``).
 
     Args:
-        candidates: query_id, doc_id and what else there is.
-        scores: (len(candidates),) the teacher's raw scores of these pairs.
-        lowest_positive: query_id -> raw score of the query's lowest-scored known positive.
+        candidates: a run with a list a query.
+        scores: (n_pairs,) the teacher's raw scores of these pairs.
+        lowest_positive: (n_lists,) raw score of each query's lowest-scored known positive; NaN where it has none.
         rule: as :class:`rd_utils.params.FalseNegativeFilter` names it.
         value: the margin or share.
         units: ``raw``, ``sigmoid`` (of log-odds) or ``exp`` (of log-probabilities).
@@ -352,28 +440,38 @@ def filter_false_negatives(
         The candidates that are left, in their order, and the number dropped.
 
     Raises:
-        SamplingError: a score is missing, a query has no positive's score, or the rule does not fit the units.
+        SamplingError: a score is missing, a query with candidates has no positive's score, or the rule does not fit the units.
 
-    >>> pairs = pd.DataFrame({"query_id": ["q", "q", "q"], "doc_id": ["d1", "d2", "d3"]})
+    >>> run = Run(np.array([0, 3]), np.array([0, 1, 2], dtype=np.int32), np.array([9.0, 8.0, 7.0]))
     >>> kept, n_dropped = filter_false_negatives(
-    ...     pairs, np.array([5.5, 5.0, 1.0]), pd.Series({"q": 6.0}), rule="absolute_margin", value=1.0, units="raw"
+    ...     run, np.array([5.5, 5.0, 1.0]), np.array([6.0]), rule="absolute_margin", value=1.0, units="raw"
     ... )
-    >>> kept["doc_id"].tolist(), n_dropped
-    (['d2', 'd3'], 1)
+    >>> kept.docs.tolist(), n_dropped
+    ([1, 2], 1)
     """
-    scores = np.asarray(scores, dtype=np.float64)
-    if scores.shape != (len(candidates),):
-        raise SamplingError(f"scores have the shape {scores.shape} for {len(candidates)} candidates; give one score per row")
-    if not lowest_positive.index.is_unique:
-        twice = lowest_positive.index[lowest_positive.index.duplicated()]
-        raise SamplingError(f"lowest_positive names {len(twice)} queries twice, the first is {twice[0]!r}; give one score per query")
-    query_ids = candidates["query_id"].to_numpy(dtype=object)
-    positive = lowest_positive.reindex(query_ids).to_numpy(dtype=np.float64)
+    if np.shape(scores) != (len(candidates.docs),):
+        raise SamplingError(f"scores have the shape {np.shape(scores)} for {len(candidates.docs)} candidates; give one score per pair")
+    if np.shape(lowest_positive) != (len(candidates),):
+        raise SamplingError(
+            f"lowest_positive has the shape {np.shape(lowest_positive)} for {len(candidates)} lists; give one score per list"
+        )
+    kept = np.zeros(len(candidates.docs), dtype=bool)
+    for start, stop in blocks(candidates.offsets):
+        inside = slice(candidates.offsets[start], candidates.offsets[stop])
+        rows = candidates.part(start, stop).rows()
+        positive = np.repeat(np.asarray(lowest_positive[start:stop], dtype=np.float64), np.diff(candidates.offsets[start : stop + 1]))
+        own = np.asarray(scores[inside], dtype=np.float64)
+        kept[inside] = _kept(rows, own, positive, rule, value, units)
+    return candidates.keep(kept), int(len(kept) - kept.sum())
+
+
+def _kept(rows: np.ndarray, scores: np.ndarray, positive: np.ndarray, rule: str, value: float, units: str) -> np.ndarray:
+    """Tell which pairs a filter keeps."""
 
     def check(bad: np.ndarray, problem: str, remedy: str) -> None:
         if bad.any():
-            offenders = pd.unique(query_ids[bad])
-            raise SamplingError(f"{len(offenders)} queries have {problem}, the first is {offenders[0]!r}; {remedy}")
+            offenders = pd.unique(rows[bad])
+            raise SamplingError(f"{len(offenders)} queries have {problem}, the first is the query in row {offenders[0]}; {remedy}")
 
     check(~np.isfinite(positive), "no finite teacher score of a positive", "score every query's positives with the filter's teacher")
     check(~np.isfinite(scores), "candidates without a finite teacher score", "score all of them with the filter's teacher")
@@ -385,54 +483,61 @@ def filter_false_negatives(
     if rule == "share":
         remedy = "use units sigmoid (for log-odds) or exp (for log-probabilities), or a margin"
         check(positive <= 0, f"a positive that scores 0 or less in units {units}, which has no share", remedy)
-        limits = value * positive
-    else:
-        limits = positive - value * {"absolute_margin": np.ones(len(positive)), "relative_margin": np.abs(positive)}[rule]
-    kept = scores <= limits
-    return candidates[kept].reset_index(drop=True), int((~kept).sum())
+        return scores <= value * positive
+    return scores <= positive - value * {"absolute_margin": np.ones(len(positive)), "relative_margin": np.abs(positive)}[rule]
 
 
-def _positive_rows(relevant: pd.DataFrame, known: pd.Index) -> dict[str, list[int]]:
-    """Return per query the sorted rows of its positives that are in the collection."""
-    rows: dict[str, list[int]] = {}
-    for query_id, row in zip(relevant["query_id"], known.get_indexer(relevant["doc_id"]).tolist(), strict=True):
-        if row >= 0:
-            rows.setdefault(query_id, []).append(row)
-    return {query_id: sorted(found) for query_id, found in rows.items()}
+def _positive_rows(relevant: pd.DataFrame, query_ids: pd.Series, doc_ids: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positives that are in the collection, sorted by query and document: the rows of their queries, and their own."""
+    queries, docs = rows_of(relevant["query_id"], query_ids), rows_of(relevant["doc_id"], doc_ids)
+    if (queries < 0).any():
+        first = relevant["query_id"].iloc[int(np.argmax(queries < 0))]
+        raise SamplingError(f"{int((queries < 0).sum())} qrels are of queries that there are not, the first is {first!r}; compare the ids")
+    queries, docs = queries[docs >= 0], docs[docs >= 0]
+    order = np.lexsort((docs, queries))
+    return queries[order], docs[order]
 
 
-def _ranked(run: pd.DataFrame | None, source: Any, known: pd.Index, by_query: dict[str, list[int]], name: str) -> tuple[_Ranked, int]:
-    """Return per query (for a graph: per positive's doc_id) its rows and scores in the run's order, and how many rows name no document."""
-    if not _has_pool(source):
-        return {}, 0
-    if run is None:
-        raise SamplingError(f"the strategy {source.kind} draws from a retriever's run; give {name}")
-    rows = known.get_indexer(run["doc_id"])
-    codes, keys = pd.factorize(run["query_id"])
-    inside = rows >= 0
-    order = np.flatnonzero(inside)[np.argsort(codes[inside], kind="stable")]
-    codes, rows, scores = codes[order], rows[order], run["score"].to_numpy(dtype=np.float64)[order]
-    is_graph = source.kind == "graph"
-    asked = {known[row] for found in by_query.values() for row in found} if is_graph else set(by_query)
-    if len(run) and (not len(rows) or asked.isdisjoint(keys)):
-        raise SamplingError(
-            f"{name}: no row names a {'positive' if is_graph else 'query'} of the qrels and a document of the collection; "
-            f"the first row is {run['query_id'].iloc[0]!r}, {run['doc_id'].iloc[0]!r}; compare the ids and their types"
-        )
+class _Pools(NamedTuple):
+    """A run that a strategy draws from, and which of its lists belongs to each positive (-1: none)."""
 
-    def check(bad: np.ndarray, problem: str, remedy: str) -> None:
-        if bad.any():
-            first = int(np.argmax(bad))
-            row = f"query_id {keys[codes[first]]!r}, doc_id {known[rows[first]]!r}"
-            raise SamplingError(f"{name}: {int(bad.sum())} rows {problem}, the first is {row}; {remedy}")
+    source: Any
+    run: Run
+    lists: np.ndarray
 
-    check(pd.Series(codes * len(known) + rows).duplicated().to_numpy(), "stand twice", "list each document once")
-    check(np.append(False, (np.diff(scores) > 0) & (np.diff(codes) == 0)), "score more than the row before", "sort the run best first")
-    if getattr(source, "draw", None) == "softmax":
-        check(~np.isfinite(scores), "have no finite score", "the draw softmax needs scores")
-    bounds = np.searchsorted(codes, np.arange(len(keys) + 1))
-    pools = {key: (rows[start:end], scores[start:end]) for key, start, end in zip(keys, bounds[:-1], bounds[1:], strict=True)}
-    return pools, int((~inside).sum())
+    @classmethod
+    def of(cls, run: Run | None, source: Any, queries: np.ndarray, known: np.ndarray, n_docs: int, name: str) -> _Pools | None:
+        """Find the lists of positives, of their queries or for a graph of themselves; None for a strategy that draws from no run."""
+        if not _has_pool(source):
+            return None
+        if run is None:
+            raise SamplingError(f"the strategy {source.kind} draws from a retriever's run; give {name}")
+        is_graph = source.kind == "graph"
+        asked = known if is_graph else queries
+        keys = np.arange(len(run)) if run.keys is None else run.keys
+        order = np.argsort(keys, kind="stable")
+        places = np.minimum(np.searchsorted(keys, asked, sorter=order), max(len(keys) - 1, 0))
+        lists = np.where(keys[order[places]] == asked, order[places], -1) if len(keys) else np.full(len(asked), -1)
+        if len(run.docs) and not run.lengths()[lists[lists >= 0]].any():
+            raise SamplingError(
+                f"{name}: no list is that of a {'positive' if is_graph else 'query'} of the qrels; the first answers row {keys[0]}; "
+                "give a run over the same queries and documents"
+            )
+        if len(run.docs) and not 0 <= run.docs.min() <= run.docs.max() < n_docs:
+            raise SamplingError(f"{name}: rows from {run.docs.min()} to {run.docs.max()} of {n_docs} documents; make the run again")
+        if getattr(source, "draw", None) == "softmax" and not np.isfinite(run.scores).all():
+            bad = np.flatnonzero(~np.isfinite(run.scores))
+            row = f"that of row {run.rows()[bad[0]]}, document row {run.docs[bad[0]]}"
+            raise SamplingError(f"{name}: {len(bad)} scores are not finite, the first is {row}; the draw softmax needs scores")
+        return cls(source, run, lists)
+
+    def list_of(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of a positive's pool, best first, and their scores."""
+        number = self.lists[place]
+        if number < 0:
+            return _NO_ROWS, _NO_SCORES
+        inside = slice(self.run.offsets[number], self.run.offsets[number + 1])
+        return np.asarray(self.run.docs[inside], dtype=np.int64), np.asarray(self.run.scores[inside])
 
 
 def _has_pool(source: Any) -> bool:
@@ -480,13 +585,13 @@ def _inclusion_of(rows: np.ndarray, plan: _Plan) -> np.ndarray:
     return plan.inclusion[np.where(known, places, -1)]
 
 
-def _cosine_distances(vectors: np.ndarray, rows: list[int], ids: np.ndarray) -> np.ndarray:
+def _cosine_distances(vectors: np.ndarray, rows: list[int], ids: pd.Series) -> np.ndarray:
     """Compute ``1 - cos`` between the embeddings at ``rows``, in float64."""
     found = np.asarray(vectors[rows], dtype=np.float64)
     norms = np.linalg.norm(found, axis=1, keepdims=True)
     bad = np.flatnonzero(~((norms > 0) & np.isfinite(norms)).ravel())
     if len(bad):
-        raise SamplingError(f"the embedding of document {ids[rows[bad[0]]]!r} has the norm {norms[bad[0], 0]}; embed it again")
+        raise SamplingError(f"the embedding of document {ids.iloc[rows[bad[0]]]!r} has the norm {norms[bad[0], 0]}; embed it again")
     found /= norms
     distances = 1 - found @ found.T
     np.fill_diagonal(distances, 0.0)

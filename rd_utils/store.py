@@ -33,8 +33,8 @@ import filelock
 from rd_utils import energy, params
 
 PACKAGES = (
-    "accelerate", "bm25s", "faiss-cpu", "ir_datasets", "ir_measures", "numpy", "pandas", "pyarrow", "scipy", "sentence-transformers",
-    "tokenizers", "torch", "transformers",
+    "accelerate", "bm25s", "faiss-cpu", "ir_datasets", "ir_measures", "numba", "numpy", "pandas", "pyarrow", "scipy",
+    "sentence-transformers", "tokenizers", "torch", "transformers",
 )  # fmt: skip
 
 # The modules whose code decides what a stage writes, beside the stage's own method in pipeline. A stage's inputs bring their own.
@@ -43,17 +43,30 @@ CODE = {
     "queries": ("augmentation", "collections", "sampling", "synthetic"),
     "lexicon": ("lexicon", "tokens"),
     "tokens": ("models", "tokens"),
-    "vectors": ("models", "packed", "tokens"),
-    "candidates": ("models", "packed", "retrieval", "teachers", "tokens"),
-    "neighbours": ("retrieval",),
-    "groups": ("entropy", "retrieval", "sampling", "teachers"),
-    "pairs": ("models", "packed", "retrieval", "teachers", "tokens"),
-    "scores": ("models", "packed", "retrieval", "teachers", "tokens"),
-    "student": ("augmentation", "entropy", "losses", "models", "packed", "retrieval", "sampling", "tokens", "training"),
+    "vectors": ("dense", "models", "packed", "runs", "tokens"),
+    "index": ("bm25", "dense", "runs"),
+    "candidates": ("bm25", "dense", "models", "packed", "retrieval", "runs", "teachers", "tokens"),
+    "neighbours": ("bm25", "dense", "retrieval", "runs"),
+    "groups": ("bm25", "entropy", "retrieval", "runs", "sampling", "teachers"),
+    "pairs": ("bm25", "models", "packed", "retrieval", "teachers", "tokens"),
+    "scores": ("bm25", "models", "packed", "retrieval", "sampling", "teachers", "tokens"),
+    "student": (
+        "augmentation",
+        "dense",
+        "entropy",
+        "losses",
+        "models",
+        "packed",
+        "retrieval",
+        "runs",
+        "sampling",
+        "tokens",
+        "training",
+    ),
     "search": (),
     "description": ("augmentation", "entropy", "locality", "models", "packed", "tokens"),
     "behaviour": ("behaviour", "entropy", "locality", "models", "packed", "tokens"),
-    "evaluation": ("evaluation", "models", "packed", "retrieval", "teachers", "tokens"),
+    "evaluation": ("bm25", "dense", "evaluation", "models", "packed", "retrieval", "runs", "teachers", "tokens"),
 }
 
 
@@ -97,11 +110,15 @@ def inputs(spec: Any) -> dict[str, Any]:
     if stage == "vectors":
         needed = {"docs": docs_of(spec.collection)} | encoder_inputs(spec.encoder, spec.collection)
         return {role: part for role, part in needed.items() if role != "query_tokens"}
+    if stage == "index":
+        if spec.retriever.kind == "dense":
+            return {"docs": docs_of(spec.collection), "vectors": vectors_of(spec.collection, spec.retriever.encoder)}
+        return {"docs": docs_of(spec.collection)}
     if stage == "candidates":
         return collection_inputs(spec.collection) | retriever_inputs(spec.retriever, spec.collection)
     if stage == "neighbours":
         vectors = {"vectors": vectors_of(spec.collection, spec.retriever.encoder)} if spec.retriever.kind == "dense" else {}
-        return collection_inputs(spec.collection) | vectors
+        return collection_inputs(spec.collection) | vectors | index_inputs(spec.retriever, spec.collection)
     if stage == "groups":
         return collection_inputs(spec.collection) | _groups_inputs(spec)
     if stage == "scores":
@@ -187,6 +204,19 @@ def vectors_of(collection: Any, encoder: Any) -> params.VectorsSpec:
     return params.VectorsSpec(collection=docs_of(collection).collection, encoder=encoder)
 
 
+def index_of(collection: Any, retriever: Any) -> params.IndexSpec | None:
+    """Return what a retriever searches of a collection's documents; None where it goes through all embeddings, or searches nothing."""
+    if retriever.kind == "bm25" or (retriever.kind == "dense" and retriever.index.kind != "flat"):
+        return params.IndexSpec(collection=docs_of(collection).collection, retriever=retriever)
+    return None
+
+
+def index_inputs(retriever: Any, collection: Any) -> dict[str, Any]:
+    """Return the index of a retriever that has one."""
+    index = index_of(collection, retriever)
+    return {"index": index} if index else {}
+
+
 def collection_inputs(collection: Any) -> dict[str, Any]:
     """Return the documents and queries artefacts of a collection."""
     return {"docs": docs_of(collection), "queries": params.QueriesSpec(collection=collection)}
@@ -228,7 +258,8 @@ def encoder_inputs(encoder: Any, collection: Any) -> dict[str, Any]:
 def retriever_inputs(retriever: Any, collection: Any) -> dict[str, Any]:
     """Return what a retriever needs, beside the collection, before it can search it."""
     if retriever.kind == "dense":
-        return {"vectors": vectors_of(collection, retriever.encoder)} | encoder_inputs(retriever.encoder, collection)
+        vectors = {"vectors": vectors_of(collection, retriever.encoder)}
+        return vectors | index_inputs(retriever, collection) | encoder_inputs(retriever.encoder, collection)
     if retriever.kind == "reranked":
         inner = params.CandidatesSpec(collection=collection, retriever=retriever.retriever, depth=retriever.from_depth)
         return {"candidates": inner} | teacher_inputs(retriever.teacher, collection)
@@ -237,7 +268,7 @@ def retriever_inputs(retriever: Any, collection: Any) -> dict[str, Any]:
             f"candidates_{number}": params.CandidatesSpec(collection=collection, retriever=inner, depth=retriever.at_most)
             for number, inner in enumerate(retriever.retrievers)
         }
-    return {}
+    return index_inputs(retriever, collection)
 
 
 def teacher_inputs(teacher: Any, collection: Any) -> dict[str, Any]:
@@ -248,7 +279,9 @@ def teacher_inputs(teacher: Any, collection: Any) -> dict[str, Any]:
         system = params.StudentSystem(student=teacher.student) if teacher.kind == "trained" else teacher.encoder
         embeds = isinstance(params.architecture_of(system), params.BI_ENCODERS)
         return ({"vectors": vectors_of(collection, system)} if embeds else {}) | encoder_inputs(system, collection)
-    if teacher.kind in ("bm25", "file"):
+    if teacher.kind == "bm25":
+        return {"docs": docs_of(collection)} | index_inputs(teacher.retriever, collection)
+    if teacher.kind == "file":
         return {"docs": docs_of(collection)}
     if teacher.kind == "ensemble":
         found: dict[str, Any] = {}
@@ -307,7 +340,9 @@ def stage_code(stage: str) -> str:
     """Return the version of the code that makes a stage: its modules, and its own methods in pipeline."""
     scoring = ("teacher_scores", "ensemble_scores", "_teacher", "_pair_lengths")
     own = {
-        "candidates": scoring,
+        "vectors": ("_embedded",),
+        "candidates": ("_found", *scoring),
+        "neighbours": ("_found",),
         "groups": ("_pool", "_cut_groups", *scoring),
         "scores": scoring,
         "student": (
@@ -315,7 +350,7 @@ def stage_code(stage: str) -> str:
         ),
         "description": ("_texts", "_targets"),
         "behaviour": ("_probed", "_density_dimension"),
-        "evaluation": ("_run", "_ranked", "_vectors_of", *scoring),
+        "evaluation": ("_run", "_ranked", "_vectors_of", "_embedded", *scoring),
     }  # fmt: skip
     methods = (f"_make_{stage}", *own.get(stage, ()))
     return code_version((*CODE[stage], *(f"pipeline:{method}" for method in methods)))

@@ -24,9 +24,11 @@ from rd_utils.params import (
     Collection,
     CorpusRandom,
     CutPart,
+    DenseIndex,
     Draw,
     EntropyName,
     FileTeacher,
+    Flat,
     LoadedTeacher,
     LossName,
     Oracle,
@@ -59,6 +61,7 @@ class DenseEntry(Part):
     loss: LossName = "lce"
     teacher: str | None = None
     training: Training | None = None
+    index: DenseIndex = Flat()
     seed: int = Field(default=0, ge=0)
 
 

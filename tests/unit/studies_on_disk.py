@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from rd_utils import params, plan
 from rd_utils.evaluation import write_run
+from rd_utils.pipeline import Pipeline
 from rd_utils.store import Store, upstream
 from rd_utils.teachers import PairScores
 
@@ -20,7 +22,7 @@ EMBEDDED = {"source": "embedded", "profile": "smallest"}
 
 # Wall seconds of an artefact of each stage; CPU seconds are twice as many.
 SECONDS = {"docs": 1, "queries": 2, "lexicon": 4, "tokens": 8, "candidates": 16, "groups": 32, "scores": 64, "student": 1024}
-SECONDS |= {"evaluation": 4096, "search": 16384, "vectors": 0, "description": 0, "behaviour": 0}
+SECONDS |= {"evaluation": 4096, "search": 16384, "index": 0, "vectors": 0, "description": 0, "behaviour": 0}
 RATES = {"oracle": 1, "trained": 3}  # wall seconds a pair of a teacher
 PAIRS, NEW = 100, 20  # pairs of every artefact with scores, and how many of them had none before
 SCORES = {kind: SECONDS["scores"] + (PAIRS - NEW) * rate for kind, rate in RATES.items()}  # what scores are charged: every pair at its rate
@@ -44,6 +46,19 @@ AUGMENTED = {
     "overrides": [],
 }
 GRID = {"strategies": ["bm25"], "teachers": ["oracle"], "losses": ["lce", "kl"], "architectures": ["static"], "seeds": [0, 1]}
+
+
+class Tables(Pipeline):
+    """A pipeline whose groups, candidates and scores are tables by ids, as a test puts them, instead of row numbers."""
+
+    def groups(self, spec: params.GroupsSpec) -> pd.DataFrame:
+        return self.frame(spec, "groups")
+
+    def candidates(self, spec: params.CandidatesSpec) -> pd.DataFrame:
+        return self.frame(spec, "candidates")
+
+    def group_scores(self, spec: params.ScoresSpec) -> np.ndarray:
+        return np.stack(self.frame(spec, "scores")["teacher_scores"].to_list())
 
 
 def planned(tmp_path: Path, *without: str, **changes: Any) -> plan.Plan:

@@ -7,17 +7,16 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from studies_on_disk import AUGMENTED, EMBEDDED, GRID, SEARCH, planned, put, put_run, students
+from studies_on_disk import AUGMENTED, EMBEDDED, GRID, SEARCH, Tables, planned, put, put_run, students
 
 from rd_utils import characteristics, params
-from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
 from rd_utils.store import Store, docs_of
 
 
 @pytest.fixture
 def pipeline(outputs):
-    return Pipeline(Store(), track=untracked)
+    return Tables(Store(), track=untracked)
 
 
 # --- training -----------------------------------------------------------------------------------------------------------------

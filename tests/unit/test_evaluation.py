@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from rd_utils import evaluation
 from rd_utils.evaluation import EvaluationError
+from rd_utils.runs import Run, tie_order
 
 QRELS = pd.DataFrame([("q1", "a", 2), ("q1", "b", 1), ("q1", "c", 0), ("q2", "a", 1)], columns=["query_id", "doc_id", "relevance"])
 
 
 def ranked(rows):
-    query_ids, doc_ids, scores = map(np.array, zip(*rows, strict=True))
-    return evaluation.rank(query_ids, doc_ids, scores)
+    frame = pd.DataFrame(rows, columns=["query_id", "doc_id", "score"])
+    query_ids, doc_ids = (pd.Series(frame[name].unique()[::-1]) for name in ("query_id", "doc_id"))
+    run = Run.from_frame(frame.assign(score=0.0), query_ids, doc_ids)
+    scores = frame.set_index(["query_id", "doc_id"])["score"]
+    pairs = zip(query_ids[run.rows()], doc_ids[run.docs], strict=True)
+    return evaluation.rank(run, scores.loc[list(pairs)].to_numpy(), query_ids, doc_ids, tie_order(doc_ids))
 
 
 def values(run, *measures):
@@ -100,11 +104,6 @@ def test_a_run_that_found_nothing_comes_back_empty(tmp_path):
 def test_a_score_that_is_no_number_is_refused():
     with pytest.raises(EvaluationError, match="score of query 'q1', document 'b' is nan"):
         ranked([("q1", "a", 1.0), ("q1", "b", math.nan)])
-
-
-def test_a_pair_that_stands_twice_is_refused():
-    with pytest.raises(EvaluationError, match="twice"):
-        ranked([("q1", "a", 1.0), ("q1", "a", 2.0)])
 
 
 def test_white_space_in_an_id_is_refused(tmp_path):

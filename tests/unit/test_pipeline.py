@@ -228,6 +228,30 @@ def test_a_dense_retriever_finds_the_largest_dot_products(small):
     assert {"student"} == set(inputs(candidates_of(RETRIEVERS["trained"]))) - set(inputs(candidates_of(RETRIEVERS["untrained"])))
 
 
+@pytest.mark.parametrize("settings", [params.IVFOnDisk(nlist=8, nprobe=4, sample=300), params.IVFPQ(nlist=8, nprobe=4, sample=300, m=4)])
+def test_an_inverted_file_is_an_artefact_and_its_recall_is_recorded(small, settings):
+    retriever = RETRIEVERS["untrained"].model_copy(update={"index": settings})
+    spec = candidates_of(retriever)
+    index = inputs(spec)["index"]
+    assert index.stage == "index" and set(inputs(index)) == {"docs", "vectors"}
+    counts, flat = small.manifest(spec)["counts"], small.candidates(candidates_of(RETRIEVERS["untrained"]))
+    found = small.candidates(spec).merge(flat, on=["query_id", "doc_id"], suffixes=("", "_flat"))
+    assert counts["recall"] == pytest.approx(len(found) / len(flat)) and counts["recall_queries"] == 20
+    assert counts["recall"] > 0.3 and (found["score"] - found["score_flat"]).abs().max() < 2e-5
+    graph = params.NeighboursSpec(collection=SMALL, retriever=retriever, depth=5)
+    assert identity(inputs(graph)["index"]) == identity(index)
+    assert small.manifest(graph)["counts"]["recall_queries"] > 0
+
+
+def test_one_index_of_words_serves_candidates_neighbours_and_the_bm25_teacher(small):
+    index = inputs(candidates_of(BM25))["index"]
+    users = [params.NeighboursSpec(collection=SMALL, retriever=BM25, depth=5)]
+    users.append(params.ScoresSpec(groups=groups_of(), teacher=params.BM25Teacher(retriever=BM25)))
+    assert {identity(inputs(user)["index"]) for user in users} == {identity(index)}
+    counts = small.manifest(index)["counts"]
+    assert counts["documents"] == len(small.docs(SMALL)) and counts["postings"] > counts["words"] > 0
+
+
 def test_a_reranked_retriever_keeps_the_best_of_the_inner_ones_candidates(small):
     run, inner = small.candidates(candidates_of(RETRIEVERS["reranked"])), small.candidates(candidates_of(BM25, 20))
     rows = small.query_rows(SMALL, inner["query_id"]), small.doc_rows(SMALL, inner["doc_id"])
@@ -283,7 +307,7 @@ def test_every_strategy_draws_from_its_pool_no_known_positive_and_the_same_bytes
     groups = small.groups(spec)
     known = set(map(tuple, positives(small.qrels(SMALL))[["query_id", "doc_id"]].to_numpy()))
     pool = pool_of(spec.strategy, SMALL)
-    allowed = None if pool is None else set(map(tuple, small.frame(pool, pool.stage)[["query_id", "doc_id"]].to_numpy()))
+    allowed = None if pool is None else set(map(tuple, small.candidates(pool)[["query_id", "doc_id"]].to_numpy()))
     assert len(groups) >= 18
     for query_id, (positive, *negatives) in zip(groups["query_id"], groups["doc_ids"], strict=True):
         assert (query_id, positive) in known
@@ -301,7 +325,7 @@ def test_every_strategys_groups_have_an_identity_of_their_own():
 def test_a_graph_is_walked_from_the_positive_not_from_the_query(pipeline, train):
     """Without stop words d1 shares words with d2 alone, d4 with d5 and d6, of which d5 is a positive too, and d5 with d4 alone."""
     spec = params.GroupsSpec(collection=train, strategy=params.Graph(retriever=STOPPED, depth=5), group_size=2)
-    neighbours = pipeline.frame(pool_of(spec.strategy, train), "neighbours")
+    neighbours = pipeline.candidates(pool_of(spec.strategy, train))
     assert neighbours.groupby("query_id")["doc_id"].agg(list).to_dict() == {"d1": ["d2"], "d4": ["d5", "d6"], "d5": ["d4"]}
     assert [list(doc_ids) for doc_ids in pipeline.groups(spec)["doc_ids"]] == [["d1", "d2"], ["d4", "d6"]]
     assert pipeline.manifest(spec)["dropped"]["groups_for_shortage"] == 1

@@ -15,6 +15,7 @@ import pytest
 from scipy import spatial, stats
 
 from rd_utils import params, sampling
+from rd_utils.runs import Run, RunError
 from rd_utils.sampling import SamplingError
 
 DOC_IDS = pd.Series([f"d{i:02d}" for i in range(20)])
@@ -48,8 +49,14 @@ def draw(strategy=UNIFORM, group_size=4, shortage="drop", seed=0, qrels=QRELS, c
         candidates = NEIGHBOURS
     if strategy.kind == "diameter_targeted":
         others = {"vectors": VECTORS} | others
+    tables = {"candidates": (candidates, strategy), "fill_candidates": (others.pop("fill_candidates", None), shortage)}
+    asked = [table["query_id"] for table, source in tables.values() if table is not None and getattr(source, "kind", "") != "graph"]
+    query_ids = pd.Series(sorted(set(pd.concat([qrels["query_id"], *asked]))), dtype="str")
+    for name, (table, source) in tables.items():
+        if table is not None:
+            others[name] = Run.from_frame(table, doc_ids if getattr(source, "kind", "") == "graph" else query_ids, doc_ids)
     return sampling.draw_groups(
-        doc_ids, qrels, strategy=strategy, group_size=group_size, shortage=shortage, seed=seed, candidates=candidates, **others
+        doc_ids, qrels, strategy=strategy, group_size=group_size, shortage=shortage, seed=seed, query_ids=query_ids, **others
     )
 
 
@@ -109,17 +116,24 @@ def test_erratum_19_a_shortage_is_filled_from_another_pool_or_dropped():
 
 
 def test_erratum_19_ids_that_match_nothing_are_an_error_and_not_a_shortage():
-    with pytest.raises(SamplingError, match="no row names a query of the qrels.*'1', 'd00'; compare the ids"):
-        draw(shortage=CORPUS, candidates=CANDIDATES.assign(query_id="1"))
-    with pytest.raises(SamplingError, match="no row names a positive of the qrels"):
-        draw(GRAPH, shortage=CORPUS, candidates=NEIGHBOURS.assign(query_id="q1"))
+    with pytest.raises(
+        SamplingError, match="candidates: no list is that of a query of the qrels; the first answers row 0; give a run over"
+    ):
+        draw(shortage=CORPUS, candidates=CANDIDATES[:10].assign(query_id="1"))
+    with pytest.raises(SamplingError, match="candidates: no list is that of a positive of the qrels"):
+        draw(GRAPH, shortage=CORPUS, candidates=NEIGHBOURS[:5].assign(query_id="d02"))
 
 
 def test_documents_outside_the_collection_are_counted():
     extra = pd.concat([QRELS, pd.DataFrame([("q2", "gone", 1)], columns=QRELS.columns)])
     assert draw(shortage=CORPUS, qrels=extra).dropped["positives_not_in_collection"] == 1
-    with_foreign = run_of(q1=["foreign", "d02", "d03", "d04"])
-    assert draw(candidates=with_foreign).dropped["candidates_not_in_collection"] == 1
+    with pytest.raises(RunError, match="1 rows of a run name a document that the collection does not have, .*'foreign'"):
+        draw(candidates=run_of(q1=["foreign", "d02", "d03", "d04"]))
+    too_few = Run.from_frame(CANDIDATES, pd.Series(["q1", "q2"]), DOC_IDS)
+    with pytest.raises(SamplingError, match="candidates: rows from 0 to 9 of 8 documents; make the run again"):
+        sampling.draw_groups(DOC_IDS[:8], QRELS, strategy=UNIFORM, group_size=2, shortage="drop", seed=0, candidates=too_few)
+    with pytest.raises(SamplingError, match="2 qrels are of queries that there are not, the first is 'q1'"):
+        sampling.draw_groups(DOC_IDS, QRELS, strategy=CORPUS, group_size=2, shortage="drop", seed=0, query_ids=pd.Series(["q2"]))
 
 
 def test_no_group_at_all_is_an_error_with_the_remedy():
@@ -139,9 +153,10 @@ def test_no_group_at_all_is_an_error_with_the_remedy():
         ({"strategy": DIAMETER, "vectors": None}, "give vectors"),
         ({"strategy": DIAMETER, "vectors": VECTORS[1:]}, "19 vectors for 20 documents"),
         ({"strategy": DIAMETER, "vectors": VECTORS * (np.arange(20) != 4)[:, None]}, "embedding of document 'd04' has the norm 0.0"),
-        ({"candidates": run_of(q1=["d02", "d03", "d02"])}, "1 rows stand twice, the first is query_id 'q1', doc_id 'd02'"),
-        ({"candidates": CANDIDATES[::-1]}, "11 rows score more than the row before, .*; sort the run best first"),
-        ({"strategy": SOFTMAX, "candidates": CANDIDATES.assign(score=np.nan)}, "13 rows have no finite score"),
+        (
+            {"strategy": SOFTMAX, "candidates": CANDIDATES.assign(score=np.nan)},
+            "13 scores are not finite, the first is that of row 0",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_an_error(changes, message):
@@ -181,9 +196,10 @@ def test_draws_are_the_same_in_processes_with_other_hash_seeds():
     code = """
 import numpy as np, pandas as pd
 from rd_utils import params, sampling
+from rd_utils.runs import Run
 qrels = pd.DataFrame([("q1", "d3", 1), ("q1", "d4", 1)], columns=["query_id", "doc_id", "relevance"])
 ids = pd.Series([f"d{i}" for i in range(50)])
-run = pd.DataFrame({"query_id": "q1", "doc_id": ids, "score": -0.1 * np.arange(50)})
+run = Run.from_frame(pd.DataFrame({"query_id": "q1", "doc_id": ids, "score": -0.1 * np.arange(50)}), pd.Series(["q1"]), ids)
 reference = params.UntrainedSystem(architecture=params.StaticBi(), collection=params.EmbeddedCollection(), seed=0)
 diameter = params.DiameterTargeted(quantile=0.5, trials=8, reference=reference)
 for strategy in (params.CorpusRandom(), params.FromCandidates(draw="softmax"), diameter):
@@ -432,15 +448,15 @@ def test_trial_groups_come_from_log_uniform_neighbourhoods():
 
 # --- false-negative filtering ------------------------------------------------------------------------------------------------------------
 
-SCORED = pd.DataFrame({"query_id": ["q1", "q1", "q1", "q2", "q2"], "doc_id": list("abcde")})
+SCORED = Run(np.array([0, 3, 5]), np.arange(5, dtype=np.int32), np.array([9.0, 8.0, 7.0, 9.0, 8.0]))  # a, b, c of q1, d and e of q2
 
 
 def kept_by(scores, lowest, rule, value, units="raw"):
-    frame, n_dropped = sampling.filter_false_negatives(
-        SCORED, np.array(scores), pd.Series(lowest, dtype=float), rule=rule, value=value, units=units
-    )
-    assert n_dropped == 5 - len(frame) and frame.index.tolist() == list(range(len(frame)))
-    return "".join(frame["doc_id"])
+    lowest = np.array([lowest.get("q1", np.nan), lowest.get("q2", np.nan)])
+    run, n_dropped = sampling.filter_false_negatives(SCORED, np.array(scores), lowest, rule=rule, value=value, units=units)
+    assert n_dropped == 5 - len(run.docs) and len(run) == 2
+    assert (run.rows() == np.where(run.docs < 3, 0, 1)).all()
+    return "".join("abcde"[row] for row in run.docs)
 
 
 @pytest.mark.parametrize(
@@ -462,19 +478,48 @@ def test_filter_rules_by_hand(scores, lowest, rule, value, units, kept):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lowest": {"q1": 1.0}}, "1 queries have no finite teacher score of a positive, the first is 'q2'"),
-        ({"scores": [0.0, np.nan, 0.0, 0.0, 0.0]}, "1 queries have candidates without a finite teacher score, the first is 'q1'"),
+        ({"lowest": {"q1": 1.0}}, "1 queries have no finite teacher score of a positive, the first is the query in row 1"),
+        (
+            {"scores": [0.0, np.nan, 0.0, 0.0, 0.0]},
+            "1 queries have candidates without a finite teacher score, .* in row 0",
+        ),
         ({"scores": [0.0, 0.0]}, r"shape \(2,\) for 5 candidates"),
-        ({"rule": "share", "lowest": {"q1": 1.0, "q2": 0.0}}, "1 queries have a positive that scores 0 or less .*'q2'; use units sigmoid"),
+        ({"rule": "share", "lowest": {"q1": 1.0, "q2": 0.0}}, "1 queries have a positive that scores 0 or less .*row 1; use units sigmoid"),
         (
             {"units": "exp", "lowest": {"q1": -1.0, "q2": 0.5}},
-            "1 queries have scores above 0, .* the first is 'q2'; use units raw, or sigmoid",
+            "1 queries have scores above 0, .* the first is the query in row 1; use units raw, or sigmoid",
         ),
-        ({"units": "exp", "scores": [0.0, 0.1, 0.0, 0.0, 0.0], "lowest": {"q1": -1.0, "q2": -1.0}}, "above 0, .* the first is 'q1'"),
-        ({"lowest": pd.Series([1.0, 2.0, 2.0], index=["q1", "q2", "q2"])}, "names 1 queries twice, the first is 'q2'"),
+        ({"units": "exp", "scores": [0.0, 0.1, 0.0, 0.0, 0.0], "lowest": {"q1": -1.0, "q2": -1.0}}, "above 0, .* the query in row 0"),
     ],
 )
 def test_filters_that_cannot_decide_are_errors(changes, message):
     settings = {"scores": [0.0] * 5, "lowest": {"q1": 1.0, "q2": 1.0}, "rule": "absolute_margin", "value": 0.5} | changes
     with pytest.raises(SamplingError, match=message):
         kept_by(**settings)
+
+
+def test_a_filter_needs_one_positives_score_a_list():
+    with pytest.raises(SamplingError, match=r"lowest_positive has the shape \(3,\) for 2 lists"):
+        sampling.filter_false_negatives(SCORED, np.zeros(5), np.zeros(3), rule="absolute_margin", value=0.5, units="raw")
+
+
+# --- on disk ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_groups_come_back_from_disk_as_they_were(tmp_path):
+    drawn = draw(SOFTMAX, shortage=CORPUS, draws=2)
+    drawn.save(tmp_path / "groups.parquet")
+    back = sampling.Groups.load(tmp_path / "groups.parquet", drawn.query_ids, drawn.doc_ids)
+    pd.testing.assert_frame_equal(back.frame, drawn.frame)
+    assert back.doc_rows.dtype == np.int32 and back.doc_rows.shape == (6, 4)
+    assert [drawn.doc_ids[row] for row in back.doc_rows[2]] == back.frame.doc_ids[2]
+    pd.testing.assert_frame_equal(back.take(back.draw == 1).frame, drawn.frame[3:].reset_index(drop=True))
+
+
+def test_queries_are_drawn_alike_whatever_their_rows_are():
+    order = ["q2", "unused", "q1"]
+    run = Run.from_frame(CANDIDATES, pd.Series(order), DOC_IDS)
+    settings = {"strategy": UNIFORM, "group_size": 3, "shortage": "drop", "seed": 0}
+    found = sampling.draw_groups(DOC_IDS, QRELS, query_ids=pd.Series(order), candidates=run, **settings)
+    assert found.query_rows.tolist() == [2, 2, 0]
+    pd.testing.assert_frame_equal(found.frame, draw(group_size=3).frame)

@@ -90,6 +90,7 @@ OTHER = {  # a value of each field that is not the one above, and not the defaul
     "augmentation": params.Augmentation(noise=1.0), "student": STUDENT.model_copy(update={"seed": 9}), "queries": 7, "words": (2, 8),
     "weighting": "uniform", "documents": params.EmbeddedCollection(seed=14), "groups": groups(seed=5),
     "cut": params.EntropyCut(teacher=params.Oracle(), part="lower_half"), "probe": params.Probe(docs=51), "docs": 60,
+    "index": params.IVFPQ(), "nlist": 100, "nprobe": 3, "sample": 5000, "refine": 2, "m": 16,
 }  # fmt: skip
 
 
@@ -109,6 +110,8 @@ def of_candidates(retriever):
     ("part", "whole"),
     [
         (params.Dense(encoder=ENCODER), of_candidates),
+        (params.IVFPQ(), lambda part: of_candidates(params.Dense(encoder=ENCODER, index=part))),
+        (params.IVFOnDisk(), lambda part: of_candidates(params.Dense(encoder=ENCODER, index=part))),
         (params.Reranked(retriever=params.BM25(), teacher=params.Oracle()), of_candidates),
         (params.Pooled(retrievers=(params.BM25(), params.Dense(encoder=ENCODER))), of_candidates),
         (WINDOW, of_groups),

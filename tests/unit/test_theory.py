@@ -15,6 +15,7 @@ from scipy.special import entr, expit, softmax
 from rd_utils import charts, entropy, locality, losses, params, sampling, theory
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
+from rd_utils.runs import Run
 from rd_utils.store import Store
 from rd_utils.theory import Population, Sampler, TheoryError
 from rd_utils.tokens import TokenTable
@@ -316,7 +317,7 @@ def test_the_law_is_that_of_the_samplers_own_inclusion_probabilities():
     """Beside rd_utils.sampling on a toy: the inclusion that it records for each drawn document, and its density ratio."""
     ids = pd.Series([f"d{i:02d}" for i in range(30)])
     qrels = pd.DataFrame({"query_id": ["q"], "doc_id": ["d00"], "relevance": [1]})
-    run = pd.DataFrame({"query_id": "q", "doc_id": ids[:11], "score": -np.arange(11.0)})
+    run = Run(np.array([0, 11]), np.arange(11, dtype=np.int32), -np.arange(11.0))
     drawn = sampling.draw_groups(
         ids,
         qrels,

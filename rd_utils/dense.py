@@ -1,0 +1,264 @@
+"""Dense search over memory-mapped embeddings: exhaustive in blocks of documents, or in an inverted file (faiss) that lies on disk.
+
+An inverted file (Jegou, Douze and Schmid, Product quantization for nearest neighbor search, IEEE TPAMI 33, 2011) sorts documents into
+``nlist`` cells by their nearest centroid and looks into the ``nprobe`` cells nearest to a query. What it finds is scored again with the
+embeddings themselves, so that it may miss documents but gives none a wrong score. Memory is bounded by the blocks, not by the collection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rd_utils.progress import Track, untracked
+from rd_utils.runs import ArrayWriter, Run, made_in_parts
+
+DECIMALS = 5  # scores are rounded to 5 decimals before ranking: beyond that they depend on how vectors fell into batches
+PART = 8192  # queries between two writes of a long search
+BLOCK = 131_072  # documents that are searched, or added to an index, at once
+CHUNK = 100_000  # texts that are embedded between two writes
+_INDEX, _LISTS = "index.faiss", "lists.ivfdata"
+
+
+class DenseError(ValueError):
+    """A dense index cannot be made, read or searched as asked; the message names the offender and the remedy."""
+
+
+# --- embeddings -------------------------------------------------------------------------------------------------------------------
+
+
+def embed_in_chunks(
+    n: int,
+    embed: Callable[[int, int], np.ndarray],
+    path: Path,
+    chunks: Path,
+    *,
+    size: int = CHUNK,
+    track: Track = untracked,
+) -> np.ndarray:
+    """Write embeddings to a ``.npy`` file a chunk of texts at a time, so that an interrupted run goes on where it was.
+
+    Args:
+        n: number of texts.
+        embed: maps (start, stop) to the embeddings of these texts, float32 (stop - start, dimension).
+        path: the file.
+        chunks: the folder where finished chunks lie; it is deleted at the end.
+        size: texts of a chunk.
+        track: wraps an iterable to show progress.
+
+    Returns:
+        The embeddings, float32 (n, dimension), memory-mapped.
+    """
+    chunks.mkdir(parents=True, exist_ok=True)
+    places = [(start, min(start + size, n)) for start in range(0, n, size)]
+    for start, stop in track(places, "embedding chunks of documents", len(places)):
+        place = chunks / f"{start}-{stop}.npy"
+        if not place.is_file():
+            draft = place.with_name(f".{place.stem}.{os.getpid()}.npy")
+            np.save(draft, np.asarray(embed(start, stop), dtype=np.float32))
+            os.replace(draft, place)
+    parts = [np.load(chunks / f"{start}-{stop}.npy", mmap_mode="r") for start, stop in places]
+    with ArrayWriter(path, np.float32, (n, parts[0].shape[1])) as out:
+        for part in parts:
+            out.write(part)
+    shutil.rmtree(chunks)
+    return np.load(path, mmap_mode="r")
+
+
+# --- exhaustive search ------------------------------------------------------------------------------------------------------------
+
+
+def search(
+    doc_vectors: np.ndarray,
+    query_vectors: np.ndarray,
+    depth: int,
+    ties: np.ndarray,
+    *,
+    index: Any = None,
+    refine: int = 4,
+    folder: Path | None = None,
+    track: Track = untracked,
+) -> Run:
+    """Find the documents of the highest inner products for every query and keep the top ``depth``.
+
+    Args:
+        doc_vectors: (n_docs, d) float32, memory-mapped or not.
+        query_vectors: (n_queries, d) float32.
+        depth: how many documents a query keeps.
+        ties: (n_docs,) as :func:`rd_utils.runs.tie_order` gives it.
+        index: of :func:`load`, to look only into the cells near a query; None searches exhaustively.
+        refine: how many times ``depth`` an index brings, to be scored again.
+        folder: where a long search keeps what it has, until the caller deletes it (see :func:`rd_utils.runs.made_in_parts`).
+        track: wraps an iterable to show progress.
+
+    Returns:
+        One list a query; scores rounded to 5 decimals before ranking.
+    """
+    if doc_vectors.shape[1] != query_vectors.shape[1]:
+        dimensions = f"{doc_vectors.shape[1]} dimensions and queries {query_vectors.shape[1]}"
+        raise DenseError(f"documents have {dimensions}; embed both with one encoder")
+    if len(ties) != len(doc_vectors):
+        raise DenseError(f"{len(ties)} ids for {len(doc_vectors)} embeddings; give those of the collection that was embedded")
+
+    def part(start: int, stop: int) -> Run:
+        asked = np.ascontiguousarray(query_vectors[start:stop], dtype=np.float32)
+        if index is None:
+            wanted = min(len(doc_vectors), depth + max(20, depth // 5))  # a margin, so that ties at the boundary are settled by doc_id
+            scores, rows = _nearest(doc_vectors, asked, wanted)
+        else:
+            scores, rows = _probed(index, doc_vectors, asked, min(len(doc_vectors), depth * refine))
+        return _listed(scores, rows, depth, ties)
+
+    return made_in_parts(len(query_vectors), PART, part, folder, description="dense search over the queries", track=track)
+
+
+def _nearest(doc_vectors: np.ndarray, asked: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the highest inner products of each query and their rows, going through blocks of documents with the best so far at hand."""
+    import faiss
+
+    scores, rows = np.empty((len(asked), 0), dtype=np.float32), np.empty((len(asked), 0), dtype=np.int64)
+    for start in range(0, len(doc_vectors), BLOCK):
+        block = np.ascontiguousarray(doc_vectors[start : start + BLOCK], dtype=np.float32)
+        found, places = faiss.knn(asked, block, min(wanted, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        scores, rows = np.concatenate([scores, found], axis=1), np.concatenate([rows, places + start], axis=1)
+        if scores.shape[1] > wanted:
+            best = np.argpartition(-scores, wanted - 1, axis=1)[:, :wanted]
+            scores, rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
+    return scores, rows
+
+
+def _listed(scores: np.ndarray, rows: np.ndarray, depth: int, ties: np.ndarray) -> Run:
+    """Return the lists of scored rows (n, k); a row of -1 is no document."""
+    scores = np.where(rows < 0, -np.inf, np.round(scores.astype(np.float64), DECIMALS) + 0.0)
+    order = np.lexsort((ties[rows], -scores), axis=1)[:, :depth]
+    docs, scores = (np.take_along_axis(values, order, axis=1) for values in (rows, scores))
+    kept = docs >= 0
+    offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int64)
+    return Run(offsets, docs[kept].astype(np.int32), scores[kept])
+
+
+# --- inverted files ---------------------------------------------------------------------------------------------------------------
+
+
+def build(doc_vectors: np.ndarray, settings: Any, folder: Path, *, shards: Path | None = None, track: Track = untracked) -> Any:
+    """Build an inverted file: cells are trained on a sample, documents added in shards, and the lists of all shards merged on disk.
+
+    Args:
+        doc_vectors: (n_docs, d) float32, memory-mapped or not.
+        settings: :class:`rd_utils.params.IVFPQ`, whose lists hold product-quantised vectors, or :class:`rd_utils.params.IVFOnDisk`, whose
+            lists hold the vectors themselves.
+        folder: where the index goes; made where it is missing.
+        shards: where finished shards lie, so that an interrupted build goes on with the next; a folder of ``folder`` by default. It is
+            deleted at the end.
+        track: wraps an iterable to show progress.
+
+    Returns:
+        The index, opened from ``folder``.
+
+    Raises:
+        DenseError: there are fewer documents than cells, or the vectors cannot be cut into that many parts.
+    """
+    import faiss
+    from faiss.contrib.ondisk import merge_ondisk
+
+    n, dimension = doc_vectors.shape
+    needed = max(settings.nlist, 256 if settings.kind == "ivf_pq" else 0)
+    if n < needed or settings.sample < needed:
+        raise DenseError(
+            f"{n} documents, of which {settings.sample} may train, cannot fill {settings.nlist} cells"
+            + (" and 256 codes" if settings.kind == "ivf_pq" else "")
+            + "; lower nlist, raise sample, or search with index: {kind: flat}"
+        )
+    if settings.kind == "ivf_pq" and dimension % settings.m:
+        raise DenseError(f"m is {settings.m}, which does not divide the {dimension} dimensions of the embeddings; choose a divisor")
+    folder, shards = Path(folder), Path(shards) if shards else Path(folder) / "shards"
+    folder.mkdir(parents=True, exist_ok=True)
+    shards.mkdir(parents=True, exist_ok=True)
+    trained = shards / f"trained-{_digest(doc_vectors, settings)}.faiss"
+    if not trained.is_file():
+        sample = np.sort(np.random.default_rng(0).choice(n, size=min(n, settings.sample), replace=False))
+        quantizer = faiss.IndexFlatIP(dimension)
+        if settings.kind == "ivf_pq":
+            index = faiss.IndexIVFPQ(quantizer, dimension, settings.nlist, settings.m, 8, faiss.METRIC_INNER_PRODUCT)
+        else:
+            index = faiss.IndexIVFFlat(quantizer, dimension, settings.nlist, faiss.METRIC_INNER_PRODUCT)
+        index.train(np.ascontiguousarray(doc_vectors[sample], dtype=np.float32))
+        _write(index, trained)
+    places = []
+    starts = range(0, n, BLOCK)
+    for start in track(starts, "dense: documents into cells", len(starts)):
+        place = shards / f"{trained.stem}-{start}.faiss"
+        if not place.is_file():
+            index = faiss.read_index(str(trained))
+            block = np.ascontiguousarray(doc_vectors[start : start + BLOCK], dtype=np.float32)
+            index.add_with_ids(block, np.arange(start, start + len(block), dtype=np.int64))
+            _write(index, place)
+        places.append(str(place))
+    index = faiss.read_index(str(trained))
+    merge_ondisk(index, places, str(folder / _LISTS))
+    faiss.write_index(index, str(folder / _INDEX))
+    del index
+    shutil.rmtree(shards)
+    return load(folder, settings)
+
+
+def load(folder: Path, settings: Any) -> Any:
+    """Open an inverted file, its lists memory-mapped.
+
+    Args:
+        folder: where :func:`build` wrote it.
+        settings: as it was built.
+
+    Raises:
+        DenseError: a file is missing.
+    """
+    import faiss
+
+    missing = [name for name in (_INDEX, _LISTS) if not (Path(folder) / name).is_file()]
+    if missing:
+        raise DenseError(f"no dense index in {folder}: {' and '.join(missing)} missing; build it again")
+    index = faiss.read_index(str(Path(folder) / _INDEX), faiss.IO_FLAG_ONDISK_SAME_DIR | faiss.IO_FLAG_READ_ONLY)
+    index.nprobe = settings.nprobe
+    return index
+
+
+def recall(
+    doc_vectors: np.ndarray, query_vectors: np.ndarray, run: Run, depth: int, ties: np.ndarray, *, queries: int = 200, seed: int = 0
+) -> tuple[float, int]:
+    """Return the share of the exhaustive search's top ``depth`` that a run has, over a sample of queries, and how many these are."""
+    sample = np.sort(np.random.default_rng(seed).permutation(len(query_vectors))[:queries])
+    exact, found = search(doc_vectors, query_vectors[sample], depth, ties), run.take(sample)
+    pairs = [one.rows() * len(doc_vectors) + one.docs for one in (Run(exact.offsets, exact.docs, exact.scores, sample), found)]
+    return float(np.isin(*pairs).mean()) if len(pairs[0]) else float("nan"), len(sample)
+
+
+def _write(index: Any, place: Path) -> None:
+    """Write an index as a whole or not at all."""
+    import faiss
+
+    draft = place.with_name(f".{place.name}.{os.getpid()}")
+    faiss.write_index(index, str(draft))
+    os.replace(draft, place)
+
+
+def _digest(doc_vectors: np.ndarray, settings: Any) -> str:
+    """Return what names the shards of an index: its settings, and a thousand of the vectors."""
+    rows = np.linspace(0, len(doc_vectors) - 1, min(len(doc_vectors), 1000)).astype(int)
+    digest = hashlib.blake2b(f"{settings.model_dump_json()} {doc_vectors.shape}".encode(), digest_size=10)
+    digest.update(np.ascontiguousarray(doc_vectors[rows], dtype=np.float32).tobytes())
+    return digest.hexdigest()
+
+
+def _probed(index: Any, doc_vectors: np.ndarray, asked: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return what an index finds, scored with the embeddings themselves; -1 where its cells hold too few."""
+    _, rows = index.search(asked, wanted)
+    scores = np.empty(rows.shape, dtype=np.float32)
+    for number, own in enumerate(rows):
+        scores[number] = doc_vectors[np.maximum(own, 0)] @ asked[number]
+    return scores, rows
