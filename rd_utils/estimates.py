@@ -32,7 +32,7 @@ from rd_utils.workload import Counter, Known, Work, demanded
 
 STAGES = {
     "texts": "documents, queries, lexicons, token tables",
-    "mine": "candidates, neighbours, vectors, groups",
+    "mine": "indexes, candidates, neighbours, vectors, groups",
     "helpers": "students that teach or retrieve",
     "score": "pairs that teachers score, for whatever asks first",
     "search": "students and evaluations that choose a learning rate",

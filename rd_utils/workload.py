@@ -62,8 +62,18 @@ SECONDS = {
     "BM25's pair": 1e-5,
 }
 DENSE_RATE = 3e10  # operations a core and second of an exhaustive dense search, which is a product of float32 matrices
-BYTES = {"word": 6.0, "token": 4.0, "vector": 4.0, "candidate": 12.0, "document of a group": 8.0, "score": 8.0, "pair": 12.0, "run": 45.0}
-POSTINGS = 0.75  # different words of a document, by its words; 8 bytes a posting in memory
+BYTES = {
+    "word": 6.0,
+    "token": 4.0,
+    "vector": 4.0,
+    "posting": 8.0,
+    "candidate": 8.0,
+    "document of a group": 8.0,
+    "score": 8.0,
+    "pair": 8.0,
+    "run": 45.0,
+}
+POSTINGS = 0.75  # different words of a document, by its words
 
 
 @dataclass(frozen=True)
@@ -327,11 +337,25 @@ class Counter:
         work = Work("vectors", documents=docs, tokens=tokens, mode="infer", disk=size, memory=size + 4 * tokens)
         return self._model(work, architecture, counted, model_memory=4 * self._weights(architecture, trained_on))
 
+    def _index(self, spec: Any) -> Work:
+        docs, retriever = self.known.sizes(spec.collection).docs, spec.retriever
+        if retriever.kind == "bm25":
+            words = docs * self.known.words(spec.collection)[1]
+            size = words * POSTINGS * BYTES["posting"]
+            return Work("index bm25", cpu_seconds=words * SECONDS["word indexed"], disk=size, memory=min(size, 2e9))
+        width = flops.dimension(_encoder(retriever.encoder)[0]) or 0
+        size = docs * (8.0 + (retriever.index.m if retriever.index.kind == "ivf_pq" else BYTES["vector"] * width))
+        seconds = 2.0 * width * docs * retriever.index.nlist / DENSE_RATE  # every document against every list's centre
+        return Work(f"index {retriever.index.kind}", cpu_seconds=seconds, disk=size, memory=size)
+
     def _candidates(self, spec: Any) -> Work:
         sizes, retriever = self.known.sizes(spec.collection), spec.retriever
         pairs = sizes.queries * min(spec.depth, sizes.docs)
         work = Work(
-            f"candidates {retriever.kind}", disk=pairs * BYTES["candidate"], memory=40 * pairs, cpu_seconds=pairs * SECONDS["candidate"]
+            f"candidates {retriever.kind}",
+            disk=pairs * BYTES["candidate"],
+            memory=2 * pairs * BYTES["candidate"],
+            cpu_seconds=pairs * SECONDS["candidate"],
         )
         if retriever.kind == "bm25":
             return self._bm25(work, spec.collection, sizes.queries, 1.0)
@@ -352,7 +376,7 @@ class Counter:
         sizes = self.known.sizes(spec.collection)
         asking = min(sizes.positives, sizes.docs)
         pairs = asking * min(spec.depth, sizes.docs)
-        work = Work(f"neighbours {spec.retriever.kind}", disk=pairs * BYTES["candidate"], memory=40 * pairs)
+        work = Work(f"neighbours {spec.retriever.kind}", disk=pairs * BYTES["candidate"], memory=2 * pairs * BYTES["candidate"])
         work = replace(work, cpu_seconds=pairs * SECONDS["candidate"])
         words = self.known.words(spec.collection)
         if spec.retriever.kind == "bm25":
@@ -361,8 +385,8 @@ class Counter:
 
     def _bm25(self, work: Work, collection: Any, queries: float, longer: float) -> Work:
         docs, words = self.known.sizes(collection).docs, self.known.words(collection)[1]
-        seconds = docs * words * SECONDS["word indexed"] + queries * docs * longer * SECONDS["document met by a query"]
-        memory = docs * words * (8 * POSTINGS + BYTES["word"])
+        seconds = queries * docs * longer * SECONDS["document met by a query"]
+        memory = docs * words * POSTINGS * BYTES["posting"]  # of the mapped index
         return replace(work, cpu_seconds=work.cpu_seconds + seconds, memory=work.memory + memory)
 
     def _searched(self, work: Work, architecture: Any, queries: float, docs: float) -> Work:
