@@ -16,7 +16,7 @@ export PATH := $(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules reason --show-failed-logs
 
-.PHONY: scale help study test lint unit notebooks-test end-to-end test-slurm lab plan check notebooks lock clean
+.PHONY: help study test lint unit notebooks-test end-to-end test-slurm lab plan check notebooks lock bench bench-short bench-setup scale clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -63,6 +63,15 @@ scale: $(READY)  ## how time and memory grow with the collection, drawn to docs/
 
 lock: $(READY)  ## write constraints.txt from what is installed
 	python -m rd_utils lock
+
+bench: bench-setup  ## compare with the peers, row by row (40 minutes; nothing else should run meanwhile)
+	@python -m benchmarks
+
+bench-short: bench-setup  ## the same with little work and one repeat: shows that every row runs, measures little (5 minutes)
+	@python -m benchmarks --short
+
+bench-setup: $(READY)  ## install the peers of the benchmark into environments of their own, under benchmarks/.peers
+	@python -m benchmarks setup
 
 clean:  ## delete the environment (outputs stay)
 	rm -rf $(VENV) .snakemake

@@ -1,0 +1,293 @@
+"""The suite's side of every row, through the functions that its pipeline calls. ``settings["work"]`` names the class.
+
+Nothing else under ``benchmarks`` imports the suite's engine, so that a change of its interface is met here (and in :mod:`benchmarks.data`).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.common import Groups, Trains
+from benchmarks.roofline import transformer_flops
+from benchmarks.worker import memory, serve
+
+PACKAGES = ("rd-utils", "torch", "transformers", "sentence-transformers", "tokenizers", "numpy", "bm25s", "faiss-cpu")
+
+
+def _architecture(settings: dict[str, Any]) -> Any:
+    from rd_utils import params
+
+    limits = {"max_length": settings["max_length"], "max_query_length": settings["max_query_length"]}
+    if settings["kind"] == "bi":
+        return params.BiEncoder(
+            model=settings["model"], pooling=settings["pooling"], similarity=settings.get("similarity", "dot"), **limits
+        )
+    return params.CrossEncoder(model=settings["model"], **limits)
+
+
+class _Texts:
+    """Token tables of a collection's groups, and the arithmetic that its texts need."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        from rd_utils import models
+        from rd_utils.tokens import tokenize
+
+        self.settings = settings
+        self.groups = Groups(settings["data"])
+        self.architecture = _architecture(settings)
+        self.student = models.build(self.architecture, seed=0)
+        self.tokenize = lambda texts: tokenize(texts, self.student.tokenizer)
+        began = time.perf_counter()
+        self.queries, self.docs = self.tokenize(self.groups.queries), self.tokenize(self.groups.docs)
+        self.tokenise_seconds = time.perf_counter() - began
+        self.config = self.student.model[0].model.config
+        self.lengths = self.queries.lengths(), self.docs.lengths()
+
+    def text_flops(self, queries: np.ndarray, docs: np.ndarray, training: bool) -> tuple[float, int]:
+        """Return what embedding distinct texts needs, and their tokens."""
+        limits = self.settings["max_query_length"], self.settings["max_length"]
+        lengths = [*np.minimum(self.lengths[0][queries] + 2, limits[0]), *np.minimum(self.lengths[1][np.unique(docs)] + 2, limits[1])]
+        return self._flops(lengths, training, self.settings["pooling"] == "cls")
+
+    def pair_flops(self, queries: np.ndarray, docs: np.ndarray, training: bool) -> tuple[float, int]:
+        """Return what scoring pairs needs, and their tokens."""
+        left = np.minimum(self.lengths[0][queries], self.settings["max_query_length"])
+        return self._flops(np.minimum(left + self.lengths[1][docs] + 3, self.settings["max_length"]).tolist(), training, True)
+
+    def _flops(self, lengths: Any, training: bool, first_token_only: bool) -> tuple[float, int]:
+        size = {
+            "layers": self.config.num_hidden_layers,
+            "dimension": self.config.hidden_size,
+            "feed_forward": self.config.intermediate_size,
+        }
+        return transformer_flops(lengths, **size, first_token_only=first_token_only, training=training), int(sum(lengths))
+
+    def shape(self) -> dict[str, int]:
+        """Return the widths that the peak is measured at."""
+        return {"dimension": self.config.hidden_size, "feed_forward": self.config.intermediate_size}
+
+
+class Training(_Texts, Trains):
+    """``rd_utils.training.train`` on given groups in a given order."""
+
+    def __call__(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Take steps, and say what they needed."""
+        if self.paced is None:
+            self.batches = np.array(command["groups"]).reshape(-1, command["batch"])
+        answer = super().__call__(command)
+        done = self.batches[self.paced.steps - command["steps"] : self.paced.steps]
+        counted = self.text_flops if self.settings["kind"] == "bi" else self._pairs_of
+        needed = [counted(self.groups.query_rows[rows], self.groups.doc_rows[rows], True) for rows in done]
+        sizes = {"flops": sum(flops for flops, _ in needed), "tokens_per_step": int(np.mean([tokens for _, tokens in needed]))}
+        return answer | sizes | self.shape() | {"tokenise_seconds": self.tokenise_seconds}
+
+    def train(self, groups: list[int], batch: int, tick: Any) -> None:
+        """Train on groups in their order, ``batch`` a step."""
+        from rd_utils import params
+        from rd_utils.training import GroupTable, group_order, train
+
+        rows, data = np.array(groups), self.groups
+        placed = np.empty_like(rows)
+        placed[group_order(len(rows), 7, 0, len(rows))] = rows  # so that train's own order of the groups is the given one
+        training = params.Training(
+            documents=data.doc_rows[rows].size, queries_per_batch=batch, learning_rate=1e-5, warmup_share=0.0, schedule="constant",
+            precision=self.settings.get("precision", "fp32"),
+        )  # fmt: skip
+        train(
+            self.student, self.queries, self.docs, GroupTable(data.query_rows[placed], data.doc_rows[placed], data.scores[placed]),
+            loss="margin_mse", temperature=1.0, training=training, seed=7, progress=lambda *_: tick(),
+        )  # fmt: skip
+
+    def scores(self, groups: list[int]) -> list[float]:
+        """Return the untrained student's scores of groups."""
+        queries, docs = self.groups.query_rows[groups], self.groups.doc_rows[groups]
+        return self.student.score_pairs(self.queries, self.docs, np.repeat(queries, docs.shape[1]), docs.ravel()).astype(float).tolist()
+
+    def _pairs_of(self, queries: np.ndarray, docs: np.ndarray, training: bool) -> tuple[float, int]:
+        return self.pair_flops(np.repeat(queries, docs.shape[1]), docs.ravel(), training)
+
+
+class Scoring(_Texts):
+    """``student.score_pairs``; the tokenising of the texts is counted, as the peers take texts."""
+
+    def __call__(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Score the pairs of ``command``."""
+        query_rows, doc_rows = np.array(command["query_rows"]), np.array(command["doc_rows"])
+        queries, query_of_pair = np.unique(query_rows, return_inverse=True)
+        docs, doc_of_pair = np.unique(doc_rows, return_inverse=True)
+        began = time.perf_counter()
+        tables = self.tokenize([self.groups.queries[row] for row in queries]), self.tokenize([self.groups.docs[row] for row in docs])
+        scores = self.student.score_pairs(*tables, query_of_pair, doc_of_pair, precision=self.settings.get("precision", "fp32"))
+        seconds = time.perf_counter() - began
+        flops, tokens = self.pair_flops(query_rows, doc_rows, False)
+        found = {
+            "seconds": seconds,
+            "pairs": len(scores),
+            "pairs_per_second": len(scores) / seconds,
+            "scores": scores.astype(float).tolist(),
+        }
+        return found | {"flops": flops, "tokens_per_step": min(tokens, 8192), **self.shape()}
+
+
+class Bm25:
+    """``retrieval.bm25_candidates``; its progress tells when the index is done and the first query begins."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        import pandas as pd
+
+        from rd_utils import params, retrieval
+
+        self.candidates, self.retriever, self.depth = retrieval.bm25_candidates, params.BM25(), settings["depth"]
+        folder = Path(settings["root"]) / f"synthetic-{settings['docs'][settings['short']]}"
+        self.frames = []
+        for name, key in (("docs", "doc_id"), ("queries", "query_id")):
+            texts = (folder / f"{name}.txt").read_text(encoding="ascii").splitlines()
+            self.frames.append(pd.DataFrame({key: pd.Series(range(len(texts))).astype("str"), "text": pd.Series(texts, dtype="str")}))
+            del texts
+        self.before = memory()
+
+    def __call__(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Index all documents and rank them for every query."""
+        marks = []
+
+        def track(items: Any, *_: Any) -> Any:
+            marks.append(time.perf_counter())
+            return items
+
+        began = time.perf_counter()
+        run = self.candidates(*self.frames, self.retriever, self.depth, track)
+        ended = time.perf_counter()
+        first = run[run["query_id"].isin({str(row) for row in range(20)})].groupby("query_id", sort=False)["score"].head(10)
+        return {
+            "index_seconds": marks[0] - began,
+            "query_ms": 1000 * (ended - marks[-1]) / len(self.frames[1]),
+            "peak_mb": memory("VmHWM"),
+            "added_mb": memory("VmHWM") - self.before,
+            "scores": first.astype(float).tolist(),
+        }
+
+
+class Dense(_Texts):
+    """Candidates of queries by a bi-encoder: tokenise, ``student.encode`` and ``retrieval.dense_candidates``."""
+
+    def __call__(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Find ``depth`` candidates of the queries among the documents of ``command``."""
+        import pandas as pd
+
+        from rd_utils import retrieval
+
+        query_rows, doc_rows = command["query_rows"], command["doc_rows"]
+        precision = self.settings.get("precision", "fp32")
+        began = time.perf_counter()
+        queries = self.tokenize([self.groups.queries[row] for row in query_rows])
+        docs = self.tokenize([self.groups.docs[row] for row in doc_rows])
+        vectors = self.student.encode(docs, kind="document", precision=precision)
+        asked = self.student.encode(queries, kind="query", precision=precision)
+        frame = pd.DataFrame({"query_id": [str(row) for row in query_rows], "text": ""})
+        run = retrieval.dense_candidates(pd.Series([str(row) for row in doc_rows]), vectors, frame, asked, command["depth"])
+        seconds = time.perf_counter() - began
+        flops, tokens = self.text_flops(np.array(query_rows), np.array(doc_rows), False)
+        best = run.groupby("query_id", sort=False)["score"].first().astype(float).tolist()
+        return {
+            "seconds": seconds,
+            "documents_per_second": len(doc_rows) / seconds,
+            "best": best,
+            "flops": flops,
+            "tokens_per_step": min(tokens, 8192),
+            **self.shape(),
+        }
+
+
+class PairScores:
+    """``teachers.PairScores``: written once by :func:`write_pairs`, opened by a fresh process."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        from rd_utils import teachers
+
+        self.make = teachers.PairScores
+        folder = Path(settings["root"]) / f"pairs-{settings['sizes'][settings['short']]}"
+        self.folder, self.n_docs = folder / "ours", settings["n_docs"]
+        batches = np.load(folder / "batches.npz")
+        self.batches = [batches[name] for name in ("query_rows", "doc_rows")]
+        self.before = memory()
+
+    def __call__(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Open the scores, look the first pair up, then every batch of 8 x 16."""
+        queries, docs = self.batches
+        began = time.perf_counter()
+        kept = self.make(self.folder, self.n_docs)
+        first = kept.lookup(kept.pairs(queries[0, :1], docs[0, 0, :1]))
+        load = time.perf_counter() - began
+        total, began = 0.0, time.perf_counter()
+        for batch_queries, batch_docs in zip(queries, docs, strict=True):
+            total += float(kept.lookup(kept.pairs(batch_queries[:, None], batch_docs).ravel()).sum())
+        seconds = time.perf_counter() - began
+        return {
+            "load_seconds": load,
+            "added_mb": max(memory() - self.before, 0.001),
+            "lookups_per_second": docs.size / seconds,
+            "disk_mb": sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()) / 1e6,
+            "scores": [float(first[0]), total / docs.size],
+        }
+
+
+def write_pairs(
+    folder: Path, n_docs: int, query_rows: np.ndarray, doc_rows: np.ndarray, scores: np.ndarray, chunk: int = 2_500_000
+) -> None:
+    """Write scores of pairs as the pipeline keeps them."""
+    from rd_utils.teachers import PairScores as Kept
+
+    kept = Kept(folder, n_docs)
+    pairs = kept.pairs(query_rows, doc_rows)
+    for start in range(0, len(pairs), chunk):
+        kept.add(pairs[start : start + chunk], scores[start : start + chunk])
+
+
+class Grid:
+    """Cells of a grid through :class:`rd_utils.pipeline.Pipeline`: what cells share is made once."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        from rd_utils import pipeline  # noqa: F401
+
+        self.settings = settings
+
+    def __call__(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Make every student of ``command["cells"]`` in an empty store."""
+        from rd_utils import params
+        from rd_utils.pipeline import Pipeline
+        from rd_utils.progress import untracked
+        from rd_utils.store import Store
+
+        settings = self.settings
+        folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
+        collection = params.IrDatasetsCollection(id=settings["collection"], max_queries=command["queries"])
+        teacher = params.LoadedTeacher(
+            model=settings["teacher"], max_length=settings["max_length"], max_query_length=settings["max_query_length"]
+        )
+        architecture = _architecture(settings)
+        try:
+            began = time.perf_counter()
+            pipeline = Pipeline(Store(folder), untracked)
+            for strategy, loss, seed in command["cells"]:
+                drawn = params.FromCandidates(retriever=params.BM25(), depth=settings["depth"], **settings["strategies"][strategy])
+                groups = params.GroupsSpec(collection=collection, strategy=drawn, seed=seed)
+                training = params.Training(documents=command["documents"], queries_per_batch=8, learning_rate=1e-5)
+                pipeline.build(
+                    params.StudentSpec(groups=groups, loss=loss, teacher=teacher, architecture=architecture, training=training, seed=seed)
+                )
+            seconds = time.perf_counter() - began
+        finally:
+            shutil.rmtree(folder)
+        return {"seconds": seconds, "seconds_per_cell": seconds / len(command["cells"])}
+
+
+WORK = {"training": Training, "scoring": Scoring, "bm25": Bm25, "dense": Dense, "pairs": PairScores, "grid": Grid}
+
+if __name__ == "__main__":
+    serve(lambda settings: WORK[settings["work"]](settings), PACKAGES)
