@@ -28,7 +28,10 @@ class Training(Trains):
         options = {"attn_implementation": settings["attention"]} if settings.get("attention") else {}
         if settings["kind"] == "bi":
             pooling = {"cls": "first"}.get(settings["pooling"], settings["pooling"])
-            config = DprConfig(query_pooling_strategy=pooling, doc_pooling_strategy=pooling, projection=None, **limits)
+            # it pools by pooling_strategy, whatever the other two say
+            config = DprConfig(
+                pooling_strategy=pooling, query_pooling_strategy=pooling, doc_pooling_strategy=pooling, projection=None, **limits
+            )
             self.module = BiEncoderModule(settings["model"], config, loss_functions=[SupervisedMarginMSE()], model_kwargs=options)
         else:
             limits["doc_length"] -= limits["query_length"] + 3
