@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rows", default="", help=f"comma-separated: {', '.join(family.name for family in every)}; all where it is empty")
     parser.add_argument("--ways", default="", help="comma-separated names of ways, for trying one out")
     parser.add_argument("--name", default=None, help="of the results file (default: full or short)")
+    parser.add_argument("--cpu", action="store_true", help="compare training, scoring and encoding by CPU seconds: on a busy machine")
     options = parser.parse_args(arguments)
     if options.action == "list":
         for family in every:
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         harness.report(f"{family.name}: {family.title}")
         found = harness.run_family(family, options.short, say=harness.report, only=[way for way in options.ways.split(",") if way])
-        own = [harness.compare(line, found) for line in family.lines]
+        own = [harness.compare(line, found, options.cpu) for line in family.lines]
         add_roofline(family, found, own)
         for name, difference in found["agreement"].items():
             harness.report(f"  {name}: largest difference of {family.check}: {difference:.2g}")

@@ -116,7 +116,7 @@ def synthetic(n_docs: int, n_queries: int = 1000) -> Path:
         return folder
     rng = np.random.default_rng(3)
     words = _words(200_000, rng)
-    weights = 1.0 / (np.arange(len(words)) + 2.7)
+    weights = 1.0 / (np.arange(len(words)) + 28.0)  # Zipf and Mandelbrot; the head, which is stop words in real text, is left out
     cumulative = np.cumsum(weights / weights.sum())
     folder.mkdir(parents=True, exist_ok=True)
     kept: list[list[str]] = []
@@ -128,7 +128,10 @@ def synthetic(n_docs: int, n_queries: int = 1000) -> Path:
             for begin, end in zip(ends - lengths, ends, strict=True):
                 stream.write(" ".join(drawn[begin:end]) + "\n")
             kept += [drawn[begin:end] for begin, end in zip(ends[:n_queries] - lengths[:n_queries], ends[:n_queries], strict=True)]
-    queries = [" ".join(rng.choice(kept[row], int(rng.integers(3, 9)))) for row in rng.permutation(len(kept))[:n_queries]]
+    queries = [
+        " ".join(rng.choice(kept[row], min(len(kept[row]), int(rng.integers(3, 9))), replace=False))
+        for row in rng.permutation(len(kept))[:n_queries]
+    ]
     (folder / "queries.txt").write_text("\n".join(queries) + "\n", encoding="ascii")
     return folder
 

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -265,17 +265,20 @@ def ratios(ours: Sequence[float], peer: Sequence[float], higher: bool) -> list[f
     return [(a / b if higher else b / a) if min(a, b) > 0 else float("nan") for a, b in zip(ours, peer, strict=True)]
 
 
-def compare(line: Line, family: dict[str, Any]) -> dict[str, Any]:
+def compare(line: Line, family: dict[str, Any], cpu: bool = False) -> dict[str, Any]:
     """Compare ours with the peers on one line.
 
     Args:
         line: The line.
         family: What :func:`run_family` returned.
+        cpu: Whether to compare by CPU seconds where a line is a rate: what is left to do on a machine that is busy.
 
     Returns:
         The medians, ratios (median, least, most, all) against every peer and the best one, ``reached`` (None where a side is missing or
         there is no target), and the missing with their reasons.
     """
+    if cpu:
+        line = replace(line, number=line.number.replace("_per_second", "_per_cpu_second"))
     values, missing = {}, dict(line.known_absent)
     for name in (*line.ours, *line.peers):
         way = family["ways"].get(name)

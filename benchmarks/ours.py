@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.peers.common import Groups, Trains
 from benchmarks.roofline import transformer_flops
-from benchmarks.worker import memory, serve
+from benchmarks.worker import Clock, memory, serve
 
 PACKAGES = ("rd-utils", "torch", "transformers", "sentence-transformers", "tokenizers", "numpy", "bm25s", "faiss-cpu")
 
@@ -121,18 +121,12 @@ class Scoring(_Texts):
         query_rows, doc_rows = np.array(command["query_rows"]), np.array(command["doc_rows"])
         queries, query_of_pair = np.unique(query_rows, return_inverse=True)
         docs, doc_of_pair = np.unique(doc_rows, return_inverse=True)
-        began = time.perf_counter()
+        clock = Clock()
         tables = self.tokenize([self.groups.queries[row] for row in queries]), self.tokenize([self.groups.docs[row] for row in docs])
         scores = self.student.score_pairs(*tables, query_of_pair, doc_of_pair, precision=self.settings.get("precision", "fp32"))
-        seconds = time.perf_counter() - began
+        rates = clock.rates("pairs", len(scores))
         flops, tokens = self.pair_flops(query_rows, doc_rows, False)
-        found = {
-            "seconds": seconds,
-            "pairs": len(scores),
-            "pairs_per_second": len(scores) / seconds,
-            "scores": scores.astype(float).tolist(),
-        }
-        return found | {"flops": flops, "tokens_per_step": min(tokens, 8192), **self.shape()}
+        return rates | {"scores": scores.astype(float).tolist()} | {"flops": flops, "tokens_per_step": min(tokens, 8192), **self.shape()}
 
 
 class Bm25:
@@ -184,24 +178,17 @@ class Dense(_Texts):
 
         query_rows, doc_rows = command["query_rows"], command["doc_rows"]
         precision = self.settings.get("precision", "fp32")
-        began = time.perf_counter()
+        clock = Clock()
         queries = self.tokenize([self.groups.queries[row] for row in query_rows])
         docs = self.tokenize([self.groups.docs[row] for row in doc_rows])
         vectors = self.student.encode(docs, kind="document", precision=precision)
         asked = self.student.encode(queries, kind="query", precision=precision)
         frame = pd.DataFrame({"query_id": [str(row) for row in query_rows], "text": ""})
         run = retrieval.dense_candidates(pd.Series([str(row) for row in doc_rows]), vectors, frame, asked, command["depth"])
-        seconds = time.perf_counter() - began
+        rates = clock.rates("documents", len(doc_rows))
         flops, tokens = self.text_flops(np.array(query_rows), np.array(doc_rows), False)
         best = run.groupby("query_id", sort=False)["score"].first().astype(float).tolist()
-        return {
-            "seconds": seconds,
-            "documents_per_second": len(doc_rows) / seconds,
-            "best": best,
-            "flops": flops,
-            "tokens_per_step": min(tokens, 8192),
-            **self.shape(),
-        }
+        return rates | {"best": best, "flops": flops, "tokens_per_step": min(tokens, 8192), **self.shape()}
 
 
 class PairScores:
@@ -231,7 +218,7 @@ class PairScores:
         return {
             "load_seconds": load,
             "added_mb": max(memory() - self.before, 0.001),
-            "lookups_per_second": docs.size / seconds,
+            "lookup_rate": docs.size / seconds,
             "disk_mb": sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()) / 1e6,
             "scores": [float(first[0]), total / docs.size],
         }

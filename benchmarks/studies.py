@@ -26,8 +26,9 @@ def run(settings: dict[str, Any], command: dict[str, Any]) -> dict[str, Any]:
         config = ["nursery=0"]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         path, outputs = Path(folder) / f"{name}.yaml", Path(folder) / "outputs"
+        (Path(folder) / "bases").symlink_to(ROOT / "params" / "bases")
         path.write_text(yaml.safe_dump(study), encoding="utf-8")
-        options = ["--cores", "2", "--nolock", "--rerun-triggers", "mtime", "--quiet", "all"]
+        options = ["--cores", "2", "--nolock", "--rerun-triggers", "mtime", "--quiet", "rules"]
         began = time.perf_counter()
         made = subprocess.run(
             [sys.executable, "-m", "snakemake", *options, "--config", f"study={path}", *config],
@@ -36,7 +37,8 @@ def run(settings: dict[str, Any], command: dict[str, Any]) -> dict[str, Any]:
         )  # fmt: skip
         seconds = time.perf_counter() - began
         if made.returncode:
-            raise RuntimeError(f"snakemake ended with {made.returncode}: {(made.stderr.strip().splitlines() or ['no message'])[-1]}")
+            errors = [line.strip() for line in made.stderr.splitlines() if "Error" in line] or made.stderr.splitlines()
+            raise RuntimeError(f"snakemake ended with {made.returncode}: {' '.join(errors[:3]) or 'no message'}")
         notebooks = len(list(outputs.rglob("notebook.ipynb")))
     return {"seconds": seconds, "notebooks": notebooks}
 

@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -46,6 +47,18 @@ def serve(make: Callable[[dict[str, Any]], Answer], packages: tuple[str, ...]) -
         except Exception as error:
             traceback.print_exc()
             send({"error": _reason(error)})
+
+
+class Clock:
+    """Wall and CPU seconds since it was made: on one thread they differ by what other processes took from it."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def rates(self, name: str, count: int) -> dict[str, Any]:
+        """Return the seconds, and ``count`` a second of either, as ``<name>_per_second`` and ``<name>_per_cpu_second``."""
+        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        return {"seconds": wall, "cpu_seconds": cpu, name: count, f"{name}_per_second": count / wall, f"{name}_per_cpu_second": count / cpu}
 
 
 def memory(field: str = "VmRSS") -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.worker import Clock
 
 
 class Groups:
@@ -85,15 +86,14 @@ class Paced:
         """Let the trainer take so many steps; return their seconds and documents."""
         self._left = steps
         self._stopped.clear()
-        began = time.perf_counter()
+        clock = Clock()
         self._resume.set()
         if self._thread.ident is None:
             self._thread.start()
         self._stopped.wait()
         if self._error is not None:
             raise self._error
-        seconds, documents = self._ended - began, steps * self._documents
-        return {"seconds": seconds, "documents": documents, "documents_per_second": documents / seconds}
+        return clock.rates("documents", steps * self._documents)
 
     def _run(self) -> None:
         try:
@@ -107,7 +107,6 @@ class Paced:
         self.steps += 1
         self._left -= 1
         if self._left == 0:
-            self._ended = time.perf_counter()
             self._resume.clear()
             self._stopped.set()
             self._resume.wait()

@@ -48,7 +48,7 @@ class Scores:
             "load_seconds": load,
             "added_mb": memory() - self.before,
             "peak_mb": memory("VmHWM"),
-            "lookups_per_second": count / seconds,
+            "lookup_rate": count / seconds,
             "disk_mb": self.path.stat().st_size / 1e6,
             "scores": [first, total / count],
         }

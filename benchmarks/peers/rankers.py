@@ -5,12 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.common import Groups, Trains, trainer_arguments, trainer_callback
-from benchmarks.worker import serve
+from benchmarks.worker import Clock, serve
 
 PACKAGES = ("rankers", "transformers", "torch", "accelerate", "python-terrier")
 
@@ -131,10 +130,9 @@ class Scoring:
         frame = pd.DataFrame({"qid": [str(row) for row in command["query_rows"]], "docno": [str(row) for row in command["doc_rows"]]})
         frame["query"] = [self.groups.queries[row] for row in command["query_rows"]]
         frame["text"] = [self.groups.docs[row] for row in command["doc_rows"]]
-        began = time.perf_counter()
+        clock = Clock()
         self.transformer.transform(frame)
-        seconds = time.perf_counter() - began
-        return {"seconds": seconds, "pairs": len(frame), "pairs_per_second": len(frame) / seconds}
+        return clock.rates("pairs", len(frame))
 
 
 WORK = {"training": Training, "scoring": Scoring}

@@ -6,11 +6,10 @@ Runs in the project's environment, which has the same release, or in one with Op
 from __future__ import annotations
 
 import tempfile
-import time
 from typing import Any
 
 from benchmarks.peers.common import Groups, Trains, trainer_arguments, trainer_callback
-from benchmarks.worker import serve
+from benchmarks.worker import Clock, serve
 
 PACKAGES = ("sentence-transformers", "transformers", "torch", "datasets", "accelerate", "optimum", "optimum-intel", "openvino")
 
@@ -131,10 +130,9 @@ class Scoring:
     def __call__(self, command: dict[str, Any]) -> dict[str, Any]:
         """Score the pairs of ``command``."""
         pairs = [(self.groups.queries[q], self.groups.docs[d]) for q, d in zip(command["query_rows"], command["doc_rows"], strict=True)]
-        began = time.perf_counter()
+        clock = Clock()
         scores = self.model.predict(pairs, batch_size=self.settings.get("batch_size", 32), show_progress_bar=False)
-        seconds = time.perf_counter() - began
-        return {"seconds": seconds, "pairs": len(pairs), "pairs_per_second": len(pairs) / seconds, "scores": scores.astype(float).tolist()}
+        return clock.rates("pairs", len(pairs)) | {"scores": scores.astype(float).tolist()}
 
 
 class Mining:
@@ -161,14 +159,13 @@ class Mining:
             "answer": [self.groups.docs[row] for row in command["positives"]],
         }
         dataset = Dataset.from_dict(data)
-        began = time.perf_counter()
+        clock = Clock()
         mine_hard_negatives(
             dataset, self.model, anchor_column_name="query", positive_column_name="answer", corpus=corpus, range_max=command["depth"],
             num_negatives=command["depth"] - 10, output_format="n-tuple", use_faiss=self.settings.get("faiss", False),
             batch_size=self.settings.get("batch_size", 32), verbose=False,
         )  # fmt: skip
-        seconds = time.perf_counter() - began
-        return {"seconds": seconds, "documents_per_second": len(corpus) / seconds}
+        return clock.rates("documents", len(corpus))
 
 
 WORK = {"bi": BiTraining, "cross": CrossTraining, "scoring": Scoring, "mining": Mining}

@@ -56,7 +56,7 @@ FAMILIES = (
         (
             Line("scores, load to first lookup", "load_seconds", "s", ("ours",), _PEER, 1000, higher=False),
             Line("scores, memory added", "added_mb", "MB", ("ours",), _PEER, 10, higher=False),
-            Line("scores, lookups", "lookups_per_second", "scores/s", ("ours",), _PEER, 2),
+            Line("scores, lookups", "lookup_rate", "scores/s", ("ours",), _PEER, 2),
             Line("scores, disk", "disk_mb", "MB", ("ours",), _PEER, 1.5, higher=False),
         ),
         repeats=5,

@@ -102,6 +102,13 @@ def test_the_best_of_several_of_ours_counts():
     assert row["ours"] == "ours" and row["reached"] is None
 
 
+def test_rates_can_be_compared_by_cpu_seconds():
+    answers = {"ours": [{"n_per_second": 1.0, "n_per_cpu_second": 9.0}], "peer": [{"n_per_second": 2.0, "n_per_cpu_second": 3.0}]}
+    found = {"ways": {name: {"answers": of_way, "error": None} for name, of_way in answers.items()}}
+    line = Line("rate", "n_per_second", "1/s", ("ours",), ("peer",), 1.0)
+    assert harness.compare(line, found)["ratio"] == 0.5 and harness.compare(line, found, cpu=True)["ratio"] == 3.0
+
+
 def test_the_missing_are_named_with_their_reasons():
     made, found = run()
     row = harness.compare(made.lines[0], found)
@@ -232,7 +239,7 @@ def test_paced_training_stops_between_repeats():
     paced = Paced(train, batch=8, group_size=16)
     assert paced.advance(1)["documents"] == 128 and steps == [0]
     answer = paced.advance(3)
-    assert answer["documents"] == 384 and steps == [0, 1, 2, 3] and answer["documents_per_second"] == 384 / answer["seconds"]
+    assert answer["documents"] == 384 and steps == [0, 1, 2, 3] and answer["documents_per_second"] == pytest.approx(384 / answer["seconds"])
     with pytest.raises(RuntimeError, match="ended after 6 steps"):
         paced.advance(5)
 
