@@ -20,7 +20,9 @@ def families() -> list[harness.Family]:
     return [family for name in MODULES for family in importlib.import_module(f"benchmarks.rows.{name}").FAMILIES]
 
 
-def add_roofline(family: harness.Family, found: dict[str, Any], rows: list[dict[str, Any]], start: Any = harness.Worker) -> None:
+def add_roofline(
+    family: harness.Family, found: dict[str, Any], rows: list[dict[str, Any]], cpu: bool = False, start: Any = harness.Worker
+) -> None:
     """Add to every row of ours which share of the measured peak it reached: operations needed a second over the peak's."""
     answered = {name: found["ways"][name]["answers"] for name in family.precisions if found["ways"][name]["answers"]}
     if not answered:
@@ -34,7 +36,7 @@ def add_roofline(family: harness.Family, found: dict[str, Any], rows: list[dict[
                 "precision": family.precisions[name],
             }
             peak = worker.ask(asked)["gflops"]
-            reached = statistics.median(answer["flops"] / answer["seconds"] for answer in answers) / 1e9
+            reached = statistics.median(answer["flops"] / answer["cpu_seconds" if cpu else "seconds"] for answer in answers) / 1e9
             found["ways"][name]["roofline"] = {"gflops": reached, "peak_gflops": peak, "share": reached / peak, **asked}
     finally:
         worker.close()
@@ -76,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         harness.report(f"{family.name}: {family.title}")
         found = harness.run_family(family, options.short, say=harness.report, only=[way for way in options.ways.split(",") if way])
         own = [harness.compare(line, found, options.cpu) for line in family.lines]
-        add_roofline(family, found, own)
+        add_roofline(family, found, own, options.cpu)
         for name, difference in found["agreement"].items():
             harness.report(f"  {name}: largest difference of {family.check}: {difference:.2g}")
         harness.report(f"  took {found['seconds']:.0f} s")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ class Environment:
 
     name: str
     requirements: tuple[str, ...]
+    without: tuple[str, ...] = ()  # what the requirements pull in and must not be there
 
     @property
     def python(self) -> Path:
@@ -50,15 +51,18 @@ ENVIRONMENTS = {
         # its release on PyPI needs a Trainer from before 4.46
         Environment("tevatron", (TORCH, "tevatron==0.1.0", "transformers==4.45.2", "accelerate==1.0.1", "datasets==3.0.1")),
         Environment("bm25", ("bm25s==0.3.16", "numba==0.68.1", "tantivy==0.27.0", "PyStemmer==3.1.0")),
-        Environment("openvino", (TORCH, "sentence-transformers==6.2.0", "optimum-intel==2.2.0", "openvino==2026.4.1")),
+        # torchvision comes for another build of torch, and breaks the import of transformers
+        Environment(
+            "openvino", (TORCH, "sentence-transformers==6.2.0", "optimum-intel==2.2.0", "openvino==2026.4.1"), without=("torchvision",)
+        ),
     )
 }
 
 
-def install(names: Iterable[str] = ENVIRONMENTS, say=print) -> dict[str, str]:
+def install(names: Iterable[str] = ENVIRONMENTS, say: Callable[[str], None] = print) -> dict[str, str]:
     """Install what is not installed yet; return the environments that could not be, with the reason.
 
-    An environment is installed anew when its requirements have changed. A failure is kept in ``FAILED`` beside it and is shown in the
+    An environment is installed anew when its requirements have changed. A failure is kept in ``NAME.failed`` beside it and is shown in the
     results; the next call tries again.
     """
     failed = {}
@@ -72,10 +76,10 @@ def install(names: Iterable[str] = ENVIRONMENTS, say=print) -> dict[str, str]:
         say(f"installing {name}: {' '.join(environment.requirements)}")
         folder.mkdir(parents=True, exist_ok=True)
         (FOLDER / f"{name}.failed").unlink(missing_ok=True)
-        commands = (
-            [sys.executable, "-m", "venv", "--clear", folder],
-            [environment.python, "-m", "pip", "install", "--quiet", *environment.requirements],
-        )
+        pip = [environment.python, "-m", "pip"]
+        commands = [[sys.executable, "-m", "venv", "--clear", folder], [*pip, "install", "--quiet", *environment.requirements]]
+        if environment.without:
+            commands.append([*pip, "uninstall", "--quiet", "--yes", *environment.without])
         for command in commands:
             made = subprocess.run([str(part) for part in command], capture_output=True, text=True)
             if made.returncode:
