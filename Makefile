@@ -33,7 +33,7 @@ lint: $(READY)  ## ruff over code, tests and notebooks
 	ruff check .
 
 unit: $(READY)  ## unit tests and doctests
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q tests/unit tests/notebooks rd_utils
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q tests/unit tests/notebooks rd_utils benchmarks/harness.py benchmarks/roofline.py
 
 notebooks-test: $(READY)  ## run every notebook and compare its checked cells (nbval)
 	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_OUTPUTS=$$d pytest -q -o addopts= --nbval-lax --nbval-kernel-name python3 --nbval-cell-timeout 300 notebooks
