@@ -240,7 +240,12 @@ class Grid:
     """Cells of a grid through :class:`rd_utils.pipeline.Pipeline`: what cells share is made once."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        from rd_utils import pipeline  # noqa: F401
+        # imports are counted on neither side
+        import bm25s  # noqa: F401
+        import ir_measures  # noqa: F401
+        import Stemmer  # noqa: F401
+
+        from rd_utils import models, pipeline, tokens, training  # noqa: F401
 
         self.settings = settings
 

@@ -24,7 +24,7 @@ def _ways(
     for precision in precisions["ours"]:
         ways.append(Way(f"ours {precision}", "benchmarks.ours", {**settings, "work": "training", "precision": precision}))
     for precision in precisions["sentence-transformers"]:
-        # of eager and SDPA attention the first is faster under dropout on a CPU
+        # eager and SDPA attention are equally fast here: under dropout SDPA takes its plain path on a CPU
         own = {**settings, "work": kind, "precision": precision, "attention": "eager"}
         ways.append(Way(f"sentence-transformers {precision}", _ST, own))
     for peer in peers:
