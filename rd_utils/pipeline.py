@@ -347,7 +347,7 @@ class Pipeline:
         else:
             tokenizer = models.tokenizer_of(spec.tokenizer)
         texts = self.docs(spec.collection) if spec.of == "docs" else self.queries(spec.collection)
-        table = tokenize(self.track(texts["text"].tolist(), f"tokenising {spec.of}", len(texts)), tokenizer)
+        table = tokenize(self.track(iter(texts["text"]), f"tokenising {spec.of}", len(texts)), tokenizer)
         table.save(draft.folder)
         draft.counts |= {"texts": len(table), "tokens": len(table.ids)}
 

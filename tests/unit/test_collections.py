@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from rd_utils import collections, params
@@ -185,3 +186,19 @@ print(most - before, anonymous() - before)
         pytest.skip("reads /proc")
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True)
     assert max(map(float, done.stdout.split())) < 25, done.stdout
+
+
+def test_tables_are_made_in_parts_and_come_back_mapped(tmp_path, monkeypatch):
+    rows = [(f"d{i}", f"text {i} " * 1000) for i in range(7)]
+    whole = collections._frame(iter(rows), ["doc_id", "text"])
+    monkeypatch.setattr(collections, "BATCH", 3)
+    parts = collections._frame(iter(rows), ["doc_id", "text"])
+    pd.testing.assert_frame_equal(parts, whole)
+    assert collections._frame(iter([]), ["query_id", "relevance"]).dtypes.astype(str).tolist() == ["str", "int64"]
+    collections.write_table(parts, tmp_path, "docs")
+    before = pa.total_allocated_bytes()
+    back = collections.read_table(tmp_path, "docs")
+    assert back["text"].str.len().sum() == 49_000 and pa.total_allocated_bytes() - before < 4_000  # of the texts nothing is copied
+    pd.testing.assert_frame_equal(back, whole)
+    whole.to_parquet(tmp_path / "other.parquet")
+    pd.testing.assert_frame_equal(collections.read_table(tmp_path, "other"), whole)
