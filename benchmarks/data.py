@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,17 @@ def collection(name: str) -> Path:
     folder = FOLDER / name
     if (folder / "groups.npz").is_file():
         return folder
-    from rd_utils import collections, params, retrieval
+    from rd_utils import bm25, collections, params, retrieval
+    from rd_utils.runs import tie_order
 
     source = params.IrDatasetsCollection(id=COLLECTIONS[name])
     docs = collections.read_docs(source)
     queries, qrels = collections.read_queries(source)
     positives = collections.positives(qrels)
-    found = retrieval.bm25_candidates(docs, queries, params.BM25(), 100)
+    retriever, ties = params.BM25(), tie_order(docs["doc_id"])
+    with tempfile.TemporaryDirectory() as scratch:
+        index = bm25.build(docs["text"], retriever, Path(scratch))
+        found = retrieval.bm25_candidates(index, queries["text"], retriever, 100, ties).frame(queries["query_id"], docs["doc_id"])
     doc_row = {doc_id: row for row, doc_id in enumerate(docs["doc_id"])}
     relevant = {query_id: set(part["doc_id"]) for query_id, part in positives.groupby("query_id")}
     pools = {

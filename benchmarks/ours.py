@@ -130,51 +130,49 @@ class Scoring(_Texts):
 
 
 class Bm25:
-    """``retrieval.bm25_candidates``; its progress tells when the index is done and the first query begins."""
+    """``bm25.build`` and ``retrieval.bm25_candidates``, in one process."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         import pandas as pd
 
-        from rd_utils import params, retrieval
+        from rd_utils import bm25, params, retrieval
+        from rd_utils.runs import tie_order
 
-        self.candidates, self.retriever, self.depth = retrieval.bm25_candidates, params.BM25(), settings["depth"]
+        self.build, self.candidates, self.retriever, self.depth = bm25.build, retrieval.bm25_candidates, params.BM25(), settings["depth"]
         folder = Path(settings["root"]) / f"synthetic-{settings['docs'][settings['short']]}"
-        self.frames = []
-        for name, key in (("docs", "doc_id"), ("queries", "query_id")):
-            texts = (folder / f"{name}.txt").read_text(encoding="ascii").splitlines()
-            self.frames.append(pd.DataFrame({key: pd.Series(range(len(texts))).astype("str"), "text": pd.Series(texts, dtype="str")}))
-            del texts
+        read = {name: (folder / f"{name}.txt").read_text(encoding="ascii").splitlines() for name in ("docs", "queries")}
+        self.docs, self.queries = (pd.Series(read.pop(name), dtype="str") for name in ("docs", "queries"))
+        self.ties = tie_order([str(row) for row in range(len(self.docs))])
+        with tempfile.TemporaryDirectory() as scratch:  # compiles, once a machine
+            index = self.build(self.docs[:2], self.retriever, Path(scratch))
+            self.candidates(index, self.queries[:2], self.retriever, 1, self.ties[:2])
         self.before = memory()
 
     def __call__(self, command: dict[str, Any]) -> dict[str, Any]:
         """Index all documents and rank them for every query."""
-        marks = []
-
-        def track(items: Any, *_: Any) -> Any:
-            marks.append(time.perf_counter())
-            return items
-
-        began = time.perf_counter()
-        run = self.candidates(*self.frames, self.retriever, self.depth, track)
-        ended = time.perf_counter()
-        first = run[run["query_id"].isin({str(row) for row in range(20)})].groupby("query_id", sort=False)["score"].head(10)
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            index = self.build(self.docs, self.retriever, Path(folder))
+            indexed = time.perf_counter()
+            run = self.candidates(index, self.queries, self.retriever, self.depth, self.ties)
+            ended = time.perf_counter()
+            first = [run.scores[run.offsets[row] : run.offsets[row + 1]][:10] for row in range(20)]
         return {
-            "index_seconds": marks[0] - began,
-            "query_ms": 1000 * (ended - marks[-1]) / len(self.frames[1]),
+            "index_seconds": indexed - began,
+            "query_ms": 1000 * (ended - indexed) / len(self.queries),
             "peak_mb": memory("VmHWM"),
             "added_mb": memory("VmHWM") - self.before,
-            "scores": first.astype(float).tolist(),
+            "scores": np.concatenate(first).astype(float).tolist(),
         }
 
 
 class Dense(_Texts):
-    """Candidates of queries by a bi-encoder: tokenise, ``student.encode`` and ``retrieval.dense_candidates``."""
+    """Candidates of queries by a bi-encoder: tokenise, ``student.encode`` and ``dense.search``."""
 
     def __call__(self, command: dict[str, Any]) -> dict[str, Any]:
         """Find ``depth`` candidates of the queries among the documents of ``command``."""
-        import pandas as pd
-
-        from rd_utils import retrieval
+        from rd_utils import dense
+        from rd_utils.runs import tie_order
 
         query_rows, doc_rows = command["query_rows"], command["doc_rows"]
         precision = self.settings.get("precision", "fp32")
@@ -183,11 +181,10 @@ class Dense(_Texts):
         docs = self.tokenize([self.groups.docs[row] for row in doc_rows])
         vectors = self.student.encode(docs, kind="document", precision=precision)
         asked = self.student.encode(queries, kind="query", precision=precision)
-        frame = pd.DataFrame({"query_id": [str(row) for row in query_rows], "text": ""})
-        run = retrieval.dense_candidates(pd.Series([str(row) for row in doc_rows]), vectors, frame, asked, command["depth"])
+        run = dense.search(vectors, asked, command["depth"], tie_order([str(row) for row in doc_rows]))
         rates = clock.rates("documents", len(doc_rows))
         flops, tokens = self.text_flops(np.array(query_rows), np.array(doc_rows), False)
-        best = run.groupby("query_id", sort=False)["score"].first().astype(float).tolist()
+        best = run.scores[run.offsets[:-1]].astype(float).tolist()
         return rates | {"best": best, "flops": flops, "tokens_per_step": min(tokens, 8192), **self.shape()}
 
 
@@ -234,6 +231,7 @@ def write_pairs(
     pairs = kept.pairs(query_rows, doc_rows)
     for start in range(0, len(pairs), chunk):
         kept.add(pairs[start : start + chunk], scores[start : start + chunk])
+    kept.merge()
 
 
 class Grid:
