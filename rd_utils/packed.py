@@ -279,7 +279,7 @@ class _Attention(torch.autograd.Function):
             weights = torch.softmax(scores, dim=-1).to(scores.dtype)  # autocast computes it in float32
             keep = _keep(weights, rate) if rate else None
             used = weights if keep is None else weights * keep
-            output[rows] = _by_token(torch.bmm(used, v), block.texts, heads)
+            _place(output[rows], torch.bmm(used, v), block.texts, heads)
             if any(context.needs_input_grad):
                 kept += [q, k, v, weights, *([] if keep is None else [keep])]
         context.save_for_backward(*kept)
@@ -305,10 +305,10 @@ class _Attention(torch.autograd.Function):
             if keep:
                 of_weights.mul_(keep[0])
             of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).mul_((width // heads) ** -0.5)
-            of_queries[rows] = _by_token(torch.bmm(of_scores, k), block.texts, heads)
+            _place(of_queries[rows], torch.bmm(of_scores, k), block.texts, heads)
             places = slice(block.start, block.start + block.texts * block.length)
-            of_keys_values[places, :width] = _by_token(torch.bmm(of_scores.transpose(1, 2), q), block.texts, heads)
-            of_keys_values[places, width:] = _by_token(of_v, block.texts, heads)
+            _place(of_keys_values[places, :width], torch.bmm(of_scores.transpose(1, 2), q), block.texts, heads)
+            _place(of_keys_values[places, width:], of_v, block.texts, heads)
         return of_queries, of_keys_values, None, None, None, None
 
 
@@ -332,9 +332,10 @@ def _by_head(tokens: Tensor, texts: int, heads: int) -> Tensor:
     return tokens.reshape(texts, -1, heads, tokens.shape[1] // heads).transpose(1, 2).reshape(texts * heads, -1, tokens.shape[1] // heads)
 
 
-def _by_token(by_head: Tensor, texts: int, heads: int) -> Tensor:
-    """(texts * heads, length, size) -> (texts * length, heads * size)."""
-    return by_head.view(texts, heads, -1, by_head.shape[2]).transpose(1, 2).reshape(-1, heads * by_head.shape[2])
+def _place(tokens: Tensor, by_head: Tensor, texts: int, heads: int) -> None:
+    """Write (texts * heads, length, size) into a place of (texts * length, heads * size)."""
+    own = tokens.unflatten(1, (heads, -1)).unflatten(0, (texts, -1))
+    own.copy_(by_head.view(texts, heads, *by_head.shape[1:]).transpose(1, 2))
 
 
 def dropout(states: Tensor, module: nn.Dropout) -> Tensor:
@@ -350,7 +351,7 @@ def _keep(states: Tensor, rate: float) -> Tensor:
         return F.dropout(torch.ones_like(states), rate)
     dropped = round(rate * 65536)
     words = torch.empty(-(-states.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[: states.numel()]
-    return (words >= dropped - 32768).view(states.shape).to(states.dtype).mul_(65536 / (65536 - dropped))
+    return (words >= dropped - 32768).view(states.shape) * torch.tensor(65536 / (65536 - dropped), dtype=states.dtype)
 
 
 def _portions(blocks: Sequence[Block], max_tokens: int | None) -> list[list[Block]]:
