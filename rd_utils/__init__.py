@@ -5,4 +5,4 @@ The modules follow the flow of the data: ``params`` and ``plan`` (what to run), 
 and ``report``. Importing the package imports none of them.
 """
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
