@@ -731,14 +731,22 @@ class Pipeline:
         draft.counts |= {"groups": int(keep.sum()), "documents": len(sample), "temperature": temperature}
 
     def _density_dimension(self, spec: params.StudentSpec, sample: np.ndarray) -> float:
-        """Return the intrinsic dimension of seed 0's space before training: the unit of densities, one for all students of a kind."""
+        """Return the intrinsic dimension of seed 0's space before training: the unit of densities, one for all students of a kind.
+
+        It is kept in memory, because a notebook asks for it once a student.
+        """
         from rd_utils import behaviour
 
         if not isinstance(spec.architecture, params.BI_ENCODERS):
             return float("nan")
-        untrained = self.untrained(spec.architecture, spec.groups.collection, 0)
-        nothing = np.zeros(0, dtype=np.int64)
-        return behaviour.two_nn(self._probed(untrained, spec, nothing, nothing.reshape(0, spec.groups.group_size), sample)[1]).dimension
+        collection, precision = spec.groups.collection, spec.training.precision
+        key = (spec.architecture.model_dump_json() + precision, f"{identity(docs_of(collection))} {sample.tobytes().hex()}")
+        if key not in self._memory:
+            untrained = self.untrained(spec.architecture, collection, 0)
+            nothing = np.zeros(0, dtype=np.int64)
+            vectors = self._probed(untrained, spec, nothing, nothing.reshape(0, spec.groups.group_size), sample)[1]
+            self._memory[key] = behaviour.two_nn(vectors).dimension
+        return self._memory[key]
 
     def _probed(
         self, student: Student, spec: params.StudentSpec, query_rows: np.ndarray, doc_rows: np.ndarray, sample: np.ndarray
