@@ -30,8 +30,13 @@ class Groups:
         ]
 
 
-def trainer_arguments(folder: str, batch: int, steps: int, precision: str) -> dict[str, Any]:
-    """Return what the trainers that are made from transformers' get: the same optimiser for all, and nothing but training."""
+def trainer_arguments(folder: str, batch: int, steps: int, precision: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return what the trainers that are made from transformers' get: the same optimiser for all, and nothing but training.
+
+    On a GPU (``settings["device"]``) batches may be made by ``settings["workers"]`` processes beside the trainer.
+    """
+    settings = settings or {}
+    on_gpu = settings.get("device", "cpu") != "cpu"
     return {
         "output_dir": folder,
         "per_device_train_batch_size": batch,
@@ -41,15 +46,25 @@ def trainer_arguments(folder: str, batch: int, steps: int, precision: str) -> di
         "optim": "adamw_torch_fused",
         "bf16": precision == "bf16",
         "seed": 7,
-        "use_cpu": True,
+        "use_cpu": not on_gpu,
         "save_strategy": "no",
         "eval_strategy": "no",
         "logging_strategy": "no",
         "report_to": [],
         "disable_tqdm": True,
-        "dataloader_num_workers": 0,
-        "dataloader_pin_memory": False,
+        "dataloader_num_workers": settings.get("workers", 0),
+        "dataloader_pin_memory": on_gpu,
     }
+
+
+def one_thread(settings: dict[str, Any]) -> str:
+    """Return the device that the settings name; on a CPU let torch have one thread."""
+    device = settings.get("device", "cpu")
+    if device == "cpu":
+        import torch
+
+        torch.set_num_threads(1)
+    return device
 
 
 def trainer_callback(tick: Callable[[], None]) -> Any:

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.common import Groups, Trains, trainer_arguments, trainer_callback
+from benchmarks.peers.common import Groups, Trains, one_thread, trainer_arguments, trainer_callback
 from benchmarks.worker import Clock, serve
 
 PACKAGES = ("rankers", "transformers", "torch", "accelerate", "python-terrier")
@@ -36,10 +36,9 @@ class Training(Trains):
     """``RankerTrainer``; the loss is MarginMSE on the group's scores."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        import torch
         from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-        torch.set_num_threads(1)
+        one_thread(settings)
         self.settings, self.groups = settings, Groups(settings["data"])
         self.tokenizer = AutoTokenizer.from_pretrained(settings["model"])
         options = {"attn_implementation": settings["attention"]} if settings.get("attention") else {}
@@ -77,7 +76,7 @@ class Training(Trains):
             limits = settings["max_query_length"], settings["max_length"]
             if settings["kind"] != "bi":
                 limits = limits[0], limits[1] - limits[0]  # it cuts the pair at their sum
-            common = trainer_arguments(folder, batch, len(rows) // batch, settings.get("precision", "fp32"))
+            common = trainer_arguments(folder, batch, len(rows) // batch, settings.get("precision", "fp32"), settings)
             arguments = RankerTrainingArguments(
                 **common, group_size=size, remove_unused_columns=False, train_sampling_strategy="sequential"
             )

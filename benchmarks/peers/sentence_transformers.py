@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
-from benchmarks.peers.common import Groups, Trains, trainer_arguments, trainer_callback
+from benchmarks.peers.common import Groups, Trains, one_thread, trainer_arguments, trainer_callback
 from benchmarks.worker import Clock, serve
 
 PACKAGES = ("sentence-transformers", "transformers", "torch", "datasets", "accelerate", "optimum", "optimum-intel", "openvino")
@@ -21,26 +21,25 @@ def _arguments(settings: dict[str, Any], cls: Any, batch: int, steps: int, folde
     def in_order(dataset: Any, batch_size: int, drop_last: bool, **_: Any) -> Any:
         return DefaultBatchSampler(SequentialSampler(dataset), batch_size=batch_size, drop_last=drop_last)
 
-    return cls(**trainer_arguments(folder, batch, steps, settings.get("precision", "fp32")), batch_sampler=in_order)
+    return cls(**trainer_arguments(folder, batch, steps, settings.get("precision", "fp32"), settings), batch_sampler=in_order)
 
 
 class BiTraining(Trains):
     """``SentenceTransformerTrainer`` with ``MarginMSELoss``: query, positive, fifteen negatives, and the margins as labels."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        import torch
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.losses import MarginMSELoss
         from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-        torch.set_num_threads(1)
+        device = one_thread(settings)
         self.settings, self.groups = settings, Groups(settings["data"])
         options = {"attn_implementation": settings["attention"]} if settings.get("attention") else {}
         transformer = Transformer(
             settings["model"], max_seq_length=settings["max_length"], query_length=settings["max_query_length"], model_kwargs=options
         )
         pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode=settings["pooling"])
-        self.model = SentenceTransformer(modules=[transformer, pooling], device="cpu", similarity_fn_name="dot")
+        self.model = SentenceTransformer(modules=[transformer, pooling], device=device, similarity_fn_name="dot")
         self.loss = MarginMSELoss(self.model)
 
     def train(self, groups: list[int], batch: int, tick: Any) -> None:
@@ -76,14 +75,14 @@ class CrossTraining(Trains):
         from sentence_transformers import CrossEncoder
         from sentence_transformers.cross_encoder.losses import ListNetLoss
 
-        torch.set_num_threads(1)
+        device = one_thread(settings)
         self.settings, self.groups = settings, Groups(settings["data"])
         options = {"attn_implementation": settings["attention"]} if settings.get("attention") else {}
         self.model = CrossEncoder(
             settings["model"],
             num_labels=1,
             max_length=settings["max_length"],
-            device="cpu",
+            device=device,
             activation_fn=torch.nn.Identity(),
             model_kwargs=options,
         )
