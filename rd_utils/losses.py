@@ -302,6 +302,7 @@ def group_loss(
     smoothing: float = 0.0,
     hard_weight: float = 0.0,
     others: Tensor | None = None,
+    teacher_is_finite: bool = False,
 ) -> Tensor:
     """Check a batch of groups and compute the named loss on it.
 
@@ -319,6 +320,8 @@ def group_loss(
         hard_weight: Weight of LCE beside a distillation loss, in [0, 1).
         others: (batch, m), the student's scores of further negatives without teacher scores, such as the documents of
             the batch's other groups; -inf leaves one out. They join LCE's denominator, alone or under ``hard_weight``.
+        teacher_is_finite: Whether the teacher's scores were looked through before, as :func:`rd_utils.training.train` does with
+            all of them: looking at those on an accelerator waits for it.
 
     Returns:
         A scalar that carries the gradient of ``student_scores`` and ``others``.
@@ -356,7 +359,7 @@ def group_loss(
     if others is not None and not hard_weight:
         raise ValueError(f"others have no teacher scores for the loss {name!r}; use 'lce', or give it a hard_weight")
     if loss.needs_teacher:
-        teacher_scores = _checked_teacher(name, teacher_scores, shape)
+        teacher_scores = _checked_teacher(name, teacher_scores, shape, teacher_is_finite)
     value = loss.function(student_scores, teacher_scores, temperature, smoothing)
     if not hard_weight:
         return value
@@ -393,7 +396,7 @@ def _check_share(name: str, number: float) -> None:
         raise ValueError(f"{name} is {number}; expected a share, at least 0 and below 1 (0 changes nothing)")
 
 
-def _checked_teacher(name: str, teacher_scores: Tensor | None, shape: tuple[int, int]) -> Tensor:
+def _checked_teacher(name: str, teacher_scores: Tensor | None, shape: tuple[int, int], is_finite: bool) -> Tensor:
     """Return the teacher's scores if they are present, of the right shape and finite; raise otherwise."""
     if teacher_scores is None:
         without = " or ".join(repr(loss.name) for loss in LOSSES.values() if not loss.needs_teacher)
@@ -403,6 +406,8 @@ def _checked_teacher(name: str, teacher_scores: Tensor | None, shape: tuple[int,
             f"teacher_scores has shape {tuple(teacher_scores.shape)}, student_scores {shape}; expected the same "
             "(batch, group): one score for the positive and for every negative, in the order of the documents"
         )
+    if is_finite:
+        return teacher_scores
     finite = torch.isfinite(teacher_scores)
     if not finite.all():
         row, column = (~finite).nonzero()[0].tolist()

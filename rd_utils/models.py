@@ -59,7 +59,7 @@ NOISE = 0.02  # standard deviation of what the seed adds to the token vectors of
 TRAINING_TOKENS = 8192  # most tokens of one forward pass within a training batch, on a CPU
 INTERACTION_TOKENS = 12_288  # the same for the interaction cross-encoder
 ACCELERATOR_TOKENS = 131_072  # the same on an accelerator, where few large passes are faster
-INFERENCE_TOKENS = 8192
+INFERENCE_TOKENS = 8192  # the same without gradients, on a CPU
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LOGGER = logging.getLogger("rd_utils")
 _ARCHITECTURE = "architecture.json"
@@ -161,7 +161,7 @@ class Student(nn.Module):
         query_rows: np.ndarray,
         doc_rows: np.ndarray,
         *,
-        max_tokens: int = INFERENCE_TOKENS,
+        max_tokens: int | None = None,
         progress: Progress | None = None,
         precision: str = "fp32",
     ) -> np.ndarray:
@@ -172,7 +172,7 @@ class Student(nn.Module):
             docs: Token table of the documents.
             query_rows: The query of every pair, (n,).
             doc_rows: The document of every pair, (n,).
-            max_tokens: Most padded tokens of one forward pass.
+            max_tokens: Most padded tokens of one forward pass; None is what suits the device.
             progress: Called with the number of texts (bi-encoder) or pairs (cross-encoder) done, and their total.
             precision: ``fp32``, or ``bf16`` or ``fp16`` under autocast.
 
@@ -189,6 +189,11 @@ class Student(nn.Module):
         if self.device.type != "cpu":
             return ACCELERATOR_TOKENS
         return INTERACTION_TOKENS if isinstance(self.model[0], KernelInteraction) else TRAINING_TOKENS
+
+    def _inference_tokens(self, max_tokens: int | None) -> int:
+        if max_tokens is not None:
+            return max_tokens
+        return INFERENCE_TOKENS if self.device.type == "cpu" else ACCELERATOR_TOKENS
 
     @contextmanager
     def _inference(self, precision: str) -> Iterator[None]:
@@ -252,7 +257,7 @@ class BiStudent(Student):
         table: TokenTable,
         *,
         kind: str,
-        max_tokens: int = INFERENCE_TOKENS,
+        max_tokens: int | None = None,
         progress: Progress | None = None,
         precision: str = "fp32",
     ) -> np.ndarray:
@@ -261,7 +266,7 @@ class BiStudent(Student):
         Args:
             table: The token table.
             kind: ``query`` or ``document``: which length limit and prompt apply.
-            max_tokens: Most padded tokens of one forward pass.
+            max_tokens: Most padded tokens of one forward pass; None is what suits the device.
             progress: Called with the number of texts done, and their total.
             precision: ``fp32``, or ``bf16`` or ``fp16`` under autocast.
 
@@ -270,6 +275,7 @@ class BiStudent(Student):
         """
         if kind not in ("query", "document"):
             raise ValueError(f"kind is {kind!r}; choose from query, document")
+        max_tokens = self._inference_tokens(max_tokens)
         embeddings = np.empty((len(table), self.model.get_embedding_dimension()), dtype=np.float32)
         done = 0
         with self._inference(precision):
@@ -287,7 +293,7 @@ class BiStudent(Student):
         query_rows: np.ndarray,
         doc_rows: np.ndarray,
         *,
-        max_tokens: int = INFERENCE_TOKENS,
+        max_tokens: int | None = None,
         progress: Progress | None = None,
         precision: str = "fp32",
     ) -> np.ndarray:
@@ -406,12 +412,13 @@ class CrossStudent(Student):
         query_rows: np.ndarray,
         doc_rows: np.ndarray,
         *,
-        max_tokens: int = INFERENCE_TOKENS,
+        max_tokens: int | None = None,
         progress: Progress | None = None,
         precision: str = "fp32",
     ) -> np.ndarray:
         """Score pairs in order of length; see :meth:`Student.score_pairs`."""
         query_rows, doc_rows = np.asarray(query_rows), np.asarray(doc_rows)
+        max_tokens = self._inference_tokens(max_tokens)
         scores = np.empty(len(query_rows), dtype=np.float32)
         done = 0
         with self._inference(precision):
@@ -961,11 +968,11 @@ def _padding(encoding: Any) -> int:
 
 
 def _long(values: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(values.astype(np.int64)).to(device)
+    return packed.to_device(values.astype(np.int64), device)
 
 
 def _in_order(values: Tensor, order: np.ndarray) -> Tensor:
     """Undo an order: row ``order[i]`` of what comes back is row i of ``values``."""
     position = np.empty(len(order), dtype=np.int64)
     position[order] = np.arange(len(order))
-    return values[torch.from_numpy(position).to(values.device)]
+    return values[packed.to_device(position, values.device)]

@@ -100,21 +100,42 @@ def lay_out(
     if types is not None:
         starts, (one, other) = types
         type_ids = np.where(positions < np.repeat(starts[order], padded), one, other) * is_token
+    device = torch.device(device)
+    paddings = None
+    if not is_token.all():
+        paddings = to_device(np.where(is_token, np.float32(0.0), np.float32(-np.inf)), device)
     blocks, begin = [], 0
     for end in [*(np.flatnonzero(np.diff(padded)) + 1).tolist(), len(padded)]:
-        length, inside = int(padded[begin]), lengths[begin:end]
+        texts_here, length, first = end - begin, int(padded[begin]), int(firsts[begin])
         mask = None
-        if (inside < length).any():
-            mask = torch.zeros(end - begin, 1, 1, length)
-            mask.masked_fill_(torch.from_numpy(np.arange(length) >= inside[:, None])[:, None, None], -torch.inf)
-            mask = mask.to(device)
-        blocks.append(Block(int(firsts[begin]), end - begin, length, mask))
+        if (lengths[begin:end] < length).any():
+            mask = paddings[first : first + texts_here * length].view(texts_here, 1, 1, length)
+        blocks.append(Block(first, texts_here, length, mask))
         begin = end
+    numbers = [ids, positions, firsts, lengths, *([] if type_ids is None else [type_ids])]
+    ids, positions, starts, lengths, *type_ids = (integers_to_device if device.type == "cpu" else together_to_device)(numbers, device)
+    return Stream(ids, positions, type_ids[0] if type_ids else None, starts, lengths, tuple(blocks), order)
 
-    def tensor(values: np.ndarray | None) -> Tensor | None:
-        return None if values is None else torch.from_numpy(values.astype(np.int64)).to(device)
 
-    return Stream(tensor(ids), tensor(positions), tensor(type_ids), tensor(firsts), tensor(lengths), tuple(blocks), order)
+def to_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """Move an array; to a GPU through pinned memory, so that the host does not wait for what the GPU was given to do before."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def integers_to_device(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Move arrays of integers, one by one, as int64."""
+    return [to_device(values.astype(np.int64), device) for values in arrays]
+
+
+def together_to_device(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Move flat arrays of integers in one copy, as int64.
+
+    >>> [part.tolist() for part in together_to_device([np.array([1, 2]), np.array([True])], torch.device("cpu"))]
+    [[1, 2], [1]]
+    """
+    moved = to_device(np.concatenate([values.astype(np.int64) for values in arrays]), device)
+    return list(moved.split([len(values) for values in arrays]))
 
 
 class PackedEncoder:
@@ -151,7 +172,11 @@ class PackedEncoder:
         for blocks in _portions(stream.blocks, max_tokens):
             parts.append(blocks)
             sizes.append(sum(block.texts * block.length for block in blocks))
-        outputs = [self._encode(x, blocks, first_only) for x, blocks in zip(states.split(sizes), parts, strict=True)]
+        firsts = stream.firsts.split([sum(block.texts for block in blocks) for blocks in parts])
+        outputs = [
+            self._encode(x, blocks, where if first_only else None)
+            for x, blocks, where in zip(states.split(sizes), parts, firsts, strict=True)
+        ]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     @contextmanager
@@ -182,16 +207,16 @@ class PackedEncoder:
         states = dropout(own.LayerNorm(states), own.dropout)
         return states if self.project is None else self.project(states)
 
-    def _encode(self, states: Tensor, blocks: Sequence[Block], first_only: bool) -> Tensor:
-        start = blocks[0].start
+    def _encode(self, states: Tensor, blocks: Sequence[Block], firsts: Tensor | None) -> Tensor:
+        start, device = blocks[0].start, states.device.type
         blocks = [block._replace(start=block.start - start) for block in blocks]
+        if device != "cpu" and torch.is_autocast_enabled(device):  # once, not in every layer: each conversion is a kernel's launch
+            dtype = torch.get_autocast_dtype(device)
+            blocks = [block if block.mask is None else block._replace(mask=block.mask.to(dtype)) for block in blocks]
         for layer in self.layers[:-1]:
             states = layer(states, states, blocks, False)
-        asking = states
-        if first_only:
-            firsts = [torch.arange(block.texts, device=states.device) * block.length + block.start for block in blocks]
-            asking = states[torch.cat(firsts)]
-        return self.layers[-1](asking, states, blocks, first_only)
+        asking = states if firsts is None else states[firsts - start]
+        return self.layers[-1](asking, states, blocks, firsts is not None)
 
 
 class _Layer:

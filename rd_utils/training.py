@@ -9,6 +9,7 @@ differently.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
@@ -26,6 +27,7 @@ from accelerate.state import AcceleratorState, PartialState
 
 from rd_utils.losses import find_loss, group_loss
 from rd_utils.models import BiStudent, GroupBatch, Student, check_precision
+from rd_utils.packed import to_device
 from rd_utils.params import Training
 from rd_utils.tokens import TokenTable
 
@@ -120,10 +122,17 @@ def group_order(n_groups: int, seed: int, start: int, count: int, draws: int = 1
     positions = np.arange(start, start + count)
     order = np.empty(count, dtype=np.int64)
     for epoch in range(start // n_groups, (start + count - 1) // n_groups + 1):
-        permutation = np.random.default_rng(np.random.SeedSequence([seed, epoch])).permutation(n_groups)
+        permutation = _permutation(n_groups, seed, epoch)
         inside = positions // n_groups == epoch
         order[inside] = permutation[positions[inside] % n_groups] + epoch % draws * n_groups
     return order
+
+
+@functools.lru_cache(maxsize=2)  # every step asks for its epoch's, which takes 10 ms for a million groups
+def _permutation(n_groups: int, seed: int, epoch: int) -> np.ndarray:
+    permutation = np.random.default_rng(np.random.SeedSequence([seed, epoch])).permutation(n_groups)
+    permutation.flags.writeable = False
+    return permutation
 
 
 def train(
@@ -172,7 +181,8 @@ def train(
         regroup_every: Optimiser steps between two calls of ``regroup``.
         checkpoint_folder: Where a checkpoint is kept every ``training.checkpoint_every`` steps, resumed from where it is present, and
             deleted at the end; None keeps none.
-        progress: Called after every optimiser step with the steps done, their total, and the loss.
+        progress: Called after every optimiser step with the steps done, their total, and the loss; on a GPU one step later, so that
+            nothing waits for the loss.
 
     Returns:
         The record of the run.
@@ -214,9 +224,10 @@ def train(
                     epoch = run.epoch(step)
                     tables = texts(epoch)
                     _check_texts(tables, queries, docs, epoch)
-                value = run.step(step, *tables)
-                if progress is not None and accelerator.is_main_process:
-                    progress(step + 1, run.last, value)
+                run.step(step, *tables)
+                run.tell(progress)
+            run.settle()
+            run.tell(progress)
         finally:
             run.release()
     return run.finish()
@@ -248,6 +259,9 @@ class _Run:
         self.history: list[tuple[int, int, float, float]] = []
         self.tokens_seen = 0
         self.done = 0
+        self.reads_late = _reads_late(accelerator.device)
+        self.sent: _Sent | None = None  # the loss that is still on its way
+        self.untold: list[tuple[int, float]] = []  # (steps done, loss) that progress has not heard of
         self.student = student.train()
         optimiser = torch.optim.AdamW(student.parameter_groups(training), betas=training.betas, fused=True)
         self.rates = [group["lr"] for group in optimiser.param_groups]
@@ -266,6 +280,7 @@ class _Run:
 
     def regroup(self, number: int, regroup: Regroup, queries: TokenTable, docs: TokenTable) -> None:
         """Replace the groups by what the student, as it is now, leads to."""
+        self.settle()
         self.student.eval()
         with torch.no_grad():
             groups = regroup(number, self.student)
@@ -284,8 +299,8 @@ class _Run:
             )
         self.groups, self.regrouped = groups._replace(positive_pairs=self.groups.positive_pairs), True
 
-    def step(self, step: int, queries: TokenTable, docs: TokenTable) -> float:
-        """Take one optimiser step and return the loss, the mean over the groups of the step."""
+    def step(self, step: int, queries: TokenTable, docs: TokenTable) -> None:
+        """Take one optimiser step; its loss is the mean over the groups of the step."""
         training, accelerator = self.training, self.accelerator
         # dropout has a stream per step and process, so that a resumed run needs no random state from its checkpoint
         _seed(int(np.random.SeedSequence([self.seed, step, accelerator.process_index]).generate_state(1)[0]), accelerator.device)
@@ -300,32 +315,56 @@ class _Run:
             batch = GroupBatch(queries, docs, self.groups.query_rows[mine], self.groups.doc_rows[mine])
             teacher_scores = None
             if self.groups.teacher_scores is not None:
-                teacher_scores = torch.from_numpy(self.groups.teacher_scores[mine]).to(accelerator.device)
+                teacher_scores = to_device(self.groups.teacher_scores[mine], accelerator.device)
             is_last = position == len(micro_batches) - 1
             with nullcontext() if is_last else accelerator.no_sync(self.wrapped):
                 student_scores, others = self._scores(batch)
                 # processes are averaged, so that each group weighs 1 / (groups of the step) whatever the slices' sizes
                 weight = len(mine) * accelerator.num_processes / self.groups_per_step
-                value = weight * group_loss(self.loss, student_scores, teacher_scores, others=others, **self.targets)
+                value = weight * group_loss(
+                    self.loss, student_scores, teacher_scores, others=others, teacher_is_finite=True, **self.targets
+                )
                 accelerator.backward(value)
             total += value.detach()
             self.tokens_seen += self.student.token_counts(batch)
-        value = float(accelerator.reduce(total, reduction="mean"))
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} at step {step + 1} of {self.last} (learning rate {self.rates[-1] * factor:.3g}, precision "
-                f"{training.precision}); lower the learning rate, keep max_gradient_norm, or use bf16 or fp32 in place of fp16"
-            )
+        before = self.sent
+        self.sent = _Sent.send(step, max(self.rates) * factor, accelerator.reduce(total, reduction="mean"))
+        if not self.reads_late:
+            self.settle()
         if training.max_gradient_norm is not None:
             accelerator.clip_grad_norm_(self.parameters, training.max_gradient_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.done = step + 1
-        documents = self.done * self.groups_per_step * self.group_size
-        self.history.append((self.done, documents, value, max(self.rates) * factor))
+        if before is not None:
+            self._note(before)
         if self.checkpoint is not None and self.done % training.checkpoint_every == 0 and self.done < self.last:
+            self.settle()
             self._save()
-        return value
+
+    def settle(self) -> None:
+        """Wait for the loss that is on its way."""
+        if self.sent is not None:
+            sent, self.sent = self.sent, None
+            self._note(sent)
+
+    def tell(self, progress: Callable[[int, int, float], None] | None) -> None:
+        """Tell progress what is known and untold."""
+        untold, self.untold = self.untold, []
+        if progress is not None and self.accelerator.is_main_process:
+            for done, value in untold:
+                progress(done, self.last, value)
+
+    def _note(self, sent: _Sent) -> None:
+        """Write a step's loss down, and stop where it is no number."""
+        value, done = sent.read(), sent.step + 1
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss is {value} at step {done} of {self.last} (learning rate {sent.rate:.3g}, precision "
+                f"{self.training.precision}); lower the learning rate, keep max_gradient_norm, or use bf16 or fp32 in place of fp16"
+            )
+        self.history.append((done, done * self.groups_per_step * self.group_size, value, sent.rate))
+        self.untold.append((done, value))
 
     def _scores(self, batch: GroupBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Score the groups of a batch, and with in-batch negatives every query with the other groups' documents, positives left out."""
@@ -333,7 +372,7 @@ class _Run:
             return self.wrapped(batch), None
         scores, others = self.wrapped(batch, in_batch=True)
         known = _find_positives(batch, self.groups.positive_pairs)
-        return scores, others.masked_fill(torch.from_numpy(known).to(others.device), -math.inf)
+        return scores, others.masked_fill(to_device(known, others.device), -math.inf)
 
     def release(self) -> None:
         """Take accelerate's wrapping off the student."""
@@ -402,6 +441,34 @@ class _Run:
             "groups": _digest(self.groups).hexdigest(),
             "processes": self.accelerator.num_processes,
         }
+
+
+class _Sent(NamedTuple):
+    """A step's loss on its way to the host."""
+
+    step: int
+    rate: float
+    value: torch.Tensor
+    arrived: Any  # of the copy from a GPU: an event; None where there was nothing to copy
+
+    @classmethod
+    def send(cls, step: int, rate: float, value: torch.Tensor) -> _Sent:
+        if value.device.type != "cuda":
+            return cls(step, rate, value, None)
+        copy = torch.empty(value.shape, dtype=value.dtype, pin_memory=True).copy_(value, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        return cls(step, rate, copy, arrived)
+
+    def read(self) -> float:
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return float(self.value)
+
+
+def _reads_late(device: torch.device) -> bool:
+    """Tell whether a step's loss is read when the next step is on its way: a GPU would else have nothing to do meanwhile."""
+    return device.type == "cuda"
 
 
 def _seed(seed: int, device: torch.device) -> None:
