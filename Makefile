@@ -33,7 +33,7 @@ lint: $(READY)  ## ruff over code, tests and notebooks
 	ruff check .
 
 unit: $(READY)  ## unit tests and doctests
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q tests/unit tests/notebooks rd_utils benchmarks/harness.py benchmarks/roofline.py
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q tests/unit tests/notebooks rd_utils benchmarks/harness.py benchmarks/roofline.py benchmarks/gpu.py
 
 notebooks-test: $(READY)  ## run every notebook and compare its checked cells (nbval)
 	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_OUTPUTS=$$d pytest -q -o addopts= --nbval-lax --nbval-kernel-name python3 --nbval-cell-timeout 300 notebooks
@@ -69,6 +69,9 @@ bench: bench-setup  ## compare with the peers, row by row (40 minutes; nothing e
 
 bench-short: bench-setup  ## the same with little work and one repeat: shows that every row runs, measures little (5 minutes)
 	@python -m benchmarks --short
+
+bench-gpu: $(READY)  ## what is measured where there is a GPU: training and scoring at BERT's size (10 minutes)
+	@python -m benchmarks.gpu
 
 bench-setup: $(READY)  ## install the peers of the benchmark into environments of their own, under benchmarks/.peers
 	@python -m benchmarks setup

@@ -416,8 +416,8 @@ def flat_attention() -> contextlib.ExitStack:
 
     from rd_utils import packed
 
-    if torch.version.cuda is None:
-        raise NotImplementedError("flash attention over texts of different lengths is in torch's builds for GPUs alone")
+    if not torch.cuda.is_available():
+        raise NotImplementedError("torch has flash attention over texts of different lengths on GPUs alone")
     kept: dict[str, Any] = {"blocks": None}
 
     def attend(queries: Any, keys_values: Any, heads: int, blocks: Any, first_only: bool, rate: float) -> Any:

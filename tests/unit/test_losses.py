@@ -285,6 +285,13 @@ def test_smoothed_lce_agrees_with_torch():
     assert lce(students, smoothing=0.3).item() == pytest.approx(expected, abs=1e-14)
 
 
+def test_teacher_scores_are_looked_through_unless_they_were_before():
+    students, teachers = torch.tensor([[1.0, 0.0]]), torch.tensor([[math.nan, 0.0]])
+    with pytest.raises(ValueError, match="not finite"):
+        group_loss("margin_mse", students, teachers)
+    assert torch.isnan(group_loss("margin_mse", students, teachers, teacher_is_finite=True))
+
+
 @pytest.mark.parametrize("name", DISTILLATION)
 def test_hard_weight_is_a_weighted_mean_with_lce_of_the_same_smoothing(name):
     students, teachers = random_groups()

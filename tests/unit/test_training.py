@@ -14,6 +14,7 @@ from lexicons import make_lexicon
 from transformers import BertConfig, BertModel
 
 from rd_utils import params
+from rd_utils import training as training_module
 from rd_utils.losses import LOSSES, BiEncoderGroupLoss, CrossEncoderGroupLoss, group_loss
 from rd_utils.models import GroupBatch, Student, build, tokenizer_of
 from rd_utils.params import Training
@@ -233,6 +234,33 @@ def test_the_global_random_states_are_kept_and_the_student_is_given_back_as_it_w
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
     assert not student.training and set(student.__dict__) == attributes
     assert all(p.dtype == torch.float32 and p.grad is None for p in student.parameters())
+
+
+def test_losses_that_are_read_a_step_late_are_the_same_and_are_all_told_in_order(toy, checkpoint, monkeypatch) -> None:
+    seen: dict[bool, list] = {}
+    for late in (False, True):
+        monkeypatch.setattr(training_module, "_reads_late", lambda device, late=late: late)
+        told: list[tuple] = []
+        student = build(checkpoint, seed=0)
+        record = toy.train(student, progress=lambda *step, told=told: told.append(step))
+        seen[late] = [told, record.history, weights(student)]
+    assert [step for step, _, _ in seen[True][0]] == list(range(1, 11)) and seen[True][0] == seen[False][0]
+    assert seen[True][1].equals(seen[False][1]) and torch.equal(seen[True][2], seen[False][2])
+
+
+def test_a_loss_that_is_no_number_and_read_late_names_its_step_and_reaches_no_checkpoint(toy, lexicon, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(training_module, "_reads_late", lambda device: True)
+    student = build(STATIC, seed=0, lexicon=lexicon)
+    training = Training(documents=160, queries_per_batch=4, checkpoint_every=4, **RATES)
+
+    def poison(step: int, steps: int, loss: float) -> None:
+        if step == 2:  # told when step 3 is taken, so step 4, of the checkpoint, is the first without a number
+            with torch.no_grad():
+                student.model[0].embedding.weight.fill_(torch.nan)
+
+    with pytest.raises(TrainingError, match="the loss is nan at step 4 of 10"):
+        toy.train(student, training=training, progress=poison, checkpoint_folder=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 class Killed(Exception):
