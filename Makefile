@@ -16,7 +16,7 @@ export PATH := $(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules reason --show-failed-logs
 
-.PHONY: help study test lint unit notebooks-test end-to-end test-slurm lab plan check notebooks lock bench bench-short bench-setup scale clean
+.PHONY: help study test lint unit notebooks-test end-to-end test-slurm lab plan check notebooks lock bench bench-short bench-setup bench-gpu scale clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
