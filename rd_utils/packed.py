@@ -112,6 +112,7 @@ def lay_out(
             mask = paddings[first : first + texts_here * length].view(texts_here, 1, 1, length)
         blocks.append(Block(first, texts_here, length, mask))
         begin = end
+    positions = positions * is_token  # padding may reach beyond the last position that the model knows
     numbers = [ids, positions, firsts, lengths, *([] if type_ids is None else [type_ids])]
     ids, positions, starts, lengths, *type_ids = (integers_to_device if device.type == "cpu" else together_to_device)(numbers, device)
     return Stream(ids, positions, type_ids[0] if type_ids else None, starts, lengths, tuple(blocks), order)

@@ -473,6 +473,9 @@ def _reads_late(device: torch.device) -> bool:
 
 def _seed(seed: int, device: torch.device) -> None:
     """Seed the generators that a step draws from; ``torch.manual_seed`` takes a millisecond where no accelerator has been started."""
+    if device.type not in ("cpu", "cuda"):
+        torch.manual_seed(seed)
+        return
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)

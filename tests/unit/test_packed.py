@@ -97,6 +97,42 @@ def test_fused_attention_is_the_same_attention(first_only):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("first_only", [True, False])
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_attention_is_differentiated_with_its_dropout(first_only, rate):
+    stream = lay_out(texts(4, 5), 0, multiple=2)
+    torch.manual_seed(0)
+    keys_values = torch.randn(len(stream.ids), 8, dtype=torch.float64, requires_grad=True)
+    queries = torch.randn(len(stream.lengths) if first_only else len(stream.ids), 4, dtype=torch.float64, requires_grad=True)
+
+    def attend(queries, keys_values):
+        torch.manual_seed(1)  # the same weights are dropped at every call
+        return packed._Attention.apply(queries, keys_values, 2, stream.blocks, first_only, rate)
+
+    assert torch.autograd.gradcheck(attend, (queries, keys_values))
+
+
+def test_products_by_onednn_have_the_gradients_of_a_linear_layer():
+    torch.manual_seed(0)
+    states, weight, bias = torch.randn(70, 24), torch.randn(40, 24), torch.randn(40)
+    found = []
+    for product in (packed._Linear.apply, torch.nn.functional.linear):
+        inputs = [values.clone().requires_grad_() for values in (states, weight, bias)]
+        output = product(*inputs)
+        found.append((output, *torch.autograd.grad((output * torch.arange(40)).sum(), inputs)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-3)
+
+
+def test_a_text_as_long_as_the_position_table_needs_no_position_beyond_it():
+    torch.manual_seed(0)
+    model = BertModel(BertConfig(**SIZES, max_position_embeddings=19), add_pooling_layer=False).double().eval()
+    table = texts(longest=19)
+    stream = lay_out(table, 0, multiple=8)
+    expected = plain(model, table)[:, 0][torch.from_numpy(stream.order)]
+    torch.testing.assert_close(PackedEncoder(model)(stream, first_only=True), expected, rtol=0, atol=1e-12)
+
+
 def test_which_models_can_be_packed():
     assert all(can_pack(make()) for make in ENCODERS.values())
     assert not can_pack(DistilBertModel(DistilBertConfig(vocab_size=50, dim=24, n_layers=1, n_heads=2, hidden_dim=40)))
