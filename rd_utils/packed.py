@@ -191,12 +191,12 @@ class PackedEncoder:
             yield
             return
         for product in products:
-            product.freeze(dtype)
+            product.frozen = dtype
         try:
             yield
         finally:
             for product in products:
-                product.held = None
+                product.frozen = product.held = None
 
     def _embed(self, stream: Stream) -> Tensor:
         own = self.embeddings
@@ -254,24 +254,23 @@ class _Product:
 
     def __init__(self, *parts: nn.Linear, then: nn.Module | None = None) -> None:
         self.parts, self.then = parts, then
-        self.held: tuple[Tensor, Tensor, torch.dtype] | None = None
+        self.frozen: torch.dtype | None = None  # the type that weights are held in, where they do not change
+        self.held: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, states: Tensor) -> Tensor:
-        if self.held is not None:
-            weight, bias, dtype = self.held
+        if self.frozen is not None:
+            if self.held is None:
+                weight, bias = (values.detach().to(self.frozen) for values in self._weights())
+                self.held = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous()), bias
             if isinstance(self.then, GELUActivation):
-                return _multiply(states.to(dtype), weight, bias, "gelu", "none")
-            output = _multiply(states.to(dtype), weight, bias)
+                return _multiply(states.to(self.frozen), *self.held, "gelu", "none")
+            output = _multiply(states.to(self.frozen), *self.held)
             return output if self.then is None else self.then(output)
         weight, bias = self._weights()
         own = _CAN_FREEZE and states.device.type == "cpu" and states.dtype == weight.dtype == torch.float32
         own = own and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
         output = _Linear.apply(states, weight, bias) if own else F.linear(states, weight, bias)
         return output if self.then is None else self.then(output)
-
-    def freeze(self, dtype: torch.dtype) -> None:
-        weight, bias = (values.detach().to(dtype) for values in self._weights())
-        self.held = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous()), bias, dtype
 
     def _weights(self) -> tuple[Tensor, Tensor]:
         if len(self.parts) == 1:
@@ -314,7 +313,7 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:
         """Return the contexts, (asking tokens, width)."""
         width = queries.shape[1]
-        queries = queries.to(keys_values.dtype)
+        queries, scale = queries.to(keys_values.dtype), (width // heads) ** -0.5
         output = queries.new_empty(queries.shape)
         kept: list[Tensor] = []
         row = 0
@@ -322,13 +321,13 @@ class _Attention(torch.autograd.Function):
             asked = 1 if first_only else block.length
             rows = slice(row, row + block.texts * asked)
             row = rows.stop
-            q = _by_head(queries[rows], block.texts, heads)
+            q = _by_head(queries[rows], block.texts, heads) * scale
             places = slice(block.start, block.start + block.texts * block.length)
             k, v = (_by_head(part, block.texts, heads) for part in keys_values[places].split(width, dim=1))
-            scores = torch.bmm(q, k.transpose(1, 2)).mul_((width // heads) ** -0.5)
+            scores = torch.bmm(q, k.transpose(1, 2))
             if block.mask is not None:
                 scores.view(block.texts, heads, asked, block.length).add_(block.mask.to(scores.dtype))
-            weights = torch.softmax(scores, dim=-1).to(scores.dtype)  # autocast computes it in float32
+            weights = torch._softmax(scores, -1, False)  # the plain name is computed in float32 under autocast, and cast twice
             keep = _keep(weights, rate) if rate else None
             used = weights if keep is None else weights * keep
             _place(output[rows], torch.bmm(used, v), block.texts, heads)
@@ -356,8 +355,8 @@ class _Attention(torch.autograd.Function):
             of_weights = torch.bmm(own, v.transpose(1, 2))
             if keep:
                 of_weights.mul_(keep[0])
-            of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).mul_((width // heads) ** -0.5)
-            _place(of_queries[rows], torch.bmm(of_scores, k), block.texts, heads)
+            of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+            _place(of_queries[rows], torch.bmm(of_scores, k).mul_((width // heads) ** -0.5), block.texts, heads)
             places = slice(block.start, block.start + block.texts * block.length)
             _place(of_keys_values[places, :width], torch.bmm(of_scores.transpose(1, 2), q), block.texts, heads)
             _place(of_keys_values[places, width:], of_v, block.texts, heads)
