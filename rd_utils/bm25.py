@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import multiprocessing
 import os
 import re
 import shutil
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -27,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rd_utils.progress import Track, untracked
-from rd_utils.runs import ArrayWriter, Run, arrow, blocks, made_in_parts, rows_of
+from rd_utils.runs import DECIMALS, ArrayWriter, Run, arrow, blocks, made_in_parts, rows_of
 
 SHARD = 100_000  # documents that are tokenised and counted at once
 PART = 5_000  # queries between two writes of a long search
@@ -35,7 +37,8 @@ _POSTINGS = 1 << 22  # postings that are put in order at once
 _TEXTS = 4096  # texts that one call of the regular expression reads
 _BLOCK = 1 << 16  # documents whose sums a search holds at once: 256 KB
 _WORD = re.compile(r"\w\w+")  # as bm25s's (?u)\b\w\w+\b
-_SHARD_ARRAYS = ("lengths", "offsets", "docs", "frequencies")
+_UNITS = 10.0**DECIMALS  # of a score
+_FREQUENCIES = "frequencies.npy"
 _WORDS, _OFFSETS, _DOCS, _SCORES, _ABOUT = "words.arrow", "offsets.npy", "docs.npy", "scores.npy", "about.json"
 
 
@@ -140,7 +143,7 @@ def _made_shards(column: pa.ChunkedArray, retriever: Any, folder: Path, size: in
     """Yield the folders of all shards in order, making those that are missing."""
     starts = range(0, len(column), size)
     workers = min(workers, len(starts))
-    pool = ProcessPoolExecutor(workers, mp_context=_spawn()) if workers > 1 else None
+    pool = _pool(workers) if workers > 1 else None
     waiting: deque[tuple[Any, Path]] = deque()
     try:
         for start in track(starts, "BM25: words of the documents", len(starts)):
@@ -163,10 +166,21 @@ def _made_shards(column: pa.ChunkedArray, retriever: Any, folder: Path, size: in
             pool.shutdown(cancel_futures=True)
 
 
-def _spawn() -> Any:
-    import multiprocessing
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Return processes that end with this one, however it ends."""
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent)
 
-    return multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: a worker whose parent was killed would wait for work forever."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _digest(texts: list[str], retriever: Any) -> str:
@@ -194,7 +208,7 @@ def _make_shard(place: Path, texts: list[str], retriever: Any) -> None:
     np.save(draft / "lengths.npy", lengths)
     np.save(draft / _OFFSETS, counts.indptr.astype(np.int64))
     np.save(draft / _DOCS, counts.indices.astype(np.int32))
-    np.save(draft / "frequencies.npy", counts.data.astype(np.min_scalar_type(int(counts.data.max(initial=0)))))
+    np.save(draft / _FREQUENCIES, counts.data.astype(np.min_scalar_type(int(counts.data.max(initial=0)))))
     os.replace(draft, place)
 
 
@@ -331,13 +345,15 @@ def _merge(places: list[Path], retriever: Any, folder: Path, track: Track) -> No
     words = [part.filter(pc.not_equal(part, "")) for part in words]  # a shard without any word has one empty line
     every = pc.unique(pa.chunked_array(words, type=pa.large_string()))
     every = every.take(pc.sort_indices(every))
-    numbers = [rows_of(part, every) for part in words]
-    parts = [{name: np.load(place / f"{name}.npy", mmap_mode="r") for name in _SHARD_ARRAYS} for place in places]
-    n_docs = sum(len(part["lengths"]) for part in parts)
-    mean = sum(int(part["lengths"].sum(dtype=np.int64)) for part in parts) / n_docs
+    numbers = [rows_of(part, every).astype(np.int32) for part in words]
+    del words
+    lengths = [np.load(place / "lengths.npy") for place in places]
+    bounds_of = [np.load(place / _OFFSETS) for place in places]
+    n_docs = sum(map(len, lengths))
+    mean = sum(int(part.sum(dtype=np.int64)) for part in lengths) / n_docs
     holding = np.zeros(len(every), dtype=np.int64)  # documents with the word
-    for number, part in zip(numbers, parts, strict=True):
-        holding[number] += np.diff(part["offsets"])
+    for number, bounds in zip(numbers, bounds_of, strict=True):
+        holding[number] += np.diff(bounds)
     offsets = np.concatenate([[0], np.cumsum(holding)]).astype(np.int64)
     idf = _idf(holding, n_docs, retriever.form)
     stretches = blocks(offsets, _POSTINGS)
@@ -350,16 +366,17 @@ def _merge(places: list[Path], retriever: Any, folder: Path, track: Track) -> No
             size = int(offsets[last] - offsets[first])
             docs, scores = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.float32)
             free, before = offsets[first:last] - offsets[first], 0
-            for number, part in zip(numbers, parts, strict=True):
-                low, high = np.searchsorted(number, (first, last))
-                bounds = part["offsets"][low : high + 1]
+            for place, number, own_bounds, own_lengths in zip(places, numbers, bounds_of, lengths, strict=True):
+                low, high = np.searchsorted(number, np.array([first, last], dtype=number.dtype))
+                bounds = own_bounds[low : high + 1]
                 inside = slice(int(bounds[0]), int(bounds[-1]))
-                own = number[low:high] - first
+                # opened anew for every stretch: a process may hold some 1,000 files open, and there may be more shards
+                own_docs, frequencies = (np.load(place / name, mmap_mode="r")[inside] for name in (_DOCS, _FREQUENCIES))
                 _fill(
-                    own, bounds - bounds[0], part["docs"][inside], part["frequencies"][inside], part["lengths"],
+                    number[low:high].astype(np.int64) - first, bounds - bounds[0], own_docs, frequencies, own_lengths,
                     idf[first:last], retriever.k1, retriever.b, mean, before, free, docs, scores,
                 )  # fmt: skip
-                before += len(part["lengths"])
+                before += len(own_lengths)
             docs_file.write(docs)
             scores_file.write(scores)
     np.save(folder / _OFFSETS, offsets)
@@ -498,7 +515,7 @@ def _score(offsets, docs, scores, words, bounds, query_rows, doc_rows, out):  # 
 def _rank(offsets, docs, scores, n_docs, words, bounds, ties, order, out_docs, out_scores, counts):  # pragma: no cover
     """Fill each query's row with its best documents.
 
-    A document's place is one integer: its score in units of 1e-5, then its place among ties, so that a heap of integers keeps the best.
+    A document's place is one integer: its score in units, then its place among ties, so that a heap of integers keeps the best.
     """
     depth = out_docs.shape[1]
     span = np.int64(1)
@@ -525,7 +542,7 @@ def _rank(offsets, docs, scores, n_docs, words, bounds, ties, order, out_docs, o
                     sums[docs[place] - first] = 0
                     if total <= floor or total <= 0:
                         continue
-                    units = np.int64(np.rint(np.float64(total) * 1e5))
+                    units = np.int64(np.rint(np.float64(total) * _UNITS))
                     key = units * span + (span - 1 - ties[docs[place]])
                     if units == 0 or (size == depth and key <= heap[0]):
                         continue
@@ -535,11 +552,11 @@ def _rank(offsets, docs, scores, n_docs, words, bounds, ties, order, out_docs, o
                     else:
                         _sink(heap, size, key)
                     if size == depth:  # less than a unit below the worst that is kept: no rounding lifts it in
-                        floor = (heap[0] // span - 1) / 1e5
+                        floor = (heap[0] // span - 1) / _UNITS
         counts[query] = size
         for rank in range(size - 1, -1, -1):  # the worst comes off the heap first
             out_docs[query, rank] = order[span - 1 - heap[0] % span]
-            out_scores[query, rank] = (heap[0] // span) / 1e5
+            out_scores[query, rank] = (heap[0] // span) / _UNITS
             _sink(heap, rank, heap[rank])
 
 

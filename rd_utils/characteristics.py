@@ -13,9 +13,9 @@ import pandas as pd
 
 from rd_utils import behaviour, entropy, locality, params
 from rd_utils.collections import positives
-from rd_utils.evaluation import read_run
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
+from rd_utils.runs import read_run
 from rd_utils.store import docs_of, identity
 
 

@@ -123,8 +123,18 @@ def doc_batches(collection: Any, folder: Path | None = None, track: Track = untr
 def _batches(docs: Iterator[tuple[Any, Any]]) -> Iterator[pa.RecordBatch]:
     docs = iter(docs)
     while part := list(itertools.islice(docs, BATCH)):
-        columns = (pa.array([str(doc[place]) for doc in part], type=pa.large_string()) for place in range(2))
+        part = [_told(*doc, "document") for doc in part]
+        columns = (pa.array([doc[place] for doc in part], type=pa.large_string()) for place in range(2))
         yield pa.record_batch(list(columns), schema=DOCS)
+
+
+def _told(name: Any, text: Any, of: str) -> tuple[str, str]:
+    """Return an id and a text as str; None is neither, and not the word "None"."""
+    if name is None:
+        raise CollectionError(f"a {of} has no id, its text begins {str(text)[:40]!r}; give it one in the source")
+    if text is None:
+        raise CollectionError(f"the {of} {str(name)!r} has no text; give it one in the source, an empty one where there is nothing to say")
+    return str(name), str(text)
 
 
 def _mapped(path: Path) -> pa.Table:
@@ -166,7 +176,7 @@ def read_queries(collection: Any, folder: Path | None = None, track: Track = unt
         _check_parts(collection.id, dataset)
         with _downloads(collection.id):
             records = track(dataset.queries_iter(), f"reading queries of {collection.id}", dataset.queries_count())
-            queries = _frame(((query.query_id, query.default_text()) for query in records), ["query_id", "text"])
+            queries = _frame((_told(query.query_id, query.default_text(), "query") for query in records), ["query_id", "text"])
             records = track(dataset.qrels_iter(), f"reading qrels of {collection.id}", dataset.qrels_count())
             qrels = _frame(((q.query_id, q.doc_id, q.relevance) for q in records), ["query_id", "doc_id", "relevance"])
     else:
@@ -297,6 +307,9 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _field(row: dict[str, Any], name: str, where: str) -> str:
     if name not in row:
         raise CollectionError(f"{where} has no field {name!r}; it has {', '.join(sorted(row))}")
+    if row[name] is None:
+        known = f"of {row['_id']!r} " if name != "_id" and row.get("_id") is not None else ""
+        raise CollectionError(f"{where}: the field {name!r} {known}is null; give it a value, an empty text where there is nothing to say")
     return str(row[name])
 
 

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from rd_utils.progress import Track, untracked
-from rd_utils.runs import ArrayWriter, Run, made_in_parts
+from rd_utils.runs import DECIMALS, ArrayWriter, Run, made_in_parts
 
-DECIMALS = 5  # scores are rounded to 5 decimals before ranking: beyond that they depend on how vectors fell into batches
 PART = 8192  # queries between two writes of a long search
 BLOCK = 131_072  # documents that are searched, or added to an index, at once
 CHUNK = 100_000  # texts that are embedded between two writes
+_LARGEST = 1e15  # of an embedding: inner products of larger ones may overflow float32
+_TIED = 32  # queries with ties at the depth that are searched again at once: 32 MB a block
 _INDEX, _LISTS = "index.faiss", "lists.ivfdata"
 
 
@@ -40,7 +41,6 @@ def embed_in_chunks(
     chunks: Path,
     *,
     size: int = CHUNK,
-    track: Track = untracked,
 ) -> np.ndarray:
     """Write embeddings to a ``.npy`` file a chunk of texts at a time, so that an interrupted run goes on where it was.
 
@@ -50,23 +50,25 @@ def embed_in_chunks(
         path: the file.
         chunks: the folder where finished chunks lie; it is deleted at the end.
         size: texts of a chunk.
-        track: wraps an iterable to show progress.
 
     Returns:
         The embeddings, float32 (n, dimension), memory-mapped.
     """
+    if not n:  # the encoder says how wide nothing is
+        np.save(path, np.asarray(embed(0, 0), dtype=np.float32))
+        return np.load(path)
     chunks.mkdir(parents=True, exist_ok=True)
     places = [(start, min(start + size, n)) for start in range(0, n, size)]
-    for start, stop in track(places, "embedding chunks of documents", len(places)):
+    for start, stop in places:
         place = chunks / f"{start}-{stop}.npy"
         if not place.is_file():
             draft = place.with_name(f".{place.stem}.{os.getpid()}.npy")
             np.save(draft, np.asarray(embed(start, stop), dtype=np.float32))
             os.replace(draft, place)
-    parts = [np.load(chunks / f"{start}-{stop}.npy", mmap_mode="r") for start, stop in places]
-    with ArrayWriter(path, np.float32, (n, parts[0].shape[1])) as out:
-        for part in parts:
-            out.write(part)
+    width = np.load(chunks / f"0-{places[0][1]}.npy", mmap_mode="r").shape[1]
+    with ArrayWriter(path, np.float32, (n, width)) as out:
+        for start, stop in places:  # one file open at a time
+            out.write(np.load(chunks / f"{start}-{stop}.npy", mmap_mode="r"))
     shutil.rmtree(chunks)
     return np.load(path, mmap_mode="r")
 
@@ -98,7 +100,11 @@ def search(
         track: wraps an iterable to show progress.
 
     Returns:
-        One list a query; scores rounded to 5 decimals before ranking.
+        One list a query; scores rounded to 5 decimals before ranking, equal ones in the order of ``ties``, also at the depth's end. An
+        index settles ties among what it finds.
+
+    Raises:
+        DenseError: the embeddings do not fit each other or ``ties``, or hold a number that is not finite.
     """
     if doc_vectors.shape[1] != query_vectors.shape[1]:
         dimensions = f"{doc_vectors.shape[1]} dimensions and queries {query_vectors.shape[1]}"
@@ -107,15 +113,60 @@ def search(
         raise DenseError(f"{len(ties)} ids for {len(doc_vectors)} embeddings; give those of the collection that was embedded")
 
     def part(start: int, stop: int) -> Run:
-        asked = np.ascontiguousarray(query_vectors[start:stop], dtype=np.float32)
+        asked = _block(query_vectors, start, stop, "query")
         if index is None:
-            wanted = min(len(doc_vectors), depth + max(20, depth // 5))  # a margin, so that ties at the boundary are settled by doc_id
-            scores, rows = _nearest(doc_vectors, asked, wanted)
-        else:
-            scores, rows = _probed(index, doc_vectors, asked, min(len(doc_vectors), depth * refine))
-        return _listed(scores, rows, depth, ties)
+            return _listed(*_exhaustive(doc_vectors, asked, depth, ties))
+        scores, rows = _probed(index, doc_vectors, asked, min(len(doc_vectors), depth * refine))
+        return _listed(*_best(scores, rows, depth, ties))
 
     return made_in_parts(len(query_vectors), PART, part, folder, description="dense search over the queries", track=track)
+
+
+def _block(vectors: np.ndarray, start: int, stop: int, side: str) -> np.ndarray:
+    """Return some embeddings as faiss wants them; one that is not finite would drop its document, or the whole list of its query."""
+    block = np.ascontiguousarray(vectors[start:stop], dtype=np.float32)
+    if block.size and not (block.max() <= _LARGEST and block.min() >= -_LARGEST):  # both are NaN where any number is
+        bad = np.flatnonzero(~(np.abs(block) <= _LARGEST).all(axis=1))
+        raise DenseError(
+            f"the embeddings of {len(bad)} of {len(block)} texts are not finite, or above {_LARGEST:g}; the first is the "
+            f"{side} in row {start + bad[0]}; embed them again in fp32, if a lower precision overflowed, or look at that text"
+        )
+    return block
+
+
+def _exhaustive(doc_vectors: np.ndarray, asked: np.ndarray, depth: int, ties: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best rows of each query by (-rounded score, tie), and their rounded scores."""
+    wanted = min(len(doc_vectors), depth + max(20, depth // 5))  # a margin, in which most ties at the depth end
+    scores, rows = _nearest(doc_vectors, asked, wanted)
+    least = _rounded(scores, rows).min(axis=1, initial=np.inf)
+    rows, scores = _best(scores, rows, depth, ties)
+    if wanted < len(doc_vectors):
+        tied = np.flatnonzero(least >= scores[:, -1])  # what was not found may be as good
+        for start in range(0, len(tied), _TIED):
+            part = tied[start : start + _TIED]
+            rows[part], scores[part] = _sorted(doc_vectors, asked[part], depth, ties)
+    return rows, scores
+
+
+def _sorted(doc_vectors: np.ndarray, asked: np.ndarray, depth: int, ties: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what :func:`_exhaustive` does, by a sort of all documents that are as good as the best so far, however many are equal."""
+    unique, places = np.unique(asked, axis=0, return_inverse=True)  # texts without a known word have one embedding
+    best = [(np.zeros(0, dtype=np.int64), np.zeros(0))] * len(unique)
+    for start in range(0, len(doc_vectors), BLOCK):
+        block = _block(doc_vectors, start, start + BLOCK, "document")
+        own = ties[start : start + BLOCK]
+        for number, found in enumerate(unique @ block.T):
+            rows, scores = best[number]
+            found = _rounded(found)
+            kept = np.arange(len(found))
+            if len(rows) == depth:
+                kept = np.flatnonzero((found > scores[-1]) | ((found == scores[-1]) & (own < ties[rows[-1]])))
+            rows, scores = np.concatenate([rows, kept + start]), np.concatenate([scores, found[kept]])
+            order = np.lexsort((ties[rows], -scores))[:depth]
+            best[number] = rows[order], scores[order]
+    rows, scores = (np.array(values) for values in zip(*best, strict=True))
+    places = places.reshape(-1)
+    return rows[places], scores[places]
 
 
 def _nearest(doc_vectors: np.ndarray, asked: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +175,7 @@ def _nearest(doc_vectors: np.ndarray, asked: np.ndarray, wanted: int) -> tuple[n
 
     scores, rows = np.empty((len(asked), 0), dtype=np.float32), np.empty((len(asked), 0), dtype=np.int64)
     for start in range(0, len(doc_vectors), BLOCK):
-        block = np.ascontiguousarray(doc_vectors[start : start + BLOCK], dtype=np.float32)
+        block = _block(doc_vectors, start, start + BLOCK, "document")
         found, places = faiss.knn(asked, block, min(wanted, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
         scores, rows = np.concatenate([scores, found], axis=1), np.concatenate([rows, places + start], axis=1)
         if scores.shape[1] > wanted:
@@ -133,14 +184,23 @@ def _nearest(doc_vectors: np.ndarray, asked: np.ndarray, wanted: int) -> tuple[n
     return scores, rows
 
 
-def _listed(scores: np.ndarray, rows: np.ndarray, depth: int, ties: np.ndarray) -> Run:
-    """Return the lists of scored rows (n, k); a row of -1 is no document."""
-    scores = np.where(rows < 0, -np.inf, np.round(scores.astype(np.float64), DECIMALS) + 0.0)
+def _rounded(scores: np.ndarray, rows: np.ndarray | int = 0) -> np.ndarray:
+    """Return rounded scores; a row of -1 is no document."""
+    return np.where(np.asarray(rows) < 0, -np.inf, np.round(scores.astype(np.float64), DECIMALS) + 0.0)
+
+
+def _best(scores: np.ndarray, rows: np.ndarray, depth: int, ties: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best of scored rows (n, k), and their rounded scores."""
+    scores = _rounded(scores, rows)
     order = np.lexsort((ties[rows], -scores), axis=1)[:, :depth]
-    docs, scores = (np.take_along_axis(values, order, axis=1) for values in (rows, scores))
-    kept = docs >= 0
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
+def _listed(rows: np.ndarray, scores: np.ndarray) -> Run:
+    """Return the lists of scored rows (n, k), best first; a row of -1 is no document."""
+    kept = rows >= 0
     offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int64)
-    return Run(offsets, docs[kept].astype(np.int32), scores[kept])
+    return Run(offsets, rows[kept].astype(np.int32), scores[kept])
 
 
 # --- inverted files ---------------------------------------------------------------------------------------------------------------
@@ -162,7 +222,7 @@ def build(doc_vectors: np.ndarray, settings: Any, folder: Path, *, shards: Path 
         The index, opened from ``folder``.
 
     Raises:
-        DenseError: there are fewer documents than cells, or the vectors cannot be cut into that many parts.
+        DenseError: there are fewer documents than cells, the vectors cannot be cut into that many parts, or one of them is not finite.
     """
     import faiss
     from faiss.contrib.ondisk import merge_ondisk
@@ -182,6 +242,8 @@ def build(doc_vectors: np.ndarray, settings: Any, folder: Path, *, shards: Path 
     shards.mkdir(parents=True, exist_ok=True)
     trained = shards / f"trained-{_digest(doc_vectors, settings)}.faiss"
     if not trained.is_file():
+        for start in range(0, n, BLOCK):  # before the training, which takes long
+            _block(doc_vectors, start, start + BLOCK, "document")
         sample = np.sort(np.random.default_rng(0).choice(n, size=min(n, settings.sample), replace=False))
         quantizer = faiss.IndexFlatIP(dimension)
         if settings.kind == "ivf_pq":

@@ -7,7 +7,6 @@ which a run has nothing counts 0.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,8 @@ import pandas as pd
 
 from rd_utils.params import nearest
 from rd_utils.retrieval import rerank
-from rd_utils.runs import Run, tie_order
+from rd_utils.runs import DECIMALS, Run, tie_order
 
-SCORE_DECIMALS = 5
 MEASURE_EXAMPLES = ("nDCG@10", "AP", "AP(rel=2)", "RR@10", "R@100", "P@10", "Judged@10", "Success@10")
 
 
@@ -82,44 +80,9 @@ def write_run(run: pd.DataFrame, path: Path, tag: str) -> None:
     columns = (run["query_id"].tolist(), run["doc_id"].tolist(), ranks.tolist(), run["score"].tolist())
     with path.open("w", encoding="utf-8") as stream:
         stream.writelines(
-            f"{query_id} Q0 {doc_id} {place} {score:.{SCORE_DECIMALS}f} {tag}\n"
+            f"{query_id} Q0 {doc_id} {place} {score:.{DECIMALS}f} {tag}\n"
             for query_id, doc_id, place, score in zip(*columns, strict=True)
         )
-
-
-def read_run(path: Path) -> pd.DataFrame:
-    """Read a TREC run: lines of six fields between white space, ``query_id Q0 doc_id rank score tag``, also compressed (``.gz``).
-
-    Ids are read as they stand: ``NA`` is an id, a quotation mark a character. Blank lines are passed over.
-
-    Returns:
-        Frame query_id, doc_id (str), score (float64), in the order of the file.
-
-    Raises:
-        EvaluationError: a line has fewer or more than six fields, or a score that is no finite number; the message names the first one.
-    """
-    names = ["query_id", "q0", "doc_id", "rank", "score", "tag", "more"]
-    literal = {"dtype": "str", "quoting": csv.QUOTE_NONE, "keep_default_na": False, "skip_blank_lines": False, "index_col": False}
-    expected = "expected lines of six fields: query_id Q0 doc_id rank score tag"
-    try:
-        frame = pd.read_csv(path, sep=r"\s+", names=names, **literal)
-    except pd.errors.ParserError as error:
-        raise EvaluationError(f"{path} is no TREC run ({str(error).strip()}); {expected}") from None
-    filled = {name: (frame[name].notna() & (frame[name] != "")).to_numpy() for name in ("query_id", "tag", "more")}
-    wrong = np.flatnonzero(filled["query_id"] & (~filled["tag"] | filled["more"]))
-    if len(wrong):
-        many = "more than six" if filled["more"][wrong[0]] else "fewer than six"
-        raise EvaluationError(f"{path} is no TREC run: {len(wrong)} lines, the first line {wrong[0] + 1}, with {many} fields; {expected}")
-    frame = frame[filled["query_id"]]
-    scores = pd.to_numeric(frame["score"], errors="coerce").astype("float64")
-    wrong = np.flatnonzero(~np.isfinite(scores))
-    if len(wrong):
-        first = frame.iloc[wrong[0]]
-        raise EvaluationError(
-            f"{path}: {len(wrong)} of {len(frame)} scores are no finite numbers, the first is {first['score']!r} in line "
-            f"{frame.index[wrong[0]] + 1}, query {first['query_id']!r}, document {first['doc_id']!r}; {expected}"
-        )
-    return frame[["query_id", "doc_id"]].assign(score=scores).reset_index(drop=True)
 
 
 def measure_run(run: pd.DataFrame, qrels: pd.DataFrame, measures: tuple[str, ...]) -> tuple[pd.DataFrame, dict[str, int]]:

@@ -113,7 +113,7 @@ class Nursery:
         signal.set_wakeup_fd(self.waker.fileno())
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.signal(signal.SIGTERM, self._end)
-        _end_with(parent, signal.SIGTERM)
+        _signal_at_end(parent, signal.SIGTERM)  # one that ended before is noticed by :meth:`serve`, so that the folder goes too
 
     def _end(self, number: int, frame: object) -> None:
         self.ending = True
@@ -150,6 +150,7 @@ class Nursery:
                 time.sleep(0.02)
 
     def _answer(self, connection: socket.socket) -> None:
+        request = None
         try:
             connection.settimeout(10.0)
             request = _read(connection)
@@ -165,9 +166,9 @@ class Nursery:
         except (OSError, ValueError):  # the command is gone already; a node that was forked is ended when its connection is read
             if connection not in self.nodes.values():
                 connection.close()
-            return
-        for stream in request.streams:
-            os.close(stream)
+        finally:
+            for stream in request.streams if request else ():
+                os.close(stream)
 
     def _refusal(self, request: Request) -> str:
         """Return why a node must not run here, empty where it may; imports when the first node asks."""
@@ -177,11 +178,14 @@ class Nursery:
             more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
             return f"the environment differs from the nursery's in {', '.join(differing[:SHOWN])}{more}"
         if self.files is None:
-            self.files = package_files()
+            files = package_files()
             self.importing = True
-            with _streams(request.streams):
-                self.added = import_everything()
-            self.importing = False
+            try:
+                with _streams(request.streams):
+                    self.added = import_everything()
+            finally:
+                self.importing = False
+            self.files = files  # where something failed, the next node tries again
         if package_files() != self.files:
             return "the package has changed since the nursery imported it"
         if drivers := _open_drivers():
@@ -243,14 +247,18 @@ def package_files() -> dict[str, tuple[int, int]]:
 def import_everything() -> dict[str, str]:
     """Import the package's modules and what nodes import besides; return the environment variables that imports have added.
 
-    A module that cannot be imported is left to the node that needs it, which then says so.
+    A module that cannot be imported is left to the node that needs it, which then says so. One that is there but fails is named here too.
     """
     before = dict(os.environ)
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # papermill sets it for its kernels
     own = [f"rd_utils.{module.name}" for module in pkgutil.iter_modules(rd_utils.__path__) if module.name != "__main__"]
     for name in (*IMPORTED, *own):
-        with contextlib.suppress(ImportError):
+        try:
             importlib.import_module(name)
+        except ImportError:  # of an extra that is not installed
+            pass
+        except Exception as error:
+            print(f"{name} cannot be imported: {type(error).__name__}: {error}", file=sys.stderr)
     import nbformat
 
     nbformat.validate(nbformat.v4.new_notebook())  # compiles the schema, which papermill needs in every node
@@ -293,12 +301,17 @@ def _open_drivers() -> list[str]:
 def _read(connection: socket.socket) -> Request:
     """Read one request: a line of JSON, with the two streams beside its first byte."""
     data, streams, _, _ = socket.recv_fds(connection, 1 << 16, 2)
-    while not data.endswith(b"\n"):
-        more = connection.recv(1 << 16)
-        if not more:
-            raise OSError("the command ended within its request")
-        data += more
-    return Request(**json.loads(data), streams=streams)
+    try:
+        while not data.endswith(b"\n"):
+            more = connection.recv(1 << 16)
+            if not more:
+                raise OSError("the command ended within its request")
+            data += more
+        return Request(**json.loads(data), streams=streams)
+    except (OSError, ValueError):
+        for stream in streams:
+            os.close(stream)
+        raise
 
 
 # --- in a node's process ----------------------------------------------------------------------------------------------------------
@@ -463,10 +476,15 @@ def _set_environment(environment: dict[str, str]) -> None:
 
 
 def _end_with(parent: int, number: int) -> None:
-    """Get a signal when the parent ends, however it does."""
-    ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:  # before the call
+    """End with the parent: by a signal, or now if it is gone already."""
+    if not _signal_at_end(parent, number):
         os._exit(1)
+
+
+def _signal_at_end(parent: int, number: int) -> bool:
+    """Get a signal when the parent ends, however it does; return whether it was still there."""
+    ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG
+    return os.getppid() == parent
 
 
 def _leave(status: int) -> NoReturn:

@@ -543,9 +543,8 @@ class Pipeline:
         if spec.training.in_batch_negatives:
             docs = self.docs(collection)
             known = collections.positives(self.qrels(collection))
-            known = known[known["doc_id"].isin(set(docs["doc_id"]))]
-            pairs = self.query_rows(collection, known["query_id"]) * len(docs) + self.doc_rows(collection, known["doc_id"])
-            positives = np.unique(pairs)
+            rows = rows_of(known["doc_id"], docs["doc_id"])
+            positives = np.unique(self.query_rows(collection, known["query_id"][rows >= 0]) * len(docs) + rows[rows >= 0])
         return training.GroupTable(query_rows, doc_rows, scores, draws=spec.groups.draws, positive_pairs=positives), temperature
 
     def train_student(

@@ -19,12 +19,10 @@ import numpy as np
 import pandas as pd
 
 from rd_utils.progress import Track, untracked
-from rd_utils.runs import Run, blocks, join, rows_of
+from rd_utils.runs import DECIMALS, Run, blocks, join, read_run, rows_of
 
 if TYPE_CHECKING:
     from rd_utils.bm25 import Index
-
-DECIMALS = 5  # scores of models are rounded to 5 decimals before ranking: beyond that they depend on how pairs fell into batches
 
 
 class RetrievalError(ValueError):
@@ -246,8 +244,6 @@ def read_pairs(path: Path, error: type[ValueError] = RetrievalError) -> pd.DataF
     Raises:
         error: the file is missing or lacks a column, an id is missing or a fraction, a score is no finite number, or a pair stands twice.
     """
-    from rd_utils.evaluation import read_run
-
     columns = ["query_id", "doc_id", "score"]
     holds = "expected query_id, doc_id and score in a .parquet file, or a TREC run with lines: query_id Q0 doc_id rank score tag"
     if not path.is_file():

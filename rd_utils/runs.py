@@ -7,6 +7,7 @@ under BM25), and because shares such as 1 / rank are not rounded at all.
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 import shutil
@@ -22,6 +23,7 @@ import pyarrow.compute as pc
 
 from rd_utils.progress import Track, untracked
 
+DECIMALS = 5  # scores are rounded to 5 decimals before ranking: beyond that they depend on how texts fell into batches
 _OFFSETS, _DOCS, _SCORES, _KEYS = "offsets.npy", "docs.npy", "scores.npy", "keys.npy"
 BLOCK = 1 << 21  # pairs that are worked on at once where a run is gone through
 
@@ -215,7 +217,7 @@ def made_in_parts(
         description: what a progress bar says.
         track: wraps an iterable to show progress.
     """
-    parts = []
+    parts, places = [], []
     starts = range(0, n, size)
     for start in track(starts, description, len(starts)):
         stop = min(start + size, n)
@@ -228,8 +230,21 @@ def made_in_parts(
             shutil.rmtree(draft, ignore_errors=True)
             make(start, stop).save(draft)
             os.replace(draft, place)
-        parts.append(Run.load(place))
-    return join(parts)
+        places.append(place)
+    return _read(places) if places else join(parts)
+
+
+def _read(places: list[Path]) -> Run:
+    """Return saved runs end to end, of which one is open at a time: each holds two files open, of which a process may have some 1,000."""
+    lengths = [np.diff(np.load(place / _OFFSETS)) for place in places]
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+    docs, scores, keys, start = np.empty(offsets[-1], dtype=np.int32), np.empty(offsets[-1]), [], 0
+    for place in places:
+        part = Run.load(place)
+        inside = slice(start, start := start + len(part.docs))
+        docs[inside], scores[inside] = part.docs, part.scores
+        keys += [] if part.keys is None else [part.keys]
+    return Run(offsets, docs, scores, np.concatenate(keys) if keys else None)
 
 
 def blocks(offsets: np.ndarray, size: int = BLOCK) -> list[tuple[int, int]]:
@@ -253,6 +268,44 @@ def _places(offsets: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, np.ndar
     ends = np.zeros(len(lists) + 1, dtype=np.int64)
     np.cumsum(lengths, out=ends[1:])
     return np.repeat(offsets[lists] - ends[:-1], lengths) + np.arange(int(ends[-1])), ends
+
+
+# --- runs in files ----------------------------------------------------------------------------------------------------------------
+
+
+def read_run(path: Path) -> pd.DataFrame:
+    """Read a TREC run: lines of six fields between white space, ``query_id Q0 doc_id rank score tag``, also compressed (``.gz``).
+
+    Ids are read as they stand: ``NA`` is an id, a quotation mark a character. Blank lines are passed over.
+
+    Returns:
+        Frame query_id, doc_id (str), score (float64), in the order of the file.
+
+    Raises:
+        RunError: a line has fewer or more than six fields, or a score that is no finite number; the message names the first one.
+    """
+    names = ["query_id", "q0", "doc_id", "rank", "score", "tag", "more"]
+    literal = {"dtype": "str", "quoting": csv.QUOTE_NONE, "keep_default_na": False, "skip_blank_lines": False, "index_col": False}
+    expected = "expected lines of six fields: query_id Q0 doc_id rank score tag"
+    try:
+        frame = pd.read_csv(path, sep=r"\s+", names=names, **literal)
+    except pd.errors.ParserError as error:
+        raise RunError(f"{path} is no TREC run ({str(error).strip()}); {expected}") from None
+    filled = {name: (frame[name].notna() & (frame[name] != "")).to_numpy() for name in ("query_id", "tag", "more")}
+    wrong = np.flatnonzero(filled["query_id"] & (~filled["tag"] | filled["more"]))
+    if len(wrong):
+        many = "more than six" if filled["more"][wrong[0]] else "fewer than six"
+        raise RunError(f"{path} is no TREC run: {len(wrong)} lines, the first line {wrong[0] + 1}, with {many} fields; {expected}")
+    frame = frame[filled["query_id"]]
+    scores = pd.to_numeric(frame["score"], errors="coerce").astype("float64")
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if len(wrong):
+        first = frame.iloc[wrong[0]]
+        raise RunError(
+            f"{path}: {len(wrong)} of {len(frame)} scores are no finite numbers, the first is {first['score']!r} in line "
+            f"{frame.index[wrong[0]] + 1}, query {first['query_id']!r}, document {first['doc_id']!r}; {expected}"
+        )
+    return frame[["query_id", "doc_id"]].assign(score=scores).reset_index(drop=True)
 
 
 # --- ids and rows -----------------------------------------------------------------------------------------------------------------

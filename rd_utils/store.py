@@ -48,8 +48,8 @@ CODE = {
     "candidates": ("bm25", "dense", "models", "packed", "retrieval", "runs", "teachers", "tokens"),
     "neighbours": ("bm25", "dense", "retrieval", "runs"),
     "groups": ("bm25", "entropy", "retrieval", "runs", "sampling", "teachers"),
-    "pairs": ("bm25", "models", "packed", "retrieval", "teachers", "tokens"),
-    "scores": ("bm25", "models", "packed", "retrieval", "sampling", "teachers", "tokens"),
+    "pairs": ("bm25", "models", "packed", "retrieval", "runs", "teachers", "tokens"),
+    "scores": ("bm25", "models", "packed", "retrieval", "runs", "sampling", "teachers", "tokens"),
     "student": (
         "augmentation",
         "dense",

@@ -30,9 +30,9 @@ import pandas as pd
 
 from rd_utils.progress import LOGGER, Track, untracked
 from rd_utils.retrieval import read_pairs
+from rd_utils.runs import DECIMALS, rows_of
 from rd_utils.store import cpu_seconds
 
-DECIMALS = 5  # scores are kept to 5 decimals: beyond that they depend on how pairs fell into batches
 MERGE_PAIRS = 4_000_000  # shards are merged when they hold as many pairs; a merge works in blocks of as many
 MERGE_SHARDS = 16  # or, at the end of a scoring, when there are more of them
 MERGE_SHARE = 8  # or, then, when they hold at least this part of the merged pairs
@@ -129,13 +129,17 @@ class PairScores:
                 f"document row {first % self.n_docs}; try precision fp32, or look at that text"
             )
         shard = {"pairs": pairs, "scores": np.round(scores, DECIMALS).astype(np.float32), "seconds": np.array(seconds, dtype=np.float64)}
-        temporary = self.folder / f".shard-{os.getpid()}.tmp"
-        with temporary.open("wb") as stream:
-            np.savez(stream, **shard, n_docs=np.array(self.n_docs))
         with self._lock():
             names = os.listdir(self.folder)
+            for name in names:
+                if name.startswith(".shard"):  # nobody else writes now, so a process was killed at it
+                    (self.folder / name).unlink()
+            temporary = self.folder / f".shard-{os.getpid()}.tmp"
+            with temporary.open("wb") as stream:
+                np.savez(stream, **shard, n_docs=np.array(self.n_docs))
             if self._number != _newest(names):  # another process has merged since
                 self._open()
+            self._take_in_shards(sorted(names))  # those of others, whose scores came first
             numbers = [int(found[2]) for found in map(_SHARD.fullmatch, names) if found and int(found[1]) == self._number]
             path = self.folder / f"shard-{self._number:06d}-{max(numbers, default=0) + 1:06d}.npz"
             os.replace(temporary, path)
@@ -187,9 +191,13 @@ class PairScores:
         self._waiting: list[tuple[np.ndarray, np.ndarray]] = []  # taken in, but not sorted into the recent ones yet
         self._shards: list[str] = []
         self._n_new = 0  # pairs in them
+        self._take_in_shards(names)
+
+    def _take_in_shards(self, names: list[str]) -> None:
+        """Take in the shards beside the arrays that are not taken in yet."""
         for name in names:
             numbered = _SHARD.fullmatch(name)
-            if numbered and int(numbered[1]) == self._number:
+            if numbered and int(numbered[1]) == self._number and name not in self._shards:
                 with np.load(self.folder / name) as shard:
                     self._about["n_docs"] = int(shard["n_docs"])
                     self._take_in(name, {part: shard[part] for part in ("pairs", "scores", "seconds")})
@@ -446,9 +454,9 @@ def file_scorer(frame: pd.DataFrame, query_ids: pd.Series, doc_ids: pd.Series) -
     [-2.0, -0.5]
     """
     n_docs = len(doc_ids)
-    query_rows, doc_rows = pd.Index(query_ids).get_indexer(frame["query_id"]), pd.Index(doc_ids).get_indexer(frame["doc_id"])
+    query_rows, doc_rows = rows_of(frame["query_id"], query_ids), rows_of(frame["doc_id"], doc_ids)
     known = (query_rows >= 0) & (doc_rows >= 0)
-    pairs = query_rows[known].astype(np.int64) * n_docs + doc_rows[known]
+    pairs = query_rows[known] * n_docs + doc_rows[known]
     order = np.argsort(pairs)
     pairs, scores = pairs[order], frame["score"].to_numpy(dtype=np.float64)[known][order]
 

@@ -50,8 +50,8 @@ SECONDS = {
     "query read": 5e-5,
     "word to lexicon": 1e-5,
     "token": 2e-6,
-    "word indexed": 1e-6,
-    "document met by a query": 1.5e-9,  # by BM25
+    "word indexed": 3.7e-7,  # 11 s a million passages of 30 words
+    "document met by a query": 3e-10,  # by BM25: 0.3 ms a million documents, at some 5 words a query
     "candidate": 8e-6,
     "document of a group": 1.2e-5,
     "group described": 4e-5,
@@ -67,12 +67,13 @@ BYTES = {
     "token": 4.0,
     "vector": 4.0,
     "posting": 8.0,
-    "candidate": 8.0,
+    "candidate": 12.0,  # a row and a float64
     "document of a group": 8.0,
     "score": 8.0,
     "pair": 8.0,
     "run": 45.0,
 }
+RECALL_QUERIES = 200  # for which what an inverted file found is compared with an exhaustive search
 POSTINGS = 0.75  # different words of a document, by its words
 
 
@@ -307,7 +308,7 @@ class Counter:
     def _docs(self, spec: Any) -> Work:
         docs = self.known.sizes(spec.collection).docs
         size = docs * self.known.words(spec.collection)[1] * BYTES["word"]
-        return Work("docs", cpu_seconds=docs * SECONDS["document read"], disk=size * 0.6, memory=size + 60 * docs)
+        return Work("docs", cpu_seconds=docs * SECONDS["document read"], disk=size, memory=size + 60 * docs)  # uncompressed, to be mapped
 
     def _queries(self, spec: Any) -> Work:
         queries = self.known.sizes(spec.collection).queries
@@ -342,9 +343,9 @@ class Counter:
         if retriever.kind == "bm25":
             words = docs * self.known.words(spec.collection)[1]
             size = words * POSTINGS * BYTES["posting"]
-            return Work("index bm25", cpu_seconds=words * SECONDS["word indexed"], disk=size, memory=min(size, 2e9))
+            return Work("index bm25", cpu_seconds=words * SECONDS["word indexed"], disk=size, memory=3 * size)  # with the shards
         width = flops.dimension(_encoder(retriever.encoder)[0]) or 0
-        size = docs * (8.0 + (retriever.index.m if retriever.index.kind == "ivf_pq" else BYTES["vector"] * width))
+        size = docs * _posting_bytes(retriever.index, width)
         seconds = 2.0 * width * docs * retriever.index.nlist / DENSE_RATE  # every document against every list's centre
         return Work(f"index {retriever.index.kind}", cpu_seconds=seconds, disk=size, memory=size)
 
@@ -352,7 +353,7 @@ class Counter:
         sizes, retriever = self.known.sizes(spec.collection), spec.retriever
         pairs = sizes.queries * min(spec.depth, sizes.docs)
         work = Work(
-            f"candidates {retriever.kind}",
+            f"candidates {_searches(retriever)}",
             disk=pairs * BYTES["candidate"],
             memory=2 * pairs * BYTES["candidate"],
             cpu_seconds=pairs * SECONDS["candidate"],
@@ -363,7 +364,7 @@ class Counter:
             architecture, trained_on = _encoder(retriever.encoder)
             tokens, counted = self.encoding(architecture, spec.collection, trained_on, 0, sizes.queries)
             work = replace(work, tokens=tokens, documents=sizes.queries, mode="infer")
-            return self._searched(self._model(work, architecture, counted), architecture, sizes.queries, sizes.docs)
+            return self._searched(self._model(work, architecture, counted), architecture, sizes.queries, sizes.docs, retriever.index)
         if retriever.kind == "pooled":  # every list that is pooled is read
             read = sizes.queries * retriever.at_most * len(retriever.retrievers)
             return replace(
@@ -376,12 +377,12 @@ class Counter:
         sizes = self.known.sizes(spec.collection)
         asking = min(sizes.positives, sizes.docs)
         pairs = asking * min(spec.depth, sizes.docs)
-        work = Work(f"neighbours {spec.retriever.kind}", disk=pairs * BYTES["candidate"], memory=2 * pairs * BYTES["candidate"])
+        work = Work(f"neighbours {_searches(spec.retriever)}", disk=pairs * BYTES["candidate"], memory=2 * pairs * BYTES["candidate"])
         work = replace(work, cpu_seconds=pairs * SECONDS["candidate"])
         words = self.known.words(spec.collection)
         if spec.retriever.kind == "bm25":
             return self._bm25(work, spec.collection, asking, words[1] / words[0])  # a document's text is a long query
-        return self._searched(work, _encoder(spec.retriever.encoder)[0], asking, sizes.docs)
+        return self._searched(work, _encoder(spec.retriever.encoder)[0], asking, sizes.docs, spec.retriever.index)
 
     def _bm25(self, work: Work, collection: Any, queries: float, longer: float) -> Work:
         docs, words = self.known.sizes(collection).docs, self.known.words(collection)[1]
@@ -389,11 +390,18 @@ class Counter:
         memory = docs * words * POSTINGS * BYTES["posting"]  # of the mapped index
         return replace(work, cpu_seconds=work.cpu_seconds + seconds, memory=work.memory + memory)
 
-    def _searched(self, work: Work, architecture: Any, queries: float, docs: float) -> Work:
-        """Add an exhaustive search, which faiss does on the processor."""
+    def _searched(self, work: Work, architecture: Any, queries: float, docs: float, index: Any = None) -> Work:
+        """Add a search by faiss on the processor: of all documents, or of an inverted file's nearest cells.
+
+        Of q queries, an inverted file compares each with its centres and with the documents of ``nprobe`` of ``nlist`` cells; its recall
+        is then measured by an exhaustive search for a few of them.
+        """
         width = flops.dimension(architecture) or 0
-        seconds = 2.0 * width * queries * docs / DENSE_RATE
-        return replace(work, cpu_seconds=work.cpu_seconds + seconds, memory=work.memory + BYTES["vector"] * width * docs)
+        met, memory = queries * docs, BYTES["vector"] * width * docs
+        if index is not None and index.kind != "flat":
+            met = queries * (index.nlist + docs * index.nprobe / index.nlist) + min(RECALL_QUERIES, queries) * docs
+            memory += docs * _posting_bytes(index, width)
+        return replace(work, cpu_seconds=work.cpu_seconds + 2.0 * width * met / DENSE_RATE, memory=work.memory + memory)
 
     def groups(self, spec: params.GroupsSpec) -> float:
         """Return how many groups there are: one a positive and draw, fewer where a part of the queries is kept or was counted."""
@@ -519,6 +527,17 @@ class Counter:
         tokens, counted = self.encoding(architecture, spec.collection, trained_on, docs, 0.0 if encoded else sizes.queries)
         work = self._model(replace(work, documents=docs, tokens=tokens, kind=work.kind + " again" * encoded), architecture, counted)
         return self._searched(work, architecture, sizes.queries, sizes.docs) if stage.kind == "full" else work
+
+
+def _searches(retriever: Any) -> str:
+    """Return a retriever's kind, and that of its index where it does not go through all embeddings."""
+    index = getattr(retriever, "index", None)
+    return retriever.kind if index is None or index.kind == "flat" else f"{retriever.kind} {index.kind}"
+
+
+def _posting_bytes(index: Any, width: int) -> float:
+    """Return the bytes of a document in an inverted file: its row, and its vector or the codes of its parts."""
+    return 8.0 + (index.m if index.kind == "ivf_pq" else BYTES["vector"] * width)
 
 
 def _joined(work: Work, parts: list[Work]) -> Work:
