@@ -212,11 +212,24 @@ def static(dimension: int, length: float) -> Flops:
     return Flops(0.0, length * dimension)
 
 
-def interaction(architecture: params.InteractionCross, query_length: float, length: float) -> Flops:
-    """Return the operations of one pair's kernel-pooled cosines and their scorer; the vocabulary's norms belong to a pass."""
+def interaction(architecture: params.InteractionCross, query_length: float, length: float, cosines: float | None = None) -> Flops:
+    """Return the operations of one pair's kernel-pooled cosines and their scorer; the words' norms belong to a pass.
+
+    With width d, K kernels and a hidden layer of h, a pair of m query words and n document words takes ``2 d c + 2 K h + 2 h`` in matrix
+    products, and K kernels on m n cosines. A pass multiplies each distinct query word with each distinct document word of all its pairs,
+    once, and pairs look their cosines up, so that c, a pair's share of them, is distinct query words times distinct document words over
+    pairs. That depends on how texts fall into passes: it may be below m n (words in common) or above it (queries in a pass that have
+    none). Plans count c = m n, which is exact for a pass of one pair of distinct words.
+
+    Args:
+        architecture: the interaction model.
+        query_length: m.
+        length: n.
+        cosines: c; m n where it is None.
+    """
     cells, kernels = query_length * length, architecture.kernels
     scorer = 2.0 * kernels * architecture.hidden + 2.0 * architecture.hidden
-    return Flops(2.0 * cells * architecture.dimension + scorer, _KERNEL * cells * kernels)
+    return Flops(2.0 * architecture.dimension * (cells if cosines is None else cosines) + scorer, _KERNEL * cells * kernels)
 
 
 def embed(architecture: Any, length: float, square: float | None = None) -> Flops | None:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import filecmp
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
 
 import bm25s
 import numpy as np
@@ -198,3 +204,29 @@ def test_errors_name_what_is_wrong(tmp_path):
     (tmp_path / "few" / "scores.npy").unlink()
     with pytest.raises(BM25Error, match="no BM25 index in .*: scores.npy missing; build it again"):
         bm25.Index.load(tmp_path / "few")
+
+
+def test_workers_end_with_a_parent_that_is_killed():
+    script = "from rd_utils import bm25; import os; print(bm25._pool(1).submit(os.getpid).result(), flush=True); os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    worker, deadline = int(done.stdout), time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its parent")
+
+
+def test_there_may_be_more_shards_than_files_that_a_process_may_open(tmp_path):
+    whole = bm25.build(DOCS, params.BM25(), tmp_path / "whole")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 12, hard))
+    try:
+        many = bm25.build(DOCS, params.BM25(), tmp_path / "many", shard_size=30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(DOCS) / 30 > 20 and (many.docs == whole.docs).all() and (many.scores == whole.scores).all()

@@ -174,6 +174,42 @@ def test_errors_name_what_is_wrong(tmp_path):
         params.IVFPQ(nlist=16)
 
 
+@pytest.mark.parametrize("block", [64, 10_000])
+@pytest.mark.parametrize("depth", [1, 7, 25, 390])
+def test_ties_beyond_any_margin_are_settled_by_doc_id(monkeypatch, block, depth):
+    """400 documents are equal, of which the last ones have the first ids; 20 are better for one query, and all are 0 for another."""
+    monkeypatch.setattr(dense, "BLOCK", block)
+    docs = np.repeat(np.array([[1.0, 0.0], [2.0, 0.5], [0.5, 0.0]], dtype=np.float32), [400, 20, 80], axis=0)
+    ties = np.arange(500)[::-1]
+    queries = np.array([[1, 0], [0, 0], [0, 1], [-1, 0], [0, 0]], dtype=np.float32)
+    run = dense.search(docs, queries, depth, ties)
+    for number, scores in enumerate(queries @ docs.T):
+        inside = slice(run.offsets[number], run.offsets[number + 1])
+        assert run.docs[inside].tolist() == top_k(scores, depth, ties).tolist()
+        assert run.scores[inside].tolist() == scores[run.docs[inside]].tolist()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
+def test_embeddings_that_are_not_finite_are_refused_by_row(tmp_path, monkeypatch, bad):
+    monkeypatch.setattr(dense, "BLOCK", 250)
+    monkeypatch.setattr(dense, "PART", 11)
+    docs, queries = DOCS.copy(), QUERIES.copy()
+    docs[700, 3] = docs[702, 3] = queries[14, 0] = bad
+    with pytest.raises(DenseError, match="of 2 of 250 texts are not finite, or above 1e\\+15; the first is the document in row 700; .* fp32"):
+        dense.search(docs, QUERIES, 3, TIES)
+    with pytest.raises(DenseError, match="the document in row 700"):
+        dense.build(docs, ON_DISK, tmp_path / "bad")
+    index = dense.build(DOCS, ON_DISK, tmp_path / "good")
+    for options in ({}, {"index": index}):
+        with pytest.raises(DenseError, match="of 1 of 11 texts are not finite, or above 1e\\+15; the first is the query in row 14"):
+            dense.search(DOCS, queries, 3, TIES, **options)
+
+
+def test_no_text_has_embeddings_of_the_right_width(tmp_path):
+    found = dense.embed_in_chunks(0, lambda start, stop: DOCS[start:stop], tmp_path / "vectors.npy", tmp_path / "chunks")
+    assert found.shape == (0, 16) and np.load(tmp_path / "vectors.npy").dtype == np.float32
+
+
 def test_recall_of_nothing_is_no_number():
     nothing = Run(np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0))
     assert np.isnan(dense.recall(DOCS, QUERIES[:0], nothing, 10, TIES)[0])

@@ -7,9 +7,9 @@ import math
 import pandas as pd
 import pytest
 
-from rd_utils import evaluation
+from rd_utils import evaluation, runs
 from rd_utils.evaluation import EvaluationError
-from rd_utils.runs import Run, tie_order
+from rd_utils.runs import Run, RunError, tie_order
 
 QRELS = pd.DataFrame([("q1", "a", 2), ("q1", "b", 1), ("q1", "c", 0), ("q2", "a", 1)], columns=["query_id", "doc_id", "relevance"])
 
@@ -61,12 +61,12 @@ def test_a_run_file_comes_back_as_it_was(tmp_path):
     run = ranked([("q1", "c", 3.25), ("q1", "a", -2.0), ("q2", "b", 0.5)])
     evaluation.write_run(run, tmp_path / "run.trec", "tag")
     assert (tmp_path / "run.trec").read_text().splitlines()[0] == "q1 Q0 c 1 3.25000 tag"
-    pd.testing.assert_frame_equal(evaluation.read_run(tmp_path / "run.trec"), run)
+    pd.testing.assert_frame_equal(runs.read_run(tmp_path / "run.trec"), run)
 
 
 def read(tmp_path, *lines):
     (tmp_path / "run.trec").write_text("\n".join(lines) + "\n")
-    return evaluation.read_run(tmp_path / "run.trec")
+    return runs.read_run(tmp_path / "run.trec")
 
 
 def test_ids_of_a_run_file_are_read_as_they_stand(tmp_path):
@@ -91,13 +91,13 @@ GOOD = "q1 Q0 a 1 2.0 tag"
     ],
 )
 def test_a_line_that_is_no_run_is_named(tmp_path, lines, message):
-    with pytest.raises(EvaluationError, match=message):
+    with pytest.raises(RunError, match=message):
         read(tmp_path, *lines)
 
 
 def test_a_run_that_found_nothing_comes_back_empty(tmp_path):
     evaluation.write_run(ranked([("q1", "a", 1.0)]).iloc[:0], tmp_path / "run.trec", "tag")
-    run = evaluation.read_run(tmp_path / "run.trec")
+    run = runs.read_run(tmp_path / "run.trec")
     assert len(run) == 0 and run["score"].dtype == "float64"
 
 

@@ -90,11 +90,22 @@ def test_the_interaction_models_products_are_what_torch_counts():
 
     architecture = params.InteractionCross(dimension=16, kernels=5, hidden=8)
     module = KernelInteraction(Tokenizer(models.WordLevel({"[UNK]": 0}, "[UNK]")), np.ones((40, 16), dtype=np.float32), kernels=5, hidden=8)
-    with FlopCounterMode(display=False) as counter:
-        module({"query_ids": torch.ones(3, 6, dtype=torch.long), "doc_ids": torch.ones(3, 20, dtype=torch.long)})
+
+
+    def counted(query_ids, doc_ids):
+        with FlopCounterMode(display=False) as counter:
+            module({"query_ids": query_ids, "doc_ids": doc_ids})
+        return counter.get_total_flops()
+
     one = flops.interaction(architecture, 6, 20)
-    assert counter.get_total_flops() == 3 * one.matrix == 3 * (2 * 6 * 20 * 16 + 2 * 5 * 8 + 2 * 8)
+    assert counted(torch.arange(6)[None], torch.arange(20)[None]) == one.matrix == 2 * 6 * 20 * 16 + 2 * 5 * 8 + 2 * 8
     assert one.other == 8 * 6 * 20 * 5
+    queries, docs = torch.arange(18).view(3, 6), torch.arange(20).repeat(3, 1)
+    shared = flops.interaction(architecture, 6, 20, cosines=6 * 20 / 3)  # three documents beside one query, of the same words
+    assert counted(queries[:1].repeat(3, 1), docs) == 3 * shared.matrix < 3 * one.matrix
+    other = flops.interaction(architecture, 6, 20, cosines=18 * 40 / 3)  # three queries of different words
+    assert counted(queries, torch.cat([docs[:2], docs[:1] + 20])) == 3 * other.matrix > 3 * one.matrix
+    assert shared.other == other.other == one.other
     assert flops.parameters(architecture, words=40) == sum(parameter.numel() for parameter in module.parameters())
 
 
