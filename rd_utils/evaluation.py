@@ -80,8 +80,7 @@ def write_run(run: pd.DataFrame, path: Path, tag: str) -> None:
     columns = (run["query_id"].tolist(), run["doc_id"].tolist(), ranks.tolist(), run["score"].tolist())
     with path.open("w", encoding="utf-8") as stream:
         stream.writelines(
-            f"{query_id} Q0 {doc_id} {place} {score:.{DECIMALS}f} {tag}\n"
-            for query_id, doc_id, place, score in zip(*columns, strict=True)
+            f"{query_id} Q0 {doc_id} {place} {score:.{DECIMALS}f} {tag}\n" for query_id, doc_id, place, score in zip(*columns, strict=True)
         )
 
 

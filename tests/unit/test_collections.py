@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -91,6 +92,40 @@ def test_a_field_that_is_missing_is_named(toy):
         collections.read_docs(folder(toy), toy)
 
 
+def test_a_text_that_is_null_is_no_word(toy, monkeypatch):
+    (toy / "corpus.jsonl").write_text('{"_id": "d1", "text": "a"}\n{"_id": "d2", "text": null}\n')
+    with pytest.raises(CollectionError, match="corpus.jsonl line 2: the field 'text' of 'd2' is null; give it a value"):
+        collections.read_docs(folder(toy), toy)
+    (toy / "corpus.jsonl").write_text('{"_id": null, "text": "a"}\n')
+    with pytest.raises(CollectionError, match="corpus.jsonl line 1: the field '_id' is null"):
+        collections.read_docs(folder(toy), toy)
+    (toy / "corpus.jsonl").write_text('{"_id": "d1", "title": null, "text": ""}\n')
+    assert collections.read_docs(folder(toy), toy)["text"].tolist() == [""]
+
+    class Text(NamedTuple):
+        doc_id: str | None
+        text: str | None
+
+        def default_text(self):
+            return self.text
+
+    class Source:
+        docs: ClassVar[list[Text]] = [Text("d1", "a"), Text("d2", None)]
+
+        def docs_iter(self):
+            return iter(self.docs)
+
+        def docs_count(self):
+            return len(self.docs)
+
+    monkeypatch.setattr(collections, "_ir_dataset", lambda name: Source())
+    with pytest.raises(CollectionError, match="the document 'd2' has no text; give it one"):
+        collections.read_docs(params.IrDatasetsCollection(id="vaswani"))
+    Source.docs[:] = [Text(None, "a b c")]
+    with pytest.raises(CollectionError, match="a document has no id, its text begins 'a b c'"):
+        collections.read_docs(params.IrDatasetsCollection(id="vaswani"))
+
+
 def test_a_split_that_is_missing_lists_those_there(toy):
     with pytest.raises(CollectionError, match="did you mean 'train'"):
         collections.check_source(folder(toy, "trian"), toy)
@@ -164,6 +199,7 @@ def test_memory_does_not_grow_with_the_texts(tmp_path):
     (tmp_path / "corpus.jsonl").write_text("".join(f'{{"_id": "{n}", "text": "{text}"}}\n' for n in range(20_000)))  # 40 MB
     code = """
 import sys
+from typing import ClassVar, NamedTuple
 from pathlib import Path
 from rd_utils import collections, params
 collections.BATCH = 1000

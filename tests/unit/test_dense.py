@@ -195,7 +195,7 @@ def test_embeddings_that_are_not_finite_are_refused_by_row(tmp_path, monkeypatch
     monkeypatch.setattr(dense, "PART", 11)
     docs, queries = DOCS.copy(), QUERIES.copy()
     docs[700, 3] = docs[702, 3] = queries[14, 0] = bad
-    with pytest.raises(DenseError, match="of 2 of 250 texts are not finite, or above 1e\\+15; the first is the document in row 700; .* fp32"):
+    with pytest.raises(DenseError, match="of 2 of 250 texts are not finite, .*; the first is the document in row 700; .* fp32"):
         dense.search(docs, QUERIES, 3, TIES)
     with pytest.raises(DenseError, match="the document in row 700"):
         dense.build(docs, ON_DISK, tmp_path / "bad")

@@ -131,6 +131,33 @@ def test_every_member_of_an_ensemble_scores_and_a_file_does_not(counter):
     assert counter.pairs(params.FileTeacher(path="scores.parquet"), SMALLEST, 10) == []
 
 
+def test_an_inverted_file_is_priced_by_the_cells_that_it_looks_into(counter):
+    """Of 300 queries and 1,200 documents of 768 numbers: all of them, or the centres, a quarter of them, and 200 queries' recall."""
+    encoder = params.UntrainedSystem(architecture=params.StaticBi(dimension=768), collection=SMALLEST)
+    flat, cells = (
+        counter.work(params.CandidatesSpec(collection=SMALLEST, retriever=params.Dense(encoder=encoder, **index), depth=10))
+        for index in ({}, {"index": params.IVFPQ(nlist=16, nprobe=4, m=48)})
+    )
+    assert (flat.kind, cells.kind) == ("candidates dense", "candidates dense ivf_pq")
+    per_product, candidates = 2 * 768 / 3e10, 300 * 10 * 8e-6
+    assert flat.cpu_seconds == pytest.approx(candidates + 300 * 1200 * per_product)
+    assert cells.cpu_seconds == pytest.approx(candidates + (300 * (16 + 1200 / 4) + 200 * 1200) * per_product)
+    assert cells.memory - flat.memory == 1200 * (8 + 48)
+    assert flat.disk == cells.disk == 300 * 10 * (4 + 8)
+    neighbours = params.NeighboursSpec(collection=SMALLEST, retriever=params.Dense(encoder=encoder, index=params.IVFOnDisk()), depth=10)
+    assert counter.work(neighbours).kind == "neighbours dense ivf_on_disk"
+
+
+def test_bm25_is_priced_as_measured(counter):
+    """11 CPU seconds for a million passages of 30 words, and 0.3 ms a query and million documents."""
+    million = MSMARCO.model_copy(update={"id": "msmarco-passage"})
+    docs, words = 8_841_823, 55.98
+    index = counter.work(params.IndexSpec(collection=million, retriever=params.BM25()))
+    assert index.cpu_seconds == pytest.approx(11 * docs / 1e6 * words / 30, rel=0.02)
+    found = counter.work(params.CandidatesSpec(collection=MSMARCO, retriever=params.BM25(), depth=10))
+    assert found.cpu_seconds == pytest.approx(808_731 * (docs / 1e6 * 3e-4 + 10 * 8e-6))
+
+
 # --- studies ----------------------------------------------------------------------------------------------------------------------
 
 

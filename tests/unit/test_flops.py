@@ -91,7 +91,6 @@ def test_the_interaction_models_products_are_what_torch_counts():
     architecture = params.InteractionCross(dimension=16, kernels=5, hidden=8)
     module = KernelInteraction(Tokenizer(models.WordLevel({"[UNK]": 0}, "[UNK]")), np.ones((40, 16), dtype=np.float32), kernels=5, hidden=8)
 
-
     def counted(query_ids, doc_ids):
         with FlopCounterMode(display=False) as counter:
             module({"query_ids": query_ids, "doc_ids": doc_ids})

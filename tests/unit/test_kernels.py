@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ class Place:
         self.folder = folder
         (folder / "notebooks").mkdir()
         shutil.copytree(root / "rd_utils", folder / "rd_utils", ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "rd_utils" / "zz_broken.py").write_text("raise RuntimeError('it fails when it is imported')\n")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment = os.environ | kernels.node_environment(1, ALLOCATOR) | {"PATH": path, "PYTHONPATH": str(folder)}
 
@@ -72,6 +74,7 @@ def place(root, tmp_path_factory):
     made = Place(tmp_path_factory.mktemp("place"), root)
     nursery = kernels.start(made.environment, cwd=str(made.folder / "notebooks"))
     made.nursery = nursery
+    made.first = made.run("first", "print(1)")  # for which the nursery imports
     yield made
     folder = Path(os.environ[kernels.ADDRESS])
     kernels.stop(nursery)
@@ -133,6 +136,47 @@ def test_a_forked_kernel_is_as_a_fresh_one(place):
     drop = lambda text: re.sub(r"'connection_file': '[^']*'", "", text)  # noqa: E731
     assert list(map(drop, forked)) == list(map(drop, fresh))
     assert json.loads(fresh_environment).items() <= json.loads(forked_environment).items()
+
+
+def test_a_module_that_fails_is_named_once_and_ends_nothing(place):
+    assert place.first[0] == 0 and place.first[1].count("rd_utils.zz_broken cannot be imported: RuntimeError: it fails") == 1
+    assert "zz_broken" not in place.run("second", "print(2)")[1]
+
+
+def test_commands_that_break_off_leave_no_descriptor_in_the_nursery(place):
+    held = Path(f"/proc/{place.nursery.pid}/fd")
+    before = len(list(held.iterdir()))
+    refused = json.dumps({"arguments": [], "cwd": "", "environment": {"NOTHING": "alike"}}).encode() + b"\n"
+    for request in (b"no request\n", b"half a request", refused) * 5:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(os.path.join(os.environ[kernels.ADDRESS], kernels.SOCKET))
+            socket.send_fds(connection, [request], [1, 2])
+    assert place.run("afterwards", "print(3)")[0] == 0
+    deadline = time.monotonic() + 10
+    while len(list(held.iterdir())) > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(list(held.iterdir())) == before
+
+
+def test_an_import_that_is_cut_off_is_tried_again(monkeypatch):
+    from rd_utils import nursery
+
+    asked = nursery.Nursery.__new__(nursery.Nursery)
+    asked.environment, asked.files, asked.importing, calls = {}, None, False, []
+
+    def importing():
+        calls.append(asked.importing)
+        if len(calls) == 1:
+            raise OSError("no file left")
+        return {"A": "b"}
+
+    monkeypatch.setattr(nursery, "import_everything", importing)
+    monkeypatch.setattr(nursery, "_open_drivers", list)
+    request = nursery.Request([], "", {}, [])
+    with pytest.raises(OSError, match="no file left"):
+        asked._refusal(request)
+    assert not asked.importing and asked.files is None
+    assert asked._refusal(request) == "" and asked.added == {"A": "b"} and calls == [True, True] and not asked.importing
 
 
 def test_nodes_do_not_see_each_other(place):

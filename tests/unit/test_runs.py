@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -148,6 +151,18 @@ def test_parts_are_joined_and_an_interrupted_run_goes_on_where_it_was(tmp_path):
     assert made == [(0, 15), (15, 30)]
     assert same(runs.made_in_parts(40, 15, make, tmp_path / "parts"), run)
     assert made == [(0, 15), (15, 30), (30, 40)]
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_there_may_be_more_parts_than_files_that_a_process_may_open(tmp_path, keyed):
+    run = random_run(keyed=keyed)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 10, hard))
+    try:
+        found = runs.made_in_parts(40, 1, run.part, tmp_path / "parts")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert same(found, run if keyed else Run(run.offsets, run.docs, run.scores, np.arange(40)))
 
 
 def test_runs_are_joined_with_all_keys_or_none():

@@ -10,7 +10,7 @@ import types
 
 import pytest
 
-from rd_utils import params, store
+from rd_utils import params, retrieval, store
 from rd_utils.store import Store, StoreError, identity
 
 DOCS = params.DocsSpec(collection=params.EmbeddedCollection())
@@ -18,6 +18,12 @@ DOCS = params.DocsSpec(collection=params.EmbeddedCollection())
 
 def groups(**changes) -> params.GroupsSpec:
     return params.GroupsSpec(collection=params.EmbeddedCollection(), strategy=params.CorpusRandom(), **changes)
+
+
+def test_stages_that_may_read_a_file_of_pairs_list_the_module_that_reads_it():
+    module = retrieval.read_run.__module__.removeprefix("rd_utils.")
+    for stage in ("candidates", "groups", "pairs", "scores", "evaluation"):
+        assert {"retrieval", module} <= set(store.CODE[stage]), stage
 
 
 def test_a_changed_parameter_changes_the_identity_and_the_same_one_does_not():

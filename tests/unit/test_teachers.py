@@ -53,6 +53,22 @@ def test_scores_that_are_no_numbers_are_refused_before_they_are_kept(tmp_path):
     assert len(PairScores(tmp_path, n_docs=10)) == 0
 
 
+def test_what_a_process_left_that_was_killed_within_a_shard_goes_with_the_next(tmp_path):
+    kept = PairScores(tmp_path, n_docs=10)
+    (tmp_path / ".shard-999999.tmp").write_bytes(b"the first bytes of a shard")
+    kept.add(np.array([3]), np.array([-1.0]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "shard-000000-000001.npz"]
+
+
+def test_who_adds_sees_what_others_have_added_since(tmp_path):
+    one, two = PairScores(tmp_path, n_docs=10), PairScores(tmp_path, n_docs=10)
+    two.add(np.array([3, 5]), np.array([-1.0, -2.0]), (1.0, 2.0))
+    assert len(one) == 0
+    one.add(np.array([5, 7]), np.array([-9.0, -3.0]), (10.0, 20.0))
+    assert one.lookup(np.array([3, 5, 7])).tolist() == [-1.0, -2.0, -3.0]  # the first score stays
+    assert one.seconds.tolist() == [11.0, 22.0] and two.missing(np.array([7])).tolist() == [7]
+
+
 def test_an_interrupted_scoring_keeps_its_finished_chunks(tmp_path):
     kept = PairScores(tmp_path, n_docs=10)
     calls: list[int] = []
