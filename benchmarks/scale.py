@@ -452,7 +452,12 @@ def chart(folder: Path, out: Path) -> Path:
             .encode(
                 x=alt.X("passages:Q", scale=alt.Scale(type="log"), title="passages", axis=alt.Axis(format="~s", tickCount=5)),
                 y=alt.Y("value:Q", scale=alt.Scale(type="log"), title=None, axis=alt.Axis(format="~s", tickCount=5)),
-                color=alt.Color("step:N", sort=list(names.values()), title=legend, scale=alt.Scale(scheme="tableau10")),
+                color=alt.Color(
+                    "step:N",
+                    sort=list(names.values()),
+                    scale=alt.Scale(scheme="tableau10"),
+                    legend=alt.Legend(title=legend, titleLimit=400, labelLimit=400),
+                ),
             )
         )
     picture = alt.vconcat(*(alt.hconcat(*panels[at : at + 2]).resolve_scale(color="independent") for at in (0, 2)))
