@@ -40,18 +40,19 @@ PACKAGES = (
 # The modules whose code decides what a stage writes, beside the stage's own method in pipeline. A stage's inputs bring their own.
 CODE = {
     "docs": ("collections", "synthetic"),
-    "queries": ("augmentation", "collections", "sampling", "synthetic"),
+    "queries": ("augmentation", "collections", "runs", "sampling", "synthetic"),
     "lexicon": ("lexicon", "tokens"),
     "tokens": ("models", "tokens"),
     "vectors": ("dense", "models", "packed", "runs", "tokens"),
     "index": ("bm25", "dense", "runs"),
     "candidates": ("bm25", "dense", "models", "packed", "retrieval", "runs", "teachers", "tokens"),
     "neighbours": ("bm25", "dense", "retrieval", "runs"),
-    "groups": ("bm25", "entropy", "retrieval", "runs", "sampling", "teachers"),
+    "groups": ("bm25", "collections", "entropy", "retrieval", "runs", "sampling", "teachers"),
     "pairs": ("bm25", "models", "packed", "retrieval", "runs", "teachers", "tokens"),
     "scores": ("bm25", "models", "packed", "retrieval", "runs", "sampling", "teachers", "tokens"),
     "student": (
         "augmentation",
+        "collections",
         "dense",
         "entropy",
         "losses",
