@@ -18,14 +18,13 @@ from benchmarks.worker import serve
 
 def run(settings: dict[str, Any], command: dict[str, Any]) -> dict[str, Any]:
     """Run the study once; return its wall time in seconds and the number of notebooks that ran."""
-    name = "study_short" if settings["short"] else "study"
-    study = yaml.safe_load((HERE / f"{name}.yaml").read_text(encoding="utf-8"))
+    study = yaml.safe_load((HERE / "study.yaml").read_text(encoding="utf-8"))
     config = []
     if settings["plain"]:
         study["workflow"] = {"students_per_node": 1}
         config = ["nursery=0"]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        path, outputs = Path(folder) / f"{name}.yaml", Path(folder) / "outputs"
+        path, outputs = Path(folder) / "study.yaml", Path(folder) / "outputs"
         (Path(folder) / "bases").symlink_to(ROOT / "params" / "bases")
         path.write_text(yaml.safe_dump(study), encoding="utf-8")
         options = ["--cores", "2", "--nolock", "--rerun-triggers", "mtime", "--quiet", "rules"]

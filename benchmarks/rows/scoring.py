@@ -48,7 +48,17 @@ def _scoring(name: str, collection: str, max_length: int, pairs: tuple[int, int]
     )
     title = f"teacher scoring, {collection}, MiniLM-L6 cross-encoder, at most {max_length} tokens a pair"
     precisions = {"ours fp32": "fp32", "ours bf16": "bf16"}
-    return Family(f"teacher_{name}", title, ways, lines, repeats=5, command=command, prepare=prepare, precisions=precisions)
+    return Family(
+        f"teacher_{name}",
+        title,
+        ways,
+        lines,
+        repeats=5,
+        command=command,
+        prepare=prepare,
+        precisions=precisions,
+        short_repeats=int(name == "short"),
+    )
 
 
 FAMILIES = (

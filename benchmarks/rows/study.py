@@ -16,13 +16,14 @@ def _command(repeat: int, short: bool) -> dict[str, Any]:
 FAMILIES = (
     Family(
         "study",
-        "a part of the embedded study (benchmarks/study.yaml: 2 strategies x 2 losses x 2 seeds), once; the short form runs a part of that",
+        "a part of the embedded study (benchmarks/study.yaml: 2 strategies x 2 losses x 2 seeds), once",
         (
             Way("ours", _MODULE, {"plain": False}),
             Way("plain papermill", _MODULE, {"plain": True}),
         ),
         (Line("study, two cores", "seconds", "s", ("ours",), ("plain papermill",), 3, higher=False),),
         repeats=1,  # it takes minutes
+        short_repeats=0,
         command=_command,
         warm_up=False,
     ),

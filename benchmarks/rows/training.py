@@ -92,6 +92,7 @@ FAMILIES = (
     _family(
         "bi_long", f"bi-encoder training, scifact, MiniLM-L6, CLS, 128 tokens, {_8X16}", "scifact", "minilm", _LONG,
         (_line("bi-encoder, long, fp32", _LONG, "fp32", 1.4), _line("bi-encoder, long, best precision", _LONG, None, 1.5)), (1, 1), (8, 1),
+        short_repeats=0,
     ),
     _family(  # nothing of the last layer can be left out here
         "bi_long_mean", f"bi-encoder training, scifact, MiniLM-L6, mean, 128 tokens, {_8X16}", "scifact", "minilm", _LONG_MEAN,
