@@ -105,7 +105,7 @@ def appears(path: Path, seconds: float = 120.0) -> str:
 
 STATE = """
 import logging, os, signal, sys, threading
-print(os.getcwd(), sys.argv[0], sys.path, sys.executable, __name__, sys.flags)
+print(os.getcwd(), sys.argv[0], sys.path, os.path.realpath(sys.executable), __name__, sys.flags)
 print(logging.root.handlers, logging.root.level, [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)])
 print(type(get_ipython()), type(sys.stdin), type(sys.stdout), type(sys.displayhook), len(threading.enumerate()), get_ipython().config)
 print(os.getsid(0) == os.getpid(), os.environ["JPY_PARENT_PID"] == str(os.getppid()), os.read(0, 1))
