@@ -12,6 +12,7 @@ _ST, _RANKERS, _LIGHTNING, _TEVATRON = (
 )
 
 REPEATS = 5
+WARM_UP = 10  # steps before the first repeat, of the full form: until an allocator has its memory, steps take up to half as long again
 
 
 def _ways(
@@ -54,8 +55,9 @@ def _family(
     def command(repeat: int, short: bool) -> dict[str, Any]:
         if repeat >= 0:
             return {"steps": steps[short]}
-        batch, every = (queries[short], 1 + steps[short] * (1 if short else REPEATS) + 1)
-        return {"groups": data.batches(collection, batch * every), "batch": batch, "group_size": data.GROUP_SIZE, "steps": 1}
+        warm_up = 1 if short else min(WARM_UP, 2 * steps[short])
+        batch, every = (queries[short], warm_up + steps[short] * (1 if short else REPEATS) + 1)
+        return {"groups": data.batches(collection, batch * every), "batch": batch, "group_size": data.GROUP_SIZE, "steps": warm_up}
 
     precisions = {way.name: way.settings["precision"] for way in ways if way.name.startswith("ours")}
     return Family(name, title, ways, lines, repeats=REPEATS, command=command, prepare=prepare, precisions=precisions, **more)
