@@ -408,7 +408,8 @@ def write_results(name: str, short: bool, families: dict[str, Any], rows: list[d
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(found, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+    text = json.dumps(found, indent=1, allow_nan=True).replace(f"{ROOT}/", "")  # paths of this machine say nothing elsewhere
+    path.write_text(text + "\n", encoding="utf-8")
     return path
 
 
