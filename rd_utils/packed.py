@@ -114,7 +114,7 @@ def lay_out(
         begin = end
     positions = positions * is_token  # padding may reach beyond the last position that the model knows
     numbers = [ids, positions, firsts, lengths, *([] if type_ids is None else [type_ids])]
-    ids, positions, starts, lengths, *type_ids = (integers_to_device if device.type == "cpu" else together_to_device)(numbers, device)
+    ids, positions, starts, lengths, *type_ids = together_to_device(numbers, device)
     return Stream(ids, positions, type_ids[0] if type_ids else None, starts, lengths, tuple(blocks), order)
 
 
@@ -122,11 +122,6 @@ def to_device(values: np.ndarray, device: torch.device) -> Tensor:
     """Move an array; to a GPU through pinned memory, so that the host does not wait for what the GPU was given to do before."""
     tensor = torch.from_numpy(values)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
-
-
-def integers_to_device(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
-    """Move arrays of integers, one by one, as int64."""
-    return [to_device(values.astype(np.int64), device) for values in arrays]
 
 
 def together_to_device(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
@@ -226,11 +221,8 @@ class _Layer:
     def __init__(self, layer: nn.Module) -> None:
         self.attention, self.after, self.contract = layer.attention.self, layer.attention.output, layer.output
         own = self.attention
-        self.all_three, self.queries, self.keys_values = (
-            _Product(own.query, own.key, own.value),
-            _Product(own.query),
-            _Product(own.key, own.value),
-        )
+        self.all_three = _Product(own.query, own.key, own.value)
+        self.queries, self.keys_values = _Product(own.query), _Product(own.key, own.value)
         self.mix, self.widen = _Product(self.after.dense), _Product(layer.intermediate.dense, then=layer.intermediate.intermediate_act_fn)
         self.narrow = _Product(self.contract.dense)
         self.products = (self.all_three, self.queries, self.keys_values, self.mix, self.widen, self.narrow)
