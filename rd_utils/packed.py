@@ -195,11 +195,12 @@ class PackedEncoder:
 
     def _embed(self, stream: Stream) -> Tensor:
         own = self.embeddings
-        states = own.word_embeddings(stream.ids)
-        types = stream.types
-        table = own.token_type_embeddings.weight
-        states = states + (table[0] if types is None else F.embedding(types, table))
-        states = states + F.embedding(stream.positions + self.first_position, own.position_embeddings.weight)
+        places, types = own.position_embeddings.weight, own.token_type_embeddings.weight
+        if stream.types is None:
+            places = places + types[0]  # a row for a position, not for a token
+        states = own.word_embeddings(stream.ids) + F.embedding(stream.positions + self.first_position, places)
+        if stream.types is not None:
+            states = states + F.embedding(stream.types, types)
         states = dropout(own.LayerNorm(states), own.dropout)
         return states if self.project is None else self.project(states)
 
@@ -221,31 +222,29 @@ class _Layer:
     def __init__(self, layer: nn.Module) -> None:
         self.attention, self.after, self.contract = layer.attention.self, layer.attention.output, layer.output
         own = self.attention
-        self.all_three = _Product(own.query, own.key, own.value)
-        self.queries, self.keys_values = _Product(own.query), _Product(own.key, own.value)
+        scale = own.attention_head_size**-0.5  # of the scores, applied to what makes the queries: that is a matrix, not a stream
+        self.all_three = _Product(own.query, own.key, own.value, scale=scale)
+        self.queries, self.keys_values = _Product(own.query, scale=scale), _Product(own.key, own.value)
         self.mix, self.widen = _Product(self.after.dense), _Product(layer.intermediate.dense, then=layer.intermediate.intermediate_act_fn)
         self.narrow = _Product(self.contract.dense)
         self.products = (self.all_three, self.queries, self.keys_values, self.mix, self.widen, self.narrow)
 
     def __call__(self, asking: Tensor, states: Tensor, blocks: Sequence[Block], first_only: bool) -> Tensor:
         """Run it; ``asking`` are the tokens that are wanted: all of ``states``, or the first of every text."""
-        own, width = self.attention, self.attention.all_head_size
-        if first_only:
-            queries, keys_values = self.queries(asking), self.keys_values(states)
-        else:
-            queries, keys_values = self.all_three(states).split([width, 2 * width], dim=1)
+        own = self.attention
+        queries, states = (self.queries(asking), self.keys_values(states)) if first_only else (None, self.all_three(states))
         rate = own.dropout.p if own.dropout.training else 0.0
         attend = _Attention.apply if states.device.type == "cpu" else _fused_attention
-        context = attend(queries, keys_values, own.num_attention_heads, blocks, first_only, rate)
-        asking = self.after.LayerNorm(dropout(self.mix(context), self.after.dropout) + asking)
-        return self.contract.LayerNorm(dropout(self.narrow(self.widen(asking)), self.contract.dropout) + asking)
+        context = attend(queries, states, own.num_attention_heads, blocks, rate)
+        asking = self.after.LayerNorm(_add_dropped(asking, self.mix(context), self.after.dropout))
+        return self.contract.LayerNorm(_add_dropped(asking, self.narrow(self.widen(asking)), self.contract.dropout))
 
 
 class _Product:
-    """Linear layers that read the same states, as one product, and what is applied to it."""
+    """Linear layers that read the same states, as one product, and what is applied to it; ``scale`` multiplies what the first one gives."""
 
-    def __init__(self, *parts: nn.Linear, then: nn.Module | None = None) -> None:
-        self.parts, self.then = parts, then
+    def __init__(self, *parts: nn.Linear, then: nn.Module | None = None, scale: float | None = None) -> None:
+        self.parts, self.then, self.scale = parts, then, scale
         self.frozen: torch.dtype | None = None  # the type that weights are held in, where they do not change
         self.held: tuple[Tensor, Tensor] | None = None
 
@@ -257,21 +256,26 @@ class _Product:
             if isinstance(self.then, GELUActivation):
                 return _multiply(states.to(self.frozen), *self.held, "gelu", "none")
             output = _multiply(states.to(self.frozen), *self.held)
-            return output if self.then is None else self.then(output)
-        weight, bias = self._weights()
-        own = _CAN_FREEZE and states.device.type == "cpu" and states.dtype == weight.dtype == torch.float32
-        own = own and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
-        output = _Linear.apply(states, weight, bias) if own else F.linear(states, weight, bias)
+        else:
+            weight, bias = self._weights()
+            dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
+            if _CAN_FREEZE and states.device.type == "cpu" and torch.is_grad_enabled() and dtype in (torch.float32, torch.bfloat16):
+                output = _Linear.apply(states.to(dtype), weight.to(dtype), bias.to(dtype))
+            else:
+                output = F.linear(states, weight, bias)
         return output if self.then is None else self.then(output)
 
     def _weights(self) -> tuple[Tensor, Tensor]:
-        if len(self.parts) == 1:
-            return self.parts[0].weight, self.parts[0].bias
-        return torch.cat([part.weight for part in self.parts]), torch.cat([part.bias for part in self.parts])
+        (weight, bias), *others = [(part.weight, part.bias) for part in self.parts]
+        if self.scale is not None:
+            weight, bias = weight * self.scale, bias * self.scale
+        if not others:
+            return weight, bias
+        return torch.cat([weight, *(part for part, _ in others)]), torch.cat([bias, *(part for _, part in others)])
 
 
 class _Linear(torch.autograd.Function):
-    """``x W' + b`` by oneDNN, which multiplies these shapes a tenth to a quarter faster than the library that torch calls for float32."""
+    """``x W' + b`` by oneDNN, which multiplies these shapes a tenth to a quarter faster than what torch calls for it."""
 
     @staticmethod
     def forward(context: Any, states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -288,113 +292,133 @@ class _Linear(torch.autograd.Function):
 
 
 def _multiply(states: Tensor, weight: Tensor, bias: Tensor | None, then: str = "none", algorithm: str = "") -> Tensor:
-    held = weight if weight.layout == torch._mkldnn else torch.ops.mkldnn._reorder_linear_weight(weight)
-    return torch.ops.mkldnn._linear_pointwise(states, held, bias, then, [], algorithm)
+    return torch.ops.mkldnn._linear_pointwise(states, weight, bias, then, [], algorithm)
 
 
 class _Attention(torch.autograd.Function):
-    """Scaled dot-product attention (Vaswani et al. 2017) within each text: softmax(Q K^T / sqrt(d)) V, block by block.
+    """Dot-product attention (Vaswani et al. 2017) within each text: softmax(Q K^T) V, block by block; the queries come scaled.
 
     One function for all blocks, with a backward pass of its own: it writes into one gradient, where slices of one tensor would each get a
     gradient of the whole size. On a CPU, at these lengths, plain products are faster than the library's fused attention.
     """
 
     @staticmethod
-    def forward(
-        context: Any, queries: Tensor, keys_values: Tensor, heads: int, blocks: Sequence[Block], first_only: bool, rate: float
-    ) -> Tensor:
-        """Return the contexts, (asking tokens, width)."""
-        width = queries.shape[1]
-        queries, scale = queries.to(keys_values.dtype), (width // heads) ** -0.5
-        output = queries.new_empty(queries.shape)
+    def forward(context: Any, queries: Tensor | None, states: Tensor, heads: int, blocks: Sequence[Block], rate: float) -> Tensor:
+        """Return the contexts, (asking tokens, width).
+
+        Args:
+            context: What the backward pass reads.
+            queries: (texts, width), of the first token of every text; None where every token asks.
+            states: The keys and values, side by side: (tokens, 2 * width); with the queries before them where every token asks.
+            heads: Number of heads.
+            blocks: The texts.
+            rate: Of dropout.
+        """
+        parts = 3 if queries is None else 2
+        width = states.shape[1] // parts
+        shapes = [(block.texts * heads, block.length if queries is None else 1, block.length) for block in blocks]
+        keeps: Sequence[Tensor | None] = [None] * len(blocks)
+        if rate:
+            sizes = [texts * asked * length for texts, asked, length in shapes]
+            drawn = _keep(sum(sizes), rate, states.dtype).split(sizes)
+            keeps = [part.view(shape) for part, shape in zip(drawn, shapes, strict=True)]
+        output = states.new_empty(len(states) if queries is None else len(queries), width)
         kept: list[Tensor] = []
         row = 0
-        for block in blocks:
-            asked = 1 if first_only else block.length
-            rows = slice(row, row + block.texts * asked)
+        for block, keep in zip(blocks, keeps, strict=True):
+            tokens = states[block.start : block.start + block.texts * block.length]
+            by_head = _by_head(tokens, block.texts, parts, heads).reshape(parts, block.texts * heads, block.length, -1)
+            rows = slice(row, row + block.texts * (block.length if queries is None else 1))
             row = rows.stop
-            q = _by_head(queries[rows], block.texts, heads) * scale
-            places = slice(block.start, block.start + block.texts * block.length)
-            k, v = (_by_head(part, block.texts, heads) for part in keys_values[places].split(width, dim=1))
+            q = by_head[0] if queries is None else queries[rows].to(states.dtype).view(block.texts * heads, 1, -1)
+            k, v = by_head[-2], by_head[-1]
             scores = torch.bmm(q, k.transpose(1, 2))
             if block.mask is not None:
-                scores.view(block.texts, heads, asked, block.length).add_(block.mask.to(scores.dtype))
+                scores.view(block.texts, heads, -1, block.length).add_(block.mask.to(scores.dtype))
             weights = torch._softmax(scores, -1, False)  # the plain name is computed in float32 under autocast, and cast twice
-            keep = _keep(weights, rate) if rate else None
-            used = weights if keep is None else weights * keep
-            _place(output[rows], torch.bmm(used, v), block.texts, heads)
+            found = torch.bmm(weights if keep is None else weights * keep, v)
+            _by_head(output[rows], block.texts, 1, heads).copy_(found.view(1, block.texts, heads, -1, width // heads))
             if any(context.needs_input_grad):
                 kept += [q, k, v, weights, *([] if keep is None else [keep])]
         context.save_for_backward(*kept)
-        context.heads, context.blocks, context.first_only, context.rate = heads, blocks, first_only, rate
-        context.shapes = queries.shape, keys_values.shape
+        context.heads, context.blocks, context.rate, context.parts = heads, blocks, rate, parts
+        context.shapes = None if queries is None else queries.shape, states.shape
         return output
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of queries, keys and values."""
-        heads, each = context.heads, 5 if context.rate else 4
-        width = context.shapes[0][1]
-        of_queries, of_keys_values = (gradient.new_empty(shape) for shape in context.shapes)
+        """Return the gradients of queries and states."""
+        heads, parts, each = context.heads, context.parts, 5 if context.rate else 4
+        of_states = gradient.new_empty(context.shapes[1])
+        of_queries = None if context.shapes[0] is None else gradient.new_empty(context.shapes[0])
         row = 0
         for number, block in enumerate(context.blocks):
             q, k, v, weights, *keep = context.saved_tensors[number * each : (number + 1) * each]
-            rows = slice(row, row + block.texts * (1 if context.first_only else block.length))
+            rows = slice(row, row + block.texts * q.shape[1])
             row = rows.stop
-            own = _by_head(gradient[rows], block.texts, heads)
-            used = weights * keep[0] if keep else weights
-            of_v = torch.bmm(used.transpose(1, 2), own)
+            own = _by_head(gradient[rows], block.texts, 1, heads).reshape(q.shape)
+            of_parts = k.new_empty((parts, *k.shape))
+            torch.bmm((weights * keep[0] if keep else weights).transpose(1, 2), own, out=of_parts[-1])
             of_weights = torch.bmm(own, v.transpose(1, 2))
             if keep:
                 of_weights.mul_(keep[0])
             of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-            _place(of_queries[rows], torch.bmm(of_scores, k).mul_((width // heads) ** -0.5), block.texts, heads)
-            places = slice(block.start, block.start + block.texts * block.length)
-            _place(of_keys_values[places, :width], torch.bmm(of_scores.transpose(1, 2), q), block.texts, heads)
-            _place(of_keys_values[places, width:], of_v, block.texts, heads)
-        return of_queries, of_keys_values, None, None, None, None
+            torch.bmm(of_scores.transpose(1, 2), q, out=of_parts[-2])
+            if of_queries is None:
+                torch.bmm(of_scores, k, out=of_parts[0])
+            else:
+                of_queries[rows] = torch.bmm(of_scores, k).view(block.texts, -1)
+            tokens = of_states[block.start : block.start + block.texts * block.length]
+            _by_head(tokens, block.texts, parts, heads).copy_(of_parts.view(parts, block.texts, heads, block.length, -1))
+        return of_queries, of_states, None, None, None
 
 
-def _fused_attention(queries: Tensor, keys_values: Tensor, heads: int, blocks: Sequence[Block], first_only: bool, rate: float) -> Tensor:
+def _fused_attention(queries: Tensor | None, states: Tensor, heads: int, blocks: Sequence[Block], rate: float) -> Tensor:
     """Compute the same by the library's fused attention, which is faster on an accelerator."""
-    width = queries.shape[1]
-    asked = [block.texts * (1 if first_only else block.length) for block in blocks]
-    sizes = [block.texts * block.length for block in blocks]
+    parts = 3 if queries is None else 2
+    width = states.shape[1] // parts
+    asking = [None] * len(blocks) if queries is None else queries.to(states.dtype).split([block.texts for block in blocks])
     outputs = []
-    for block, q, kv in zip(blocks, queries.split(asked), keys_values.split(sizes), strict=True):
-        shape = (block.texts, -1, heads, width // heads)
-        q, k, v = (part.reshape(shape).transpose(1, 2) for part in (q.to(kv.dtype), *kv.split(width, dim=1)))
-        mask = None if block.mask is None else block.mask.to(kv.dtype)
-        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=rate)
+    for block, first, tokens in zip(blocks, asking, states.split([block.texts * block.length for block in blocks]), strict=True):
+        *q, k, v = _by_head(tokens, block.texts, parts, heads)
+        q = q[0] if first is None else _by_head(first, block.texts, 1, heads)[0]
+        mask = None if block.mask is None else block.mask.to(states.dtype)
+        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=rate, scale=1.0)
         outputs.append(context.transpose(1, 2).reshape(-1, width))
     return torch.cat(outputs)
 
 
-def _by_head(tokens: Tensor, texts: int, heads: int) -> Tensor:
-    """(texts * length, width) -> (texts * heads, length, width / heads)."""
-    return tokens.reshape(texts, -1, heads, tokens.shape[1] // heads).transpose(1, 2).reshape(texts * heads, -1, tokens.shape[1] // heads)
-
-
-def _place(tokens: Tensor, by_head: Tensor, texts: int, heads: int) -> None:
-    """Write (texts * heads, length, size) into a place of (texts * length, heads * size)."""
-    own = tokens.unflatten(1, (heads, -1)).unflatten(0, (texts, -1))
-    own.copy_(by_head.view(texts, heads, *by_head.shape[1:]).transpose(1, 2))
+def _by_head(tokens: Tensor, texts: int, parts: int, heads: int) -> Tensor:
+    """View (texts * length, parts * width) as (parts, texts, heads, length, width / heads)."""
+    return tokens.view(texts, len(tokens) // texts, parts, heads, -1).permute(2, 0, 3, 1, 4)
 
 
 def dropout(states: Tensor, module: nn.Dropout) -> Tensor:
-    """Apply a dropout layer (Srivastava et al. 2014); on a CPU with masks from 16-bit random words, a third of the library's time."""
+    """Apply a dropout layer (Srivastava et al. 2014); on a CPU by :func:`_keep`, a third of the library's time."""
     if not module.training or not module.p:
         return states
-    return states * _keep(states, module.p) if states.device.type == "cpu" else F.dropout(states, module.p)
-
-
-def _keep(states: Tensor, rate: float) -> Tensor:
-    """Return 0 with probability ``rate``, to within 2**-17, else 1 over the probability to be kept, in the shape of ``states``."""
     if states.device.type != "cpu":
-        return F.dropout(torch.ones_like(states), rate)
+        return F.dropout(states, module.p)
+    return states * _keep(states.numel(), module.p, states.dtype).view(states.shape)
+
+
+def _add_dropped(states: Tensor, change: Tensor, module: nn.Dropout) -> Tensor:
+    """Return ``states + dropout(change)``, on a CPU in one pass."""
+    if not module.training or not module.p or states.device.type != "cpu":
+        return states + dropout(change, module)
+    return torch.addcmul(states, change, _keep(change.numel(), module.p, change.dtype).view(change.shape))
+
+
+def _keep(count: int, rate: float, dtype: torch.dtype) -> Tensor:
+    """Draw numbers, (count,): 0 with probability ``rate``, to within 2**-17, else 1 over the probability to be kept.
+
+    Their random bits are numpy's, seeded from torch's generator: half the time of torch's own.
+    """
     dropped = round(rate * 65536)
-    words = torch.empty(-(-states.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[: states.numel()]
-    return (words >= dropped - 32768).view(states.shape) * torch.tensor(65536 / (65536 - dropped), dtype=states.dtype)
+    source = np.random.Generator(np.random.SFC64(int(torch.empty((), dtype=torch.int64).random_())))
+    words = source.integers(0, 2**64 - 1, size=-(-count // 4), dtype=np.uint64, endpoint=True).view(np.int16)[:count]
+    keep = torch.ge(torch.from_numpy(words), dropped - 32768, out=torch.empty(count, dtype=dtype))
+    return keep.mul_(65536 / (65536 - dropped))
 
 
 def _portions(blocks: Sequence[Block], max_tokens: int | None) -> list[list[Block]]:

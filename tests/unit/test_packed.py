@@ -82,17 +82,24 @@ def test_token_types_follow_where_the_second_text_begins():
     torch.testing.assert_close(firsts, plain(model, table, (starts, (0, 1)))[:, 0][torch.from_numpy(stream.order)], rtol=0, atol=1e-12)
 
 
+def attended(stream, width, first_only):
+    """Return queries of first tokens with the keys and values of all, or no queries with all three of all."""
+    size = {"dtype": torch.float64, "requires_grad": True}
+    if first_only:
+        return torch.randn(len(stream.firsts), width, **size), torch.randn(len(stream.ids), 2 * width, **size)
+    return None, torch.randn(len(stream.ids), 3 * width, **size)
+
+
 @pytest.mark.parametrize("first_only", [True, False])
 def test_fused_attention_is_the_same_attention(first_only):
     torch.manual_seed(0)
     stream = lay_out(texts(), 0)
-    tokens = len(stream.ids)
-    keys_values = torch.randn(tokens, 48, dtype=torch.float64, requires_grad=True)
-    queries = torch.randn(len(stream.firsts) if first_only else tokens, 24, dtype=torch.float64, requires_grad=True)
+    queries, states = attended(stream, 24, first_only)
+    asked = [states] if queries is None else [queries, states]
     found = []
     for attend in (packed._Attention.apply, packed._fused_attention):
-        output = attend(queries, keys_values, 3, stream.blocks, first_only, 0.0)
-        found.append((output, *torch.autograd.grad((output * torch.arange(24)).sum(), (queries, keys_values))))
+        output = attend(queries, states, 3, stream.blocks, 0.0)
+        found.append((output, *torch.autograd.grad((output * torch.arange(24)).sum(), asked)))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
@@ -102,14 +109,13 @@ def test_fused_attention_is_the_same_attention(first_only):
 def test_attention_is_differentiated_with_its_dropout(first_only, rate):
     stream = lay_out(texts(4, 5), 0, multiple=2)
     torch.manual_seed(0)
-    keys_values = torch.randn(len(stream.ids), 8, dtype=torch.float64, requires_grad=True)
-    queries = torch.randn(len(stream.lengths) if first_only else len(stream.ids), 4, dtype=torch.float64, requires_grad=True)
+    queries, states = attended(stream, 4, first_only)
 
-    def attend(queries, keys_values):
+    def attend(states, queries=None):
         torch.manual_seed(1)  # the same weights are dropped at every call
-        return packed._Attention.apply(queries, keys_values, 2, stream.blocks, first_only, rate)
+        return packed._Attention.apply(queries, states, 2, stream.blocks, rate)
 
-    assert torch.autograd.gradcheck(attend, (queries, keys_values))
+    assert torch.autograd.gradcheck(attend, (states,) if queries is None else (states, queries))
 
 
 def test_products_by_onednn_have_the_gradients_of_a_linear_layer():
