@@ -38,6 +38,7 @@ class Block(NamedTuple):
     texts: int
     length: int
     mask: Tensor | None  # (texts, 1, 1, length), 0 for tokens and -inf for padding; None where nothing is padded
+    padded: int  # most padding of one of them
 
 
 class Stream(NamedTuple):
@@ -107,10 +108,9 @@ def lay_out(
     blocks, begin = [], 0
     for end in [*(np.flatnonzero(np.diff(padded)) + 1).tolist(), len(padded)]:
         texts_here, length, first = end - begin, int(padded[begin]), int(firsts[begin])
-        mask = None
-        if (lengths[begin:end] < length).any():
-            mask = paddings[first : first + texts_here * length].view(texts_here, 1, 1, length)
-        blocks.append(Block(first, texts_here, length, mask))
+        padded_here = length - int(lengths[begin:end].min())
+        mask = paddings[first : first + texts_here * length].view(texts_here, 1, 1, length) if padded_here else None
+        blocks.append(Block(first, texts_here, length, mask, padded_here))
         begin = end
     positions = positions * is_token  # padding may reach beyond the last position that the model knows
     numbers = [ids, positions, firsts, lengths, *([] if type_ids is None else [type_ids])]
@@ -234,7 +234,8 @@ class _Layer:
         own = self.attention
         queries, states = (self.queries(asking), self.keys_values(states)) if first_only else (None, self.all_three(states))
         rate = own.dropout.p if own.dropout.training else 0.0
-        attend = _Attention.apply if states.device.type == "cpu" else _fused_attention
+        fused = states.device.type != "cpu" or (states.dtype == torch.float32 and not torch.is_grad_enabled())
+        attend = _fused_attention if fused else _Attention.apply
         context = attend(queries, states, own.num_attention_heads, blocks, rate)
         asking = self.after.LayerNorm(_add_dropped(asking, self.mix(context), self.after.dropout))
         return self.contract.LayerNorm(_add_dropped(asking, self.narrow(self.widen(asking)), self.contract.dropout))
@@ -333,8 +334,8 @@ class _Attention(torch.autograd.Function):
             q = by_head[0] if queries is None else queries[rows].to(states.dtype).view(block.texts * heads, 1, -1)
             k, v = by_head[-2], by_head[-1]
             scores = torch.bmm(q, k.transpose(1, 2))
-            if block.mask is not None:
-                scores.view(block.texts, heads, -1, block.length).add_(block.mask.to(scores.dtype))
+            if block.mask is not None:  # added to the last columns, where it is not 0
+                scores.view(block.texts, heads, -1, block.length)[..., -block.padded :] += block.mask[..., -block.padded :].to(scores.dtype)
             weights = torch._softmax(scores, -1, False)  # the plain name is computed in float32 under autocast, and cast twice
             found = torch.bmm(weights if keep is None else weights * keep, v)
             _by_head(output[rows], block.texts, 1, heads).copy_(found.view(1, block.texts, heads, -1, width // heads))
