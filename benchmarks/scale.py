@@ -40,6 +40,8 @@ DEPTHS = (100, 200)
 GROUP_SIZE = 16
 SLAB = 5_000_000  # pairs that are handed to the teacher at once
 LOOKUPS, LOOKUP_GROUPS = 2_000, 8  # batches that look scores up, of so many groups
+DIMENSION = 128  # of the embeddings
+PROBES, PARTS = 64, 32  # cells of the inverted file that a query looks into; bytes of a vector in it
 FIT_FROM = 100_000  # passages of the smallest collection that growth is fitted to
 _POLL, _SAVE = 0.05, 5.0  # seconds between two looks at the memory, and between two notes of what was spent so far
 _QUANTITIES = {
@@ -80,6 +82,16 @@ class Scale(NamedTuple):
         return params.CandidatesSpec(collection=self.collection, retriever=params.BM25(), depth=depth)
 
     @property
+    def dense(self) -> params.CandidatesSpec:
+        """The top documents of every query by embeddings, out of an inverted file of about 4 sqrt(n) product-quantised cells."""
+        encoder = params.UntrainedSystem(
+            architecture=params.BiEncoder(model=str(self.folder / "encoder"), max_length=512), collection=self.collection
+        )
+        nlist = min(round(4 * math.sqrt(self.n_docs)), self.n_docs // 20)
+        index = params.IVFPQ(nlist=nlist, nprobe=min(PROBES, nlist), m=PARTS, sample=max(100_000, 20 * nlist))
+        return params.CandidatesSpec(collection=self.collection, retriever=params.Dense(encoder=encoder, index=index), depth=DEPTHS[0])
+
+    @property
     def groups(self) -> params.GroupsSpec:
         """Groups of a query's positive and candidates."""
         strategy = params.FromCandidates(depth=DEPTHS[0])
@@ -114,6 +126,39 @@ def _candidates_100(scale: Scale) -> dict[str, Any]:
 
 def _candidates_200(scale: Scale) -> dict[str, Any]:
     return _made(scale, scale.candidates(DEPTHS[1]))
+
+
+def _encoder(scale: Scale) -> dict[str, Any]:
+    """Write the bi-encoder that embeds at this size: the mean of random vectors, longer for rarer words."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = passages.vocabulary()
+    tokenizer = Tokenizer(models.WordLevel({word: row for row, word in enumerate(words)} | {"[UNK]": len(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    vectors = np.random.default_rng(scale.seed).standard_normal((len(words) + 1, DIMENSION)).astype(np.float32)
+    vectors *= np.log(np.arange(len(words) + 1, dtype=np.float32) + 2)[:, None] / math.sqrt(DIMENSION)
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=vectors)], device="cpu").save(
+        str(scale.folder / "encoder"), create_model_card=False
+    )
+    return {"disk_mb": _megabytes(scale.folder / "encoder")}
+
+
+def _tokens(scale: Scale) -> dict[str, Any]:
+    return _made(scale, inputs(inputs(scale.dense)["vectors"])["doc_tokens"])
+
+
+def _vectors(scale: Scale) -> dict[str, Any]:
+    return _made(scale, inputs(scale.dense)["vectors"])
+
+
+def _dense_index(scale: Scale) -> dict[str, Any]:
+    return _made(scale, inputs(scale.dense)["index"])
+
+
+def _dense_candidates(scale: Scale) -> dict[str, Any]:
+    return _made(scale, scale.dense)
 
 
 def _groups(scale: Scale) -> dict[str, Any]:
@@ -170,6 +215,11 @@ STEPS: dict[str, Callable[[Scale], dict[str, Any]]] = {
     "scores": _scores,
     "group_scores": _group_scores,
     "lookups": _lookups,
+    "encoder": _encoder,
+    "tokens": _tokens,
+    "vectors": _vectors,
+    "dense_index": _dense_index,
+    "dense_candidates": _dense_candidates,
 }
 
 

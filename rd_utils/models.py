@@ -755,8 +755,9 @@ def _bi_encoder(architecture: params.BiEncoder) -> BiStudent:
         if not is_sentence_transformer_model(path):
             raise ValueError(f"{architecture.model} is no sentence-transformers model, so it names no pooling; set pooling to cls or mean")
         model = SentenceTransformer(path, device="cpu", similarity_fn_name=architecture.similarity)
-        model.max_seq_length = architecture.max_length
-        model[0].query_length = architecture.max_query_length
+        if not isinstance(model[0], StaticEmbedding):  # which reads texts whole
+            model.max_seq_length = architecture.max_length
+            model[0].query_length = architecture.max_query_length
     else:
         transformer = Transformer(path, max_seq_length=architecture.max_length, query_length=architecture.max_query_length)
         modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=architecture.pooling)]

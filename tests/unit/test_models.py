@@ -145,6 +145,15 @@ def test_a_sentence_transformers_checkpoint_keeps_its_own_pooling_and_scores(tmp
     assert scores[0] > scores[1] + 5
 
 
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_a_static_checkpoint_reads_texts_whole(tmp_path, lexicon, similarity) -> None:
+    build(params.StaticBi(dimension=16), seed=0, lexicon=lexicon).save(tmp_path)
+    student = build(params.BiEncoder(model=str(tmp_path), similarity=similarity, max_length=8), seed=0)
+    texts = [DOCS[0], " ".join(DOCS)]
+    original = SentenceTransformer(str(tmp_path), device="cpu").encode(texts, normalize_embeddings=similarity == "cosine")
+    np.testing.assert_allclose(student.encode(tokenize(texts, student.tokenizer), kind="document"), original, atol=1e-6)
+
+
 @pytest.mark.parametrize("architecture", ALL, ids=name)
 def test_forward_equals_score_pairs(architecture, lexicon) -> None:
     student = build(architecture, seed=1, lexicon=lexicon)

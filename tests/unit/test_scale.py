@@ -160,6 +160,18 @@ def test_growth_is_fitted_to_the_results_that_are_there_and_drawn(tmp_path):
     assert len(json.loads((tmp_path / "docs" / "scale.json").read_text())["measured"]) == 8
 
 
+def test_the_dense_steps_find_what_an_exhaustive_search_finds(tmp_path):
+    here = scale.Scale(1000, 50, tmp_path, 0)
+    steps = ("generate", "documents", "queries", "encoder", "tokens", "vectors", "dense_index", "dense_candidates")
+    counts = {step: scale.STEPS[step](here) for step in steps}
+    assert counts["vectors"]["dimension"] == scale.DIMENSION and counts["dense_index"]["cells"] == 50
+    assert (
+        counts["dense_candidates"]["pairs"] == 50 * scale.DEPTHS[0] and counts["dense_candidates"]["recall"] > 0.9
+    )  # all cells are looked into
+    texts = [json.loads(line)["text"].split() for line in (tmp_path / "collection" / "corpus.jsonl").open()]
+    assert counts["tokens"]["tokens"] == sum(map(len, texts))  # the encoder knows every word
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_step_counts_the_attempts_that_were_killed_and_is_not_taken_twice(tmp_path):
     here = scale.Scale(1000, 50, tmp_path, 0)
