@@ -195,7 +195,7 @@ class PairScores:
         from rd_utils import teachers
 
         self.make = teachers.PairScores
-        folder = Path(settings["root"]) / f"pairs-{settings['sizes'][settings['short']]}"
+        folder = Path(settings["folders"][settings["short"]])
         self.folder, self.n_docs = folder / "ours", settings["n_docs"]
         batches = np.load(folder / "batches.npz")
         self.batches = [batches[name] for name in ("query_rows", "doc_rows")]
@@ -256,7 +256,7 @@ class Grid:
 
         settings = self.settings
         folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
-        collection = params.IrDatasetsCollection(id=settings["collection"], max_queries=command["queries"])
+        collection = params.FolderCollection(path=command["collection"], split="train")
         teacher = params.LoadedTeacher(
             model=settings["teacher"], max_length=settings["max_length"], max_query_length=settings["max_query_length"]
         )

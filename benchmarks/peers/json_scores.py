@@ -17,7 +17,7 @@ class Scores:
     """Load, then look every pair of every batch up."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        folder = Path(settings["root"]) / f"pairs-{settings['sizes'][settings['short']]}"
+        folder = Path(settings["folders"][settings["short"]])
         self.path = folder / "teacher.json.gz"
         batches = np.load(folder / "batches.npz")
         self.batches = [

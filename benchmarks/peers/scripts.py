@@ -18,6 +18,16 @@ from benchmarks.worker import serve
 PACKAGES = ("rankers", "transformers", "torch", "sentence-transformers", "bm25s")
 
 
+def _read(folder: Path) -> dict[str, Any]:
+    """Return the texts of documents and queries by id, and the pairs of a query and a positive."""
+    found = {}
+    for name, file in (("docs", "corpus.jsonl"), ("queries", "queries.jsonl")):
+        lines = (json.loads(line) for line in (folder / file).read_text(encoding="utf-8").splitlines())
+        found[name] = {line["_id"]: line["text"] for line in lines}
+    _, *qrels = (folder / "qrels" / "train.tsv").read_text(encoding="utf-8").splitlines()
+    return found | {"positives": [line.split("\t")[:2] for line in qrels]}
+
+
 class Scripts(Training):
     """A cell for itself."""
 
@@ -34,8 +44,7 @@ class Scripts(Training):
         """Make the student of ``command["cell"]``."""
         strategy, _, seed = command["cell"]
         began = time.perf_counter()
-        path = Path(self.settings["root"]) / f"collection-{command['queries']}.json"
-        collection = json.loads(path.read_text(encoding="utf-8"))
+        collection = _read(Path(command["collection"]))
         rows = self._scored(self._mined(collection, strategy, seed), collection)
         steps = -(-command["documents"] // (8 * len(rows[0][1])))
         order = np.random.default_rng(seed).permutation(np.resize(np.arange(len(rows)), 8 * steps))

@@ -8,37 +8,35 @@ from typing import Any
 from benchmarks import data
 from benchmarks.harness import Family, Line, Way
 
-QUERIES = (3, 1)  # full, short
-DOCUMENTS = (640, 256)
-CELLS = [[strategy, loss, seed] for strategy in ("top", "uniform") for loss in ("margin_mse", "kl") for seed in (0, 1)]
+QUERIES = (20, 8)  # full, short; each with one positive and so one group, all of which are trained on once
+CELLS = [[strategy, loss, seed] for strategy in ("top", "uniform") for loss in ("ranknet", "margin_mse", "kl") for seed in (0, 1, 2)]
 _STRATEGIES = {"top": {"draw": "top"}, "uniform": {"draw": "uniform"}}
 _settings = {
-    "work": "grid", "kind": "bi", "collection": "vaswani", "model": str(data.FOLDER / "models" / "tiny"), "pooling": "cls",
+    "work": "grid", "kind": "bi", "model": str(data.FOLDER / "models" / "tiny"), "pooling": "cls",
     "teacher": str(data.FOLDER / "models" / "minilm-cross"), "max_length": 128, "max_query_length": 32, "depth": 100,
-    "strategies": _STRATEGIES, "root": str(data.FOLDER / "grid"),
+    "strategies": _STRATEGIES,
 }  # fmt: skip
 
 
 def _prepare(short: bool) -> None:
-    """Write the collection as plain files, for the way that has no reader of its own."""
+    """Write vaswani's documents, some queries and the first positive of each as a BEIR folder, which both ways read."""
     data.model("tiny")
     data.model("minilm-cross")
-    path = data.FOLDER / "grid" / f"collection-{QUERIES[short]}.json"
-    if path.is_file():
+    folder = data.FOLDER / "grid" / f"collection-{QUERIES[short]}"
+    if (folder / "qrels" / "train.tsv").is_file():
         return
     from rd_utils import collections, params
 
     collection = params.IrDatasetsCollection(id="vaswani", max_queries=QUERIES[short])
     docs = collections.read_docs(collection)
     queries, qrels = collections.read_queries(collection)
-    positives = collections.positives(qrels)
-    found = {
-        "docs": dict(zip(docs["doc_id"], docs["text"], strict=True)),
-        "queries": dict(zip(queries["query_id"], queries["text"], strict=True)),
-        "positives": positives[["query_id", "doc_id"]].values.tolist(),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found), encoding="utf-8")
+    (folder / "qrels").mkdir(parents=True, exist_ok=True)
+    for name, table, key in (("corpus", docs, "doc_id"), ("queries", queries, "query_id")):
+        lines = [json.dumps({"_id": number, "text": text}) + "\n" for number, text in zip(table[key], table["text"], strict=True)]
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    first = collections.positives(qrels).drop_duplicates("query_id")
+    lines = [f"{query}\t{doc}\t1\n" for query, doc in zip(first["query_id"], first["doc_id"], strict=True)]
+    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), encoding="utf-8")
 
 
 def _command(repeat: int, short: bool) -> dict[str, Any]:
@@ -46,15 +44,15 @@ def _command(repeat: int, short: bool) -> dict[str, Any]:
     return {
         "cells": CELLS[:4] if short else CELLS,
         "cell": CELLS[max(repeat, 0) % len(CELLS)],
-        "queries": QUERIES[short],
-        "documents": DOCUMENTS[short],
+        "collection": str(data.FOLDER / "grid" / f"collection-{QUERIES[short]}"),
+        "documents": QUERIES[short] * data.GROUP_SIZE,
     }
 
 
 FAMILIES = (
     Family(
         "grid",
-        "a grid on vaswani: 2 strategies x 2 losses x 2 seeds, 3 queries' groups, MiniLM teacher, BERT 2x128 trained on 640 documents",
+        "a grid on vaswani: 2 strategies x 3 losses x 3 seeds, 20 groups of 16 documents, MiniLM teacher, BERT 2x128",
         (
             Way("ours", "benchmarks.ours", _settings),
             Way("scripts with rankers", "benchmarks.peers.scripts", _settings, environment="rankers"),

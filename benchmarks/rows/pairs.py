@@ -18,7 +18,7 @@ BATCHES = 2_000
 
 def folder(short: bool) -> Path:
     """Return the folder of one form's scores."""
-    return data.FOLDER / f"pairs-{QUERIES * PER_QUERY[short]}"
+    return data.FOLDER / f"pairs-float32-{QUERIES * PER_QUERY[short]}"
 
 
 def prepare(short: bool) -> None:
@@ -30,7 +30,7 @@ def prepare(short: bool) -> None:
 
     rng = np.random.default_rng(4)
     docs = np.sort(rng.integers(0, DOCS - size, (QUERIES, size)), axis=1) + np.arange(size)  # distinct within a query
-    scores = np.round(rng.standard_normal((QUERIES, size)), 5)
+    scores = rng.standard_normal((QUERIES, size), dtype=np.float32)  # as a teacher gives them: both formats keep every bit
     place.mkdir(parents=True, exist_ok=True)
     rows = rng.integers(0, QUERIES, (BATCHES, 8))
     chosen = rng.integers(0, size, (BATCHES, 8, 16))
@@ -46,7 +46,7 @@ def _command(repeat: int, short: bool) -> dict[str, Any]:
     return {}
 
 
-_SETTINGS = {"work": "pairs", "n_docs": DOCS, "root": str(data.FOLDER), "sizes": [QUERIES * size for size in PER_QUERY]}
+_SETTINGS = {"work": "pairs", "n_docs": DOCS, "folders": [str(folder(False)), str(folder(True))]}
 _PEER = ("gzip JSON",)
 FAMILIES = (
     Family(

@@ -62,6 +62,6 @@ def _scoring(name: str, collection: str, max_length: int, pairs: tuple[int, int]
 
 
 FAMILIES = (
-    _scoring("short", "vaswani", 256, (192, 64), (1.35, 1.4)),
-    _scoring("long", "scifact", 512, (32, 12), (1.5, 1.6)),
+    _scoring("short", "vaswani", 256, (128, 64), (1.35, 1.4)),
+    _scoring("long", "scifact", 512, (24, 12), (1.5, 1.6)),
 )
