@@ -394,13 +394,7 @@ def compiled_layers() -> Any:
     compiled = torch.compile(rest, dynamic=True)
 
     def call(layer: Any, asking: Any, states: Any, blocks: Any, first_only: bool) -> Any:
-        own, width = layer.attention, layer.attention.all_head_size
-        if first_only:
-            queries, keys_values = layer.queries(asking), layer.keys_values(states)
-        else:
-            queries, keys_values = layer.all_three(states).split([width, 2 * width], dim=1)
-        attend = packed._Attention.apply if states.device.type == "cpu" else packed._fused_attention
-        context = attend(queries, keys_values, own.num_attention_heads, blocks, first_only, own.dropout.p if own.dropout.training else 0.0)
+        context = layer.attend(asking, states, blocks, first_only)
         one, two = layer.after.LayerNorm, layer.contract.LayerNorm
         parts = (layer.mix.parts[0], one, layer.widen.parts[0], layer.narrow.parts[0], two)
         weights = [value for part in parts for value in (part.weight, part.bias)]
@@ -420,18 +414,20 @@ def flat_attention() -> contextlib.ExitStack:
         raise NotImplementedError("torch has flash attention over texts of different lengths on GPUs alone")
     kept: dict[str, Any] = {"blocks": None}
 
-    def attend(queries: Any, keys_values: Any, heads: int, blocks: Any, first_only: bool, rate: float) -> Any:
-        width = queries.shape[1]
+    def attend(queries: Any, states: Any, heads: int, blocks: Any, rate: float) -> Any:
+        parts = 3 if queries is None else 2
         if kept["blocks"] is not blocks:  # the same list in all layers
             lengths = np.repeat([block.length for block in blocks], [block.texts for block in blocks])
             ends = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)).pin_memory()
-            kept.update(blocks=blocks, ends=ends.to(keys_values.device, non_blocking=True), longest=int(lengths.max()))
-            kept["ones"] = torch.arange(len(lengths) + 1, dtype=torch.int32, device=keys_values.device)
-        dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else keys_values.dtype
-        q, k, v = (part.to(dtype).view(-1, heads, width // heads) for part in (queries, *keys_values.split(width, dim=1)))
-        asked, most = (kept["ones"], 1) if first_only else (kept["ends"], kept["longest"])
-        output = torch.ops.aten._flash_attention_forward(q, k, v, asked, kept["ends"], most, kept["longest"], rate, False, False)[0]
-        return output.reshape(-1, width)
+            kept.update(blocks=blocks, ends=ends.to(states.device, non_blocking=True), longest=int(lengths.max()))
+            kept["ones"] = torch.arange(len(lengths) + 1, dtype=torch.int32, device=states.device)
+        dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else states.dtype
+        given = states.to(dtype).view(len(states), parts, heads, -1).unbind(1)
+        q, k, v = given if queries is None else (queries.to(dtype).view(len(queries), heads, -1), *given)
+        asked, most = (kept["ends"], kept["longest"]) if queries is None else (kept["ones"], 1)
+        longest = kept["longest"]
+        output = torch.ops.aten._flash_attention_forward(q, k, v, asked, kept["ends"], most, longest, rate, False, False, scale=1.0)[0]
+        return output.flatten(1)
 
     stack = contextlib.ExitStack()
     stack.enter_context(changed(packed, _fused_attention=attend))

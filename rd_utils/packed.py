@@ -231,14 +231,18 @@ class _Layer:
 
     def __call__(self, asking: Tensor, states: Tensor, blocks: Sequence[Block], first_only: bool) -> Tensor:
         """Run it; ``asking`` are the tokens that are wanted: all of ``states``, or the first of every text."""
+        context = self.attend(asking, states, blocks, first_only)
+        asking = self.after.LayerNorm(_add_dropped(asking, self.mix(context), self.after.dropout))
+        return self.contract.LayerNorm(_add_dropped(asking, self.narrow(self.widen(asking)), self.contract.dropout))
+
+    def attend(self, asking: Tensor, states: Tensor, blocks: Sequence[Block], first_only: bool) -> Tensor:
+        """Return the contexts of ``asking``."""
         own = self.attention
         queries, states = (self.queries(asking), self.keys_values(states)) if first_only else (None, self.all_three(states))
         rate = own.dropout.p if own.dropout.training else 0.0
         fused = states.device.type != "cpu" or (states.dtype == torch.float32 and not torch.is_grad_enabled())
         attend = _fused_attention if fused else _Attention.apply
-        context = attend(queries, states, own.num_attention_heads, blocks, rate)
-        asking = self.after.LayerNorm(_add_dropped(asking, self.mix(context), self.after.dropout))
-        return self.contract.LayerNorm(_add_dropped(asking, self.narrow(self.widen(asking)), self.contract.dropout))
+        return attend(queries, states, own.num_attention_heads, blocks, rate)
 
 
 class _Product:
