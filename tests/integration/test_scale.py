@@ -22,7 +22,7 @@ def test_all_steps_of_a_thousand_passages(tmp_path):
     sizes = ["--sizes", "500,1k", "--full-queries", "2200000", "--folder", str(tmp_path)]
     options = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "timeout": 500, "check": True}
     first = subprocess.run([*command, "run", *sizes], **options)
-    assert "size 2 of 2, step 10 of 10: lookups, 1,000 passages, 250 queries" in first.stdout
+    assert f"size 2 of 2, step 10 of {len(scale.STEPS)}: lookups, 1,000 passages, 250 queries" in first.stdout
     table = scale.measured(tmp_path)
     assert table["step"].tolist() == list(scale.STEPS) * 2
     counts = {step: json.loads((tmp_path / "1000" / "results" / f"{step}.json").read_text())["counts"] for step in scale.STEPS}
@@ -30,6 +30,7 @@ def test_all_steps_of_a_thousand_passages(tmp_path):
     assert counts["group_scores"]["pairs"] == 250 * scale.GROUP_SIZE
     assert 250 < counts["candidates_100"]["pairs"] <= counts["candidates_200"]["pairs"] == counts["scores"]["pairs"] <= 250 * 200
     assert counts["lookups"]["pairs"] == counts["scores"]["pairs"] + counts["group_scores"]["pairs_scored_now"]
+    assert counts["vectors"]["documents"] == 1000 and counts["dense_candidates"]["pairs"] == 250 * scale.DEPTHS[0]
     assert (table[["wall_seconds", "cpu_seconds", "peak_rss_mb", "peak_anonymous_mb"]] > 0).all(axis=None)
     again = subprocess.run([*command, "run", *sizes], **options)
     assert again.stdout == first.stdout  # nothing was taken again: the seconds are those of the first time
