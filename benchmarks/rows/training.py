@@ -55,7 +55,7 @@ def _family(
     def command(repeat: int, short: bool) -> dict[str, Any]:
         if repeat >= 0:
             return {"steps": steps[short]}
-        warm_up = 1 if short else min(WARM_UP, 2 * steps[short])
+        warm_up = 1 if short else WARM_UP if steps[short] > 2 else 2
         batch, every = (queries[short], warm_up + steps[short] * (1 if short else REPEATS) + 1)
         return {"groups": data.batches(collection, batch * every), "batch": batch, "group_size": data.GROUP_SIZE, "steps": warm_up}
 
