@@ -505,7 +505,7 @@ def chart(folder: Path, out: Path) -> Path:
                 color=alt.Color(
                     "step:N",
                     sort=list(names.values()),
-                    scale=alt.Scale(scheme="tableau10"),
+                    scale=alt.Scale(scheme="tableau10" if len(steps) <= 10 else "tableau20"),
                     legend=alt.Legend(title=legend, titleLimit=400, labelLimit=400),
                 ),
             )
