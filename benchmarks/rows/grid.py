@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from benchmarks import data
@@ -18,11 +19,16 @@ _settings = {
 }  # fmt: skip
 
 
+def _collection(short: bool) -> Path:
+    """Return the folder of one form's collection."""
+    return data.FOLDER / "grid" / f"collection-{QUERIES[short]}"
+
+
 def _prepare(short: bool) -> None:
     """Write vaswani's documents, some queries and the first positive of each as a BEIR folder, which both ways read."""
     data.model("tiny")
     data.model("minilm-cross")
-    folder = data.FOLDER / "grid" / f"collection-{QUERIES[short]}"
+    folder = _collection(short)
     if (folder / "qrels" / "train.tsv").is_file():
         return
     from rd_utils import collections, params
@@ -44,7 +50,7 @@ def _command(repeat: int, short: bool) -> dict[str, Any]:
     return {
         "cells": CELLS[:4] if short else CELLS,
         "cell": CELLS[max(repeat, 0) % len(CELLS)],
-        "collection": str(data.FOLDER / "grid" / f"collection-{QUERIES[short]}"),
+        "collection": str(_collection(short)),
         "documents": QUERIES[short] * data.GROUP_SIZE,
     }
 
