@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,26 @@ def run_family(
         way.name: {"answers": [], "error": None, "check": None, "versions": {}, **asdict(way)} for way in ways
     }
     running: dict[str, Any] = {}
+
+    def ask(way: Way, repeat: int) -> None:
+        entry = found[way.name]
+        if entry["error"]:
+            return
+        try:
+            if way.name not in running:
+                running[way.name] = start(way, short)
+                entry["versions"] = running[way.name].versions
+            answer = running[way.name].ask({"repeat": repeat, **family.command(repeat, short)})
+            check = answer.pop(family.check, None)
+            entry["check"] = entry["check"] or check
+            if repeat >= 0:
+                entry["answers"].append(answer)
+        except WorkerError as reason:
+            entry["error"], entry["answers"] = str(reason), []
+            say(f"  {way.name}: {reason}")
+        if way.fresh or entry["error"]:
+            _close(running, way.name)
+
     try:
         try:
             family.prepare(short)
@@ -202,29 +223,12 @@ def run_family(
             for entry in found.values():
                 entry["error"] = f"no data: {type(reason).__name__}: {reason}"[:300]
             ways = []
-        for repeat in range(-1 if family.warm_up else 0, repeats):
+        with ThreadPoolExecutor(2) as pool:  # nothing is measured yet, so two share the cores
+            list(pool.map(lambda way: ask(way, -1), [way for way in ways if family.warm_up and not way.fresh]))
+        for repeat in range(repeats):
             for way in ways:
-                entry = found[way.name]
-                if entry["error"]:
-                    continue
-                try:
-                    if way.fresh and repeat < 0:
-                        continue
-                    if way.name not in running:
-                        running[way.name] = start(way, short)
-                        entry["versions"] = running[way.name].versions
-                    answer = running[way.name].ask({"repeat": repeat, **family.command(repeat, short)})
-                    entry["check"] = entry["check"] or answer.pop(family.check, None)
-                    answer.pop(family.check, None)
-                    if repeat >= 0:
-                        entry["answers"].append(answer)
-                except WorkerError as reason:
-                    entry["error"], entry["answers"] = str(reason), []
-                    say(f"  {way.name}: {reason}")
-                if way.fresh or entry["error"]:
-                    _close(running, way.name)
-            if repeat >= 0:
-                say(f"  {family.name}: repeat {repeat + 1} of {repeats}, {time.monotonic() - began:.0f} s")
+                ask(way, repeat)
+            say(f"  {family.name}: repeat {repeat + 1} of {repeats}, {time.monotonic() - began:.0f} s")
     finally:
         for name in list(running):
             _close(running, name)

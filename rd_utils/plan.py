@@ -1,8 +1,9 @@
 """From a study to cells, from cells to nodes: one node is one papermill run of one notebook.
 
 A cell is one strategy x teacher x loss x architecture x temperature; it has one student per seed. A node packs the cells that share
-groups, teacher and architecture, up to ``workflow.students_per_node`` students, because starting a notebook costs seconds. What a node
-makes is stored per student, so packing changes no result and a node that is run again makes only what is missing.
+groups, teacher and architecture, up to ``workflow.students_per_node`` students, because starting a notebook costs seconds; a cell of
+more seeds than that is split. What a node makes is stored per student, so packing changes no result and a node that is run again makes
+only what is missing.
 """
 
 from __future__ import annotations
@@ -478,7 +479,7 @@ class _NodeBuilder:
     def _blocks(self) -> list[list[Cell]]:
         """Pack cells that share groups, teacher, architecture, seeds and training (but for what a loss may set) into nodes."""
         shared: dict[Any, list[Cell]] = {}
-        for cell in self.plan.cells:
+        for cell in self._parts:
             training = next(iter(cell.students.values())).training
             rest = training.model_dump(exclude=set(params.OF_TRAINING))
             rest["cleared"] = [getattr(training, name) is None for name in params.OF_TRAINING]  # settings can change a value, not clear it
@@ -491,10 +492,20 @@ class _NodeBuilder:
         return blocks
 
     @cached_property
+    def _parts(self) -> list[Cell]:
+        """Return the cells, each with no more of its seeds than a node takes."""
+        most = self.study.workflow.students_per_node
+        return [
+            cell._replace(students=dict(list(cell.students.items())[start : start + most]))
+            for cell in self.plan.cells
+            for start in range(0, len(cell.students), most)
+        ]
+
+    @cached_property
     def _teachers(self) -> dict[Any, str]:
         """Return a teacher of the cells that share groups, for those among them that have none: LCE is scored beside the others."""
         found: dict[Any, str] = {}
-        for cell in self.plan.cells:
+        for cell in self._parts:
             if cell.teacher:
                 found.setdefault(_shared(cell), cell.teacher)
         return found

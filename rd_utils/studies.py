@@ -298,7 +298,7 @@ class Override(Part):
 
 
 class WorkflowSettings(Part):
-    """How cells are packed into notebook runs; it changes no result."""
+    """How students are packed into notebook runs, at most how many in one; it changes no result."""
 
     students_per_node: int = Field(default=12, ge=1)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -67,7 +69,25 @@ def test_ways_take_turns_after_a_warm_up():
     assert [name for name, repeat in Fake.asked if repeat == 0] == ["ours", "slow", "fast", "breaks"]
     repeats = [repeat for _, repeat in Fake.asked]
     assert repeats == sorted(repeats) and repeats[0] == -1
-    assert Fake.started == ["ours", "slow", "fast", "breaks"]
+    assert sorted(Fake.started) == ["breaks", "fast", "ours", "slow"]
+
+
+def test_two_ways_at_a_time_start_and_warm_up_and_one_is_measured(monkeypatch):
+    both, measured = threading.Barrier(2), threading.Lock()
+    ask = Fake.ask
+
+    def meet(self, command):
+        if command["repeat"] < 0:
+            both.wait(timeout=20)  # broken, if one comes alone
+        else:
+            assert measured.acquire(blocking=False)
+            time.sleep(0.01)
+            measured.release()
+        return ask(self, command)
+
+    monkeypatch.setattr(Fake, "ask", meet)
+    _, found = run()
+    assert [len(found["ways"][name]["answers"]) for name in ("ours", "slow", "fast")] == [3, 3, 3]
 
 
 def test_a_fresh_way_starts_anew_for_every_repeat():

@@ -166,12 +166,21 @@ def test_an_override_reaches_its_cells_only_and_one_that_meets_none_is_refused(t
 
 
 def test_packing_changes_no_artefact(tmp_path):
-    def artefacts(path):
-        return {identity(spec) for node in plan.load_plan(path).nodes for spec in node.artefacts}
+    def packed(most):
+        def change(values):
+            values["grids"][0]["seeds"] = [0, 1, 2]
+            values["workflow"] = {"students_per_node": most}
 
-    packed = artefacts(changed(tmp_path, lambda values: None))
-    alone = artefacts(changed(tmp_path, lambda values: values.__setitem__("workflow", {"students_per_node": 1})))
-    assert packed == alone
+        planned = plan.load_plan(changed(tmp_path, change))
+        students = [sum(spec.stage == "student" for spec in node.artefacts) for node in planned.nodes if node.notebook == "03_train"]
+        assert sum(students) == sum(len(cell.students) for cell in planned.cells)
+        described = [planned.description(cell, student) for cell in planned.cells for student in cell.students.values()]
+        return max(students), {identity(spec) for node in planned.nodes for spec in node.artefacts}, described
+
+    largest, artefacts, described = packed(12)
+    assert largest > 3
+    for most in (1, 2, 3):  # fewer than a cell has seeds, which are split then, and as many
+        assert packed(most) == (most, artefacts, described)
 
 
 def test_two_studies_share_what_they_have_in_common(tmp_path):
