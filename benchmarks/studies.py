@@ -1,4 +1,4 @@
-"""Run a study from an empty store, as ``make study`` does; ``plain``: one student a node, every node a papermill process of its own."""
+"""Run a study from an empty store, as ``make study`` does; ``plain``: one student a node, every notebook a process of its own."""
 
 from __future__ import annotations
 

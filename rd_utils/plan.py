@@ -2,8 +2,8 @@
 
 A cell is one strategy x teacher x loss x architecture x temperature; it has one student per seed. A node packs the cells that share
 groups, teacher and architecture, up to ``workflow.students_per_node`` students, because starting a notebook costs seconds; a cell of
-more seeds than that is split. What a node makes is stored per student, so packing changes no result and a node that is run again makes
-only what is missing.
+more seeds than that is split. So do nodes of searches with those of an architecture, counting candidate students. What a node makes is
+stored per student, so packing changes no result and a node that is run again makes only what is missing.
 """
 
 from __future__ import annotations
@@ -445,8 +445,10 @@ class _NodeBuilder:
                 values = _common(specs[0].groups, [spec.groups.seed for spec in specs]) | {"teacher": teacher}
                 self._add(notebook, f"{self._strategy_name(specs[0].groups)}-{self._teacher_name(teacher)}", values, tuple(specs))
             elif notebook == "06_search":
-                students = [searching[identity(spec)] for spec in specs]
-                self._add(notebook, specs[0].candidates[0].architecture.kind, {"students": students}, tuple(specs))
+                most = max(1, self.study.workflow.students_per_node // len(specs[0].candidates))
+                for part in _parts(specs, most):
+                    students = [searching[identity(spec)] for spec in part]
+                    self._add(notebook, part[0].candidates[0].architecture.kind, {"students": students}, tuple(part))
             else:
                 student = specs[0]
                 values = _common(student.groups, [student.seed]) | {
@@ -479,7 +481,7 @@ class _NodeBuilder:
     def _blocks(self) -> list[list[Cell]]:
         """Pack cells that share groups, teacher, architecture, seeds and training (but for what a loss may set) into nodes."""
         shared: dict[Any, list[Cell]] = {}
-        for cell in self._parts:
+        for cell in self._cells:
             training = next(iter(cell.students.values())).training
             rest = training.model_dump(exclude=set(params.OF_TRAINING))
             rest["cleared"] = [getattr(training, name) is None for name in params.OF_TRAINING]  # settings can change a value, not clear it
@@ -488,24 +490,20 @@ class _NodeBuilder:
         blocks: list[list[Cell]] = []
         for cells in shared.values():
             size = max(1, self.study.workflow.students_per_node // len(cells[0].students))
-            blocks += [cells[start : start + size] for start in range(0, len(cells), size)]
+            blocks += _parts(cells, size)
         return blocks
 
     @cached_property
-    def _parts(self) -> list[Cell]:
+    def _cells(self) -> list[Cell]:
         """Return the cells, each with no more of its seeds than a node takes."""
         most = self.study.workflow.students_per_node
-        return [
-            cell._replace(students=dict(list(cell.students.items())[start : start + most]))
-            for cell in self.plan.cells
-            for start in range(0, len(cell.students), most)
-        ]
+        return [cell._replace(students=dict(part)) for cell in self.plan.cells for part in _parts(list(cell.students.items()), most)]
 
     @cached_property
     def _teachers(self) -> dict[Any, str]:
         """Return a teacher of the cells that share groups, for those among them that have none: LCE is scored beside the others."""
         found: dict[Any, str] = {}
-        for cell in self._parts:
+        for cell in self._cells:
             if cell.teacher:
                 found.setdefault(_shared(cell), cell.teacher)
         return found
@@ -629,6 +627,11 @@ def _shared(cell: Cell) -> tuple[Any, ...]:
     """Return what cells have in common that can stand in one training notebook, but for the teacher and the settings."""
     student = next(iter(cell.students.values()))
     return student.groups.model_copy(update={"seed": 0}), student.refresh, cell.architecture, tuple(cell.students)
+
+
+def _parts(items: list[Any], most: int) -> list[list[Any]]:
+    """Return the items in their order, in lists of at most so many."""
+    return [items[start : start + most] for start in range(0, len(items), most)]
 
 
 def _loss_names(block: list[Cell]) -> list[str]:

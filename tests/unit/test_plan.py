@@ -135,8 +135,8 @@ def test_an_ablation_runs_on_every_base_by_one_argument(base):
     assert planned.study.collections[0].train.source == source
 
 
-def changed(tmp_path, change) -> Path:
-    values = yaml.safe_load((ROOT / "params" / "smallest.yaml").read_text())
+def changed(tmp_path, change, of="smallest.yaml") -> Path:
+    values = yaml.safe_load((ROOT / "params" / of).read_text())
     change(values)
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(values))
@@ -181,6 +181,22 @@ def test_packing_changes_no_artefact(tmp_path):
     assert largest > 3
     for most in (1, 2, 3):  # fewer than a cell has seeds, which are split then, and as many
         assert packed(most) == (most, artefacts, described)
+
+
+def test_searches_are_packed_by_their_candidates(tmp_path):
+    (tmp_path / "bases").symlink_to(ROOT / "params" / "bases")
+
+    def packed(most):
+        path = changed(tmp_path, lambda values: values.__setitem__("workflow", {"students_per_node": most}), "embedded.yaml")
+        nodes = [node.artefacts for node in plan.load_plan(path).nodes if node.notebook == "06_search"]
+        for node in nodes:
+            assert len(node) == 1 or sum(len(search.candidates) for search in node) <= most
+            assert len({search.candidates[0].architecture.kind for search in node}) == 1
+        return len(nodes), {identity(search) for node in nodes for search in node}
+
+    (alone, searches), (some, same), (together, again) = packed(1), packed(12), packed(1000)
+    assert searches == same == again
+    assert alone == len(searches) > some > together == 2  # the architectures
 
 
 def test_two_studies_share_what_they_have_in_common(tmp_path):
