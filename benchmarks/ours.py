@@ -260,17 +260,16 @@ class Grid:
         teacher = params.LoadedTeacher(
             model=settings["teacher"], max_length=settings["max_length"], max_query_length=settings["max_query_length"]
         )
-        architecture = _architecture(settings)
+        architectures = {kind: _architecture(settings | {"kind": kind, "model": model}) for kind, model in settings["models"].items()}
         try:
             began = time.perf_counter()
             pipeline = Pipeline(Store(folder), untracked)
-            for strategy, loss, seed in command["cells"]:
+            for strategy, loss, kind, seed in command["cells"]:
                 drawn = params.FromCandidates(retriever=params.BM25(), depth=settings["depth"], **settings["strategies"][strategy])
                 groups = params.GroupsSpec(collection=collection, strategy=drawn, seed=seed)
                 training = params.Training(documents=command["documents"], queries_per_batch=8, learning_rate=1e-5)
-                pipeline.build(
-                    params.StudentSpec(groups=groups, loss=loss, teacher=teacher, architecture=architecture, training=training, seed=seed)
-                )
+                own = {"teacher": teacher, "architecture": architectures[kind], "training": training, "seed": seed}
+                pipeline.build(params.StudentSpec(groups=groups, loss=loss, **own))
             seconds = time.perf_counter() - began
         finally:
             shutil.rmtree(folder)

@@ -36,10 +36,15 @@ class Training(Trains):
     """``RankerTrainer``; the loss is MarginMSE on the group's scores."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
+        one_thread(settings)
+        self.groups = Groups(settings["data"])
+        self.load(settings)
+
+    def load(self, settings: dict[str, Any]) -> None:
+        """Load the student that ``settings`` name."""
         from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-        one_thread(settings)
-        self.settings, self.groups = settings, Groups(settings["data"])
+        self.settings = settings
         self.tokenizer = AutoTokenizer.from_pretrained(settings["model"])
         options = {"attn_implementation": settings["attention"]} if settings.get("attention") else {}
         if settings["kind"] == "bi":
@@ -108,19 +113,25 @@ class Training(Trains):
         return (queries[:, None] * docs.reshape(len(rows), -1, docs.shape[1])).sum(-1).ravel().tolist()
 
 
+def cat_transformer(checkpoint: str, max_length: int, batch_size: int = 64) -> Any:
+    """Return a cross-encoder of two labels as ``CatTransformer``."""
+    from rankers.pyterrier.cat import CatTransformer
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint, model_max_length=max_length)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint)
+    return CatTransformer.from_model(model, tokenizer, batch_size=batch_size)
+
+
 class Scoring:
     """``CatTransformer.transform``: the log-softmax of the second of two labels, in the frame's order, 64 pairs a batch."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         import torch
-        from rankers.pyterrier.cat import CatTransformer
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         torch.set_num_threads(1)
         self.groups = Groups(settings["data"])
-        tokenizer = AutoTokenizer.from_pretrained(settings["model"], model_max_length=settings["max_length"])
-        model = AutoModelForSequenceClassification.from_pretrained(settings["model"])
-        self.transformer = CatTransformer.from_model(model, tokenizer, batch_size=settings.get("batch_size", 64))
+        self.transformer = cat_transformer(settings["model"], settings["max_length"], settings.get("batch_size", 64))
 
     def __call__(self, command: dict[str, Any]) -> dict[str, Any]:
         """Score the pairs of ``command``."""

@@ -1,6 +1,7 @@
 """One cell of a grid as separate scripts would make it: read, mine with BM25, score with the teacher, write the files, train with rankers.
 
-The teacher is the cross-encoder that ours uses too, by ``CrossEncoder.predict``, which is faster than the library's own transformer.
+The teacher is the cross-encoder that ours uses too: by rankers' own ``CatTransformer``, as the study's scripts have it (``scorer``
+"rankers", which needs the checkpoint with two labels), or by ``CrossEncoder.predict``, which is faster.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.rankers import Training
+from benchmarks.peers.rankers import Training, cat_transformer
 from benchmarks.worker import serve
 
 PACKAGES = ("rankers", "transformers", "torch", "sentence-transformers", "bm25s")
@@ -42,13 +43,13 @@ class Scripts(Training):
 
     def __call__(self, command: dict[str, Any]) -> dict[str, Any]:
         """Make the student of ``command["cell"]``."""
-        strategy, _, seed = command["cell"]
+        strategy, _, kind, seed = command["cell"]
         began = time.perf_counter()
         collection = _read(Path(command["collection"]))
         rows = self._scored(self._mined(collection, strategy, seed), collection)
         steps = -(-command["documents"] // (8 * len(rows[0][1])))
         order = np.random.default_rng(seed).permutation(np.resize(np.arange(len(rows)), 8 * steps))
-        self._load()
+        self.load({**self.settings, "kind": kind, "model": self.settings["models"][kind], "attention": "eager"})
         self.fit([rows[row] for row in order], 8, lambda: None)
         seconds = time.perf_counter() - began
         return {"seconds": seconds, "seconds_per_cell": seconds}
@@ -78,28 +79,32 @@ class Scripts(Training):
 
     def _scored(self, groups: list[tuple[str, list[str]]], collection: dict[str, Any]) -> list[tuple[str, list[str], list[float]]]:
         """Return (query, documents, scores), every distinct pair scored once."""
+        pairs = sorted({(query, doc) for query, docs in groups for doc in docs})
+        score = self._by_rankers if self.settings["scorer"] == "rankers" else self._by_cross_encoder
+        scores = dict(zip(pairs, score([(collection["queries"][query], collection["docs"][doc]) for query, doc in pairs]), strict=True))
+        return [
+            (collection["queries"][query], [collection["docs"][doc] for doc in docs], [scores[query, doc] for doc in docs])
+            for query, docs in groups
+        ]
+
+    def _by_rankers(self, texts: list[tuple[str, str]]) -> list[float]:
+        import pandas as pd
+
+        transformer = cat_transformer(self.settings["teacher"] + "-2", self.settings["max_length"])
+        frame = pd.DataFrame(texts, columns=["query", "text"])
+        frame["qid"] = frame.groupby("query").ngroup().astype(str)
+        frame["docno"] = frame.index.astype(str)
+        scored = transformer.transform(frame)
+        return scored.set_index("docno").loc[frame["docno"], "score"].astype(float).tolist()
+
+    def _by_cross_encoder(self, texts: list[tuple[str, str]]) -> list[float]:
         import torch
         from sentence_transformers import CrossEncoder
 
         teacher = CrossEncoder(
             self.settings["teacher"], num_labels=1, max_length=self.settings["max_length"], device="cpu", activation_fn=torch.nn.Identity()
         )
-        pairs = sorted({(query, doc) for query, docs in groups for doc in docs})
-        texts = [(collection["queries"][query], collection["docs"][doc]) for query, doc in pairs]
-        scores = dict(zip(pairs, teacher.predict(texts, show_progress_bar=False).astype(float).tolist(), strict=True))
-        return [
-            (collection["queries"][query], [collection["docs"][doc] for doc in docs], [scores[query, doc] for doc in docs])
-            for query, docs in groups
-        ]
-
-    def _load(self) -> None:
-        """Load the student anew."""
-        from rankers import Dot, DotConfig
-        from transformers import AutoModel, AutoTokenizer
-
-        self.tokenizer = AutoTokenizer.from_pretrained(self.settings["model"])
-        encoder = AutoModel.from_pretrained(self.settings["model"], attn_implementation="eager")
-        self.model = Dot(encoder, self.tokenizer, DotConfig(self.settings["model"], pooling_type=self.settings["pooling"]))
+        return teacher.predict(texts, show_progress_bar=False).astype(float).tolist()
 
 
 if __name__ == "__main__":

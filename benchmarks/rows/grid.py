@@ -9,14 +9,18 @@ from typing import Any
 from benchmarks import data
 from benchmarks.harness import Family, Line, Way
 
-QUERIES = (20, 8)  # full, short; each with one positive and so one group, all of which are trained on once
-CELLS = [[strategy, loss, seed] for strategy in ("top", "uniform") for loss in ("ranknet", "margin_mse", "kl") for seed in (0, 1, 2)]
+QUERIES = (16, 8)  # full, short; each with one positive and so one group, all of which are trained on once
+_SEEDS, _LOSSES, _KINDS = (0, 1, 2), ("ranknet", "margin_mse", "kl"), ("bi", "cross")
+CELLS = [[strategy, loss, kind, seed] for seed in _SEEDS for loss in _LOSSES for strategy in ("top", "uniform") for kind in _KINDS]
 _STRATEGIES = {"top": {"draw": "top"}, "uniform": {"draw": "uniform"}}
+_MODELS = data.FOLDER / "models"
 _settings = {
-    "work": "grid", "kind": "bi", "model": str(data.FOLDER / "models" / "tiny"), "pooling": "cls",
-    "teacher": str(data.FOLDER / "models" / "minilm-cross"), "max_length": 128, "max_query_length": 32, "depth": 100,
-    "strategies": _STRATEGIES,
+    "work": "grid", "teacher": str(_MODELS / "minilm-cross"), "max_length": 128, "max_query_length": 32, "depth": 100,
+    "strategies": _STRATEGIES, "pooling": "cls",
 }  # fmt: skip
+_OURS = {"bi": str(_MODELS / "tiny"), "cross": str(_MODELS / "tiny-cross")}
+_RANKERS = {"bi": str(_MODELS / "tiny"), "cross": str(_MODELS / "tiny-cross-2")}
+_SECONDS = ("seconds_per_cell", "s")
 
 
 def _collection(short: bool) -> Path:
@@ -26,8 +30,8 @@ def _collection(short: bool) -> Path:
 
 def _prepare(short: bool) -> None:
     """Write vaswani's documents, some queries and the first positive of each as a BEIR folder, which both ways read."""
-    data.model("tiny")
-    data.model("minilm-cross")
+    for name in ("tiny", "tiny-cross", "tiny-cross-2", "minilm-cross", "minilm-cross-2"):
+        data.model(name)
     folder = _collection(short)
     if (folder / "qrels" / "train.tsv").is_file():
         return
@@ -46,7 +50,7 @@ def _prepare(short: bool) -> None:
 
 
 def _command(repeat: int, short: bool) -> dict[str, Any]:
-    """Return all cells, which ours makes, and the one among them that the other way makes in this repeat: there all cost the same."""
+    """Return all cells, which ours makes, and the one among them that the other ways make in this repeat: architectures take turns."""
     return {
         "cells": CELLS[:4] if short else CELLS,
         "cell": CELLS[max(repeat, 0) % len(CELLS)],
@@ -55,15 +59,23 @@ def _command(repeat: int, short: bool) -> dict[str, Any]:
     }
 
 
+def _scripts(name: str, scorer: str) -> Way:
+    return Way(name, "benchmarks.peers.scripts", {**_settings, "models": _RANKERS, "scorer": scorer}, environment="rankers")
+
+
 FAMILIES = (
     Family(
         "grid",
-        "a grid on vaswani: 2 strategies x 3 losses x 3 seeds, 20 groups of 16 documents, MiniLM teacher, BERT 2x128",
+        "a grid on vaswani: 2 strategies x 3 losses x 2 architectures x 3 seeds, 16 groups of 16 documents, MiniLM teacher, BERT 2x128",
         (
-            Way("ours", "benchmarks.ours", _settings),
-            Way("scripts with rankers", "benchmarks.peers.scripts", _settings, environment="rankers"),
+            Way("ours", "benchmarks.ours", {**_settings, "models": _OURS}),
+            _scripts("scripts with rankers", "rankers"),
+            _scripts("scripts, scored by CrossEncoder", "CrossEncoder"),
         ),
-        (Line("grid, a cell", "seconds_per_cell", "s", ("ours",), ("scripts with rankers",), 10, higher=False),),
+        (
+            Line("grid, a cell, as the study's scripts", *_SECONDS, ("ours",), ("scripts with rankers",), 10, higher=False),
+            Line("grid, a cell, scored by CrossEncoder", *_SECONDS, ("ours",), ("scripts, scored by CrossEncoder",), 10, higher=False),
+        ),
         repeats=5,
         command=_command,
         prepare=_prepare,

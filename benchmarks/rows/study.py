@@ -16,7 +16,7 @@ def _command(repeat: int, short: bool) -> dict[str, Any]:
 FAMILIES = (
     Family(
         "study",
-        "a part of the embedded study (benchmarks/study.yaml: 2 strategies x 4 losses x 3 seeds), once",
+        "a part of the embedded study (benchmarks/study.yaml: 2 strategies x 2 losses x 3 seeds), once",
         (
             Way("ours", _MODULE, {"plain": False}),
             Way("plain papermill", _MODULE, {"plain": True}),
