@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from rd_utils import energy, flops, params
+from rd_utils import energy, flops, kernels, params
 from rd_utils import plan as planning
 from rd_utils.devices import Benchmark, Device, read_benchmarks
 from rd_utils.params import ParameterError
@@ -42,6 +42,7 @@ STAGES = {
     "start": "starting notebooks",
 }
 START_SECONDS = 10.0  # CPU seconds of starting one notebook, which imports torch and sentence-transformers
+FORKED_SECONDS = 0.45  # of starting one that is forked from a process with its imports done, as a run on this machine does after the first
 BASE_MEMORY = 0.6e9  # bytes of a process with its libraries imported
 
 
@@ -298,8 +299,10 @@ def estimate(plan: planning.Plan, store: Store, device: Device, benchmarks: list
         stages[_stage(spec, key, of_cells, searched)] += costs[key]
     stages["score"] += _scoring(specs, present, counter, prices, settings)
     done = sum(planning.is_done(node, plan, store) for node in plan.nodes)
-    for number in range(len(plan.nodes)):
-        stages["start"] += prices.price(Work("start", cpu_seconds=START_SECONDS), settings, number < done)
+    forked = device.here and kernels.supported()
+    for number in range(len(plan.nodes)):  # the first of all, and the first of those that are left, start afresh
+        seconds = FORKED_SECONDS if forked and number not in (0, done) else START_SECONDS
+        stages["start"] += prices.price(Work("start", cpu_seconds=seconds), settings, number < done)
     read = {spec.collection.model_dump_json(): spec.collection for spec in specs if spec.stage == "tokens"}
     tables = {json.dumps(m["parameters"].get("collection"), sort_keys=True) for _, m in known.manifests.get("tokens", [])}
     assumed = [c.label for c in read.values() if json.dumps(c.model_dump(mode="json"), sort_keys=True) not in tables]

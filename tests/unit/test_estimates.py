@@ -179,6 +179,19 @@ def test_an_empty_store_leaves_everything_and_the_sums_agree(tmp_path, store):
     assert set(found.assumed) == {"embedded-smallest-additive-13/train", "embedded-smallest-additive-13/test"}
 
 
+def test_only_the_first_notebook_imports_where_the_others_can_be_forked(tmp_path, store, monkeypatch):
+    study = planned(tmp_path)
+    every = len(study.nodes) * estimates.START_SECONDS
+
+    def starts(device=CORE):
+        return estimated(study, store, device).stages["start"].core_seconds
+
+    assert starts() == pytest.approx(estimates.START_SECONDS + (len(study.nodes) - 1) * estimates.FORKED_SECONDS)
+    assert starts(CORE.model_copy(update={"here": False})) == pytest.approx(every)  # a cluster's jobs start one by one
+    monkeypatch.setattr(estimates.kernels, "supported", lambda: False)
+    assert starts() == pytest.approx(every)
+
+
 def test_what_was_measured_sets_the_rate_and_is_not_left(tmp_path, store):
     study = planned(tmp_path)
     cell = study.cells[0]
