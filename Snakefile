@@ -24,8 +24,9 @@ OUTPUTS = str(planning.outputs_root())
 if workflow.is_main_process:
     planning.prepare(PLAN)
 
-# glibc gives every large activation back to the kernel and faults it in again each step, unless told to keep big blocks.
-MALLOC = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864"
+# glibc gives every large activation back to the kernel and faults it in again each step, unless told to keep big blocks; and it keeps the
+# few bytes that aligning a block cuts off for small requests, so that the block is not whole again when it is free and the heap grows.
+MALLOC = "glibc.malloc.tcache_count=0:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.top_pad=67108864"
 THREADS = int(config.get("threads", 1))
 FORKED = workflow.is_main_process and str(config.get("nursery", 1)) != "0"  # nodes fork from a process that has imported already
 NURSERY = []

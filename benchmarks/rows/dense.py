@@ -10,7 +10,7 @@ from benchmarks import data
 from benchmarks.harness import Family, Line, Way
 
 _ST = "benchmarks.peers.sentence_transformers"
-SIZES = (64, 48)  # documents a repeat: full, short
+SIZES = (96, 48)  # documents a repeat: full, short
 _settings = {
     "data": str(data.FOLDER / "scifact"), "model": str(data.FOLDER / "models" / "minilm"), "kind": "bi", "pooling": "checkpoint",
     "similarity": "cosine", "max_length": 256, "max_query_length": 256,
@@ -45,7 +45,7 @@ def _command(repeat: int, short: bool) -> dict[str, Any]:
 FAMILIES = (
     Family(
         "dense",
-        "dense candidates, scifact, all-MiniLM-L6-v2, 64 documents at a time: encode, search, top 20",
+        "dense candidates, scifact, all-MiniLM-L6-v2, 96 documents at a time: encode, search, top 20",
         _WAYS,
         (
             Line("dense candidates, fp32", *_RATE, ("ours fp32",), ("mine_hard_negatives fp32",)),

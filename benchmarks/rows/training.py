@@ -12,7 +12,7 @@ _ST, _RANKERS, _LIGHTNING, _TEVATRON = (
 )
 
 REPEATS = 5
-WARM_UP = 10  # steps before the first repeat, of the full form: until an allocator has its memory, steps take up to half as long again
+WARM_UP = 20  # steps before the first repeat, of the full form: until an allocator has its memory, steps take up to half as long again
 
 
 def _ways(
@@ -89,7 +89,7 @@ _8X16, _2X16 = (f"{queries} queries x 16 documents, MarginMSE, dropout 0.1" for 
 FAMILIES = (
     _family(
         "bi_short", f"bi-encoder training, vaswani, BERT 2x128, CLS, {_8X16}", "vaswani", "tiny", _SHORT,
-        (_line("bi-encoder, short, fp32", _SHORT, "fp32", 4.5), _line("bi-encoder, short, best precision", _SHORT, None, None)), (4, 2),
+        (_line("bi-encoder, short, fp32", _SHORT, "fp32", 4.5), _line("bi-encoder, short, best precision", _SHORT, None, None)), (5, 2),
     ),
     _family(
         "bi_long", f"bi-encoder training, scifact, MiniLM-L6, CLS, 128 tokens, {_2X16}", "scifact", "minilm", _LONG,
@@ -105,6 +105,6 @@ FAMILIES = (
         (
             _line("cross-encoder, short, fp32", _CROSS, "fp32", 3.2, "pairs/s"),
             _line("cross-encoder, short, best precision", _CROSS, None, None, "pairs/s"),
-        ), (4, 2),
+        ), (5, 2),
     ),
 )  # fmt: skip
