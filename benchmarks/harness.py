@@ -9,6 +9,7 @@ and its median is what counts.
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
@@ -424,6 +425,7 @@ def _version(name: str) -> str:
         return "absent"
 
 
+@functools.cache  # once a run, before its own results make the tree differ
 def _commit() -> str:
     made = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     return made.stdout.strip() or "unknown"
