@@ -2,8 +2,8 @@
 
 A cell is one strategy x teacher x loss x architecture x temperature; it has one student per seed. A node packs the cells that share
 groups, teacher and architecture, up to ``workflow.students_per_node`` students, because starting a notebook costs seconds; a cell of
-more seeds than that is split. So do nodes of searches with those of an architecture, counting candidate students. What a node makes is
-stored per student, so packing changes no result and a node that is run again makes only what is missing.
+more seeds than that is split. Searches of one architecture are packed likewise, by the candidate students that they train. What a node
+makes is stored per student, so packing changes no result and a node that is run again makes only what is missing.
 """
 
 from __future__ import annotations
