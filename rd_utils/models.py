@@ -471,7 +471,25 @@ def _head(model: nn.Module, firsts: Tensor) -> Tensor:
     """Apply a sequence classifier's own head to the states of first tokens: (n, width) -> (n, labels)."""
     states = firsts.unsqueeze(1)  # heads read position 0 of every text
     pooler = getattr(model.base_model, "pooler", None)
-    return model.classifier(states) if pooler is None else model.classifier(model.dropout(pooler(states)))
+    return _apply(model.classifier, states if pooler is None else model.dropout(_apply(pooler, states)))
+
+
+def _scores_alone(states: Tensor) -> bool:
+    """Tell whether a score must not depend, in its last bits, on the texts that share its batch: wherever it is not for training.
+
+    A teacher's score of a pair is kept for good, and which pairs share its batch depends on which were scored before. oneDNN's products
+    keep to one order of summation (:mod:`rd_utils.packed`); what else sums in an order that depends on a batch's shape sums in float64, of
+    which the score keeps 24 bits. On an accelerator products depend on their shapes, and float64 is slow or missing.
+    """
+    return states.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+def _apply(module: nn.Module, states: Tensor) -> Tensor:
+    """Apply the last, small part of a model; see :func:`_scores_alone`."""
+    if not _scores_alone(states):
+        return module(states)
+    weights = {name: weight.double() for name, weight in module.named_parameters()}
+    return torch.func.functional_call(module, weights, (states.double(),))
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -551,13 +569,15 @@ class KernelInteraction(InputModule):
         asked, query_places = torch.unique(query_ids, return_inverse=True)
         words, doc_places = torch.unique(doc_ids.clamp(min=0), return_inverse=True)
         queries, docs = F.normalize(self.embedding(torch.cat([asked, words])), dim=-1).split([len(asked), len(words)])
+        alone = _scores_alone(queries)
         places = (query_places * len(words)).unsqueeze(2) + doc_places.unsqueeze(1)  # (n, Lq, Ld)
-        cosines = (queries @ docs.T).flatten().index_select(0, places.flatten()).view(places.shape)
+        cosines = packed.products(queries, docs) if alone else queries @ docs.T
+        cosines = cosines.flatten().index_select(0, places.flatten()).view(places.shape)
         cosines = cosines.masked_fill((doc_ids < 0).unsqueeze(1), _FAR)
-        pooled = KernelPooling.apply(cosines, self._kernels)  # (n, Lq, K)
+        pooled = KernelPooling.apply(cosines, self._kernels, torch.float64 if alone else torch.float32)  # (n, Lq, K)
         gates = (self.gate(query_ids).exp() * is_word.unsqueeze(-1)).to(pooled.dtype)
         matches = (torch.log1p(pooled) * gates).sum(dim=1)
-        features["scores"] = self.scorer(matches)
+        features["scores"] = _apply(self.scorer, matches)
         return features
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
@@ -586,15 +606,16 @@ class KernelPooling(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(context: Any, x: Tensor, kernels: list[tuple[float, float]]) -> Tensor:
-        """Return the kernel sums, at least in float32."""
+    def forward(context: Any, x: Tensor, kernels: list[tuple[float, float]], sums: torch.dtype = torch.float32) -> Tensor:
+        """Return the kernel sums, at least in float32, or in the precision ``sums``."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         context.save_for_backward(x)
         context.kernels = kernels
-        return torch.stack([_kernel(x - mu, sigma).sum(dim=-1) for mu, sigma in kernels], dim=-1)
+        sums = torch.promote_types(x.dtype, sums)
+        return torch.stack([_kernel(x - mu, sigma).sum(dim=-1, dtype=sums) for mu, sigma in kernels], dim=-1)
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         """Return the gradient of the input."""
         (x,) = context.saved_tensors
         total = torch.zeros_like(x)
@@ -602,7 +623,7 @@ class KernelPooling(torch.autograd.Function):
             distance = x - mu
             slope = _kernel(distance, sigma).mul_(distance).mul_(gradient[..., position, None])
             total.add_(slope, alpha=-1 / sigma**2)
-        return total, None
+        return total, None, None
 
 
 _FAR = 1e4  # a "cosine" so far from every kernel that it adds nothing

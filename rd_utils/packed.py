@@ -28,7 +28,7 @@ FAMILIES = ("bert", "electra", *POSITIONS_FROM_PADDING)
 # Lengths are rounded up to a multiple: fewer attention calls for a few tokens of padding. Calls cost more on an accelerator.
 MULTIPLE = 4
 MULTIPLE_ON_ACCELERATOR = 32
-_CAN_FREEZE = platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
+_HAS_ONEDNN = platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
 
 
 class Block(NamedTuple):
@@ -63,6 +63,13 @@ def can_pack(model: nn.Module) -> bool:
         return False
     absolute = getattr(config, "position_embedding_type", None) in (None, "absolute")
     return absolute and not getattr(config, "chunk_size_feed_forward", 0) and hasattr(model, "embeddings") and hasattr(model, "encoder")
+
+
+def by_onednn(device: torch.device, dtype: torch.dtype) -> bool:
+    """Tell whether products on a device are multiplied by oneDNN; in bf16 it serves processors with AVX-512 or newer instructions."""
+    if not (_HAS_ONEDNN and device.type == "cpu"):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def lay_out(
@@ -182,7 +189,7 @@ class PackedEncoder:
         Does nothing where the weights are on an accelerator or the library (oneDNN on x86) is not there.
         """
         products = [product for layer in self.layers for product in layer.products]
-        if not (_CAN_FREEZE and products[0].parts[0].weight.device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)):
+        if not by_onednn(products[0].parts[0].weight.device, dtype):
             yield
             return
         for product in products:
@@ -240,7 +247,8 @@ class _Layer:
         own = self.attention
         queries, states = (self.queries(asking), self.keys_values(states)) if first_only else (None, self.all_three(states))
         rate = own.dropout.p if own.dropout.training else 0.0
-        fused = states.device.type != "cpu" or (states.dtype == torch.float32 and not torch.is_grad_enabled())
+        # on a CPU the fused one is faster for whole texts; for single tokens its last bits depend on which thread had the text
+        fused = states.device.type != "cpu" or (states.dtype == torch.float32 and not torch.is_grad_enabled() and not first_only)
         attend = _fused_attention if fused else _Attention.apply
         return attend(queries, states, own.num_attention_heads, blocks, rate)
 
@@ -258,13 +266,14 @@ class _Product:
             if self.held is None:
                 weight, bias = (values.detach().to(self.frozen) for values in self._weights())
                 self.held = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous()), bias
+            rows = _in_company(states.to(self.frozen))
             if isinstance(self.then, GELUActivation):
-                return _multiply(states.to(self.frozen), *self.held, "gelu", "none")
-            output = _multiply(states.to(self.frozen), *self.held)
+                return _multiply(rows, *self.held, "gelu", "none")[: len(states)]
+            output = _multiply(rows, *self.held)[: len(states)]
         else:
             weight, bias = self._weights()
             dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
-            if _CAN_FREEZE and states.device.type == "cpu" and torch.is_grad_enabled() and dtype in (torch.float32, torch.bfloat16):
+            if torch.is_grad_enabled() and by_onednn(states.device, dtype):
                 output = _Linear.apply(states.to(dtype), weight.to(dtype), bias.to(dtype))
             else:
                 output = F.linear(states, weight, bias)
@@ -298,6 +307,21 @@ class _Linear(torch.autograd.Function):
 
 def _multiply(states: Tensor, weight: Tensor, bias: Tensor | None, then: str = "none", algorithm: str = "") -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(states, weight, bias, then, [], algorithm)
+
+
+def products(rows: Tensor, others: Tensor) -> Tensor:
+    """Return the dot products of all rows with all others, (n, m), without gradients.
+
+    By oneDNN, where it is there, each is the same to the last bit whatever stands beside it.
+    """
+    if not by_onednn(rows.device, rows.dtype):
+        return rows @ others.T
+    return _multiply(_in_company(rows), _in_company(others), None)[: len(rows), : len(others)]
+
+
+def _in_company(rows: Tensor) -> Tensor:
+    """Double a row that is alone: oneDNN would sum its products in another order than those of several rows."""
+    return rows if len(rows) != 1 else rows.expand(2, -1).contiguous()
 
 
 class _Attention(torch.autograd.Function):

@@ -12,7 +12,7 @@ from lexicons import make_lexicon
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-from rd_utils import models, params
+from rd_utils import models, packed, params
 from rd_utils.losses import LOSSES, group_loss
 from rd_utils.models import BiStudent, CrossStudent, GroupBatch, KernelInteraction, KernelPooling, build, load
 from rd_utils.store import StoreError
@@ -190,6 +190,29 @@ def test_how_texts_fall_into_batches_changes_no_score(architecture, lexicon) -> 
     order = np.random.default_rng(0).permutation(len(query_rows))
     shuffled = student.score_pairs(queries, docs, query_rows[order], doc_rows[order])
     np.testing.assert_allclose(shuffled, all_at_once[order], rtol=1e-5, atol=5e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("architecture", [*ALL, pytest.param(params.CrossEncoder(model=MINILM), marks=needs_minilm)], ids=name)
+def test_a_score_is_the_same_to_the_last_bit_in_any_company(architecture, precision, threads, lexicon) -> None:
+    """Which pairs share a batch with a pair depends on which were scored before, and its score is kept for good."""
+    if not packed.by_onednn(torch.device("cpu"), {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]):
+        pytest.skip(f"torch multiplies {precision} without oneDNN on this processor")
+    student = build(architecture, seed=1, lexicon=lexicon)
+    (queries, docs), (query_rows, doc_rows) = tables(student), all_pairs()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        together = student.score_pairs(queries, docs, query_rows, doc_rows, precision=precision)
+        assert len(np.unique(together)) > 100
+        rng = np.random.default_rng(0)
+        for size in (1, 1, 1, 1, 2, 2, 3, 5, 17, 64, 150):
+            some = rng.choice(len(together), size, replace=False)
+            company = student.score_pairs(queries, docs, query_rows[some], doc_rows[some], precision=precision, max_tokens=3000)
+            np.testing.assert_array_equal(company, together[some], err_msg=f"{size} pairs")
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("architecture", BIS, ids=name)
