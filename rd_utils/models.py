@@ -167,6 +167,9 @@ class Student(nn.Module):
     ) -> np.ndarray:
         """Score pairs of texts without gradients.
 
+        On a CPU of the x86 kind a pair's score is the same to the last bit whichever other pairs are scored with it, except where a model runs
+        as it is and a batch is padded (an encoder of another family than :data:`rd_utils.packed.FAMILIES`).
+
         Args:
             queries: Token table of the queries.
             docs: Token table of the documents.

@@ -186,7 +186,7 @@ class PackedEncoder:
     def frozen(self, dtype: torch.dtype) -> Iterator[None]:
         """Hold the weights in the form that the processor's library multiplies fastest, while the block runs and they do not change.
 
-        Does nothing where the weights are on an accelerator or the library (oneDNN on x86) is not there.
+        Does nothing where the library (oneDNN on x86) does not multiply them, see :func:`by_onednn`.
         """
         products = [product for layer in self.layers for product in layer.products]
         if not by_onednn(products[0].parts[0].weight.device, dtype):
