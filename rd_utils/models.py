@@ -167,8 +167,8 @@ class Student(nn.Module):
     ) -> np.ndarray:
         """Score pairs of texts without gradients.
 
-        On a CPU of the x86 kind a pair's score is the same to the last bit whichever other pairs are scored with it, except where a model runs
-        as it is and a batch is padded (an encoder of another family than :data:`rd_utils.packed.FAMILIES`).
+        On an x86 CPU a pair's score is the same to the last bit whichever other pairs are scored with it. Accelerators do not promise that,
+        nor do models that run as they are, in padded batches (encoders of other families than :data:`rd_utils.packed.FAMILIES`).
 
         Args:
             queries: Token table of the queries.
