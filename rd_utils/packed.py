@@ -312,10 +312,10 @@ def _multiply(states: Tensor, weight: Tensor, bias: Tensor | None, then: str = "
 def products(rows: Tensor, others: Tensor) -> Tensor:
     """Return the dot products of all rows with all others, (n, m), without gradients.
 
-    By oneDNN, where it is there, each is the same to the last bit whatever stands beside it.
+    Each is the same to the last bit whatever stands beside it: by oneDNN, or where that is not there, summed in float64.
     """
     if not by_onednn(rows.device, rows.dtype):
-        return rows @ others.T
+        return (rows.double() @ others.double().T).to(rows.dtype)
     return _multiply(_in_company(rows), _in_company(others), None)[: len(rows), : len(others)]
 
 

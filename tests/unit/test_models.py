@@ -215,6 +215,15 @@ def test_a_score_is_the_same_to_the_last_bit_in_any_company(architecture, precis
         torch.set_num_threads(before)
 
 
+def test_an_interaction_score_is_the_same_in_any_company_without_onednn_too(lexicon, monkeypatch) -> None:
+    monkeypatch.setattr(packed, "_HAS_ONEDNN", False)
+    student = build(params.InteractionCross(dimension=16), seed=1, lexicon=lexicon)
+    (queries, docs), (query_rows, doc_rows) = tables(student), all_pairs()
+    together = student.score_pairs(queries, docs, query_rows, doc_rows)
+    for row in range(len(together)):
+        assert student.score_pairs(queries, docs, query_rows[[row]], doc_rows[[row]])[0] == together[row]
+
+
 @pytest.mark.parametrize("architecture", BIS, ids=name)
 def test_in_batch_scores_are_those_of_every_query_with_every_document_of_the_batch(architecture, lexicon) -> None:
     student = build(architecture, seed=1, lexicon=lexicon)
