@@ -5,6 +5,7 @@ Everything that an analysis notebook shows starts here; nothing is parsed from a
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from rd_utils import params, stats, studies
+from rd_utils import crossed, params, stats, studies
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.sampling import Groups
@@ -54,123 +55,173 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.DataFrame:
-    """Compare cells pairwise over queries, on values averaged over seeds.
+    """Compare cells with each other and with the baselines, over queries and seeds.
 
-    Families of contrasts, each between cells that differ in one thing only:
+    Families of contrasts between cells that differ in one thing only:
 
-    - every strategy against ``settings.baseline_strategy``;
-    - every distillation loss against LCE, which has no teacher and no temperature;
-    - every augmentation against none, every part of the queries against all of them, every teacher against the study's first, and every
-      temperature against 1.
+    - ``strategy``: every strategy against ``settings.baseline_strategy``;
+    - ``loss``: every distillation loss against LCE, which has no teacher and no temperature;
+    - ``augmentation`` against none, ``cut``: every part of the queries against all of them, ``teacher`` against the study's first,
+      ``temperature`` against 1;
+    - ``strategy x loss``: what a strategy gains over the baseline strategy under a loss, minus what it gains under LCE; ``mean_b`` and
+      ``mean_a`` are the two gains, ``cell_after`` the cell with both, ``cell_before`` the one with neither;
+
+    and of every cell against rows that the grid does not train: ``first stage`` (such as BM25), ``untrained`` (itself before its first
+    step), ``against teacher`` (its teacher, or the study's first where it learns without).
 
     Returns:
-        One row a contrast, test collection and first stage: the difference with its t interval (``low``, ``high``), p-values, the same
-        corrected by Holm over each family within a test collection and first stage (``p_holm``, ``p_equivalence_holm``), and the verdict,
-        which rests on the corrected ones: different where p_holm, equivalent (TOST at ``settings.equivalence_margin``) where
-        p_equivalence_holm is below ``settings.alpha``. ``equivalent_<m>`` says the same of each of ``settings.margins_shown``, each margin
-        a family of its own. ``p_randomisation`` (sign flips) and ``bootstrap_low``, ``bootstrap_high`` (over seeds and queries) stand
-        beside, of the contrast alone, as are ``smallest_margin``, the one that these data could just have proved, and ``queries_needed``
-        for the margin at this number of seeds (see :class:`rd_utils.stats.PairedDifference`). Cells whose seeds differ are not compared;
-        ``attrs["skipped"]`` counts them. Empty where a study has nothing to contrast.
+        One row a contrast, test collection and first stage: the fields of :class:`rd_utils.crossed.Contrast`; ``p_holm``,
+        ``p_equivalence_holm`` and ``p_queries_holm``, corrected by Holm over each family within a test collection and first stage; and
+        ``verdict``, which rests on the first two (different below ``settings.alpha``; equivalent by TOST at the study's margin).
+        ``equivalent_<m>`` says the same of each of ``settings.margins_shown``, each margin a family of its own. ``verdict_queries`` is what
+        the query-only tests say of these very students. ``p_randomisation`` (sign flips over queries) and ``seed_differences``, the mean
+        difference seed by seed, stand beside. Cells whose seeds differ are not compared; ``attrs["skipped"]`` counts them. Empty where a
+        study has nothing to contrast.
 
-        ``seed_share``: which share of the variance over queries is noise of the S seeds that each value is averaged over. With ``D_sq``
-        the difference with seed s on query q and ``D_q`` its mean over seeds, variances with n - 1,
-        ``min(1, mean over q of Var_s(D_sq) / S / Var_q(D_q))``. It is an upper bound, since what a seed shifts all queries by counts too;
-        so more seeds lower ``queries_needed`` by at most this share. NaN with one seed, or where ``D_q`` is the same for every query.
-
-        ``fragile``: the verdict would not survive another reasonable look. It says different, but the bootstrap interval over seeds and
-        queries holds 0 or ``p_randomisation`` is not below ``alpha``; or it says equivalent, but the same bootstrap's interval at level
-        ``1 - 2 alpha``, the one that belongs to TOST, leaves (-margin, margin).
+        ``fragile``: the verdict would not survive another reasonable look. The students at hand are different or equivalent by
+        ``verdict_queries``, but other seeds may not be (the crossed test does not say so); or ``verdict`` says different, but
+        ``p_randomisation`` is not below ``alpha``.
     """
-    trained = at(per_query, system="student", measure=settings.measure)
-    means = stats.seed_mean(trained[["cell", *PLACE, "query_id", "seed", "value"]])
+    measured = at(per_query, measure=settings.measure)
+    trained = at(measured, system="student")
     cells = trained.drop_duplicates("cell").set_index("cell")[DIMENSIONS]
-    seeds = trained.groupby(["collection", "cell"])["seed"].agg(lambda values: tuple(sorted(set(values))))
-    contrasts = _contrasts(cells, settings.baseline_strategy)
-    margins = {f"equivalent_{margin:g}": margin for margin in settings.margins_shown}
-    places = trained.groupby(PLACE, sort=False)
+    margins = crossed.margin_columns(settings.margins_shown)
     rows, skipped = [], 0
-    for (trained_on, collection, stage), frame in means.groupby(PLACE, sort=False):
-        values = {name: part.set_index(["test_collection", "query_id"])["value"] for name, part in frame.groupby("cell")}
-        here = places.get_group((trained_on, collection, stage))
-        by_seed = {
-            name: part.pivot(index=["test_collection", "query_id"], columns="seed", values="value") for name, part in here.groupby("cell")
-        }
-        for family, before, after, contrast in contrasts:
-            if before not in values or after not in values:
-                continue
-            if seeds[trained_on, before] != seeds[trained_on, after]:
-                skipped += 1
-                continue
-            found = stats.paired_difference(
-                values[before],
-                values[after],
-                level=settings.level,
-                equivalence_margin=settings.equivalence_margin,
-                alpha=settings.alpha,
-            )
-            delta = stats.differences(values[before], values[after])
-            trained_both = by_seed[before], by_seed[after]
-            resampled = stats.hierarchical_bootstrap(*trained_both, seed=0, level=settings.level)
-            where = {"collection": trained_on, "test_collection": collection, "first_stage": stage, "measure": settings.measure}
-            rows.append(
-                where
-                | {"family": family, "contrast": contrast}
-                | cells.loc[after].to_dict()
-                | {"cell_before": before, "cell_after": after, "equivalence_margin": settings.equivalence_margin}
-                | found._asdict()
-                | {"seed_share": _seed_share(*trained_both), "p_randomisation": stats.randomisation_test(delta, seed=0)}
-                | {"bootstrap_low": resampled.low, "bootstrap_high": resampled.high}
-                | {"within": found.equivalent and _within_margin(*trained_both, settings)}  # Holm only takes equivalences away
-                | {name: stats.tost(delta, margin) for name, margin in margins.items()}  # p-values, until Holm has seen them
-            )
+    for place, here in measured.groupby(PLACE, sort=False):
+        values = {name: by_seed(part) for name, part in here.groupby("cell", sort=False)}
+        pairs = {}  # (family, contrast, cell before, cell after) -> the values of both ends
+        for family, before, after, label in [*_contrasts(cells, settings.baseline_strategy), *_against_baselines(cells, here)]:
+            if before in values and after in values:
+                if _comparable(values[before], values[after]):
+                    pairs[family, label, before, after] = values[before], values[after]
+                else:
+                    skipped += 1
+        for label, corner, after, gains in _interactions(cells, settings.baseline_strategy):
+            if all(name in values for name in gains) and len({tuple(values[name].columns) for name in gains}) == 1:
+                less, more = (values[gains[end + 1]] - values[gains[end]] for end in (0, 2))
+                pairs["strategy x loss", label, corner, after] = less, more
+        pooled = _pooled(pairs, cells)
+        where = dict(zip(PLACE, place, strict=True)) | {"measure": settings.measure}
+        rows += [where | _row(key, cells, *ends, pooled.get(key), settings, margins) for key, ends in pairs.items()]
     if not rows:
-        names = [*PLACE, "measure", "family", "contrast", "difference", "verdict"]
-        table = pd.DataFrame(columns=[*names, "seed_share", "fragile"])
-        table.attrs["skipped"] = skipped
-        return table
-    table = pd.DataFrame(rows)
-    families = table.groupby([*PLACE, "family"], sort=False)
-    for raw, corrected in (("p_difference", "p_holm"), ("p_equivalence", "p_equivalence_holm"), *((name, name) for name in margins)):
-        table[corrected] = families[raw].transform(lambda values: stats.holm(values.to_numpy()))
-    for name in margins:
-        table[name] = table[name] < settings.alpha
-    table["different"] = table["p_holm"] < settings.alpha
-    table["equivalent"] = table["p_equivalence_holm"] < settings.alpha
-    table["verdict"] = [stats.VERDICTS[pair] for pair in zip(table["different"], table["equivalent"], strict=True)]
-    holds_zero = (table["bootstrap_low"] <= 0) & (table["bootstrap_high"] >= 0)
-    unsure = holds_zero | (table["p_randomisation"] >= settings.alpha)
-    table["fragile"] = (table["different"] & unsure) | (table["equivalent"] & ~table["within"])
-    table = table.drop(columns="within")
+        names = [*PLACE, "measure", "family", "contrast", "difference", "n_seeds", "verdict", "verdict_queries", "seed_share", "fragile"]
+        table = pd.DataFrame(columns=names)
+    else:
+        table = crossed.decide(pd.DataFrame(rows), [*PLACE, "family"], alpha=settings.alpha, margins=margins)
+        denied = (table["verdict_queries"] != "undecided") & (table["verdict"].map(crossed.verdict_word) != table["verdict_queries"])
+        table["fragile"] = denied | (table["different"] & (table["p_randomisation"] >= settings.alpha))
     table.attrs["skipped"] = skipped
     return table
 
 
-def _seed_share(before: pd.DataFrame, after: pd.DataFrame) -> float:
-    """Return the share of the variance over queries that is noise of the seeds, of values (queries, seeds); see :func:`differences`.
+def by_seed(values: pd.DataFrame) -> pd.DataFrame:
+    """Lay out one system's values of one measure: a row a query, indexed by (test_collection, query_id), a column a seed.
 
-    >>> zero = pd.DataFrame({0: [0.0, 0.0], 1: [0.0, 0.0]})
-    >>> _seed_share(zero, pd.DataFrame({0: [0.0, 4.0], 1: [2.0, 6.0]}))  # variance over seeds 2, halved; over queries, of 1 and 5, 8
-    0.125
+    Raises:
+        ValueError: a query has two values of one seed, or lacks a seed.
     """
-    delta = (after - before).to_numpy()
-    means, n_seeds = delta.mean(axis=1), delta.shape[1]
-    if n_seeds < 2 or np.ptp(means) <= 1e-12:  # rounding is no variance
-        return math.nan
-    return float(min(1.0, delta.var(axis=1, ddof=1).mean() / n_seeds / means.var(ddof=1)))
+    stats.seed_mean(values[["test_collection", "query_id", "seed", "value"]])  # checks that the table is complete
+    return values.pivot(index=["test_collection", "query_id"], columns="seed", values="value")
 
 
-def _within_margin(before: pd.DataFrame, after: pd.DataFrame, settings: studies.AnalysisSettings) -> bool:
-    """Tell whether the bootstrap interval at level 1 - 2 alpha, over the seeds and queries of values (queries, seeds), is in the margin."""
-    found = stats.hierarchical_bootstrap(before, after, seed=0, level=1 - 2 * settings.alpha)
-    return -settings.equivalence_margin < found.low and found.high < settings.equivalence_margin
+def _comparable(before: pd.DataFrame, after: pd.DataFrame) -> bool:
+    """Tell whether two systems have the same seeds, or the first has none of its own."""
+    return before.shape[1] == 1 and before.columns[0] < 0 or list(before.columns) == list(after.columns)
+
+
+def _pooled(pairs: dict[Any, Any], cells: pd.DataFrame) -> dict[Any, crossed.Pooled | None]:
+    """Return what the contrasts of one place know together about seeds: those of all strategies, everything else equal."""
+    groups: dict[Any, list[Any]] = {}
+    others = [name for name in DIMENSIONS if name != "strategy"]
+    shared = {cell: tuple(cells.loc[cell, others].fillna(0.0)) for cell in cells.index}
+    for family, label, before, after in pairs:
+        groups.setdefault((family, shared[after]), []).append((family, label, before, after))
+    found: dict[Any, crossed.Pooled | None] = {}
+    for (family, _), keys in groups.items():
+        means = [[end.mean(axis=0).to_numpy() for end in pairs[key]] for key in keys]
+        if len({len(after) for _, after in means}) > 1:
+            continue
+        if family == "strategy":  # all against one: the baseline is a system like the others
+            together = crossed.pooled_between(np.stack([means[0][0], *(after for _, after in means)]))
+        else:
+            together = crossed.pooled_over(np.stack([after - before for before, after in means]))
+        found |= dict.fromkeys(keys, together)
+    return found
+
+
+def _row(
+    key: tuple[str, str, str, str],
+    cells: pd.DataFrame,
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    pooled: crossed.Pooled | None,
+    settings: studies.AnalysisSettings,
+    margins: dict[str, float],
+) -> dict[str, Any]:
+    """Return one contrast with its p-values, until Holm has seen them."""
+    family, label, before, after = key
+    margin = settings.equivalence_margin
+    found = crossed.contrast(a, b, level=settings.level, equivalence_margin=margin, alpha=settings.alpha, pooled=pooled)
+    values_a, values_b = crossed.aligned(a, b)
+    delta = (values_b - values_a).T
+    estimated = crossed.with_pooled(crossed.crossed(delta), pooled)
+    return (
+        {"family": family, "contrast": label}
+        | cells.loc[after].to_dict()
+        | {"cell_before": before, "cell_after": after, "equivalence_margin": margin}
+        | found._asdict()
+        | {"p_homogeneous": math.nan if pooled is None else pooled.p_homogeneous}
+        | {"p_randomisation": stats.randomisation_test(delta.mean(axis=0), seed=0), "seed_differences": delta.mean(axis=1).tolist()}
+        | {name: estimated.p_equivalence(further) for name, further in margins.items()}
+    )
+
+
+def seed_against_seed(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.DataFrame:
+    """Ask of each architecture how often a test calls one and the same recipe different from itself.
+
+    ``queries only``: the paired t test over queries between every two seeds of a cell. ``queries and seeds``: the crossed test
+    (:func:`rd_utils.crossed.crossed_apart`) between two halves of a cell's seeds, in every way to halve them; with three seeds, one
+    against two. All at ``settings.alpha``, uncorrected: of an honest test this share is different, or fewer.
+
+    Returns:
+        One row a place, architecture and test: ``n_seeds`` (most of a cell), ``n_comparisons``, ``n_different`` and ``share``. Cells of one
+        seed, and for ``queries and seeds`` of two, have nothing to compare.
+    """
+    trained = at(per_query, system="student", measure=settings.measure)
+    keys = [*PLACE, "architecture"]
+    counts: dict[tuple[Any, ...], list[int]] = {}
+    for (*place, _), part in trained.groupby([*keys, "cell"], sort=False):
+        values = by_seed(part).to_numpy(dtype=float).T
+        pairs = itertools.combinations(range(len(values)), 2)
+        alone = [crossed.crossed(values[[b]] - values[[a]]) for a, b in pairs]
+        halves = [crossed.crossed_apart(values[list(a)], values[list(b)]) for a, b in _halves(len(values))]
+        for test, found in (("queries only", alone), ("queries and seeds", halves)):
+            if found:
+                count = counts.setdefault((*place, test), [0, 0, 0])
+                different = sum(each.p_difference() < settings.alpha for each in found)
+                counts[*place, test] = [max(count[0], len(values)), count[1] + len(found), count[2] + different]
+    names = ["n_seeds", "n_comparisons", "n_different"]
+    table = pd.DataFrame([[*key, *count] for key, count in counts.items()], columns=[*keys, "test", *names])
+    return table.assign(share=table["n_different"] / table["n_comparisons"])
+
+
+def _halves(n_seeds: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return every way to split seeds in two halves, each once; with an odd number the first half is smaller.
+
+    >>> _halves(3), len(_halves(4))
+    ([((0,), (1, 2)), ((1,), (0, 2)), ((2,), (0, 1))], 3)
+    """
+    if n_seeds < 3:
+        return []
+    splits = [(part, tuple(s for s in range(n_seeds) if s not in part)) for part in itertools.combinations(range(n_seeds), n_seeds // 2)]
+    return [split for split in splits if n_seeds % 2 or split[0] < split[1]]
 
 
 def matrices(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.DataFrame:
     """Compare every pair of strategies, everything else equal: who is equivalent to whom, which no comparison with one baseline says.
 
     Returns:
-        The columns of :func:`rd_utils.stats.pairwise` with the strategies as ``system_a`` and ``system_b``, corrected over the pairs of one
+        The columns of :func:`rd_utils.crossed.pairwise` with the strategies as ``system_a``, ``system_b``, corrected over the pairs of one
         matrix; ``letters_a`` and ``letters_b``, the cliques of strategies that are all equivalent to each other; and what the matrix is of:
         training and test collection, first stage, measure, and every dimension but the strategy. Matrices have at least three strategies
         with the same seeds; those with other seeds are left out of one. ``attrs["left_out"]`` names them, each with its place: all of a
@@ -191,9 +242,8 @@ def matrices(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.
         left_out += [f"{name} ({where})" for name in seeds.index if name not in alike]
         if not alike:
             continue
-        means = part.groupby(["test_collection", "query_id", "strategy"], sort=False)["value"].mean().unstack("strategy")[alike]
-        found = stats.pairwise(
-            means,
+        found = crossed.pairwise(
+            {name: by_seed(part[part["strategy"] == name]) for name in alike},
             level=settings.level,
             equivalence_margin=settings.equivalence_margin,
             alpha=settings.alpha,
@@ -255,10 +305,52 @@ def _contrasts(cells: pd.DataFrame, baseline: str) -> list[tuple[str, str, str, 
     return found
 
 
+def _against_baselines(cells: pd.DataFrame, here: pd.DataFrame) -> list[tuple[str, str, str, str]]:
+    """Return (family, baseline, cell, label) of every cell against what its place has of baselines.
+
+    Args:
+        cells: as for :func:`_contrasts`.
+        here: the values of one place, of one measure, baselines included.
+    """
+    rows = here.loc[here["system"] != "student", ["cell", "system", "teacher", "architecture"]].drop_duplicates()
+    teachers = rows.loc[rows["system"] == "teacher", "teacher"].tolist()
+    first = next((teacher for teacher in dict.fromkeys(cells["teacher"]) if teacher in teachers), "")
+    found = []
+    for row in rows.itertuples(index=False):
+        for cell, own in cells.iterrows():
+            if row.system == "first_stage":
+                found.append(("first stage", row.cell, cell, f"trained - {row.cell}"))
+            elif row.system == "untrained" and row.architecture == own["architecture"]:
+                found.append(("untrained", row.cell, cell, "trained - untrained"))
+            elif row.system == "teacher" and row.teacher == (own["teacher"] or first):
+                found.append(("against teacher", row.cell, cell, f"trained - {row.cell}"))
+    return found
+
+
+def _interactions(cells: pd.DataFrame, baseline: str) -> list[tuple[str, str, str, tuple[str, str, str, str]]]:
+    """Return (label, corner, cell, four cells) of every strategy and loss that have both a baseline strategy and LCE beside them.
+
+    The four cells are the baseline strategy and the strategy under LCE, then the same under the loss.
+    """
+    pairs = _contrasts(cells, baseline)
+    plain = {after: before for family, before, after, _ in pairs if family == "strategy"}
+    lce = {after: before for family, before, after, _ in pairs if family == "loss"}
+    said = {(family, after): label for family, _, after, label in pairs}
+    found = []
+    for after in cells.index:
+        if after in plain and after in lce and plain.get(lce[after]) == lce.get(plain[after], ""):
+            corner = plain[lce[after]]
+            label = f"{said['strategy', after]}, {said['loss', after]}"
+            found.append((label, corner, after, (corner, lce[after], plain[after], after)))
+    return found
+
+
 def across(differences: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """Return each contrast over the collections of a study: what a conclusion rests on where a collection's own seed moves single cells.
 
-    A collection counts once, however many queries it has: ``mean +- t((1 + level) / 2, n - 1) * sd / sqrt(n)``.
+    A collection counts once, however many queries it has. Collections and seeds both vary: where every collection has the same seeds the
+    interval is that of :class:`rd_utils.crossed.Crossed` with the collections in the place of the queries; with one seed it is Student's,
+    ``mean +- t((1 + level) / 2, n - 1) * sd / sqrt(n)``, and about these students only.
 
     Args:
         differences: of :func:`differences`; each pair of a training and a test collection counts as one collection, so pairs that share
@@ -266,30 +358,30 @@ def across(differences: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
         level: of the interval.
 
     Returns:
-        One row a contrast and first stage: ``n_collections``, ``mean`` and ``sd`` of the differences over collections, Student's t interval
-        ``low``, ``high`` over them (NaN with one collection), ``n_positive``, and how many of the collections' verdicts call it
+        One row a contrast and first stage: ``n_collections``, ``n_seeds``, ``mean`` and ``sd`` of the differences over collections, the
+        interval ``low``, ``high`` (NaN with one collection), ``n_positive``, and how many of the collections' verdicts call it
         ``different`` and ``equivalent``.
 
     >>> one = {"first_stage": "full", "measure": "AP", "family": "strategy", "contrast": "bm25 - random"} | dict.fromkeys(DIMENSIONS, "")
     >>> one |= {"different": True, "equivalent": False}
-    >>> table = across(pd.DataFrame([one | {"difference": value} for value in (0.01, 0.02, 0.03)]))
+    >>> rows = [one | {"difference": value, "seed_differences": [value]} for value in (0.01, 0.02, 0.03)]
+    >>> table = across(pd.DataFrame(rows))
     >>> table[["n_collections", "mean", "low", "high", "n_positive"]].round(4).values.tolist()
     [[3.0, 0.02, -0.0048, 0.0448, 3.0]]
     """
     keys = ["first_stage", "measure", "family", "contrast", *DIMENSIONS]
-    if differences.empty:
-        columns = ["n_collections", "mean", "sd", "n_positive", "different", "equivalent", "low", "high"]
-        return pd.DataFrame(columns=[*keys, *columns])
-    table = differences.groupby(keys, sort=False, dropna=False).agg(
-        n_collections=("difference", "size"),
-        mean=("difference", "mean"),
-        sd=("difference", "std"),
-        n_positive=("difference", lambda values: int((values > 0).sum())),
-        different=("different", "sum"),
-        equivalent=("equivalent", "sum"),
-    )
-    half = t.ppf((1 + level) / 2, np.maximum(table["n_collections"] - 1, 1)) * table["sd"] / np.sqrt(table["n_collections"])
-    return table.assign(low=table["mean"] - half, high=table["mean"] + half).reset_index()
+    columns = ["n_collections", "n_seeds", "mean", "sd", "n_positive", "different", "equivalent", "low", "high"]
+    rows = []
+    for place, part in differences.groupby(keys, sort=False, dropna=False) if len(differences) else ():
+        lengths = {len(each) for each in part["seed_differences"]}
+        n_seeds = lengths.pop() if len(lengths) == 1 else 1
+        by_collection = part["seed_differences"].to_list() if n_seeds > 1 else part[["difference"]].to_numpy()
+        low = high = math.nan
+        if len(part) > 1:
+            low, high = crossed.crossed(np.array(by_collection, dtype=float).T).interval(level)
+        found = [len(part), n_seeds, part["difference"].mean(), part["difference"].std(), int((part["difference"] > 0).sum())]
+        rows.append([*place, *found, int(part["different"].sum()), int(part["equivalent"].sum()), low, high])
+    return pd.DataFrame(rows, columns=[*keys, *columns])
 
 
 def factorials(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.DataFrame:

@@ -3,16 +3,15 @@
 A system's values are one number per test query, averaged over its seeds first (:func:`seed_mean`). Queries are known by
 ``(test_collection, query_id)``: query ids repeat between collections. Difference and equivalence are two questions, and
 each has its own test: a t-test that fails to reject shows nothing; equivalence is shown by two one-sided tests (TOST)
-that both reject. Families of p-values are corrected with :func:`holm`, as :func:`pairwise` does for all pairs of some
-systems. Equivalence is not transitive: show pairs, or letters of :func:`cliques`, never chains. How many queries it
-takes to show equivalence is :func:`queries_needed`. :func:`randomisation_test` asks nothing of the shape of the
-differences, and :func:`hierarchical_bootstrap` lets the seeds vary as well as the queries.
+that both reject. Families of p-values are corrected with :func:`holm`. Equivalence is not transitive: show pairs, or
+letters of :func:`cliques`, never chains. How many queries it takes to show equivalence is :func:`queries_needed`.
+:func:`randomisation_test` asks nothing of the shape of the differences. All of these speak of the systems at hand; the
+verdicts of a study, whose students other seeds would have trained otherwise, rest on :mod:`rd_utils.crossed`.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import string
 from collections.abc import Iterable, Sequence
@@ -430,66 +429,7 @@ def _legendre() -> tuple[np.ndarray, np.ndarray]:
     return special.roots_legendre(100)
 
 
-# --- families of pairs -----------------------------------------------------------------------------------------------
-
-
-def pairwise(values: pd.DataFrame, *, level: float, equivalence_margin: float, alpha: float, margins: Iterable[float] = ()) -> pd.DataFrame:
-    """Compare every pair of systems on the same queries, with both questions corrected for the number of pairs.
-
-    Args:
-        values: One row per query, indexed by ``(test_collection, query_id)``, one column per system, averaged over
-            seeds.
-        level: Of the t interval of each difference, which is of that pair alone.
-        equivalence_margin: In units of the measure, fixed beforehand.
-        alpha: Of each family of tests.
-        margins: Further margins at which equivalence is tested, in units of the measure.
-
-    Returns:
-        One row per unordered pair, in the order of the columns: ``system_a``, ``system_b``, the fields of
-        :class:`PairedDifference` (b minus a), ``p_holm`` and ``p_equivalence_holm``, corrected over all pairs, and for
-        each further margin m a bool ``equivalent_{m:g}``, whose p-values are a family of their own over the same pairs.
-        ``different``, ``equivalent`` and ``verdict`` rest on the corrected p-values; ``low``, ``high``,
-        ``smallest_margin`` and ``queries_needed`` are of the pair alone, uncorrected.
-
-    Raises:
-        ValueError: As :func:`paired_difference`; and if there are fewer than two systems, or a system or a margin comes
-            twice.
-
-    >>> queries = pd.MultiIndex.from_product([["dl19"], ["q1", "q2", "q3", "q4"]], names=QUERY_KEYS)
-    >>> lce = pd.Series([0.1, 0.5, 0.3, 0.7], queries)
-    >>> values = pd.DataFrame({"lce": lce, "kl": lce + [0.002, -0.001, 0.0, -0.001], "bm25": lce - [0.21, 0.2, 0.19, 0.2]})
-    >>> found = pairwise(values, level=0.95, equivalence_margin=0.02, alpha=0.05, margins=[0.001])
-    >>> found[["system_a", "system_b", "verdict", "equivalent_0.001"]].values.tolist()  # doctest: +NORMALIZE_WHITESPACE
-    [['lce', 'kl', 'equivalent', False], ['lce', 'bm25', 'different', False], ['kl', 'bm25', 'different', False]]
-    """
-    systems = list(values.columns)
-    if len(systems) < 2:
-        raise ValueError(f"values has {len(systems)} systems; expected at least 2 columns, one per system")
-    if values.columns.has_duplicates:
-        raise ValueError(f"system {values.columns[values.columns.duplicated()][0]!r} comes twice; expected one column per system")
-    named = [(f"equivalent_{margin:g}", margin) for margin in margins]
-    for position, (name, margin) in enumerate(named):
-        if not 0 < margin < math.inf:
-            raise ValueError(f"a margin is {margin}; expected finite numbers above 0, in units of the measure")
-        if name in dict(named[:position]):
-            raise ValueError(f"margin {margin:g} comes twice (six digits count); expected every further margin once")
-    values = values.sort_index()
-    rows, at_margins = [], {name: [] for name, _ in named}
-    for system_a, system_b in itertools.combinations(systems, 2):
-        a, b = values[system_a], values[system_b]
-        found = paired_difference(a, b, level=level, equivalence_margin=equivalence_margin, alpha=alpha)
-        rows.append({"system_a": system_a, "system_b": system_b} | found._asdict())
-        for name, margin in named:
-            at_margins[name].append(tost(b - a, margin))
-    table = pd.DataFrame(rows)
-    table["p_holm"] = holm(table["p_difference"])
-    table["p_equivalence_holm"] = holm(table["p_equivalence"])
-    table["different"] = table["p_holm"] < alpha
-    table["equivalent"] = table["p_equivalence_holm"] < alpha
-    table["verdict"] = [VERDICTS[pair] for pair in zip(table["different"], table["equivalent"], strict=True)]
-    for name, p_values in at_margins.items():
-        table[name] = holm(p_values) < alpha
-    return table
+# --- families --------------------------------------------------------------------------------------------------------
 
 
 def cliques(systems: Sequence[str], equivalent: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -635,69 +575,6 @@ def bootstrap_interval(
         vectorized=True,
     ).confidence_interval
     return Interval(estimate=float(numbers.mean()), low=float(interval.low), high=float(interval.high))
-
-
-def hierarchical_bootstrap(a: pd.DataFrame, b: pd.DataFrame, *, seed: int, n_resamples: int = 2000, level: float = 0.95) -> Interval:
-    """Bound the difference of two systems by resampling both what was trained and what it was tested on.
-
-    With D the (seeds, queries) matrix of differences b - a, a resample draws as many rows and as many columns, each with
-    replacement, and averages D where they cross: with w the shares of the draws, ``sum over s, q of w_s w_q D_sq``.
-
-    A seed is drawn for both systems at once: it draws the same groups and the same initial weights for both where they
-    can be shared, so that runs of one seed belong together as values of one query do. A few seeds say little about seeds:
-    the percentile interval takes their spread for ``(n - 1) / n`` of what it is, which is 2/3 of the variance with three.
-    With ONE seed only queries are resampled, and the interval knows nothing of seeds: it is about these two trained
-    models, not about the two ways of training.
-
-    Args:
-        a: One row per query, indexed by ``(test_collection, query_id)``, one column per seed.
-        b: The same queries and seeds, in any order.
-        seed: Of the resampling.
-        n_resamples: How often seeds and queries are drawn.
-        level: Of the interval.
-
-    Returns:
-        The mean of D, and the ``(1 - level) / 2`` and ``(1 + level) / 2`` quantiles of its resampled means. All queries
-        count alike, whatever their collection.
-
-    Raises:
-        ValueError: If the seeds or the queries differ, one comes twice, a value is missing, there is no seed or fewer
-            than two queries, or a setting is out of its range.
-
-    Every query says 0.1 with one seed and 0.3 with the other, so that only the seeds matter: both draws are the first
-    seed one time in four, and the second as often.
-
-    >>> queries = pd.MultiIndex.from_product([["dl19"], ["q1", "q2", "q3"]], names=QUERY_KEYS)
-    >>> a = pd.DataFrame({0: 0.5, 1: 0.5}, index=queries)
-    >>> [round(bound, 6) for bound in hierarchical_bootstrap(a, a + [0.1, 0.3], seed=0)]
-    [0.2, 0.1, 0.3]
-
-    Source: A. B. Owen, The pigeonhole bootstrap, Annals of Applied Statistics, 2007, for factors that cross.
-    """
-    _check_resampling(level, n_resamples)
-    for name, frame in (("a", a), ("b", b)):
-        if frame.columns.has_duplicates:
-            raise ValueError(f"{name} has seed {frame.columns[frame.columns.duplicated()][0]} twice; expected one column per seed")
-    if only_one := set(a.columns) ^ set(b.columns):
-        raise ValueError(
-            f"the systems were not trained with the same seeds: a has {list(a.columns)}, b has {list(b.columns)}; expected the "
-            f"same columns: train with, or leave out, seed {sorted(only_one)[0]}"
-        )
-    if a.shape[1] < 1:
-        raise ValueError("a and b have no columns; expected one per seed")
-    delta = np.stack([differences(a[column], b[column]).to_numpy() for column in sorted(a.columns)])
-    n_seeds, n_queries = delta.shape
-    if n_queries < 2:
-        raise ValueError(f"{n_queries} queries; expected at least 2, since a spread over queries cannot be known from fewer")
-    rng = np.random.default_rng(seed)
-    means = []
-    for draws in _blocks(n_resamples, n_queries):
-        shares = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=draws) / n_seeds
-        drawn = rng.integers(0, n_queries, size=(draws, n_queries), dtype=np.int32)
-        # Averaging the drawn queries is the product with their counts, without making the counts.
-        means.append(np.take_along_axis(shares @ delta, drawn, axis=1).mean(axis=1))
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate=float(delta.mean()), low=float(low), high=float(high))
 
 
 def _finite_values(values: pd.Series | Sequence[float] | np.ndarray, name: str) -> np.ndarray:

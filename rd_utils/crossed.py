@@ -1,0 +1,642 @@
+"""Two systems on queries and seeds that are both drawn at random: would other queries AND other seeds say the same?
+
+What a paired test over queries says of values averaged over seeds is true of these very students. A claim about two ways of training is
+about students that were not trained, too; so seeds are a second sample, crossed with the queries. With ``D_sq`` the difference of two
+systems with seed s on query q,
+
+    ``D_sq = mu + seed_s + query_q + rest_sq``,   ``Var(mean) = seed_sd^2 / S + query_sd^2 / Q + residual_sd^2 / (S Q)``,
+
+all three variances estimated from the mean squares of the two-way layout. They have very different degrees of freedom (Q - 1 and S - 1),
+so the test averages over what their estimates leave open (:class:`Crossed`), and so do the equivalence test, the interval and the margin.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, special
+
+from rd_utils import stats
+
+THESE_ONLY = ", these students only"  # of a verdict that rests on one seed
+
+_ROUNDING = 1e-12  # differences that vary by less than this are one constant, seen through float rounding
+
+
+class Spread(NamedTuple):
+    """Standard deviations of one query's difference, in units of the measure, by where they come from.
+
+    Attributes:
+        query: of what all seeds share on a query.
+        seed: of what a seed shifts on all queries.
+        residual: of what is particular to a seed and a query.
+    """
+
+    query: float
+    seed: float
+    residual: float
+
+
+class Crossed(NamedTuple):
+    """A mean difference with the estimated variances of that mean, from S seeds and Q queries.
+
+    With MS the mean squares of the two-way layout, ``by_query = MS_query / (S Q)``, ``by_seed = MS_seed / (S Q)`` and
+    ``residual = MS_residual / (S Q)``; ``E[by_query + by_seed - residual]`` is the variance of the mean. ``by_query (Q - 1)`` and
+    ``by_seed (S - 1)`` over their expectations are chi-square with Q - 1 and S - 1 degrees of freedom. So given the data the variance is
+    taken to be
+
+        ``V = by_query / W_q + max(0, by_seed / W_s - residual)``,   W_q, W_s chi-square over their degrees of freedom,
+
+    and ``P(|mean| exceeds x)`` is the mean of ``2 Phi(-x / sqrt(V))`` over W_q and W_s. Where nothing depends on seeds this is the paired t
+    test over queries, where nothing depends on queries the t test over seeds; between them it is the Behrens-Fisher solution, which is
+    conservative (simulated in :mod:`rd_utils.simulation`). With one seed nothing is known of seeds, ``by_seed`` and ``residual`` are 0,
+    and the test is about these students only.
+
+    Source: R. A. Fisher, Annals of Eugenics 6, 1935; G. K. Robinson, Annals of Statistics 4, 1976, for its size; S. Weerahandi, Journal of
+    the American Statistical Association 88, 1993, for differences of mean squares.
+    """
+
+    mean: float
+    by_query: float
+    by_seed: float
+    residual: float
+    n_queries: int
+    n_seeds: int
+    seed_freedom: float
+
+    def spread(self) -> Spread:
+        """Return the estimated standard deviations; a variance whose estimate is below 0 is 0.
+
+        They are of the paired layout, in which both systems have the same seeds.
+        """
+        variances = (
+            (self.by_query - self.residual) * self.n_queries,
+            (self.by_seed - self.residual) * self.n_seeds,
+            self.residual * self.n_queries * self.n_seeds,
+        )
+        return Spread(*(math.sqrt(max(0.0, variance)) for variance in variances))
+
+    def tail(self, bound: float) -> float:
+        """Return the probability that a mean of expectation 0 exceeds ``bound``, in one direction.
+
+        >>> round(Crossed(0.0, 1.0, 0.0, 0.0, 10, 1, 0).tail(2.262157), 4)  # Student's t with 9 degrees of freedom
+        0.025
+        """
+        if self._constant():
+            return 0.5 if abs(bound) <= _ROUNDING else float(bound < 0)
+        if self.by_seed <= 0:
+            return float(special.stdtr(self.n_queries - 1, -bound / math.sqrt(self.by_query)))
+        scale, weights = self._scales()
+        return min(1.0, float(weights @ special.ndtr(-bound / scale)))
+
+    def reach(self, tail: float) -> float:
+        """Return the bound that a mean of expectation 0 exceeds, in one direction, with this probability (below 0.5)."""
+        if self._constant():
+            return 0.0
+        if self.by_seed <= 0:
+            return float(-special.stdtrit(self.n_queries - 1, tail) * math.sqrt(self.by_query))
+        unit = math.sqrt(self.by_query + self.by_seed)
+        high = unit
+        while self.tail(high) > tail:
+            high *= 2
+        scale, weights = self._scales()
+        return float(optimize.brentq(lambda bound: weights @ special.ndtr(-bound / scale) - tail, 0.0, high, xtol=1e-9 * high, rtol=1e-9))
+
+    def p_difference(self) -> float:
+        """Return the two-sided p-value of no difference."""
+        if self._constant():
+            return 1.0 if abs(self.mean) <= _ROUNDING else 0.0
+        return min(1.0, 2 * self.tail(abs(self.mean)))
+
+    def p_equivalence(self, margin: float) -> float:
+        """Return the p-value of TOST: the larger of those of ``difference > -margin`` and ``difference < margin``."""
+        if self._constant():
+            return 0.0 if abs(self.mean) < margin - _ROUNDING else 1.0
+        return self.tail(margin - abs(self.mean))
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Return the two-sided interval of the difference."""
+        half = self.reach((1 - level) / 2)
+        return self.mean - half, self.mean + half
+
+    def smallest_margin(self, alpha: float) -> float:
+        """Return the margin above which TOST accepts every margin at this alpha, and below which none."""
+        return abs(self.mean) + self.reach(alpha)
+
+    def _constant(self) -> bool:
+        return self.by_query <= _ROUNDING**2 and self.by_seed <= _ROUNDING**2
+
+    def _scales(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return values of sqrt(V) and their weights, which sum to 1."""
+        w_query, p_query = _chi_square(self.n_queries - 1, 15 if self.n_queries > 50 else 101)
+        w_seed, p_seed = _chi_square(self.seed_freedom, 201)
+        variance = self.by_query / w_query[:, None] + np.maximum(0.0, self.by_seed / w_seed - self.residual)
+        return np.sqrt(np.maximum(variance, 1e-300)).ravel(), np.outer(p_query, p_seed).ravel()
+
+
+@functools.cache
+def _chi_square(freedom: float, nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes and weights of the trapezoid rule, on the logarithm, for expectations over chi-square by its degrees of freedom."""
+    half = freedom / 2
+    low, high = special.gammaincinv(half, 1e-12), special.gammainccinv(half, 1e-12)
+    values = np.linspace(math.log(low), math.log(high), nodes)
+    log_density = half * (values - math.log(half)) - np.exp(values) + half  # of the logarithm, up to a constant
+    weights = np.exp(log_density)
+    return np.exp(values) / half, weights / weights.sum()
+
+
+# --- from values ------------------------------------------------------------------------------------------------------------------
+
+
+def crossed(delta: np.ndarray) -> Crossed:
+    """Estimate from differences of two systems that were trained with the same seeds.
+
+    Args:
+        delta: (n_seeds, n_queries) differences.
+
+    Raises:
+        ValueError: there are fewer than two queries, or a difference is not finite.
+
+    Two seeds, of which one says 0.1 and the other 0.3 of every query: only the seeds matter, and two of them show little.
+
+    >>> found = crossed(np.array([[0.1, 0.1, 0.1], [0.3, 0.3, 0.3]]))
+    >>> round(found.p_difference(), 3)  # a t of 2 with 1 degree of freedom
+    0.295
+    """
+    values = _matrix(delta, "delta")
+    n_seeds, n_queries = values.shape
+    by_query, by_seed, residual = _variances(values)
+    return Crossed(float(values.mean()), by_query, by_seed, residual, n_queries, n_seeds, max(1, n_seeds - 1))
+
+
+def crossed_apart(before: np.ndarray, after: np.ndarray) -> Crossed:
+    """Estimate from two systems whose seeds have nothing in common, such as students of one recipe split in two groups.
+
+    Seeds vary within each system, and their variance is pooled over both: with S_a and S_b seeds, ``by_seed`` is the pooled variance of
+    the seeds' means times ``1 / S_a + 1 / S_b``, with ``S_a + S_b - 2`` degrees of freedom; ``residual`` likewise.
+
+    Args:
+        before: (S_a, n_queries) values.
+        after: (S_b, n_queries) values of the same queries; S_a + S_b is at least 3, else nothing is known of the seeds.
+
+    Raises:
+        ValueError: the queries differ in number, or there are fewer than two queries or three seeds.
+    """
+    a, b = _matrix(before, "before"), _matrix(after, "after")
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"before has {a.shape[1]} queries, after {b.shape[1]}; expected the same queries in the same order")
+    freedom, n_queries = len(a) + len(b) - 2, a.shape[1]
+    if freedom < 1:
+        raise ValueError("before and after have one seed each; expected at least three seeds in all, to know their spread")
+    delta = b.mean(axis=0) - a.mean(axis=0)
+    share = (1 / len(a) + 1 / len(b)) / freedom
+    seeds = sum(float(((part.mean(axis=1) - part.mean()) ** 2).sum()) for part in (a, b))
+    rest = sum(float((_residuals(part) ** 2).sum()) for part in (a, b)) / (n_queries - 1)
+    by_query = _none_of_rounding(float(delta.var(ddof=1)), delta) / n_queries
+    return Crossed(float(delta.mean()), by_query, seeds * share, rest * share / n_queries, n_queries, len(a) + len(b), freedom)
+
+
+def _matrix(values: np.ndarray, name: str) -> np.ndarray:
+    found = np.asarray(values, dtype=float)
+    if found.ndim != 2 or found.shape[0] < 1 or found.shape[1] < 2:
+        raise ValueError(
+            f"{name} has shape {found.shape}; expected (n_seeds, n_queries) with at least 2 queries, since a spread over queries cannot be "
+            "known from fewer"
+        )
+    if not np.isfinite(found).all():
+        seed, query = np.argwhere(~np.isfinite(found))[0]
+        raise ValueError(f"{int((~np.isfinite(found)).sum())} values of {name} are not finite, the first of seed {seed}, query {query}")
+    return found
+
+
+def _variances(values: np.ndarray) -> tuple[float, float, float]:
+    """Return what queries, seeds and the rest contribute to the variance of the mean of (n_seeds, n_queries) differences."""
+    n_seeds, n_queries = values.shape
+    over_queries, over_seeds = values.mean(axis=0), values.mean(axis=1)
+    by_query = _none_of_rounding(float(over_queries.var(ddof=1)), over_queries) / n_queries
+    if n_seeds == 1:
+        return by_query, 0.0, 0.0
+    by_seed = _none_of_rounding(float(over_seeds.var(ddof=1)), over_seeds) / n_seeds
+    residual = float((_residuals(values) ** 2).sum()) / ((n_seeds - 1) * (n_queries - 1)) / (n_seeds * n_queries)
+    return by_query, by_seed, residual
+
+
+def _residuals(values: np.ndarray) -> np.ndarray:
+    return values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
+
+
+def _none_of_rounding(variance: float, values: np.ndarray) -> float:
+    return 0.0 if np.ptp(values) <= _ROUNDING else variance
+
+
+# --- seeds of several contrasts ---------------------------------------------------------------------------------------------------
+
+
+class Pooled(NamedTuple):
+    """The variance of one contrast's differences over seeds, estimated from ``n`` contrasts that are taken to share it.
+
+    Few seeds say little about seeds; the seeds of all strategies under one architecture and loss say more.
+
+    Attributes:
+        variance: of one seed's difference, averaged over queries.
+        freedom: its degrees of freedom.
+        n: contrasts or systems behind it.
+        p_homogeneous: Bartlett's test that their variances are one.
+    """
+
+    variance: float
+    freedom: float
+    n: int
+    p_homogeneous: float
+
+    def allowed(self, alpha: float = 0.1) -> bool:
+        """Tell whether the test of homogeneity allows pooling."""
+        return self.variance > 0 and self.p_homogeneous >= alpha
+
+
+def pooled_between(means: np.ndarray) -> Pooled | None:
+    """Pool the seeds of K systems for the difference of any two of them.
+
+    With m_ks the mean of system k with seed s, what seeds shift for all systems cancels in a difference; so its variance is twice the mean
+    square of the interaction, ``2 sum of (m_ks - m_k. - m_.s + m_..)^2 / ((K - 1)(S - 1))``, with (K - 1)(S - 1) degrees of freedom.
+
+    Args:
+        means: (K, S) over queries.
+
+    Returns:
+        None with fewer than three systems or two seeds.
+    """
+    n, n_seeds = means.shape
+    if n < 3 or n_seeds < 2:
+        return None
+    freedom = (n - 1) * (n_seeds - 1)
+    rest = _residuals(means)
+    return Pooled(2 * float((rest**2).sum()) / freedom, freedom, n, _homogeneous(rest))
+
+
+def pooled_over(differences: np.ndarray) -> Pooled | None:
+    """Pool the seeds of K contrasts whose systems have nothing in common but perhaps what a seed shifts in all of them.
+
+    With d_ks the difference of contrast k with seed s, ``MS_seed / K + (K - 1) / K MS_rest`` estimates the variance of one difference; its
+    degrees of freedom are Satterthwaite's, from S - 1 where a seed shifts all contrasts alike to K (S - 1) where it does not.
+
+    Args:
+        differences: (K, S), averaged over queries.
+
+    Returns:
+        None with fewer than three contrasts or two seeds.
+
+    Source: F. E. Satterthwaite, Biometrics Bulletin 2, 1946.
+    """
+    n, n_seeds = differences.shape
+    if n < 3 or n_seeds < 2:
+        return None
+    rest = _residuals(differences)
+    common = float(differences.mean(axis=0).var(ddof=1))
+    own = (n - 1) / n * float((rest**2).sum()) / ((n - 1) * (n_seeds - 1))
+    total = common + own
+    if total <= 0:
+        return None
+    freedom = total**2 / (common**2 / (n_seeds - 1) + own**2 / ((n - 1) * (n_seeds - 1)))
+    return Pooled(total, freedom, n, _homogeneous(rest))
+
+
+def _homogeneous(rest: np.ndarray) -> float:
+    """Return the p-value of Bartlett's test over the rows of (K, S) residuals; 0 where a row has none while others have."""
+    squares = (rest**2).sum(axis=1)
+    if squares.max() <= _ROUNDING**2:
+        return 1.0
+    if squares.min() <= _ROUNDING**2:
+        return 0.0
+    n, freedom = len(rest), rest.shape[1] - 1
+    variances = squares / freedom
+    statistic = n * freedom * math.log(variances.mean()) - freedom * float(np.log(variances).sum())
+    return float(special.gammaincc((n - 1) / 2, statistic / (1 + (n + 1) / (3 * n * freedom)) / 2))
+
+
+# --- how many queries and seeds ---------------------------------------------------------------------------------------------------
+
+
+def provable_margin(spread: Spread, n_queries: int, n_seeds: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Return the margin within which so many queries and seeds would show two equal systems equivalent, with this probability.
+
+    With the variances at their expectations, TOST needs ``|mean| + reach(alpha) < margin``, and ``|mean|`` stays below
+    ``z((1 + power) / 2) sqrt(Var(mean))`` with probability ``power``. With one seed the margin is that of these very students.
+
+    Args:
+        spread: of the difference.
+        n_queries: at least 2.
+        n_seeds: at least 1.
+        alpha: of each one-sided test.
+        power: the probability asked for.
+
+    An SD of 0.2 over queries and seeds that do not matter: as :func:`rd_utils.stats.queries_needed`, 858 queries for 0.02.
+
+    >>> round(provable_margin(Spread(0.2, 0.0, 0.0), 858, 3), 4), round(provable_margin(Spread(0.2, 0.01, 0.0), 858, 3), 4)
+    (0.02, 0.0318)
+    """
+    if n_queries < 2 or n_seeds < 1:
+        raise ValueError(f"n_queries is {n_queries}, n_seeds {n_seeds}; expected at least 2 and 1")
+    rest = spread.residual**2 / (n_queries * n_seeds)
+    by_query = spread.query**2 / n_queries + rest
+    by_seed = spread.seed**2 / n_seeds + rest if n_seeds > 1 else 0.0
+    expected = Crossed(0.0, by_query, by_seed, rest if n_seeds > 1 else 0.0, n_queries, n_seeds, max(1, n_seeds - 1))
+    sd = math.sqrt(by_query + max(0.0, by_seed - rest))
+    return expected.reach(alpha) + float(special.ndtri((1 + power) / 2)) * sd
+
+
+def queries_needed(spread: Spread, margin: float, n_seeds: int, *, alpha: float = 0.05, most: int = 10_000_000) -> int | None:
+    """Return the smallest number of queries with which :func:`provable_margin` is at most ``margin``; None where ``most`` do not do.
+
+    >>> queries_needed(Spread(0.2, 0.0, 0.0), 0.02, 3), queries_needed(Spread(0.2, 0.02, 0.0), 0.02, 3)
+    (858, None)
+    """
+    fixed = spread.seed**2 / n_seeds if n_seeds > 1 else 0.0
+    left = (margin / 2.926) ** 2 - fixed  # where the normal distribution puts it, at alpha 0.05
+    guess = (spread.query**2 + spread.residual**2 / n_seeds) / left if left > 0 else most
+    return _smallest(lambda n: provable_margin(spread, n, n_seeds, alpha=alpha) <= margin, 2, most, guess)
+
+
+def seeds_needed(spread: Spread, margin: float, n_queries: int, *, alpha: float = 0.05, most: int = 1000) -> int | None:
+    """Return the smallest number of seeds with which :func:`provable_margin` is at most ``margin``.
+
+    At least two; None where ``most`` are too few, since the queries alone leave more open.
+
+    >>> seeds_needed(Spread(0.1, 0.01, 0.0), 0.02, 1000), seeds_needed(Spread(0.2, 0.01, 0.0), 0.02, 300)
+    (5, None)
+    """
+    return _smallest(lambda n: provable_margin(spread, n_queries, n, alpha=alpha) <= margin, 2, most, 4)
+
+
+def _smallest(enough: Callable[[int], bool], least: int, most: int, guess: float) -> int | None:
+    """Return the smallest number from which on a condition holds, which more never undoes, searching outwards from a guess."""
+    above = min(most, max(least + 1, math.ceil(guess)))
+    step = max(1, above // 16)
+    below = above
+    while not enough(above):
+        if above == most:
+            return None
+        below, above, step = above, min(most, above + step), 4 * step
+    while below >= least and enough(below):
+        below, above, step = max(least - 1, below - step), below, 4 * step
+    while above - below > 1:
+        middle = (below + above) // 2
+        below, above = (below, middle) if enough(middle) else (middle, above)
+    return above
+
+
+# --- two systems ------------------------------------------------------------------------------------------------------------------
+
+
+class Contrast(NamedTuple):
+    """What queries and seeds say about two systems; ``difference`` is ``mean_b - mean_a``, in units of the measure.
+
+    Without a suffix everything is of :class:`Crossed`: of queries and seeds both; ``..._queries`` is of the paired t tests over queries on
+    values averaged over seeds, which speak of these very students. ``queries_needed`` and ``seeds_needed`` say how many of the one, at the
+    present number of the other, would show equivalence at the margin with probability 0.8 if the systems were equal in truth and their
+    differences spread as seen here; None where no number does, and ``seeds_needed`` also with one seed. ``seed_share`` is the share of the
+    variance of the mean that seeds leave open, ``1 - (query_sd^2 / Q) / Var(mean)``; NaN with one seed. ``seeds_pooled`` is how many
+    contrasts the variance over seeds was estimated from, with ``seed_freedom`` degrees of freedom.
+    """
+
+    n_queries: int
+    n_seeds: int
+    mean_a: float
+    mean_b: float
+    difference: float
+    low: float
+    high: float
+    p_difference: float
+    p_equivalence: float
+    smallest_margin: float
+    queries_needed: int | None
+    seeds_needed: int | None
+    low_queries: float
+    high_queries: float
+    p_queries: float
+    p_equivalence_queries: float
+    query_sd: float
+    seed_sd: float
+    residual_sd: float
+    seed_share: float
+    seed_freedom: float
+    seeds_pooled: int
+
+
+def contrast(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    *,
+    level: float = 0.95,
+    equivalence_margin: float = 0.02,
+    alpha: float = 0.05,
+    pooled: Pooled | None = None,
+) -> Contrast:
+    """Compare system b with system a.
+
+    Args:
+        a: one row per query, indexed by ``(test_collection, query_id)``, one column per seed. A system that has no seed of its own, such as
+            a retriever, has one column, which stands beside every seed of the other.
+        b: the same queries and seeds, in any order.
+        level: of the intervals.
+        equivalence_margin: in units of the measure, fixed beforehand.
+        alpha: of each one-sided test behind the smallest margin and what is needed.
+        pooled: the variance over seeds, of several contrasts; not used where its test of homogeneity does not allow it.
+
+    Raises:
+        ValueError: a setting is out of its range, the queries or seeds differ, or a value is missing.
+
+    Two seeds and three queries, of which b gains 0.1 with one seed and 0.3 with the other: different for these students, not for others.
+
+    >>> queries = pd.MultiIndex.from_product([["dl19"], ["q1", "q2", "q3"]], names=["test_collection", "query_id"])
+    >>> a = pd.DataFrame({0: 0.5, 1: 0.5}, index=queries)
+    >>> found = contrast(a, a + [0.1, 0.3])
+    >>> round(found.difference, 3), round(found.p_difference, 3), found.p_queries
+    (0.2, 0.295, 0.0)
+    """
+    for name, setting, upper in (("level", level, 1), ("alpha", alpha, 0.5), ("equivalence_margin", equivalence_margin, math.inf)):
+        if not 0 < setting < upper:
+            raise ValueError(f"{name} is {setting}; expected a number above 0 and below {upper}")
+    before, after = aligned(a, b)
+    found = with_pooled(crossed((after - before).T), pooled)
+    students = found._replace(by_seed=0.0, residual=0.0)
+    spread, variance = found.spread(), found.by_query + max(0.0, found.by_seed - found.residual)
+    several = found.n_seeds > 1
+    needed = {"margin": equivalence_margin, "alpha": alpha}
+    low, high = found.interval(level)
+    low_queries, high_queries = students.interval(level)
+    return Contrast(
+        n_queries=found.n_queries,
+        n_seeds=found.n_seeds,
+        mean_a=float(before.mean()),
+        mean_b=float(after.mean()),
+        difference=found.mean,
+        low=low,
+        high=high,
+        p_difference=found.p_difference(),
+        p_equivalence=found.p_equivalence(equivalence_margin),
+        smallest_margin=found.smallest_margin(alpha),
+        queries_needed=queries_needed(spread, n_seeds=found.n_seeds, **needed),
+        seeds_needed=seeds_needed(spread, n_queries=found.n_queries, **needed) if several else None,
+        low_queries=low_queries,
+        high_queries=high_queries,
+        p_queries=students.p_difference(),
+        p_equivalence_queries=students.p_equivalence(equivalence_margin),
+        query_sd=spread.query,
+        seed_sd=spread.seed if several else math.nan,
+        residual_sd=spread.residual if several else math.nan,
+        seed_share=1 - max(0.0, found.by_query - found.residual) / variance if several and variance > 0 else math.nan,
+        seed_freedom=found.seed_freedom if several else 0.0,
+        seeds_pooled=pooled.n if several and pooled is not None and pooled.allowed() else 1,
+    )
+
+
+def with_pooled(found: Crossed, pooled: Pooled | None) -> Crossed:
+    """Return an estimate with the seeds' variance of several contrasts in the place of its own, where that is allowed."""
+    if found.n_seeds < 2 or pooled is None or not pooled.allowed():
+        return found
+    return found._replace(by_seed=pooled.variance / found.n_seeds, seed_freedom=pooled.freedom)
+
+
+def aligned(a: pd.DataFrame, b: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n_queries, n_seeds) values of two systems on the same queries, in one order, and with the same seeds.
+
+    A system of one column stands beside every seed of the other.
+
+    Raises:
+        ValueError: an index or the columns have duplicates, a value is missing, or queries or seeds differ.
+    """
+    for name, frame in (("a", a), ("b", b)):
+        if frame.columns.has_duplicates:
+            raise ValueError(f"{name} has seed {frame.columns[frame.columns.duplicated()][0]} twice; expected one column per seed")
+        if frame.shape[1] < 1:
+            raise ValueError(f"{name} has no columns; expected one per seed")
+    if min(a.shape[1], b.shape[1]) > 1 or a.shape[1] == b.shape[1] == 1:
+        if only_one := set(a.columns) ^ set(b.columns) if a.shape[1] > 1 or b.shape[1] > 1 else set():
+            raise ValueError(
+                f"the systems were not trained with the same seeds: a has {list(a.columns)}, b has {list(b.columns)}; expected the "
+                f"same columns: train with, or leave out, seed {sorted(only_one)[0]}"
+            )
+    stats.differences(a.iloc[:, 0], b.iloc[:, 0])  # checks the queries
+    queries = a.index.sort_values()
+    values = [frame.reindex(queries)[sorted(frame.columns)].to_numpy(dtype=float) for frame in (a, b)]
+    for name, found in zip("ab", values, strict=True):
+        if np.isnan(found).any():
+            query = np.argwhere(np.isnan(found))[0][0]
+            raise ValueError(
+                f"{name} has {int(np.isnan(found).sum())} missing values, the first for {queries[query]}; evaluate every query first"
+            )
+    n_seeds = max(found.shape[1] for found in values)
+    before, after = (np.broadcast_to(found, (len(queries), n_seeds)) for found in values)
+    return before, after
+
+
+# --- families ---------------------------------------------------------------------------------------------------------------------
+
+
+def decide(table: pd.DataFrame, by: Sequence[str], *, alpha: float, margins: Iterable[str] = ()) -> pd.DataFrame:
+    """Correct the p-values of contrasts within each family by Holm's method, and give the verdicts.
+
+    Args:
+        table: one row a contrast, with the fields of :class:`Contrast`.
+        by: the columns that tell families apart; none: all rows are one.
+        alpha: of each family of tests.
+        margins: columns with p-values of equivalence at further margins, each a family of its own; they become bools.
+
+    Returns:
+        The table with ``p_holm``, ``p_equivalence_holm``, ``p_queries_holm``, ``different``, ``equivalent``, ``verdict``, and
+        ``verdict_queries``, what the query-only tests say, corrected likewise. A verdict that rests on one seed says so in words.
+    """
+    families = table.groupby(list(by), sort=False, dropna=False) if by else None
+
+    def corrected(name: str) -> pd.Series:
+        if families is None:
+            return pd.Series(stats.holm(table[name]), index=table.index)
+        return families[name].transform(lambda values: stats.holm(values.to_numpy()))
+
+    names = {"p_difference": "p_holm", "p_equivalence": "p_equivalence_holm", "p_queries": "p_queries_holm"}
+    found = table.assign(**{new: corrected(name) for name, new in names.items()}, **{name: corrected(name) < alpha for name in margins})
+    found["different"], found["equivalent"] = found["p_holm"] < alpha, found["p_equivalence_holm"] < alpha
+    students = zip(found["p_queries_holm"] < alpha, corrected("p_equivalence_queries") < alpha, strict=True)
+    these = np.where(found["n_seeds"] == 1, THESE_ONLY, "")
+    both = zip(found["different"], found["equivalent"], strict=True)
+    found["verdict"] = [stats.VERDICTS[pair] + only for pair, only in zip(both, these, strict=True)]
+    found["verdict_queries"] = [stats.VERDICTS[pair] for pair in students]
+    return found
+
+
+def verdict_word(verdict: str) -> str:
+    """Return the one word of a verdict, without what it rests on.
+
+    >>> verdict_word("equivalent, these students only")
+    'equivalent'
+    """
+    return verdict.partition(",")[0]
+
+
+def pairwise(
+    values: Mapping[str, pd.DataFrame], *, level: float, equivalence_margin: float, alpha: float, margins: Iterable[float] = ()
+) -> pd.DataFrame:
+    """Compare every pair of systems on the same queries and seeds, with both questions corrected for the number of pairs.
+
+    Args:
+        values: by system, one row per query and one column per seed, as for :func:`contrast`.
+        level: of the interval of each difference, which is of that pair alone.
+        equivalence_margin: in units of the measure, fixed beforehand.
+        alpha: of each family of tests.
+        margins: further margins at which equivalence is tested, in units of the measure.
+
+    Where three systems or more are compared, the variance over seeds is pooled over all (:func:`pooled_between`) if that is allowed.
+
+    Returns:
+        One row per unordered pair, in the order of the systems: ``system_a``, ``system_b``, the fields of :class:`Contrast` (b minus a),
+        what :func:`decide` adds over all pairs, and for each further margin m a bool ``equivalent_{m:g}``, whose p-values are a family of
+        their own over the same pairs. ``low``, ``high``, ``smallest_margin`` and what is needed are of the pair alone, uncorrected.
+
+    Raises:
+        ValueError: as :func:`contrast`; and if there are fewer than two systems, or a margin comes twice.
+
+    >>> queries = pd.MultiIndex.from_product([["dl19"], ["q1", "q2", "q3", "q4"]], names=["test_collection", "query_id"])
+    >>> lce = pd.DataFrame({0: [0.1, 0.5, 0.3, 0.7]}, queries)
+    >>> values = {"lce": lce, "kl": lce.add([0.002, -0.001, 0, -0.001], axis=0), "bm25": lce.sub([0.21, 0.2, 0.19, 0.2], axis=0)}
+    >>> found = pairwise(values, level=0.95, equivalence_margin=0.02, alpha=0.05)
+    >>> found[["system_a", "system_b"]].assign(verdict=found["verdict"].map(verdict_word)).values.tolist()
+    [['lce', 'kl', 'equivalent'], ['lce', 'bm25', 'different'], ['kl', 'bm25', 'different']]
+    """
+    if len(values) < 2:
+        raise ValueError(f"values has {len(values)} systems; expected at least 2")
+    named = margin_columns(margins)
+    means = np.stack([frame[sorted(frame.columns)].mean(axis=0).to_numpy() for frame in values.values()])
+    pooled, rows = pooled_between(means), []
+    for (system_a, a), (system_b, b) in itertools.combinations(values.items(), 2):
+        before, after = aligned(a, b)
+        found = contrast(a, b, level=level, equivalence_margin=equivalence_margin, alpha=alpha, pooled=pooled)
+        estimated = with_pooled(crossed((after - before).T), pooled)
+        row = {"system_a": system_a, "system_b": system_b} | found._asdict()
+        rows.append(row | {name: estimated.p_equivalence(margin) for name, margin in named.items()})
+    return decide(pd.DataFrame(rows), [], alpha=alpha, margins=named)
+
+
+def margin_columns(margins: Iterable[float]) -> dict[str, float]:
+    """Return further margins by the name of the column that says whether two systems are equivalent at them.
+
+    Raises:
+        ValueError: a margin is not a finite number above 0, or comes twice.
+
+    >>> margin_columns([0.01, 0.02])
+    {'equivalent_0.01': 0.01, 'equivalent_0.02': 0.02}
+    """
+    named: dict[str, float] = {}
+    for margin in margins:
+        if not 0 < margin < math.inf:
+            raise ValueError(f"a margin is {margin}; expected finite numbers above 0, in units of the measure")
+        if f"equivalent_{margin:g}" in named:
+            raise ValueError(f"margin {margin:g} comes twice (six digits count); expected every further margin once")
+        named[f"equivalent_{margin:g}"] = margin
+    return named
