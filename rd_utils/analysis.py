@@ -160,18 +160,16 @@ def _row(
 ) -> dict[str, Any]:
     """Return one contrast with its p-values, until Holm has seen them."""
     family, label, before, after = key
-    margin = settings.equivalence_margin
-    found = crossed.contrast(a, b, level=settings.level, equivalence_margin=margin, alpha=settings.alpha, pooled=pooled)
-    values_a, values_b = crossed.aligned(a, b)
-    delta = (values_b - values_a).T
-    estimated = crossed.with_pooled(crossed.crossed(delta), pooled)
+    margin, (values_a, values_b) = settings.equivalence_margin, crossed.aligned(a, b)
+    found, estimated = crossed.said_of(values_a, values_b, settings.level, margin, settings.alpha, pooled)
+    delta = values_b - values_a
     return (
         {"family": family, "contrast": label}
         | cells.loc[after].to_dict()
         | {"cell_before": before, "cell_after": after, "equivalence_margin": margin}
         | found._asdict()
         | {"p_homogeneous": math.nan if pooled is None else pooled.p_homogeneous}
-        | {"p_randomisation": stats.randomisation_test(delta.mean(axis=0), seed=0), "seed_differences": delta.mean(axis=1).tolist()}
+        | {"p_randomisation": stats.randomisation_test(delta.mean(axis=1), seed=0), "seed_differences": delta.mean(axis=0).tolist()}
         | {name: estimated.p_equivalence(further) for name, further in margins.items()}
     )
 

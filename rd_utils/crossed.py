@@ -134,7 +134,7 @@ class Crossed(NamedTuple):
 
     def _scales(self) -> tuple[np.ndarray, np.ndarray]:
         """Return values of sqrt(V) and their weights, which sum to 1."""
-        w_query, p_query = _chi_square(self.n_queries - 1, 15 if self.n_queries > 50 else 101)
+        w_query, p_query = _chi_square(self.n_queries - 1, 9 if self.n_queries > 50 else 101)
         w_seed, p_seed = _chi_square(self.seed_freedom, 201)
         variance = self.by_query / w_query[:, None] + np.maximum(0.0, self.by_seed / w_seed - self.residual)
         return np.sqrt(np.maximum(variance, 1e-300)).ravel(), np.outer(p_query, p_seed).ravel()
@@ -460,10 +460,16 @@ def contrast(
     >>> round(found.difference, 3), round(found.p_difference, 3), found.p_queries
     (0.2, 0.295, 0.0)
     """
+    return said_of(*aligned(a, b), level, equivalence_margin, alpha, pooled)[0]
+
+
+def said_of(
+    before: np.ndarray, after: np.ndarray, level: float, equivalence_margin: float, alpha: float, pooled: Pooled | None
+) -> tuple[Contrast, Crossed]:
+    """Return what (n_queries, n_seeds) values of two systems say, and the estimate behind it; see :func:`contrast`."""
     for name, setting, upper in (("level", level, 1), ("alpha", alpha, 0.5), ("equivalence_margin", equivalence_margin, math.inf)):
         if not 0 < setting < upper:
             raise ValueError(f"{name} is {setting}; expected a number above 0 and below {upper}")
-    before, after = aligned(a, b)
     found = with_pooled(crossed((after - before).T), pooled)
     students = found._replace(by_seed=0.0, residual=0.0)
     spread, variance = found.spread(), found.by_query + max(0.0, found.by_seed - found.residual)
@@ -471,7 +477,7 @@ def contrast(
     needed = {"margin": equivalence_margin, "alpha": alpha}
     low, high = found.interval(level)
     low_queries, high_queries = students.interval(level)
-    return Contrast(
+    row = Contrast(
         n_queries=found.n_queries,
         n_seeds=found.n_seeds,
         mean_a=float(before.mean()),
@@ -495,6 +501,7 @@ def contrast(
         seed_freedom=found.seed_freedom if several else 0.0,
         seeds_pooled=pooled.n if several and pooled is not None and pooled.allowed() else 1,
     )
+    return row, found
 
 
 def with_pooled(found: Crossed, pooled: Pooled | None) -> Crossed:
@@ -523,8 +530,10 @@ def aligned(a: pd.DataFrame, b: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
                 f"the systems were not trained with the same seeds: a has {list(a.columns)}, b has {list(b.columns)}; expected the "
                 f"same columns: train with, or leave out, seed {sorted(only_one)[0]}"
             )
-    stats.differences(a.iloc[:, 0], b.iloc[:, 0])  # checks the queries
-    queries = a.index.sort_values()
+    queries = a.index
+    if not (queries.is_unique and queries.is_monotonic_increasing and queries.equals(b.index)):
+        stats.differences(a.iloc[:, 0], b.iloc[:, 0])  # says what is wrong with the queries
+        queries = a.index.sort_values()
     values = [frame.reindex(queries)[sorted(frame.columns)].to_numpy(dtype=float) for frame in (a, b)]
     for name, found in zip("ab", values, strict=True):
         if np.isnan(found).any():
@@ -615,9 +624,7 @@ def pairwise(
     means = np.stack([frame[sorted(frame.columns)].mean(axis=0).to_numpy() for frame in values.values()])
     pooled, rows = pooled_between(means), []
     for (system_a, a), (system_b, b) in itertools.combinations(values.items(), 2):
-        before, after = aligned(a, b)
-        found = contrast(a, b, level=level, equivalence_margin=equivalence_margin, alpha=alpha, pooled=pooled)
-        estimated = with_pooled(crossed((after - before).T), pooled)
+        found, estimated = said_of(*aligned(a, b), level, equivalence_margin, alpha, pooled)
         row = {"system_a": system_a, "system_b": system_b} | found._asdict()
         rows.append(row | {name: estimated.p_equivalence(margin) for name, margin in named.items()})
     return decide(pd.DataFrame(rows), [], alpha=alpha, margins=named)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import networkx
@@ -292,14 +292,24 @@ def randomisation_test(delta: pd.Series | Sequence[float] | np.ndarray, *, seed:
     numbers = _finite_values(delta, "delta")
     if n_resamples < 1:
         raise ValueError(f"n_resamples is {n_resamples}; expected at least 1")
-    rng = np.random.default_rng(seed)
     # Sums that are equal on paper may differ by rounding; without the slack such ties would be lost from the count.
     observed = abs(numbers.sum()) - _ROUNDING * np.abs(numbers).sum()
-    as_extreme = 0
-    for draws in _blocks(n_resamples, len(numbers)):
-        turned = rng.integers(0, 2, size=(draws, len(numbers)), dtype=np.int8)
-        as_extreme += int((np.abs(numbers.sum() - 2 * (turned @ numbers)) >= observed).sum())
+    few = len(numbers) * n_resamples <= 2 * _BLOCK_VALUES  # the contrasts of a study share their queries, and so the draws
+    blocks = _kept_turns(seed, n_resamples, len(numbers)) if few else _turns(seed, n_resamples, len(numbers))
+    as_extreme = sum(int((np.abs(numbers.sum() - 2 * (turned @ numbers)) >= observed).sum()) for turned in blocks)
     return (1 + as_extreme) / (n_resamples + 1)
+
+
+def _turns(seed: int, n_resamples: int, n: int) -> Iterator[np.ndarray]:
+    """Yield blocks of (draws, n) zeros and ones: which differences are turned round."""
+    rng = np.random.default_rng(seed)
+    for draws in _blocks(n_resamples, n):
+        yield rng.integers(0, 2, size=(draws, n), dtype=np.int8).astype(np.float64)
+
+
+@functools.lru_cache(maxsize=2)
+def _kept_turns(seed: int, n_resamples: int, n: int) -> tuple[np.ndarray, ...]:
+    return tuple(_turns(seed, n_resamples, n))
 
 
 # --- how many queries ------------------------------------------------------------------------------------------------
