@@ -1,8 +1,9 @@
 """Two systems: is B different from A, equivalent to it, how sure is that, and at what cost?
 
-``python -m rd_utils compare A B`` compares two TREC runs (``--qrels``) or two finished cells of a study (``--study``). Difference and
-equivalence are two questions with a test each (see :mod:`rd_utils.stats`); the answer names both. Nothing is ever built here: what is not
-in the store yet is an error that says which command makes it.
+``python -m rd_utils compare A B`` compares two TREC runs (``--qrels``) or two finished rows of a study (``--study``, given twice for two
+studies): cells, or a baseline by its name, such as ``bm25``, ``untrained`` or ``teacher``. Difference and equivalence are two questions
+with a test each, in which queries and seeds vary (see :mod:`rd_utils.crossed`); the answer names both. Nothing is ever built here: what is
+not in the store yet is an error that says which command makes it.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ class Settings(NamedTuple):
 class Comparison(NamedTuple):
     """What one measure in one place says of B against A; ``difference`` is ``mean_b - mean_a``.
 
-    ``low`` and ``high`` are Student's t interval over queries; ``bootstrap_low`` and ``bootstrap_high`` are over seeds and queries, or over
-    queries alone where there is one seed or none. ``collection``, ``first_stage`` and ``n_seeds`` are None for runs.
+    ``low``, ``high``, both p-values and the verdict are over queries and seeds, where there are several; those with ``queries`` in their
+    names are the t test over queries alone, on values averaged over seeds. ``collection``, ``first_stage`` and ``n_seeds`` are None for
+    runs. The variance over seeds is that of these two systems alone; a study's report may pool it over strategies.
     """
 
     measure: str
@@ -59,15 +61,17 @@ class Comparison(NamedTuple):
     difference: float
     low: float
     high: float
-    bootstrap_low: float
-    bootstrap_high: float
+    low_queries: float
+    high_queries: float
     p_difference: float
+    p_queries: float
     p_randomisation: float
     p_equivalence: float
     p_equivalence_strict: float
     verdict: str
     smallest_margin: float
     queries_needed: int | None
+    seeds_needed: int | None
 
 
 class Cost(NamedTuple):
@@ -78,6 +82,19 @@ class Cost(NamedTuple):
     cpu_seconds_a: dict[str, float]
     cpu_seconds_b: dict[str, float]
     ratio: float | None
+
+
+class Side(NamedTuple):
+    """A row of a study, by training collection: its systems by seed, and for a cell its students; ``seeded`` tells whether seeds matter."""
+
+    name: str
+    plan: Plan
+    systems: dict[str, dict[int, Any]]
+    cells: dict[str, Cell]
+
+    def seeded(self, collection: str) -> bool:
+        """Tell whether the row's systems differ by seed."""
+        return min(self.systems[collection]) >= 0
 
 
 class Result(NamedTuple):
@@ -97,9 +114,13 @@ class Result(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to a parser."""
-    parser.add_argument("a", metavar="A", help="a TREC run (with --qrels) or a cell (with --study): what B is compared with")
+    parser.add_argument(
+        "a", metavar="A", help="a TREC run (with --qrels), or a cell, bm25, untrained or teacher (with --study): what B is compared with"
+    )
     parser.add_argument("b", metavar="B", help="the other one")
-    parser.add_argument("--study", metavar="FILE", help="A and B are cells of this study, such as params/embedded.yaml")
+    parser.add_argument(
+        "--study", metavar="FILE", action="append", help="A and B are of this study, such as params/embedded.yaml; twice: A's, then B's"
+    )
     parser.add_argument("--base", metavar="NAME", help="the study as run on another base: the name of a file in params/bases")
     parser.add_argument("--qrels", metavar="FILE|ID", help="A and B are TREC runs; judge them by a TREC qrels file or an ir_datasets id")
     parser.add_argument("--measure", metavar="NAME", action="append", help="may be repeated (default: the study's own; nDCG@10 for runs)")
@@ -152,7 +173,7 @@ def compare_values(
     """Compare two systems on the queries of one test collection, on values averaged over seeds.
 
     Args:
-        a: (n_queries, n_seeds) values, indexed by ``(test_collection, query_id)``; the columns are the seeds. One column for a run.
+        a: (n_queries, n_seeds) values, indexed by ``(test_collection, query_id)``; the columns are the seeds. One column for what has none.
         b: the same queries and seeds.
         settings: margin, alpha, level, and the seed of the resampling.
         measure: its name.
@@ -162,38 +183,38 @@ def compare_values(
     Raises:
         ParameterError: the queries differ, there are fewer than two, or a value is missing.
     """
-    from rd_utils import stats
+    from rd_utils import crossed, stats
 
-    about = {"level": settings.level, "alpha": settings.alpha}
-    means = a.mean(axis=1, skipna=False), b.mean(axis=1, skipna=False)
     try:
-        found = stats.paired_difference(*means, equivalence_margin=settings.margin, **about)
-        strict = stats.paired_difference(*means, equivalence_margin=STRICT_MARGIN, **about)
-        p_randomisation = stats.randomisation_test(stats.differences(*means), seed=settings.seed)
-        bootstrap = stats.hierarchical_bootstrap(a, b, seed=settings.seed, level=settings.level)
+        before, after = crossed.aligned(a, b)
+        found, estimated = crossed.said_of(before, after, settings.level, settings.margin, settings.alpha, None)
+        p_randomisation = stats.randomisation_test((after - before).mean(axis=1), seed=settings.seed)
     except ValueError as error:
         raise ParameterError(f"{measure}: {error}") from error
+    verdict = stats.VERDICTS[found.p_difference < settings.alpha, found.p_equivalence < settings.alpha]
     return Comparison(
         measure=measure,
         collection=collection,
         test_collection=str(a.index[0][0]),
         first_stage=first_stage,
         n_queries=found.n_queries,
-        n_seeds=None if collection is None else a.shape[1],
+        n_seeds=None if collection is None else found.n_seeds,
         mean_a=found.mean_a,
         mean_b=found.mean_b,
         difference=found.difference,
         low=found.low,
         high=found.high,
-        bootstrap_low=bootstrap.low,
-        bootstrap_high=bootstrap.high,
+        low_queries=found.low_queries,
+        high_queries=found.high_queries,
         p_difference=found.p_difference,
+        p_queries=found.p_queries,
         p_randomisation=p_randomisation,
         p_equivalence=found.p_equivalence,
-        p_equivalence_strict=strict.p_equivalence,
-        verdict=found.verdict,
+        p_equivalence_strict=estimated.p_equivalence(STRICT_MARGIN),
+        verdict=verdict + (crossed.THESE_ONLY if collection is not None and found.n_seeds == 1 else ""),
         smallest_margin=found.smallest_margin,
         queries_needed=found.queries_needed,
+        seeds_needed=found.seeds_needed,
     )
 
 
@@ -329,104 +350,147 @@ def _matrix(values: pd.DataFrame) -> pd.DataFrame:
 def _of_cells(options: argparse.Namespace) -> Result:
     from rd_utils.plan import load_plan
 
-    plan, store = load_plan(options.study, options.base or None), Store()
-    analysis = plan.study.analysis
+    if len(options.study) > 2:
+        raise ParameterError(f"--study is given {len(options.study)} times; give it once, or twice for A's study and B's")
+    if options.a == options.b and len(options.study) == 1:
+        raise ParameterError(f"A and B are one cell, {options.a}; name two")
+    plans = [load_plan(path, options.base or None) for path in options.study]
+    store, analysis = Store(), plans[0].study.analysis
     defaults = {"margin": analysis.equivalence_margin, "alpha": analysis.alpha, "level": analysis.level}
     settings, measures = _settings(options, defaults), tuple(dict.fromkeys(options.measure or (analysis.measure,)))
-    for measure in measures:
-        if measure not in plan.study.evaluation.measures:
-            raise ParameterError(f"--measure: study {plan.study.name} has no {measure!r}{nearest(measure, plan.study.evaluation.measures)}")
-    cells_a, cells_b = _cells(plan, options.a), _cells(plan, options.b)
-    if options.a == options.b:
-        raise ParameterError(f"A and B are one cell, {options.a}; name two")
+    for plan in plans:
+        for measure in measures:
+            if measure not in plan.study.evaluation.measures:
+                raise ParameterError(
+                    f"--measure: study {plan.study.name} has no {measure!r}{nearest(measure, plan.study.evaluation.measures)}"
+                )
+    a, b = _side(plans[0], options.a, options.b), _side(plans[-1], options.b, options.a)
     comparisons: list[Comparison] = []
     left_out: dict[str, None] = {}  # in order, each once
-    pairs = [_of_common_seeds(cells_a[label], cells_b[label], left_out) for label in plan.labels if label in cells_a and label in cells_b]
-    for pair in pairs:
-        for cell in pair:
-            _check_finished(plan, store, cell, options)
-        comparisons += _compare_pair(plan, store, pair, measures, settings, left_out)
+    pairs: list[tuple[Side, Side]] = []
+    for label in a.systems:
+        if label in b.systems:
+            pair = _of_common_seeds(a, b, label, left_out)
+            for side, study in zip(pair, (options.study[0], options.study[-1]), strict=True):
+                _check_finished(side, label, store, study, options.base)
+            comparisons += _compare_pair(pair, label, store, measures, settings, left_out)
+            pairs.append(pair)
+    if not pairs:
+        raise ParameterError(
+            f"{a.name} is trained on {', '.join(a.systems)}, {b.name} on {', '.join(b.systems)}; name two of one training collection"
+        )
     if not comparisons:
         raise ParameterError(f"{options.a} and {options.b} share no first stage: {'; '.join(left_out)}; compare cells that rank the same")
-    shown = dict.fromkeys(", ".join(map(str, a.students)) for a, _ in pairs)
-    about = [f"study: {plan.study.name} ({plan.path}); values averaged over the seeds {' or '.join(shown)}", *left_out]
+    seeds = {
+        ", ".join(map(str, side.systems[next(iter(side.systems))]))
+        for pair in pairs
+        for side in pair
+        if side.seeded(next(iter(side.systems)))
+    }
+    studies = " and ".join(f"{plan.study.name} ({plan.path})" for plan in plans)
+    about = [f"study: {studies}; seeds {' or '.join(sorted(seeds)) or 'none'}", *left_out]
     notes = _notes(comparisons, settings)
     if settings.margin != analysis.equivalence_margin:
         notes.append(
             f"the study's file fixed the margin {analysis.equivalence_margin:g} beforehand; {settings.margin:g} was asked for here"
         )
-    return Result(options.a, options.b, settings, about, comparisons, _costs(plan, store, pairs), notes)
+    cells = [(x, y) for x, y in pairs if x.cells and y.cells]
+    return Result(a.name, b.name, settings, about, comparisons, _costs(store, cells), notes)
 
 
-def _cells(plan: Plan, name: str) -> dict[str, Cell]:
-    """Return a cell on each training collection."""
-    found = {cell.collection: cell for cell in plan.cells if cell.name == name}
-    if found:
-        return found
-    if name in {row.name for row in plan.baselines}:
-        raise ParameterError(
-            f"{name!r} is a baseline row of study {plan.study.name}, not a cell: it has neither seeds nor a cost of training; compare its "
-            "run.trec with a cell's, by --qrels"
-        )
-    names = list(dict.fromkeys(cell.name for cell in plan.cells))
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.3)
+def _side(plan: Plan, name: str, other: str) -> Side:
+    """Return a row of a study by its name: a cell, or a baseline; ``untrained`` and ``teacher`` are those of the other cell.
+
+    Raises:
+        ParameterError: there is no such row; the message names near ones.
+    """
+    from rd_utils.params import StudentSystem
+
+    cells = {cell.collection: cell for cell in plan.cells if cell.name == name}
+    if cells:
+        students = {label: {seed: StudentSystem(student=each) for seed, each in cell.students.items()} for label, cell in cells.items()}
+        return Side(name, plan, students, cells)
+    beside = next((cell for cell in plan.cells if cell.name == other), None)
+    teachers = list(dict.fromkeys(row.teacher for row in plan.baselines if row.system == "teacher"))
+    wanted = name
+    if name == "untrained" and beside is not None:
+        wanted = f"untrained {beside.architecture}"
+    if name == "teacher" and teachers:
+        wanted = f"teacher {(beside.teacher if beside is not None else '') or teachers[0]}"
+    rows = [row for row in plan.baselines if row.name.lower() == wanted.lower()]
+    if rows:
+        return Side(rows[0].name, plan, {plan.labels[row.pair]: row.systems for row in rows}, {})
+    names, others = (list(dict.fromkeys(row.name for row in rows)) for rows in (plan.cells, plan.baselines))
+    near = difflib.get_close_matches(name, [*names, *others], n=3, cutoff=0.3)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"one is {names[0]!r};"
     raise ParameterError(
-        f"study {plan.study.name} has no cell {name!r}; {hint} `python -m rd_utils plan {plan.path}` prints all {len(names)}"
+        f"study {plan.study.name} has no cell {name!r}; {hint} `python -m rd_utils plan {plan.path}` prints all {len(names)}; rows "
+        f"that are not trained: {', '.join(others)}"
     )
 
 
-def _of_common_seeds(a: Cell, b: Cell, left_out: dict[str, None]) -> tuple[Cell, Cell]:
-    """Return both cells with the students of the seeds that both have; seeds of one alone are named in ``left_out``."""
-    seeds = sorted(a.students.keys() & b.students.keys())
+def _of_common_seeds(a: Side, b: Side, label: str, left_out: dict[str, None]) -> tuple[Side, Side]:
+    """Return both sides on one training collection, with the seeds that both have; seeds of one alone are named in ``left_out``."""
+    sides = [
+        side._replace(systems={label: side.systems[label]}, cells={k: v for k, v in side.cells.items() if k == label}) for side in (a, b)
+    ]
+    if not all(side.seeded(label) for side in sides):
+        return sides[0], sides[1]
+    seeds = sorted(a.systems[label].keys() & b.systems[label].keys())
     if not seeds:
         raise ParameterError(
-            f"{a.name} has the seeds {sorted(a.students)}, {b.name} the seeds {sorted(b.students)}, so they share none; "
+            f"{a.name} has the seeds {sorted(a.systems[label])}, {b.name} the seeds {sorted(b.systems[label])}, so they share none; "
             "give both a seed in common in the study's grids"
         )
-    for name, cell in (("A", a), ("B", b)):
-        if alone := sorted(cell.students.keys() - set(seeds)):
+    for name, side in (("A", a), ("B", b)):
+        if alone := sorted(side.systems[label].keys() - set(seeds)):
             left_out[f"left out: seeds of {name} alone: {', '.join(map(str, alone))}"] = None
-    first, second = (cell._replace(students={seed: cell.students[seed] for seed in seeds}) for cell in (a, b))
-    return first, second
+    return tuple(
+        side._replace(
+            systems={label: {seed: side.systems[label][seed] for seed in seeds}},
+            cells={k: cell._replace(students={seed: cell.students[seed] for seed in seeds}) for k, cell in side.cells.items()},
+        )
+        for side in sides
+    )
 
 
-def _needed(plan: Plan, cell: Cell, seed: int) -> dict[str, Any]:
-    """Return what a student's results and its cost are read from, by identity, each after what it is made from."""
-    from rd_utils.params import StudentSystem
+def _needed(side: Side, label: str, seed: int) -> dict[str, Any]:
+    """Return what a system's results, and a student's cost, are read from, by identity, each after what it is made from."""
+    evaluations = {identity(spec): spec for spec in side.plan.evaluations(side.systems[label][seed], label)}
+    if not side.cells:
+        return evaluations
+    student = side.cells[label].students[seed]
+    return upstream(student) | {identity(student): student} | evaluations
 
-    student = cell.students[seed]
-    evaluations = plan.evaluations(StudentSystem(student=student), cell.collection)
-    return upstream(student) | {identity(spec): spec for spec in (student, *evaluations)}
 
-
-def _check_finished(plan: Plan, store: Store, cell: Cell, options: argparse.Namespace) -> None:
+def _check_finished(side: Side, label: str, store: Store, study: str, base: str | None) -> None:
     missing: dict[str, tuple[int, Any]] = {}
-    for seed in cell.students:
-        for key, spec in _needed(plan, cell, seed).items():
+    for seed in side.systems[label]:
+        for key, spec in _needed(side, label, seed).items():
             if not store.has(spec):
                 missing.setdefault(key, (seed, spec))
     if not missing:
         return
     key, (seed, spec) = next(iter(missing.items()))
     counts = Counter(spec.stage for _, spec in missing.values())
-    command = f"make study STUDY={options.study}" + (f" BASE={options.base}" if options.base else "")
+    command = f"make study STUDY={study}" + (f" BASE={base}" if base else "")
+    kind, of_seed = ("cell", f", of seed {seed}") if side.cells else ("row", "")
     raise StoreError(
-        f"the cell {cell.name} on {cell.collection} is not finished: the store has no {spec.stage} artefact {key}, of seed {seed} (missing "
+        f"the {kind} {side.name} on {label} is not finished: the store has no {spec.stage} artefact {key}{of_seed} (missing "
         f"in all: {', '.join(f'{count} {stage}' for stage, count in counts.items())}); `{command}` makes what is missing"
     )
 
 
 def _compare_pair(
-    plan: Plan,
+    pair: tuple[Side, Side],
+    label: str,
     store: Store,
-    pair: tuple[Cell, Cell],
     measures: Sequence[str],
     settings: Settings,
     left_out: dict[str, None],
 ) -> list[Comparison]:
-    """Compare two cells on one training collection: every test collection, first stage that both serve, and measure."""
-    values_a, values_b = (_values(plan, store, cell) for cell in pair)
+    """Compare two rows on one training collection: every test collection, first stage that both serve, and measure."""
+    values_a, values_b = (_values(side, label, store) for side in pair)
     for name, own, other in (("A", values_a, values_b), ("B", values_b, values_a)):
         for _, stage in own.keys() - other.keys():
             left_out[f"left out: first stage {stage}, which {name} alone ranks"] = None
@@ -435,7 +499,7 @@ def _compare_pair(
             *(_matrix(values[place].loc[values[place]["measure"] == measure]) for values in (values_a, values_b)),
             settings,
             measure=measure,
-            collection=pair[0].collection,
+            collection=label,
             first_stage=place[1],
         )
         for measure in measures
@@ -444,15 +508,13 @@ def _compare_pair(
     ]
 
 
-def _values(plan: Plan, store: Store, cell: Cell) -> dict[tuple[str, str], pd.DataFrame]:
-    """Return a cell's values per query by (test collection, first stage): seed, query_id, measure, value."""
+def _values(side: Side, label: str, store: Store) -> dict[tuple[str, str], pd.DataFrame]:
+    """Return a row's values per query by (test collection, first stage): seed, query_id, measure, value."""
     import pandas as pd
 
-    from rd_utils.params import StudentSystem
-
     found: dict[tuple[str, str], list[pd.DataFrame]] = {}
-    for seed, student in cell.students.items():
-        for spec in plan.evaluations(StudentSystem(student=student), cell.collection):
+    for seed, system in side.systems[label].items():
+        for spec in side.plan.evaluations(system, label):
             store.verify(spec)
             frame = pd.read_parquet(store.folder(spec) / "per_query.parquet")
             place = spec.collection.label, spec.first_stage.label
@@ -460,22 +522,27 @@ def _values(plan: Plan, store: Store, cell: Cell) -> dict[tuple[str, str], pd.Da
     return {place: pd.concat(frames, ignore_index=True) for place, frames in found.items()}
 
 
-def _costs(plan: Plan, store: Store, pairs: Sequence[tuple[Cell, Cell]]) -> list[Cost]:
+def _costs(store: Store, pairs: Sequence[tuple[Side, Side]]) -> list[Cost]:
     """Return what two cells cost on each training collection; the pairs hold the seeds that are compared, and no others."""
+    found = []
+    for pair in pairs:
+        label = next(iter(pair[0].cells))
+        of_a, of_b = (_mean_cost(side, label, store) for side in pair)
+        ratio = of_b["total"] / of_a["total"] if of_a["total"] > 0 else None
+        found.append(Cost(label, len(pair[0].cells[label].students), of_a, of_b, ratio))
+    return found
+
+
+def _mean_cost(side: Side, label: str, store: Store) -> dict[str, float]:
+    """Return a cell's CPU seconds by part, a seed's mean."""
     from rd_utils.costs import costs
     from rd_utils.pipeline import Pipeline
     from rd_utils.progress import untracked
 
-    only = copy.copy(plan)
-    only.cells = [cell for pair in pairs for cell in pair]
-    table = costs(only, Pipeline(store, track=untracked)).set_index(["collection", "cell"])
-    means = table[[f"{part}_cpu_seconds" for part in COST_PARTS]].set_axis(COST_PARTS, axis=1).groupby(level=[0, 1]).mean()
-    found = []
-    for a, b in pairs:
-        of_a, of_b = (means.loc[(cell.collection, cell.name)].to_dict() for cell in (a, b))
-        ratio = of_b["total"] / of_a["total"] if of_a["total"] > 0 else None
-        found.append(Cost(a.collection, len(a.students), of_a, of_b, ratio))
-    return found
+    only = copy.copy(side.plan)
+    only.cells = [side.cells[label]]
+    table = costs(only, Pipeline(store, track=untracked))
+    return table[[f"{part}_cpu_seconds" for part in COST_PARTS]].set_axis(list(COST_PARTS), axis=1).mean().to_dict()
 
 
 # --- saying it --------------------------------------------------------------------------------------------------------------------
@@ -488,16 +555,17 @@ def _notes(comparisons: Sequence[Comparison], settings: Settings) -> list[str]:
     else:
         notes = [f"each p-value is of its own comparison alone: none is corrected for the {len(comparisons)} comparisons shown"]
     notes.append(
-        f"queries needed: so many would show equivalence at {settings.margin:g} with probability 0.8, if A and B were equal in truth"
+        f"queries (seeds) needed: so many would show equivalence at {settings.margin:g} with probability 0.8, with the present number of "
+        "the other, if A and B were equal in truth"
     )
     if any(row.n_seeds == 1 for row in comparisons):
-        notes.append("one seed: how much the difference varies with the seed is not known; the bootstrap is over queries alone")
+        notes.append("one seed: how much the difference varies with the seed is not known; verdicts are about these students only")
     for row in comparisons:
         label = _label(row, comparisons)
-        if (row.p_difference < settings.alpha) != (row.p_randomisation < settings.alpha):
+        if (row.p_queries < settings.alpha) != (row.p_randomisation < settings.alpha):
             notes.append(f"{label}the t-test and the randomisation test disagree at {settings.alpha:g}; take the verdict with care")
-        if (row.n_seeds or 1) > 1 and (row.low > 0 or row.high < 0) and row.bootstrap_low <= 0 <= row.bootstrap_high:
-            notes.append(f"{label}over seeds and queries the interval holds 0: other seeds may not show the difference")
+        if row.p_queries < settings.alpha <= row.p_difference:
+            notes.append(f"{label}these very students differ (p over queries {_p(row.p_queries)}), but other seeds may not")
     return notes
 
 
@@ -505,8 +573,9 @@ def sentence(row: Comparison, settings: Settings) -> str:
     """Return one comparison as a plain sentence.
 
     >>> numbers = dict(n_queries=43, n_seeds=None, mean_a=0.5, mean_b=0.521, difference=0.021, low=0.010, high=0.032)
-    >>> numbers |= dict(bootstrap_low=0.010, bootstrap_high=0.031, p_difference=0.0004, p_randomisation=0.001, p_equivalence=0.571)
-    >>> numbers |= dict(p_equivalence_strict=0.97, verdict="different", smallest_margin=0.030, queries_needed=None)
+    >>> numbers |= dict(low_queries=0.010, high_queries=0.032, p_difference=0.0004, p_queries=0.0004, p_randomisation=0.001)
+    >>> numbers |= dict(p_equivalence=0.571, p_equivalence_strict=0.97, verdict="different", smallest_margin=0.030)
+    >>> numbers |= dict(queries_needed=None, seeds_needed=None)
     >>> row = Comparison(measure="nDCG@10", collection=None, test_collection="t", first_stage=None, **numbers)
     >>> print(sentence(row, Settings(0.02, 0.05, 0.95, 0)))
     B is higher by 0.021 nDCG@10 [0.010, 0.032]: different, equivalence at 0.02 not shown (p < 0.001, TOST p 0.571)
@@ -518,12 +587,17 @@ def sentence(row: Comparison, settings: Settings) -> str:
         start = f"B is higher by {amount} {row.measure}"
     else:
         start = f"B is lower by {amount} {row.measure}, B - A"
-    verdict = {
-        "different": f"different, equivalence at {settings.margin:g} not shown",
-        "equivalent": f"equivalent at {settings.margin:g}, no difference shown",
-        "both": f"different, and yet equivalent at {settings.margin:g}",
-        "undecided": f"undecided, neither a difference nor equivalence at {settings.margin:g} is shown",
-    }[row.verdict]
+    word, comma, only = row.verdict.partition(", ")
+    verdict = (
+        {
+            "different": f"different, equivalence at {settings.margin:g} not shown",
+            "equivalent": f"equivalent at {settings.margin:g}, no difference shown",
+            "both": f"different, and yet equivalent at {settings.margin:g}",
+            "undecided": f"undecided, neither a difference nor equivalence at {settings.margin:g} is shown",
+        }[word]
+        + comma
+        + only
+    )
     p, tost = (f"p {_p(value).replace('<', '< ')}" for value in (row.p_difference, row.p_equivalence))
     return f"{start} {_interval(row.low, row.high, 3)}: {verdict} ({p}, TOST {tost})"
 
@@ -539,27 +613,33 @@ def as_text(result: Result) -> str:
     fixed.append(f"margin {settings.margin:g}, alpha {settings.alpha:g}, intervals at level {settings.level:g}, seed {settings.seed}")
     lines += ["", f"A: {result.a}", f"B: {result.b}", *result.about, *fixed, ""]
     place = {TITLES.get(name, name): [getattr(row, name) for row in rows] for name in PLACE if name in ("measure", *_varying(rows))}
-    bootstrap = "over seeds and queries" if (rows[0].n_seeds or 1) > 1 else "over queries (bootstrap)"
+    several = (rows[0].n_seeds or 1) > 1
     numbers = {
         "queries": [str(row.n_queries) for row in rows],
         "seeds": [str(row.n_seeds) for row in rows],
         "A": [f"{row.mean_a:.4f}" for row in rows],
         "B": [f"{row.mean_b:.4f}" for row in rows],
         "B - A": [f"{row.difference:+.4f}" for row in rows],
-        "over queries (t)": [_interval(row.low, row.high) for row in rows],
-        bootstrap: [_interval(row.bootstrap_low, row.bootstrap_high) for row in rows],
+        "over queries and seeds": [_interval(row.low, row.high) for row in rows],
+        "over queries": [_interval(row.low_queries, row.high_queries) for row in rows],
     }
+    if not several:
+        numbers.pop("over queries and seeds")
     if rows[0].n_seeds is None:
         numbers.pop("seeds")
     tests = {
-        "p t": [_p(row.p_difference) for row in rows],
+        "p": [_p(row.p_difference) for row in rows],
+        "p over queries": [_p(row.p_queries) for row in rows],
         "p randomisation": [_p(row.p_randomisation) for row in rows],
         f"TOST p at {settings.margin:g}": [_p(row.p_equivalence) for row in rows],
         f"TOST p at {STRICT_MARGIN:g}": [_p(row.p_equivalence_strict) for row in rows],
         "verdict": [row.verdict for row in rows],
         "smallest margin": [f"{row.smallest_margin:.4f}" for row in rows],
         "queries needed": ["none suffice" if row.queries_needed is None else f"{row.queries_needed:,}" for row in rows],
+        "seeds needed": ["none suffice" if row.seeds_needed is None else f"{row.seeds_needed:,}" for row in rows],
     }
+    if not several:
+        tests.pop("p over queries"), tests.pop("seeds needed")
     lines += [*_table(place | numbers), "", *_table(place | tests)]
     if result.costs:
         own = {

@@ -204,11 +204,10 @@ def crossed_apart(before: np.ndarray, after: np.ndarray) -> Crossed:
 
 def _matrix(values: np.ndarray, name: str) -> np.ndarray:
     found = np.asarray(values, dtype=float)
-    if found.ndim != 2 or found.shape[0] < 1 or found.shape[1] < 2:
-        raise ValueError(
-            f"{name} has shape {found.shape}; expected (n_seeds, n_queries) with at least 2 queries, since a spread over queries cannot be "
-            "known from fewer"
-        )
+    if found.ndim != 2 or found.shape[0] < 1:
+        raise ValueError(f"{name} has shape {found.shape}; expected (n_seeds, n_queries)")
+    if found.shape[1] < 2:
+        raise ValueError(f"{found.shape[1]} queries; expected at least 2, since a spread over queries cannot be known from fewer")
     if not np.isfinite(found).all():
         seed, query = np.argwhere(~np.isfinite(found))[0]
         raise ValueError(f"{int((~np.isfinite(found)).sum())} values of {name} are not finite, the first of seed {seed}, query {query}")

@@ -69,7 +69,7 @@ def test_two_runs_by_hand(runs):
     strict = scipy_stats.ttest_1samp(DELTA, 0.01, alternative="less").pvalue
     assert (row["p_equivalence"], row["p_equivalence_strict"]) == pytest.approx((upper, strict))
     assert row["p_randomisation"] == pytest.approx(0.75, abs=0.03)  # 6 of the 8 signings of 0.5, 0.5 and 1 sum to 1 or more
-    assert -0.5 <= row["bootstrap_low"] < 0.25 < row["bootstrap_high"] <= 1.0  # means of draws from DELTA
+    assert (row["low_queries"], row["high_queries"], row["p_queries"]) == (row["low"], row["high"], row["p_difference"])
     assert row["verdict"] == "undecided" and row["n_seeds"] is None and row["collection"] is None
     assert found["costs"] == [] and found["settings"] == {"margin": 0.02, "alpha": 0.05, "level": 0.95, "seed": 0, "strict_margin": 0.01}
 
@@ -85,8 +85,8 @@ def test_the_text_of_two_runs_begins_with_the_answer_and_counts_what_is_missing(
     assert "A lacks 1 of the judged queries, which count 0; its 0 unjudged queries are left out" in text
     assert "B lacks 0 of the judged queries, which count 0; its 1 unjudged queries are left out" in text
     assert "p-values are of this comparison alone: a single comparison is its own family, so they are not corrected" in text
-    assert table(text, "B - A") == ["+0.2500"] and table(text, "over queries (t)") == ["[-0.7771, 1.2771]"]
-    assert table(text, "p t") == ["0.495"]
+    assert table(text, "B - A") == ["+0.2500"] and table(text, "over queries") == ["[-0.7771, 1.2771]"]
+    assert table(text, "p") == ["0.495"]
     (needed,) = table(text, "queries needed")
     assert int(needed.replace(",", "")) == found["comparisons"][0]["queries_needed"]
     assert "seed" not in text.split("\n\n")[2] and "CPU" not in text
@@ -300,14 +300,57 @@ def test_two_cells_by_hand(study):
     assert stages == ["bm25@100", "full"]
     for row, mean in zip(found["comparisons"], (0.355, 0.455), strict=True):
         assert (row["mean_a"], row["mean_b"], row["difference"]) == pytest.approx((mean, mean + 0.2, 0.2))
-        assert (row["low"], row["high"]) == pytest.approx((0.2, 0.2))  # over queries, which all say the same
-        assert (row["bootstrap_low"], row["bootstrap_high"]) == pytest.approx((0.1, 0.3))  # over seeds, which do not
-        assert (row["n_queries"], row["n_seeds"], row["verdict"]) == (12, 2, "different")
-        assert (row["p_difference"], row["p_equivalence"], row["p_equivalence_strict"]) == (0.0, 1.0, 1.0)
+        assert (row["low_queries"], row["high_queries"]) == pytest.approx((0.2, 0.2))  # over queries, which all say the same
+        half = 12.706204736 * 0.1  # t(0.975, 1) * sd / sqrt(2): over seeds, which say 0.1 and 0.3
+        assert (row["low"], row["high"]) == pytest.approx((0.2 - half, 0.2 + half))
+        assert (row["n_queries"], row["n_seeds"], row["verdict"]) == (12, 2, "undecided")
+        seeds = scipy_stats.ttest_1samp([0.1, 0.3], 0)
+        assert (row["p_difference"], row["p_queries"]) == (pytest.approx(seeds.pvalue), 0.0)
+        assert row["p_equivalence"] == pytest.approx(scipy_stats.t.sf((0.02 - 0.2) / 0.1, 1))
         assert row["p_randomisation"] == pytest.approx(2 / 2**12, abs=0.002)  # all signs plus or all minus
-        assert row["smallest_margin"] == pytest.approx(0.2)
+        assert row["smallest_margin"] == pytest.approx(0.2 + 0.1 * scipy_stats.t.isf(0.05, 1))
         assert row["collection"].startswith("embedded") and row["collection"].endswith("train")
         assert row["test_collection"].endswith("test") and row["measure"] == "nDCG@10"
+
+
+def rank_by_hand(this: plan.Plan, name: str, gain: float) -> None:
+    """Put a baseline's evaluations into the store: the values of LCE, and a gain."""
+    for row in [row for row in this.baselines if row.name == name]:
+        for system in row.systems.values():
+            for spec in this.evaluations(system, this.labels[row.pair]):
+                values = 0.3 + np.arange(12) / 100 + 0.1 * (spec.first_stage.kind == "full") + gain
+                frame = pd.DataFrame({"query_id": [f"q{n}" for n in range(12)], "value": values})
+                put(spec, values=pd.concat([frame.assign(measure=measure) for measure in spec.measures]))
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "name", "stages"),
+    [("bm25", "BM25", 2), ("untrained", "untrained static", 2), ("teacher", "teacher oracle", 1), ("Teacher Cross", "teacher cross", 1)],
+)
+def test_a_cell_is_compared_with_a_row_that_is_not_trained(study, asked_for, name, stages):
+    rank_by_hand(finish(study, KL), name, -0.1)
+    found = record(asked_for, KL, "--study", study)
+    assert (found["a"], found["b"], found["costs"]) == (name, KL, []) and len(found["comparisons"]) == stages
+    for row in found["comparisons"]:  # seed 0 gains 0.2 on every query, seed 1 gains 0.4
+        assert row["difference"] == pytest.approx(0.3) and (row["n_seeds"], row["p_queries"]) == (2, 0.0)
+        assert row["p_difference"] == pytest.approx(scipy_stats.ttest_1samp([0.2, 0.4], 0).pvalue)
+    back = record(KL, asked_for, "--study", study)["comparisons"][0]
+    assert back["difference"] == pytest.approx(-0.3)
+
+
+def test_two_studies_are_compared_where_both_train_on_the_same_collection(study, tmp_path):
+    finish(study, LCE)
+    (tmp_path / "more").mkdir()
+    other = written(tmp_path / "more", name="other")
+    finish(other, KL)
+    found = record(LCE, KL, "--study", study, "--study", other)
+    assert [row["difference"] for row in found["comparisons"]] == pytest.approx([0.2, 0.2]) and len(found["costs"]) == 1
+    assert found["about"][0] == f"study: smallest ({study}) and other ({other}); seeds 0, 1"
+    elsewhere = {"source": "embedded", "profile": "smallest", "seed": 14}
+    pairs = [{"train": elsewhere | {"split": "train"}, "test": [elsewhere | {"split": "test"}]}]
+    third = written(tmp_path / "more", name="third", collections=pairs)
+    with pytest.raises(ParameterError, match="is trained on embedded-smallest-additive-13/train, .*-additive-14/train"):
+        asked(LCE, KL, "--study", study, "--study", third)
 
 
 def test_costs_are_of_a_seed_and_have_a_ratio(study):
@@ -328,14 +371,17 @@ def test_the_text_of_two_cells(study):
     this = finish(study, LCE, KL)
     text = asked(LCE, KL, "--study", study)
     assert text.splitlines()[:3] == [
-        "2 comparisons of B with A, B - A from +0.200 to +0.200 nDCG@10: 2 different (equivalence at 0.02)",
-        "  bm25@100: B is higher by 0.200 nDCG@10 [0.200, 0.200]: different, equivalence at 0.02 not shown (p < 0.001, TOST p 1.000)",
-        "  full: B is higher by 0.200 nDCG@10 [0.200, 0.200]: different, equivalence at 0.02 not shown (p < 0.001, TOST p 1.000)",
+        "2 comparisons of B with A, B - A from +0.200 to +0.200 nDCG@10: 2 undecided (equivalence at 0.02)",
+        "  bm25@100: B is higher by 0.200 nDCG@10 [-1.071, 1.471]: undecided, neither a difference nor equivalence at 0.02 is shown "
+        "(p 0.295, TOST p 0.839)",
+        "  full: B is higher by 0.200 nDCG@10 [-1.071, 1.471]: undecided, neither a difference nor equivalence at 0.02 is shown "
+        "(p 0.295, TOST p 0.839)",
     ]
     assert f"A: {LCE}\nB: {KL}\n" in text
-    assert f"study: smallest ({study}); values averaged over the seeds 0, 1\n" in text
+    assert f"study: smallest ({study}); seeds 0, 1\n" in text
     assert f"trained on: {this.labels[0]}\ntested on: {this.study.collections[0].test[0].label}\n" in text
-    assert table(text, "over seeds and queries") == ["[0.1000, 0.3000]"] * 2 and table(text, "seeds") == ["2", "2"]
+    assert table(text, "over queries and seeds") == ["[-1.0706, 1.4706]"] * 2 and table(text, "over queries") == ["[0.2000, 0.2000]"] * 2
+    assert table(text, "seeds") == ["2", "2"] and table(text, "p over queries") == ["<0.001"] * 2
     assert all(line == line.rstrip() for line in text.splitlines())
     assert len(asked(LCE, KL, "--study", study, "--measure", "AP", "--measure", "RR@10").split("\n  ")) == 1 + 4
 
@@ -344,7 +390,7 @@ def test_an_answer_that_other_seeds_may_not_give_is_noted(study, monkeypatch):
     monkeypatch.setitem(GAIN, KL, (-0.1, 0.3))
     finish(study, LCE, KL)
     text = asked(LCE, KL, "--study", study)
-    assert "note: full: over seeds and queries the interval holds 0: other seeds may not show the difference" in text
+    assert "note: full: these very students differ (p over queries <0.001), but other seeds may not" in text
 
 
 def test_settings_are_the_studys_own_and_another_margin_is_noted(tmp_path, outputs):
@@ -354,10 +400,10 @@ def test_settings_are_the_studys_own_and_another_margin_is_noted(tmp_path, outpu
     found = record(LCE, KL, "--study", study)
     assert found["settings"] == {"margin": 0.25, "alpha": 0.1, "level": 0.8, "seed": 0, "strict_margin": 0.01}
     assert {row["measure"] for row in found["comparisons"]} == {"AP"}
-    assert {row["verdict"] for row in found["comparisons"]} == {"both"} and not any("beforehand" in note for note in found["notes"])
-    other = record(LCE, KL, "--study", study, "--margin", "0.05")
-    assert {row["verdict"] for row in other["comparisons"]} == {"different"}
-    assert "the study's file fixed the margin 0.25 beforehand; 0.05 was asked for here" in other["notes"]
+    assert {row["verdict"] for row in found["comparisons"]} == {"undecided"} and not any("beforehand" in note for note in found["notes"])
+    other = record(LCE, KL, "--study", study, "--margin", "2")
+    assert {row["verdict"] for row in other["comparisons"]} == {"equivalent"}  # t = (2 - 0.2) / 0.1 with 1 degree of freedom
+    assert "the study's file fixed the margin 0.25 beforehand; 2 was asked for here" in other["notes"]
 
 
 def test_seeds_and_first_stages_of_one_cell_alone_are_named(tmp_path, outputs):
@@ -366,10 +412,11 @@ def test_seeds_and_first_stages_of_one_cell_alone_are_named(tmp_path, outputs):
     study = written(tmp_path, grids=[grid, cross])
     finish(study, KL, "interaction-bm25-lce")
     text = asked(KL, "interaction-bm25-lce", "--study", study)
-    assert text.splitlines()[0].startswith("B is lower by 0.100 nDCG@10, B - A [-0.100, -0.100]: different")  # one comparison is left
-    assert "values averaged over the seeds 0\nleft out: seeds of B alone: 1, 2\nleft out: first stage full, which A alone ranks\n" in text
-    assert "note: one seed: how much the difference varies with the seed is not known; the bootstrap is over queries alone" in text
-    assert "first stage: bm25@100\n" in text and table(text, "over queries (bootstrap)") == ["[-0.1000, -0.1000]"]
+    start = "B is lower by 0.100 nDCG@10, B - A [-0.100, -0.100]: different, equivalence at 0.02 not shown, these students only"
+    assert text.splitlines()[0].startswith(start)  # one comparison is left
+    assert "; seeds 0\nleft out: seeds of B alone: 1, 2\nleft out: first stage full, which A alone ranks\n" in text
+    assert "note: one seed: how much the difference varies with the seed is not known; verdicts are about these students only" in text
+    assert "first stage: bm25@100\n" in text and table(text, "over queries") == ["[-0.1000, -0.1000]"]
 
 
 def test_every_training_collection_has_its_lines(tmp_path, outputs):
@@ -422,9 +469,12 @@ def test_a_damaged_artefact_is_named(study):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((LCE, "static-bm25-oracl-kl"), "no cell 'static-bm25-oracl-kl'; did you mean 'static-bm25-oracle-kl'.*prints all 6$"),
-        ((LCE, "@@"), "no cell '@@'; one is 'static-corpus_random-lce'; .*prints all 6$"),
-        (("BM25", LCE), "'BM25' is a baseline row of study smallest, not a cell"),
+        (
+            (LCE, "static-bm25-oracl-kl"),
+            "no cell 'static-bm25-oracl-kl'; did you mean 'static-bm25-oracle-kl'.*prints all 6; rows that are not trained: BM25, ",
+        ),
+        ((LCE, "@@"), "no cell '@@'; one is 'static-corpus_random-lce'; .*prints all 6; rows that are not trained: BM25, "),
+        ((LCE, KL, "--study", "a.yaml", "--study", "b.yaml"), "--study is given 3 times; give it once, or twice"),
         ((LCE, LCE), f"A and B are one cell, {LCE}; name two"),
         ((LCE, KL, "--measure", "nDCG@5"), "study smallest has no 'nDCG@5'; did you mean 'nDCG@10'"),
         ((LCE, KL, "--alpha", "0"), "--alpha is 0.0"),
