@@ -53,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "check":
             planning.check_runs(plan)
             print(f"{options.study}: valid; {_size(plan)}")
+            print_notes(plan)
         elif options.command == "plan":
             print_plan(plan, options)
         elif options.command == "prepare":
@@ -72,7 +73,17 @@ def print_plan(plan: planning.Plan, options: argparse.Namespace) -> None:
     found = estimates.estimate(plan, Store(), devices.device_of(options.device))
     if options.format == "text":
         print(f"study {plan.study.name}: {plan.study.question}\n{_size(plan)}\n")
+        print_notes(plan)
+        print()
     print(estimates.show(found, options.format, cells=options.cells, cores=options.cores))
+
+
+def print_notes(plan: planning.Plan) -> None:
+    """Print what a study will be able to show, and what not."""
+    from rd_utils import questions
+
+    for line in questions.before(plan):
+        print(f"note: {line}")
 
 
 def execute_notebooks() -> None:

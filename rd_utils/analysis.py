@@ -90,7 +90,7 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
     for place, here in measured.groupby(PLACE, sort=False):
         values = {name: by_seed(part) for name, part in here.groupby("cell", sort=False)}
         pairs = {}  # (family, contrast, cell before, cell after) -> the values of both ends
-        for family, before, after, label in [*_contrasts(cells, settings.baseline_strategy), *_against_baselines(cells, here)]:
+        for family, before, after, label in [*contrasts(cells, settings.baseline_strategy), *_against_baselines(cells, here)]:
             if before in values and after in values:
                 if _comparable(values[before], values[after]):
                     pairs[family, label, before, after] = values[before], values[after]
@@ -270,7 +270,7 @@ def macro(summary: pd.DataFrame) -> pd.DataFrame:
     return table[table["n_collections"] == pairs] if pairs > 1 else table[:0]
 
 
-def _contrasts(cells: pd.DataFrame, baseline: str) -> list[tuple[str, str, str, str]]:
+def contrasts(cells: pd.DataFrame, baseline: str) -> list[tuple[str, str, str, str]]:
     """Return (family, cell before, cell after, label) of cells that differ in one thing.
 
     A loss that distils differs from LCE also in having a teacher and a dial; in every other family all but the one dimension agree, a
@@ -307,7 +307,7 @@ def _against_baselines(cells: pd.DataFrame, here: pd.DataFrame) -> list[tuple[st
     """Return (family, baseline, cell, label) of every cell against what its place has of baselines.
 
     Args:
-        cells: as for :func:`_contrasts`.
+        cells: as for :func:`contrasts`.
         here: the values of one place, of one measure, baselines included.
     """
     rows = here.loc[here["system"] != "student", ["cell", "system", "teacher", "architecture"]].drop_duplicates()
@@ -330,7 +330,7 @@ def _interactions(cells: pd.DataFrame, baseline: str) -> list[tuple[str, str, st
 
     The four cells are the baseline strategy and the strategy under LCE, then the same under the loss.
     """
-    pairs = _contrasts(cells, baseline)
+    pairs = contrasts(cells, baseline)
     plain = {after: before for family, before, after, _ in pairs if family == "strategy"}
     lce = {after: before for family, before, after, _ in pairs if family == "loss"}
     said = {(family, after): label for family, _, after, label in pairs}
@@ -702,6 +702,15 @@ def best(summary: pd.DataFrame, measure: str) -> pd.DataFrame:
     trained = at(summary, system="student", measure=measure)
     ordered = trained.sort_values("mean", ascending=False, kind="stable")
     return ordered.groupby(PLACE, sort=False).head(1)
+
+
+def groups_counted(plan: Plan, pipeline: Pipeline) -> dict[tuple[str, str], int]:
+    """Return how many groups each cell's first seed is trained on, by training collection and cell."""
+    found = {}
+    for cell in plan.cells:
+        student = next(iter(cell.students.values()))
+        found[cell.collection, cell.name] = int(pipeline.store.manifest(student.groups)["counts"]["groups"])
+    return found
 
 
 def judged(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:

@@ -322,7 +322,7 @@ def _homogeneous(rest: np.ndarray) -> float:
 # --- how many queries and seeds ---------------------------------------------------------------------------------------------------
 
 
-def provable_margin(spread: Spread, n_queries: int, n_seeds: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
+def provable_margin(spread: Spread, n_queries: int, n_seeds: int, *, alpha: float = 0.05, power: float = 0.8, n_pooled: int = 1) -> float:
     """Return the margin within which so many queries and seeds would show two equal systems equivalent, with this probability.
 
     With the variances at their expectations, TOST needs ``|mean| + reach(alpha) < margin``, and ``|mean|`` stays below
@@ -334,6 +334,7 @@ def provable_margin(spread: Spread, n_queries: int, n_seeds: int, *, alpha: floa
         n_seeds: at least 1.
         alpha: of each one-sided test.
         power: the probability asked for.
+        n_pooled: systems whose seeds are pooled (:func:`pooled_between`).
 
     An SD of 0.2 over queries and seeds that do not matter: as :func:`rd_utils.stats.queries_needed`, 858 queries for 0.02.
 
@@ -345,12 +346,15 @@ def provable_margin(spread: Spread, n_queries: int, n_seeds: int, *, alpha: floa
     rest = spread.residual**2 / (n_queries * n_seeds)
     by_query = spread.query**2 / n_queries + rest
     by_seed = spread.seed**2 / n_seeds + rest if n_seeds > 1 else 0.0
-    expected = Crossed(0.0, by_query, by_seed, rest if n_seeds > 1 else 0.0, n_queries, n_seeds, max(1, n_seeds - 1))
+    freedom = max(1, n_seeds - 1) * max(1, n_pooled - 1)
+    expected = Crossed(0.0, by_query, by_seed, rest if n_seeds > 1 else 0.0, n_queries, n_seeds, freedom)
     sd = math.sqrt(by_query + max(0.0, by_seed - rest))
     return expected.reach(alpha) + float(special.ndtri((1 + power) / 2)) * sd
 
 
-def queries_needed(spread: Spread, margin: float, n_seeds: int, *, alpha: float = 0.05, most: int = 10_000_000) -> int | None:
+def queries_needed(
+    spread: Spread, margin: float, n_seeds: int, *, alpha: float = 0.05, most: int = 10_000_000, n_pooled: int = 1
+) -> int | None:
     """Return the smallest number of queries with which :func:`provable_margin` is at most ``margin``; None where ``most`` do not do.
 
     >>> queries_needed(Spread(0.2, 0.0, 0.0), 0.02, 3), queries_needed(Spread(0.2, 0.02, 0.0), 0.02, 3)
@@ -359,10 +363,10 @@ def queries_needed(spread: Spread, margin: float, n_seeds: int, *, alpha: float 
     fixed = spread.seed**2 / n_seeds if n_seeds > 1 else 0.0
     left = (margin / 2.926) ** 2 - fixed  # where the normal distribution puts it, at alpha 0.05
     guess = (spread.query**2 + spread.residual**2 / n_seeds) / left if left > 0 else most
-    return _smallest(lambda n: provable_margin(spread, n, n_seeds, alpha=alpha) <= margin, 2, most, guess)
+    return _smallest(lambda n: provable_margin(spread, n, n_seeds, alpha=alpha, n_pooled=n_pooled) <= margin, 2, most, guess)
 
 
-def seeds_needed(spread: Spread, margin: float, n_queries: int, *, alpha: float = 0.05, most: int = 1000) -> int | None:
+def seeds_needed(spread: Spread, margin: float, n_queries: int, *, alpha: float = 0.05, most: int = 1000, n_pooled: int = 1) -> int | None:
     """Return the smallest number of seeds with which :func:`provable_margin` is at most ``margin``.
 
     At least two; None where ``most`` are too few, since the queries alone leave more open.
@@ -370,7 +374,7 @@ def seeds_needed(spread: Spread, margin: float, n_queries: int, *, alpha: float 
     >>> seeds_needed(Spread(0.1, 0.01, 0.0), 0.02, 1000), seeds_needed(Spread(0.2, 0.01, 0.0), 0.02, 300)
     (5, None)
     """
-    return _smallest(lambda n: provable_margin(spread, n_queries, n, alpha=alpha) <= margin, 2, most, 4)
+    return _smallest(lambda n: provable_margin(spread, n_queries, n, alpha=alpha, n_pooled=n_pooled) <= margin, 2, most, 4)
 
 
 def _smallest(enough: Callable[[int], bool], least: int, most: int, guess: float) -> int | None:

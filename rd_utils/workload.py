@@ -159,9 +159,9 @@ class Known:
         if key not in self._sizes:
             docs = self.counts(docs_of(collection)).get("documents")
             read = self.counts(params.QueriesSpec(collection=collection))
-            listed = _listed(collection) if docs is None or "queries" not in read else Sizes(0, 0, 0)
-            queries, positives = read.get("queries", listed.queries), read.get("positives", listed.positives)
-            self._sizes[key] = Sizes(docs or listed.docs, queries, positives)
+            found = listed(collection) if docs is None or "queries" not in read else Sizes(0, 0, 0)
+            queries, positives = read.get("queries", found.queries), read.get("positives", found.positives)
+            self._sizes[key] = Sizes(docs or found.docs, queries, positives)
         return self._sizes[key]
 
     def words(self, collection: Any) -> tuple[float, float]:
@@ -204,10 +204,10 @@ class Known:
         return int(self.counts(lexicon).get("words", flops.LEXICON_WORDS)) if lexicon else 0
 
 
-def _listed(collection: Any) -> Sizes:
+def listed(collection: Any) -> Sizes:
     """Return a collection's size without reading its texts."""
     if collection.source == "pseudo_queries":
-        return Sizes(_listed(collection.documents).docs, collection.queries, collection.queries)
+        return Sizes(listed(collection.documents).docs, collection.queries, collection.queries)
     if collection.source == "embedded":
         from rd_utils.synthetic import PROFILES, SPLITS
 

@@ -1,0 +1,230 @@
+"""Which questions can a study answer? Said before anything runs (:func:`before`), and beside its answers (:func:`after`).
+
+Both return sentences. Before: what the grid cannot compare, what margin its queries and seeds can prove, and training that goes round its
+groups too often. After: the same of what was measured, and what stands above every comparison, such as students below BM25.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rd_utils import crossed
+from rd_utils.analysis import DIMENSIONS, PLACE, at, contrasts, groups_counted
+from rd_utils.crossed import Spread
+from rd_utils.pipeline import Pipeline
+from rd_utils.plan import Plan
+from rd_utils.store import outputs_root
+from rd_utils.workload import listed
+
+# Root mean squares over the contrasts of strategies of the embedded study (nDCG@10, 300 queries, 3 seeds), and for whatever else is trained
+# a guess between them and what SciFact's MiniLM students showed.
+ASSUMED = {"static_bi": Spread(0.15, 0.002, 0.10), "interaction_cross": Spread(0.08, 0.012, 0.10)}
+ASSUMED_ELSE = Spread(0.15, 0.015, 0.10)
+MANY_EPOCHS = 100
+HONEST_SHARE = 0.10  # of one recipe's seeds called different from each other, above which a test does not hold over seeds
+
+
+def before(plan: Plan) -> list[str]:
+    """Say what a study will be able to show, and what not; read are its file, sizes of collections and earlier studies' tables."""
+    return [*_unanswerable(plan), *_one_seed(plan), *_margins(plan), *_epochs(plan, {})]
+
+
+def after(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame]) -> list[str]:
+    """Say what a reader has to know before any number.
+
+    Args:
+        plan: the study.
+        pipeline: where its artefacts lie.
+        tables: the report's, of which ``summary``, ``differences`` and ``seed_against_seed`` are read.
+    """
+    settings = plan.study.analysis
+    counted = groups_counted(plan, pipeline)
+    return [
+        *_below(tables["differences"]),
+        *_unanswerable(plan),
+        *_one_seed(plan),
+        *_not_honest(tables["seed_against_seed"]),
+        *_too_wide(tables["differences"], settings.equivalence_margin),
+        *_epochs(plan, counted),
+    ]
+
+
+# --- before -----------------------------------------------------------------------------------------------------------------------
+
+
+def _cells(plan: Plan) -> pd.DataFrame:
+    rows = {cell.name: {name: getattr(cell, name) for name in DIMENSIONS} for cell in plan.cells}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=DIMENSIONS)
+
+
+def _unanswerable(plan: Plan) -> Iterator[str]:
+    """Say which comparisons a grid suggests that it has no cells for."""
+    cells, baseline = _cells(plan), plan.study.analysis.baseline_strategy
+    found = contrasts(cells, baseline)
+    strategies, losses = (list(dict.fromkeys(cells[name])) for name in ("strategy", "loss"))
+    if baseline not in strategies:
+        yield (
+            f"no contrast of strategies: the baseline {baseline} is in no grid, which has {', '.join(strategies)}; add it, or set "
+            "analysis.baseline_strategy to one of them"
+        )
+    elif len(strategies) > 1:
+        compared = {after for family, _, after, _ in found if family == "strategy"}
+        alone = [name for name in cells.index[cells["strategy"] != baseline] if name not in compared]
+        if alone:
+            yield (
+                f"{len(alone)} of {len(cells)} cells have no cell of {baseline} beside them, so their strategy is compared with nothing: "
+                f"{_few(alone)}"
+            )
+    distilled = [loss for loss in losses if loss != "lce"]
+    if len(losses) > 1 and distilled and "lce" not in losses:
+        yield f"no contrast of losses: {', '.join(distilled)} are compared with lce, which is in no grid"
+    seeds = {cell.name: tuple(sorted(cell.students)) for cell in plan.cells}
+    unequal = sorted({after for _, first, after, _ in found if seeds[first] != seeds[after]})
+    if unequal:
+        yield f"{len(unequal)} cells have other seeds than the cell they would be compared with, and are not: {_few(unequal)}"
+
+
+def _few(names: list[str], shown: int = 3) -> str:
+    return ", ".join(names[:shown]) + (" ..." if len(names) > shown else "")
+
+
+def _one_seed(plan: Plan) -> Iterator[str]:
+    single = sorted({cell.architecture for cell in plan.cells if len(cell.students) == 1})
+    if single:
+        yield f"one seed ({', '.join(single)}): verdicts are about these students only; other seeds may say otherwise"
+
+
+def _margins(plan: Plan) -> Iterator[str]:
+    """Say what margin each test collection's queries can prove for each architecture, and how many seeds it needs."""
+    settings = plan.study.analysis
+    n_seeds = {name: min(len(cell.students) for cell in plan.cells if cell.architecture == name) for name in _architectures(plan)}
+    n_pooled = {name: len({cell.strategy for cell in plan.cells if cell.architecture == name}) for name in n_seeds}
+    tests = {test.label: test for pair in plan.study.collections for test in pair.test}
+    for label, test in tests.items():
+        n_queries = listed(test).queries
+        if not n_queries >= 2:  # nan where nothing says how many there are
+            continue
+        for name, seeds in n_seeds.items():
+            spread, basis = known_spread(plan, name)
+            about = {"alpha": settings.alpha, "n_pooled": n_pooled[name] if n_pooled[name] > 2 else 1}
+            margin = crossed.provable_margin(spread, int(n_queries), seeds, **about)
+            enough = crossed.seeds_needed(spread, settings.equivalence_margin, int(n_queries), **about)
+            line = f"{label}, {name}: {n_queries:,.0f} queries and {seeds} seed{'s' * (seeds > 1)} prove a margin of about {margin:.3f}"
+            if margin > settings.equivalence_margin:
+                queries = crossed.queries_needed(
+                    spread, settings.equivalence_margin, seeds, alpha=settings.alpha, n_pooled=about["n_pooled"]
+                )
+                some = f"{queries:,} queries" if queries else "more queries and seeds"
+                more = f"{enough} seeds would do" if enough else f"that takes {some}, more seeds alone are not enough"
+                line += f", not the {settings.equivalence_margin:g} asked for: {more}"
+            yield f"{line} ({basis} spread: {spread.query:.2f} over queries, {spread.seed:.3f} over seeds, {spread.residual:.2f} both)"
+
+
+def _architectures(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(cell.architecture for cell in plan.cells))
+
+
+def known_spread(plan: Plan, architecture: str) -> tuple[Spread, str]:
+    """Return how the differences of an architecture's cells spread: as earlier studies' tables show, else as assumed.
+
+    Looked at are the published tables of studies with an architecture of the same parameters and the same measure: the root mean squares of
+    their contrasts of strategies with several seeds.
+
+    Returns:
+        The spread, and "measured" or "assumed".
+    """
+    wanted = plan.study.architectures[architecture].model_dump(mode="json")
+    found = []
+    for record in sorted(outputs_root().glob("*/study.json")):
+        table = record.parent / "differences.parquet"
+        names = [name for name, part in _architectures_of(record).items() if part == wanted]
+        if names and table.is_file():
+            frame = pd.read_parquet(table)
+            if {"query_sd", "seed_sd", "residual_sd"} <= set(frame.columns):
+                frame = at(frame, family="strategy", measure=plan.study.analysis.measure)
+                found.append(frame[frame["architecture"].isin(names) & (frame["n_seeds"] > 1)])
+    together = pd.concat(found) if found else pd.DataFrame()
+    if len(together):
+        return Spread(*(float(np.sqrt((together[name] ** 2).mean())) for name in ("query_sd", "seed_sd", "residual_sd"))), "measured"
+    return ASSUMED.get(plan.study.architectures[architecture].kind, ASSUMED_ELSE), "assumed"
+
+
+def _architectures_of(record: Path) -> dict[str, Any]:
+    """Return the architectures of a finished study; none where its record cannot be read."""
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))["parameters"]["architectures"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _epochs(plan: Plan, counted: dict[tuple[str, str], int]) -> Iterator[str]:
+    """Say which students go round their groups very often.
+
+    Args:
+        plan: the study.
+        counted: groups by training collection and cell, where they are made; else as many as the collection has queries.
+    """
+    most: dict[tuple[str, str], tuple[float, int]] = {}
+    for cell in plan.cells:
+        student = next(iter(cell.students.values()))
+        groups = counted.get((cell.collection, cell.name)) or listed(student.groups.collection).queries
+        if groups > 0 and not math.isnan(groups):
+            epochs = student.training.documents / student.groups.group_size / groups
+            key = cell.collection, cell.architecture
+            most[key] = max(most.get(key, (0.0, 0)), (epochs, int(groups)))
+    for (collection, architecture), (epochs, groups) in most.items():
+        if epochs >= MANY_EPOCHS:
+            yield (
+                f"{collection}, {architecture}: {epochs:,.0f} epochs over {groups:,} groups; students that see the same few groups so "
+                "often learn them by heart: lower training.documents, or train on more queries"
+            )
+
+
+# --- after ------------------------------------------------------------------------------------------------------------------------
+
+
+def _below(differences: pd.DataFrame) -> Iterator[str]:
+    """Say where students lie below their untrained selves, or below the first stage."""
+    for family, what in (("untrained", "their untrained selves"), ("first stage", "")):
+        rows = differences[differences["family"] == family] if len(differences) else differences
+        for place, part in rows.groupby([*PLACE, "cell_before"] if family == "first stage" else PLACE, sort=False):
+            below = part["difference"] < 0
+            if below.any():
+                shown = int((below & part["different"].astype(bool)).sum())
+                every = "all" if below.all() else f"{int(below.sum())} of"
+                yield (
+                    f"{every} {len(part)} trained cells lie below {what or place[-1]} on {place[1]}, {place[2]} ({shown} of them by a "
+                    "difference that is shown)" + ("; no highest mean among them is a gain" if below.all() else "")
+                )
+
+
+def _not_honest(table: pd.DataFrame) -> Iterator[str]:
+    for row in table[table["share"] > HONEST_SHARE].itertuples():
+        yield (
+            f"{row.architecture}, {row.first_stage}: the test over {row.test} calls one recipe different from itself, seed against seed, "
+            f"in {row.share:.0%} of {row.n_comparisons} comparisons"
+            + (
+                "; what it says of these students does not hold for others"
+                if row.test == "queries only"
+                else "; read its verdicts with care"
+            )
+        )
+
+
+def _too_wide(differences: pd.DataFrame, margin: float) -> Iterator[str]:
+    """Say for which architectures the queries and seeds at hand could not have proved the margin."""
+    rows = differences[differences["family"].isin(["strategy", "loss"])] if len(differences) else differences
+    for (*place, architecture), part in rows.groupby([*PLACE, "architecture"], sort=False):
+        reach = (part["smallest_margin"] - part["difference"].abs()).median()
+        if reach > margin:
+            yield (
+                f"{architecture} on {place[1]}, {place[2]}: even between equal cells these queries and seeds prove margins above "
+                f"{reach:.3f} only (median), not the {margin:g} asked for"
+            )
