@@ -5,8 +5,10 @@ Every reader returns str ids in the source's own order, and checks that ids are 
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +19,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rd_utils.params import nearest
+from rd_utils.params import SPLIT_PARTS, nearest
 from rd_utils.progress import Track, untracked
 
 DOCS = pa.schema([("doc_id", pa.large_string()), ("text", pa.large_string())])
 BATCH = 1 << 16  # documents or queries that are read at once, as Python objects
+
+
+WORD = re.compile(r"\w")  # a letter, a digit or an underscore: what a text without a word has none of
 
 
 class CollectionError(ValueError):
@@ -57,21 +62,24 @@ def write_docs(collection: Any, path: Path, folder: Path | None = None, track: T
         track: wraps an iterable to show progress.
 
     Returns:
-        How many documents there are and how many of them without text; and their ranks by id.
+        How many documents there are, how many of them without text or without a word, and their ranks by id.
 
     Raises:
         CollectionError: there are no documents, a document has no id or text, or an id stands twice.
     """
-    n_empty = 0
+    blank, without_word, first = 0, 0, ""
     with pa.ipc.new_file(path, DOCS) as writer:
         for batch in doc_batches(collection, folder, track):
-            n_empty += int(pc.sum(pc.equal(pc.binary_length(batch.column("text")), 0)).as_py())
+            wordless = np.flatnonzero(~has_word(batch.column("text")))
+            first = first or (batch.column("doc_id")[int(wordless[0])].as_py() if len(wordless) else "")
+            without_word += len(wordless)
+            blank += sum(not text.strip() for text in batch.column("text").take(pa.array(wordless)).tolist())
             writer.write_batch(batch)
     ids = _mapped(path).column("doc_id")
     order = _check_ids(ids, collection.label)
     ties = np.empty(len(order), dtype=np.int32)
     ties[order] = np.arange(len(order), dtype=np.int32)
-    return Written(len(ids), n_empty, ties)
+    return Written(len(ids), blank, without_word, first, ties)
 
 
 class Written(NamedTuple):
@@ -79,13 +87,34 @@ class Written(NamedTuple):
 
     Attributes:
         documents: how many.
-        without_text: how many of them have an empty text.
+        without_text: how many of them have an empty text, or white space alone.
+        without_word: how many have no letter, digit or underscore, those without text among them.
+        first_without_word: the id of the first of these; empty where there is none.
         ties: int32 (documents,), each document's rank among the sorted ids: the order in which equal scores are listed.
     """
 
     documents: int
     without_text: int
+    without_word: int
+    first_without_word: str
     ties: np.ndarray
+
+
+def has_word(texts: Any) -> np.ndarray:
+    """Tell which texts have a word: a letter, a digit or an underscore somewhere.
+
+    A text of white space, punctuation or pictures has none: no retriever finds it, and an embedding of it says nothing.
+
+    Args:
+        texts: strings, as a Series or an Arrow array.
+
+    Returns:
+        A Boolean for each text, (n,).
+
+    >>> has_word(pd.Series(["a cat", " ", "?!", "7"])).tolist()
+    [True, False, False, True]
+    """
+    return np.fromiter((WORD.search(text) is not None for text in texts.tolist()), dtype=bool, count=len(texts))
 
 
 def open_docs(path: Path) -> pd.DataFrame:
@@ -163,7 +192,8 @@ def _check_ids(ids: pa.ChunkedArray, label: str) -> np.ndarray:
 def read_queries(collection: Any, folder: Path | None = None, track: Track = untracked) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the queries and qrels of one split.
 
-    ``max_queries`` keeps the first ones by sorted query_id, among those that have a qrel, after ``skip_queries`` of them.
+    Of the queries that have a qrel, ``random_split`` keeps a random part; ``max_queries`` then keeps the first ones by sorted query_id,
+    after ``skip_queries`` of them.
 
     Returns:
         queries (query_id, text) and qrels (query_id, doc_id, relevance), the qrels of those queries only.
@@ -193,6 +223,7 @@ def read_queries(collection: Any, folder: Path | None = None, track: Track = unt
         raise CollectionError(
             f"{collection.label}: {len(twice)} qrels stand twice, the first is {tuple(twice.iloc[0][['query_id', 'doc_id']])}"
         )
+    queries, qrels = random_part(collection, queries, qrels)
     skipped = getattr(collection, "skip_queries", 0)
     if collection.max_queries is not None or skipped:
         kept = sorted(set(qrels["query_id"]))[skipped:][: collection.max_queries]
@@ -200,6 +231,51 @@ def read_queries(collection: Any, folder: Path | None = None, track: Track = unt
             raise CollectionError(f"{collection.label}: skip_queries leaves none of {qrels['query_id'].nunique()} queries; lower it")
         queries, qrels = queries[queries["query_id"].isin(kept)], qrels[qrels["query_id"].isin(kept)]
     return queries.reset_index(drop=True), qrels.reset_index(drop=True)
+
+
+def random_part(collection: Any, queries: pd.DataFrame, qrels: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Keep the part of the queries that a collection's ``random_split`` names; without one, all of them.
+
+    The distinct texts (but for white space and case) of the queries that have a qrel are put in the order of the SHA-256 of the seed and
+    the text, and cut at the shares' running sums of their number, rounded. So the parts are disjoint and complete, queries of one text are
+    in one part, no part depends on the platform or on the order of the source, and a new query moves few others.
+
+    Args:
+        collection: one of the collection classes of :mod:`rd_utils.params`.
+        queries: query_id, text.
+        qrels: query_id, doc_id, relevance.
+
+    Returns:
+        queries and qrels of the part.
+
+    Raises:
+        CollectionError: no query falls into the part.
+    """
+    split = collection.random_split
+    if split is None:
+        return queries, qrels
+    judged = queries[queries["query_id"].isin(qrels["query_id"])]
+    texts = pd.Series(plain_texts(judged["text"]), index=judged.index)
+    keys = {text: hashlib.sha256(f"{split.seed} {text}".encode()).digest() for text in texts}
+    order = sorted(keys, key=keys.__getitem__)
+    place = SPLIT_PARTS.index(split.part)
+    start, stop = (round(sum(split.shares[:end]) * len(order)) for end in (place, place + 1))
+    kept = judged[texts.isin(order[start:stop])]
+    if kept.empty:
+        raise CollectionError(
+            f"{collection.label}: no query falls into the part {split.part!r}, a share of {split.share:g} of {len(order)} distinct texts; "
+            "raise its share"
+        )
+    return kept, qrels[qrels["query_id"].isin(kept["query_id"])]
+
+
+def plain_texts(texts: pd.Series) -> list[str]:
+    """Return texts without what makes no other question of them: white space and case.
+
+    >>> plain_texts(pd.Series([" Does it  rain?", "does it rain?"]))
+    ['does it rain?', 'does it rain?']
+    """
+    return [" ".join(text.split()).casefold() for text in texts]
 
 
 def check_source(collection: Any, folder: Path | None = None, queries: bool = True) -> None:

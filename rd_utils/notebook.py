@@ -7,7 +7,7 @@ import os
 import warnings
 from typing import Any
 
-from rd_utils import params
+from rd_utils import leakage, params
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import LOGGER, log_to
 from rd_utils.store import outputs_root
@@ -28,7 +28,8 @@ def validate(model: type[params.Part], namespace: dict[str, Any]) -> Any:
         The parameters as one frozen value.
 
     Raises:
-        ParameterError: unknown, missing or impossible parameters, each with the nearest valid name.
+        ParameterError: unknown, missing or impossible parameters, each with the nearest valid name; or test queries that students are
+            trained on (see :mod:`rd_utils.leakage`).
     """
     plain = (str, int, float, bool, list, tuple, dict, type(None))
     values = {
@@ -41,7 +42,10 @@ def validate(model: type[params.Part], namespace: dict[str, Any]) -> Any:
     first = namespace.setdefault("_parameters", set(values))
     fields = list(model.model_fields)
     values = {n: v for n, v in values.items() if n in first or n in fields or difflib.get_close_matches(n, fields, 1, 0.8)}
-    return params.parse(model, values, "parameters")
+    parameters = params.parse(model, values, "parameters")
+    if isinstance(parameters, params.TrainParameters):
+        leakage.check_parameters(parameters, Pipeline())
+    return parameters
 
 
 def open_pipeline() -> Pipeline:

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class Part(BaseModel):
@@ -38,7 +38,60 @@ def _limit(max_queries: int | None, skip_queries: int = 0) -> str:
 # --- collections ------------------------------------------------------------------------------------------------------------------
 
 
-class EmbeddedCollection(Part):
+class RandomSplit(Part):
+    """One of three parts into which a collection's queries fall at random, by ``shares`` of train, validation and test and a ``seed``.
+
+    Collections that differ in ``part`` alone have no query in common, nor one text under two ids, and together have all queries with a
+    qrel (see :func:`rd_utils.collections.random_part`).
+    """
+
+    part: Literal["train", "validation", "test"]
+    shares: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] = (
+        0.8,
+        0.1,
+        0.1,
+    )
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _shares_are_of_a_whole(self) -> RandomSplit:
+        if abs(sum(self.shares) - 1) > 1e-9:
+            raise ValueError(f"shares {list(self.shares)} sum to {sum(self.shares):g}; expected those of train, validation and test, sum 1")
+        if not self.share:
+            raise ValueError(f"the share of the part {self.part!r} is 0 in {list(self.shares)}, so it has no query; give it a share")
+        return self
+
+    @property
+    def share(self) -> float:
+        """Return the share of this part."""
+        return self.shares[SPLIT_PARTS.index(self.part)]
+
+    @property
+    def label(self) -> str:
+        """Return what tables add to the collection's name."""
+        return f"/random-{self.part}-{'-'.join(f'{share:g}' for share in self.shares)}-{self.seed}"
+
+
+SPLIT_PARTS = ("train", "validation", "test")  # in the order of shares
+SharedQueries = Literal["refuse", "allow"]
+
+
+class _Queries(Part):
+    """What every collection may say of its queries.
+
+    ``random_split`` keeps a random part of them; ``skip_queries`` and ``max_queries`` then count within that part. ``shared_queries``
+    belongs to a test or validation collection: whether some of its queries may be training queries too (see :mod:`rd_utils.leakage`).
+    """
+
+    random_split: RandomSplit | None = Field(default=None, exclude_if=lambda value: value is None)
+    shared_queries: SharedQueries = Field(default="refuse", exclude_if=lambda value: value == "refuse")
+
+    @property
+    def _part(self) -> str:
+        return self.random_split.label if self.random_split else ""
+
+
+class EmbeddedCollection(_Queries):
     """The synthetic collection that the package generates (see :mod:`rd_utils.synthetic`)."""
 
     source: Literal["embedded"] = "embedded"
@@ -51,10 +104,10 @@ class EmbeddedCollection(Part):
     @property
     def label(self) -> str:
         """Return the name that tables show."""
-        return f"embedded-{self.profile}-{self.world}-{self.seed}/{self.split}{_limit(self.max_queries)}"
+        return f"embedded-{self.profile}-{self.world}-{self.seed}/{self.split}{self._part}{_limit(self.max_queries)}"
 
 
-class IrDatasetsCollection(Part):
+class IrDatasetsCollection(_Queries):
     """A collection known to ir_datasets, by its id.
 
     ``max_queries`` keeps the first ones by sorted query_id, after the ``skip_queries`` first ones, so that one split can be cut into
@@ -69,10 +122,10 @@ class IrDatasetsCollection(Part):
     @property
     def label(self) -> str:
         """Return the name that tables show."""
-        return f"{self.id}{_limit(self.max_queries, self.skip_queries)}"
+        return f"{self.id}{self._part}{_limit(self.max_queries, self.skip_queries)}"
 
 
-class FolderCollection(Part):
+class FolderCollection(_Queries):
     """A local folder in BEIR layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv."""
 
     source: Literal["folder"] = "folder"
@@ -84,13 +137,13 @@ class FolderCollection(Part):
     @property
     def label(self) -> str:
         """Return the name that tables show."""
-        return f"{Path(self.path).name}/{self.split}{_limit(self.max_queries, self.skip_queries)}"
+        return f"{Path(self.path).name}/{self.split}{self._part}{_limit(self.max_queries, self.skip_queries)}"
 
 
 Documents = Annotated[Union[EmbeddedCollection, IrDatasetsCollection, FolderCollection], Field(discriminator="source")]
 
 
-class PseudoQueries(Part):
+class PseudoQueries(_Queries):
     """The documents of another collection with queries drawn from them, so that a collection without training queries can be trained on.
 
     Each query is ``words`` words of one document, which is its only positive (see :func:`rd_utils.augmentation.pseudo_queries`).
@@ -112,10 +165,17 @@ class PseudoQueries(Part):
     @property
     def label(self) -> str:
         """Return the name that tables show."""
-        return f"{self.documents.label}/pseudo-{self.queries}-{self.seed}"
+        return f"{self.documents.label}/pseudo-{self.queries}-{self.seed}{self._part}"
 
 
 Collection = Annotated[Union[EmbeddedCollection, IrDatasetsCollection, FolderCollection, PseudoQueries], Field(discriminator="source")]
+
+
+def _as_read(collection: Any) -> Any:
+    return collection if collection.shared_queries == "refuse" else collection.model_copy(update={"shared_queries": "refuse"})
+
+
+AsRead = Annotated[Collection, AfterValidator(_as_read)]  # what is read of a collection does not depend on what may be shared with it
 
 
 # --- retrievers and strategies ----------------------------------------------------------------------------------------------------
@@ -589,21 +649,21 @@ class DocsSpec(Spec):
     """The documents of a collection, shared by all its splits."""
 
     stage: ClassVar[str] = "docs"
-    collection: Collection
+    collection: AsRead
 
 
 class QueriesSpec(Spec):
     """The queries and qrels of one split."""
 
     stage: ClassVar[str] = "queries"
-    collection: Collection
+    collection: AsRead
 
 
 class CandidatesSpec(Spec):
     """A retriever's top ``depth`` documents of every query."""
 
     stage: ClassVar[str] = "candidates"
-    collection: Collection
+    collection: AsRead
     retriever: Retriever
     depth: int = Field(ge=1)
 
@@ -637,7 +697,7 @@ class GroupsSpec(Spec):
     """
 
     stage: ClassVar[str] = "groups"
-    collection: Collection
+    collection: AsRead
     strategy: Strategy
     group_size: int = Field(default=16, ge=2)
     shortage: Literal["drop"] | Strategy = "drop"
@@ -657,7 +717,7 @@ class VectorsSpec(Spec):
     """The embeddings of a collection's documents."""
 
     stage: ClassVar[str] = "vectors"
-    collection: Collection
+    collection: AsRead
     encoder: Encoder
 
 
@@ -665,7 +725,7 @@ class IndexSpec(Spec):
     """What a retriever searches instead of the documents themselves, shared by all splits, strategies and teachers that use it."""
 
     stage: ClassVar[str] = "index"
-    collection: Collection
+    collection: AsRead
     retriever: BM25 | Dense = Field(discriminator="kind")
 
 
@@ -673,7 +733,7 @@ class NeighboursSpec(Spec):
     """What a retriever finds for the text of every labelled positive, the positive itself left out."""
 
     stage: ClassVar[str] = "neighbours"
-    collection: Collection
+    collection: AsRead
     retriever: Retriever
     depth: int = Field(ge=1)
 
@@ -834,7 +894,7 @@ class UntrainedSystem(Part):
 
     kind: Literal["untrained"] = "untrained"
     architecture: Architecture
-    collection: Collection
+    collection: AsRead
     seed: int = Field(default=0, ge=0)
 
 
@@ -887,7 +947,7 @@ class TokensSpec(Spec):
 
     stage: ClassVar[str] = "tokens"
     of: Literal["docs", "queries"]
-    collection: Collection
+    collection: AsRead
     tokenizer: Tokenizer
 
 

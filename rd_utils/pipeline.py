@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rd_utils import augmentation, collections, entropy, evaluation, locality, params, retrieval, sampling, teachers
+from rd_utils import augmentation, collections, entropy, evaluation, leakage, locality, params, retrieval, sampling, teachers
 from rd_utils.progress import LOGGER, Track, track
 from rd_utils.runs import Run, arrow, named, rows_of
 from rd_utils.store import (
@@ -66,6 +66,8 @@ class Pipeline:
         """Return the folder of an artefact, making it and what it needs first where they are missing."""
         if self.store.has(spec):
             return self.store.folder(spec)
+        if spec.stage == "evaluation":  # before anything is trained
+            leakage.check_evaluation(spec, self)
         for part in inputs(spec).values():
             self.build(part)
         _import_for(spec)
@@ -311,6 +313,9 @@ class Pipeline:
         written = collections.write_docs(spec.collection, draft.folder / "docs.arrow", folder, self.track)
         np.save(draft.folder / "ties.npy", written.ties)
         draft.counts |= {"documents": written.documents, "documents_without_text": written.without_text}
+        draft.counts["documents_without_word"] = written.without_word
+        if written.without_word:
+            _warn_of_texts(spec.collection, "documents", written.without_word, written.documents, written.first_without_word)
 
     def _make_queries(self, spec: params.QueriesSpec, draft: Draft) -> None:
         pseudo = spec.collection
@@ -318,11 +323,16 @@ class Pipeline:
             queries, qrels = augmentation.pseudo_queries(
                 self.docs(pseudo.documents), pseudo.queries, words=pseudo.words, weighting=pseudo.weighting, seed=pseudo.seed
             )
+            queries, qrels = (part.reset_index(drop=True) for part in collections.random_part(pseudo, queries, qrels))
         else:
             queries, qrels = collections.read_queries(spec.collection, _collection_folder(spec.collection), self.track)
         collections.write_table(queries, draft.folder, "queries")
         qrels.to_parquet(draft.folder / "qrels.parquet", index=False)
         draft.counts |= {"queries": len(queries), "qrels": len(qrels), "positives": len(collections.positives(qrels))}
+        wordless = queries["query_id"][~collections.has_word(queries["text"])]
+        draft.counts["queries_without_word"] = len(wordless)
+        if len(wordless):
+            _warn_of_texts(spec.collection, "queries", len(wordless), len(queries), wordless.iloc[0])
 
     def _make_lexicon(self, spec: params.LexiconSpec, draft: Draft) -> None:
         from rd_utils import lexicon
@@ -834,6 +844,12 @@ class Pipeline:
             }
             self._vectors = (key, vectors)
         return self._vectors[1]
+
+
+def _warn_of_texts(collection: Any, of: str, wordless: int, n: int, first: str) -> None:
+    """Say that texts have no word, and which is the first."""
+    follows = "nothing is retrieved for them, nor learnt" if of == "queries" else "nothing retrieves them, and they have no embedding"
+    LOGGER.warning("%s: %d of %d %s have no word, the first is %r; %s", collection.label, wordless, n, of, first, follows)
 
 
 def save_student(student: Student, record: TrainingRecord, folder: Path) -> None:

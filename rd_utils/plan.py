@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import ValidationError
 
-from rd_utils import params, studies
+from rd_utils import leakage, params, studies
 from rd_utils.params import ParameterError
 from rd_utils.resolve import Resolver
 from rd_utils.store import (
@@ -217,6 +217,7 @@ def check_files(study: Study) -> None:
         for collection in chain(validation, *((pair.train, *pair.test) for pair in study.collections)):
             source = collection.documents if collection.source == "pseudo_queries" else collection
             check_source(source, resolve_path(source.path) if source.source == "folder" else None, queries=source is collection)
+        leakage.check_study(study)
         parse_measures((*study.evaluation.measures, *(() if study.search is None else (study.search.measure,))))
     except (CollectionError, EvaluationError) as error:
         raise ParameterError(f"study {study.name}: {error}") from None

@@ -188,7 +188,7 @@ def docs_of(collection: Any) -> params.DocsSpec:
     """Return the documents artefact of a collection; splits and query limits share it."""
     if collection.source == "pseudo_queries":
         return docs_of(collection.documents)
-    changes: dict[str, Any] = {"max_queries": None}
+    changes: dict[str, Any] = {"max_queries": None, "random_split": None}
     if collection.source in ("ir_datasets", "folder"):
         changes["skip_queries"] = 0
     if collection.source in ("embedded", "folder"):

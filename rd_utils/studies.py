@@ -6,7 +6,6 @@ A study names its retrievers, strategies, teachers and architectures, and its gr
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal, Union
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from rd_utils.leakage import ids_overlap
 from rd_utils.params import (
     BI_ENCODERS,
     BM25,
@@ -50,6 +50,12 @@ class StudyCollections(Part):
 
     train: Collection
     test: tuple[Collection, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _leave_stands_at_the_test(self) -> StudyCollections:
+        if self.train.shared_queries == "allow":
+            raise ValueError("train.shared_queries does nothing there; say it in the test collection whose queries may be training queries")
+        return self
 
 
 class DenseEntry(Part):
@@ -441,11 +447,12 @@ class Study(Part):
         if self.search is not None:
             for pair in self.collections:
                 for kind, collection in (("training", pair.train), *(("test", test) for test in pair.test)):
-                    if _share_queries(self.search.validation, collection):
+                    allowed = self.search.validation.shared_queries == "allow"
+                    if not allowed and ids_overlap(self.search.validation, collection):
                         raise ValueError(
                             f"search.validation: {self.search.validation.label} shares queries with the {kind} collection "
                             f"{collection.label}, so the learning rate would not be chosen on queries of its own; choose another split, "
-                            "or part them by skip_queries and max_queries"
+                            "or part them by random_split, or by skip_queries and max_queries"
                         )
             known(self.search.strategy, self.strategies, "search.strategy")
             if self.strategies[self.search.strategy].kind == "refreshed":
@@ -462,17 +469,6 @@ class Study(Part):
         known(self.analysis.baseline_strategy, self.strategies, "analysis.baseline_strategy")
         known(self.analysis.measure, dict.fromkeys(self.evaluation.measures), "analysis.measure")
         return self
-
-
-def _share_queries(one: Any, other: Any) -> bool:
-    """Tell whether two collections have the same queries, or windows of the same list of queries that overlap."""
-    whole = {"skip_queries": 0, "max_queries": None}
-    if one.source != other.source or one.source not in ("ir_datasets", "folder"):
-        return one == other
-    if one.model_copy(update=whole) != other.model_copy(update=whole):
-        return False
-    ends = [math.inf if each.max_queries is None else each.skip_queries + each.max_queries for each in (one, other)]
-    return max(one.skip_queries, other.skip_queries) < min(ends)
 
 
 def _named_parts(entry: Any) -> Iterator[tuple[str, str]]:

@@ -207,7 +207,8 @@ class Known:
 def listed(collection: Any) -> Sizes:
     """Return a collection's size without reading its texts."""
     if collection.source == "pseudo_queries":
-        return Sizes(listed(collection.documents).docs, collection.queries, collection.queries)
+        queries = _part(collection, collection.queries)
+        return Sizes(listed(collection.documents).docs, queries, queries)
     if collection.source == "embedded":
         from rd_utils.synthetic import PROFILES, SPLITS
 
@@ -232,11 +233,16 @@ def listed(collection: Any) -> Sizes:
 
 
 def _limited(collection: Any, sizes: Sizes) -> Sizes:
-    """Return what ``skip_queries`` and ``max_queries`` leave, positives in proportion."""
-    queries = sizes.queries - getattr(collection, "skip_queries", 0)
+    """Return what ``random_split``, ``skip_queries`` and ``max_queries`` leave, positives in proportion."""
+    queries = _part(collection, sizes.queries) - getattr(collection, "skip_queries", 0)
     if collection.max_queries is not None:
         queries = min(queries, collection.max_queries)
     return sizes._replace(queries=queries, positives=sizes.positives * queries / sizes.queries)
+
+
+def _part(collection: Any, queries: float) -> float:
+    """Return how many of so many queries ``random_split`` leaves."""
+    return queries if collection.random_split is None else queries * collection.random_split.share
 
 
 # --- what an artefact takes -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import ClassVar, NamedTuple
@@ -238,3 +239,41 @@ def test_tables_are_made_in_parts_and_come_back_mapped(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(back, whole)
     whole.to_parquet(tmp_path / "other.parquet")
     pd.testing.assert_frame_equal(collections.read_table(tmp_path, "other"), whole)
+
+
+def split_queries(folder_path, n, **changes):
+    """Write n queries, of which every third repeats another's text in other letters, and read a random part of them."""
+    texts = [f"TEXT  {i}" if i % 3 == 0 else f"text {i}" if i % 3 == 1 else f"text {i - 2}" for i in range(n)]
+    lines = [json.dumps({"_id": f"q{i}", "text": text}) + "\n" for i, text in enumerate(texts)]
+    (folder_path / "queries.jsonl").write_text("".join(lines))
+    (folder_path / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"q{i}\td1\t1\n" for i in range(n)))
+    return collections.read_queries(folder(folder_path, **changes), folder_path)
+
+
+def test_random_parts_are_disjoint_complete_and_share_no_text(toy):
+    read = {part: split_queries(toy, 30, random_split={"part": part, "shares": [0.5, 0.3, 0.2], "seed": 3}) for part in params.SPLIT_PARTS}
+    ids = {part: set(queries["query_id"]) for part, (queries, _) in read.items()}
+    assert set.union(*ids.values()) == {f"q{i}" for i in range(30)} and sum(map(len, ids.values())) == 30
+    texts = {part: set(collections.plain_texts(queries["text"])) for part, (queries, _) in read.items()}
+    assert [len(texts[part]) for part in params.SPLIT_PARTS] == [10, 6, 4]  # of 20 distinct texts
+    assert not texts["train"] & texts["test"] and not texts["train"] & texts["validation"] and not texts["validation"] & texts["test"]
+    assert all(set(qrels["query_id"]) == ids[part] for part, (_, qrels) in read.items())
+
+
+def test_a_random_part_is_the_same_everywhere_and_another_with_another_seed(toy):
+    """Of the SHA-256 of "0 text 0", "0 text 1", "0 text 3" ... (by sha256sum), those of 3, which q3 and q5 share, and 1 come last."""
+    own = {"part": "test", "shares": [0.75, 0.0, 0.25]}
+    first = split_queries(toy, 12, random_split=own)[0]["query_id"].tolist()
+    assert first == ["q1", "q3", "q5"]
+    assert split_queries(toy, 12, random_split=own | {"seed": 1})[0]["query_id"].tolist() != first
+
+
+def test_windows_count_within_a_random_part(toy):
+    own = {"part": "train", "shares": [0.5, 0.0, 0.5]}
+    part = sorted(split_queries(toy, 12, random_split=own)[0]["query_id"])
+    assert split_queries(toy, 12, random_split=own, skip_queries=1, max_queries=2)[0]["query_id"].sort_values().tolist() == part[1:3]
+
+
+def test_a_part_that_no_query_falls_into_is_refused(toy):
+    with pytest.raises(CollectionError, match="no query falls into the part 'validation', a share of 0.1 of 2 distinct texts; raise"):
+        split_queries(toy, 2, random_split={"part": "validation", "shares": [0.8, 0.1, 0.1]})
