@@ -114,7 +114,9 @@ def has_word(texts: Any) -> np.ndarray:
     >>> has_word(pd.Series(["a cat", " ", "?!", "7"])).tolist()
     [True, False, False, True]
     """
-    return np.fromiter((WORD.search(text) is not None for text in texts.tolist()), dtype=bool, count=len(texts))
+    texts = texts.array if isinstance(texts, pd.Series) else texts
+    parts = (texts[start : start + BATCH].tolist() for start in range(0, len(texts), BATCH))  # never all in memory
+    return np.fromiter((WORD.search(text) is not None for part in parts for text in part), dtype=bool, count=len(texts))
 
 
 def open_docs(path: Path) -> pd.DataFrame:

@@ -3,6 +3,8 @@
 An inverted file (Jegou, Douze and Schmid, Product quantization for nearest neighbor search, IEEE TPAMI 33, 2011) sorts documents into
 ``nlist`` cells by their nearest centroid and looks into the ``nprobe`` cells nearest to a query. What it finds is scored again with the
 embeddings themselves, so that it may miss documents but gives none a wrong score. Memory is bounded by the blocks, not by the collection.
+
+A zero vector is a text without a word: as a document it is found by nothing, as a query it finds nothing.
 """
 
 from __future__ import annotations
@@ -100,8 +102,8 @@ def search(
         track: wraps an iterable to show progress.
 
     Returns:
-        One list a query; scores rounded to 5 decimals before ranking, equal ones in the order of ``ties``, also at the depth's end. An
-        index settles ties among what it finds.
+        One list a query, an empty one where its vector is zero; scores rounded to 5 decimals before ranking, equal ones in the order of
+        ``ties``, also at the depth's end. An index settles ties among what it finds.
 
     Raises:
         DenseError: the embeddings do not fit each other or ``ties``, or hold a number that is not finite.
@@ -114,10 +116,12 @@ def search(
 
     def part(start: int, stop: int) -> Run:
         asked = _block(query_vectors, start, stop, "query")
+        told = asked.any(axis=1)
+        asked = asked if told.all() else asked[told]
         if index is None:
-            return _listed(*_exhaustive(doc_vectors, asked, depth, ties))
+            return _listed(*_exhaustive(doc_vectors, asked, depth, ties), told)
         scores, rows = _probed(index, doc_vectors, asked, min(len(doc_vectors), depth * refine))
-        return _listed(*_best(scores, rows, depth, ties))
+        return _listed(*_best(scores, rows, depth, ties), told)
 
     return made_in_parts(len(query_vectors), PART, part, folder, description="dense search over the queries", track=track)
 
@@ -140,7 +144,7 @@ def _exhaustive(doc_vectors: np.ndarray, asked: np.ndarray, depth: int, ties: np
     scores, rows = _nearest(doc_vectors, asked, wanted)
     least = _rounded(scores, rows).min(axis=1, initial=np.inf)
     rows, scores = _best(scores, rows, depth, ties)
-    if wanted < len(doc_vectors):
+    if wanted < len(doc_vectors) and scores.size:
         tied = np.flatnonzero(least >= scores[:, -1])  # what was not found may be as good
         for start in range(0, len(tied), _TIED):
             part = tied[start : start + _TIED]
@@ -154,14 +158,16 @@ def _sorted(doc_vectors: np.ndarray, asked: np.ndarray, depth: int, ties: np.nda
     best = [(np.zeros(0, dtype=np.int64), np.zeros(0))] * len(unique)
     for start in range(0, len(doc_vectors), BLOCK):
         block = _block(doc_vectors, start, start + BLOCK, "document")
-        own = ties[start : start + BLOCK]
+        told = _told(block)
+        block, here = (block, np.arange(start, start + len(block))) if told is None else (block[told], told + start)
+        own = ties[here]
         for number, found in enumerate(unique @ block.T):
             rows, scores = best[number]
             found = _rounded(found)
             kept = np.arange(len(found))
             if len(rows) == depth:
                 kept = np.flatnonzero((found > scores[-1]) | ((found == scores[-1]) & (own < ties[rows[-1]])))
-            rows, scores = np.concatenate([rows, kept + start]), np.concatenate([scores, found[kept]])
+            rows, scores = np.concatenate([rows, here[kept]]), np.concatenate([scores, found[kept]])
             order = np.lexsort((ties[rows], -scores))[:depth]
             best[number] = rows[order], scores[order]
     rows, scores = (np.array(values) for values in zip(*best, strict=True))
@@ -176,12 +182,23 @@ def _nearest(doc_vectors: np.ndarray, asked: np.ndarray, wanted: int) -> tuple[n
     scores, rows = np.empty((len(asked), 0), dtype=np.float32), np.empty((len(asked), 0), dtype=np.int64)
     for start in range(0, len(doc_vectors), BLOCK):
         block = _block(doc_vectors, start, start + BLOCK, "document")
+        told = _told(block)
+        block = block if told is None else block[told]
+        if not len(block) or not len(asked):
+            continue
         found, places = faiss.knn(asked, block, min(wanted, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+        places = places if told is None else told[places]
         scores, rows = np.concatenate([scores, found], axis=1), np.concatenate([rows, places + start], axis=1)
         if scores.shape[1] > wanted:
             best = np.argpartition(-scores, wanted - 1, axis=1)[:, :wanted]
             scores, rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
     return scores, rows
+
+
+def _told(block: np.ndarray) -> np.ndarray | None:
+    """Return the places of the embeddings that are not zero; None where none is."""
+    told = block.any(axis=1)
+    return None if told.all() else np.flatnonzero(told)
 
 
 def _rounded(scores: np.ndarray, rows: np.ndarray | int = 0) -> np.ndarray:
@@ -196,10 +213,12 @@ def _best(scores: np.ndarray, rows: np.ndarray, depth: int, ties: np.ndarray) ->
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def _listed(rows: np.ndarray, scores: np.ndarray) -> Run:
-    """Return the lists of scored rows (n, k), best first; a row of -1 is no document."""
+def _listed(rows: np.ndarray, scores: np.ndarray, told: np.ndarray) -> Run:
+    """Return the lists of scored rows (n, k), best first; a row of -1 is no document. Queries that are not ``told`` have an empty list."""
     kept = rows >= 0
-    offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int64)
+    lengths = np.zeros(len(told), dtype=np.int64)
+    lengths[told] = kept.sum(axis=1)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return Run(offsets, rows[kept].astype(np.int32), scores[kept])
 
 
@@ -322,5 +341,7 @@ def _probed(index: Any, doc_vectors: np.ndarray, asked: np.ndarray, wanted: int)
     _, rows = index.search(asked, wanted)
     scores = np.empty(rows.shape, dtype=np.float32)
     for number, own in enumerate(rows):
-        scores[number] = doc_vectors[np.maximum(own, 0)] @ asked[number]
+        found = doc_vectors[np.maximum(own, 0)]
+        scores[number] = found @ asked[number]
+        own[~found.any(axis=1)] = -1
     return scores, rows

@@ -61,6 +61,9 @@ def pairwise_distances(vectors: np.ndarray, *, distance: Distance = "cosine") ->
 def diameters(vectors: np.ndarray, doc_rows: np.ndarray, *, alpha: float = 0.99, distance: Distance = "cosine") -> pd.DataFrame:
     """Measure how wide each group is.
 
+    A zero embedding is a text without a word (see :func:`rd_utils.dense.search`): it has no direction and is left out of its
+    group, whose measures are missing where fewer than two documents are left.
+
     Args:
         vectors: (n_docs, d) embeddings of the collection's documents.
         doc_rows: (n, group) the rows of each group's documents, group at least 2.
@@ -71,7 +74,7 @@ def diameters(vectors: np.ndarray, doc_rows: np.ndarray, *, alpha: float = 0.99,
         One row a group, in the order given: diameter (the largest pairwise distance), diameter_q99, mean_distance.
 
     Raises:
-        LocalityError: an embedding is zero or not finite, a row does not exist, or a group has fewer than two documents.
+        LocalityError: an embedding is not finite, a row does not exist, or a group has fewer than two documents.
 
     Two orthogonal documents and one halfway between, at 1 - cos 45 degrees = 0.2929 from both:
 
@@ -90,8 +93,18 @@ def diameters(vectors: np.ndarray, doc_rows: np.ndarray, *, alpha: float = 0.99,
     measured = np.empty((n, 3))
     for block in _blocks(n, group, vectors.shape[1]):
         rows = doc_rows[block]
-        distances = _distances(_normalised(vectors[rows], rows, "document row {}"), distance)
-        measured[block] = np.stack([distances.max(axis=1), np.quantile(distances, alpha, axis=1), distances.mean(axis=1)], axis=1)
+        found = vectors[rows]
+        told = found.any(axis=-1)
+        for size in np.unique(told.sum(axis=1)).tolist():  # groups of one size; but for texts without a word they are all of one
+            own = np.flatnonzero(told.sum(axis=1) == size)
+            if size < 2:
+                measured[block.start + own] = np.nan
+                continue
+            kept = told[own]
+            left = found[own][kept].reshape(len(own), size, -1), rows[own][kept].reshape(len(own), size)
+            distances = _distances(_normalised(*left, "document row {}"), distance)
+            quantiles = np.quantile(distances, alpha, axis=1)
+            measured[block.start + own] = np.stack([distances.max(axis=1), quantiles, distances.mean(axis=1)], axis=1)
     return pd.DataFrame(measured, columns=["diameter", "diameter_q99", "mean_distance"])
 
 

@@ -285,7 +285,7 @@ class Pipeline:
             precision = teacher.student.training.precision if teacher.kind == "trained" else teacher.precision
             student, tokenizer = self._system(system)
             if isinstance(student.architecture, params.BI_ENCODERS):
-                query_vectors = student.encode(self.tokens("queries", collection, tokenizer), kind="query", precision=precision)
+                query_vectors = _encoded(student, self.tokens("queries", collection, tokenizer), kind="query", precision=precision)
                 query_vectors, doc_vectors = query_vectors * student.architecture.scale, self.vectors(vectors_of(collection, system))
                 return lambda query_rows, doc_rows: np.einsum("nd,nd->n", query_vectors[query_rows], doc_vectors[doc_rows])
         else:
@@ -366,6 +366,7 @@ class Pipeline:
         docs = self.tokens("docs", spec.collection, tokenizer)
         vectors = self._embedded(student, docs, draft.folder / "vectors.npy", self.store.checkpoints(spec), "fp32")
         draft.counts |= {"documents": len(vectors), "dimension": vectors.shape[1]}
+        draft.counts["documents_without_word"] = int((docs.lengths() == 0).sum())
 
     def _embedded(self, student: Student, docs: TokenTable, path: Path, chunks: Path, precision: str) -> np.ndarray:
         """Write documents' embeddings to a file, a chunk at a time, and return them memory-mapped."""
@@ -374,7 +375,7 @@ class Pipeline:
 
         def embed(start: int, stop: int) -> np.ndarray:
             part = docs if stop - start == len(docs) else take(docs, np.arange(start, stop))
-            return student.encode(part, kind="document", precision=precision, progress=_Pushed(self.track, "encoding documents"))
+            return _encoded(student, part, kind="document", precision=precision, progress=_Pushed(self.track, "encoding documents"))
 
         return dense.embed_in_chunks(len(docs), embed, path, chunks)
 
@@ -425,7 +426,7 @@ class Pipeline:
         vectors = self.vectors(vectors_of(spec.collection, retriever.encoder))
         if rows is None:
             student, tokenizer = self._system(retriever.encoder)
-            asked = student.encode(self.tokens("queries", spec.collection, tokenizer), kind="query")
+            asked = _encoded(student, self.tokens("queries", spec.collection, tokenizer), kind="query")
         else:
             asked = vectors[rows]
         if index is None:
@@ -467,11 +468,20 @@ class Pipeline:
             candidates=pool,
             fill_candidates=fill,
             vectors=self.vectors(needed["vectors"]) if "vectors" in needed else None,
+            without_word=self._without_word(spec.collection),
             track=self.track,
         )
         drawn.save(draft.folder / "groups.parquet")
         draft.counts |= drawn.counts
         draft.dropped |= drawn.dropped
+
+    def _without_word(self, collection: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of a collection's queries, and of its labelled positives, that have no word."""
+        docs = self.docs(collection)
+        found = rows_of(collections.positives(self.qrels(collection))["doc_id"], docs["doc_id"])
+        rows = np.unique(found[found >= 0])
+        wordless = ~collections.has_word(self.queries(collection)["text"])
+        return np.flatnonzero(wordless), rows[~collections.has_word(docs["text"].take(rows))]
 
     def _pool(self, strategy: Any, collection: Any) -> tuple[Run | None, int]:
         """Return what a strategy draws from, likely false negatives left out where it filters, and how many these were."""
@@ -484,7 +494,8 @@ class Pipeline:
         keep = strategy.filter
         known = collections.positives(self.qrels(collection))
         docs = rows_of(known["doc_id"], self.docs(collection)["doc_id"])
-        queries, docs = self.query_rows(collection, known["query_id"])[docs >= 0], docs[docs >= 0]
+        usable = (docs >= 0) & ~np.isin(docs, self._without_word(collection)[1])  # the score of a positive without a word is no measure
+        queries, docs = self.query_rows(collection, known["query_id"])[usable], docs[usable]
         pairs = np.concatenate([pool.rows(), queries]), np.concatenate([pool.docs, docs])
         scores, _ = self.teacher_scores(keep.teacher, collection, *pairs)
         lowest = np.full(len(pool), np.nan)
@@ -623,7 +634,7 @@ class Pipeline:
         wanted = first.query_rows * n_docs + first.doc_rows[:, 0]  # the queries and positives, whose shortage or cut decided
 
         def regroup(number: int, student: Student) -> Any:
-            vectors = student.encode(docs, kind="document"), student.encode(queries, kind="query")
+            vectors = _encoded(student, docs, kind="document"), _encoded(student, queries, kind="query")
             run = dense.search(*vectors, refresh.depth + 20, self.ties(collection))
             drawn = sampling.draw_groups(
                 doc_ids,
@@ -674,7 +685,7 @@ class Pipeline:
                 student, tokenizer = self._system(spec.reference)
                 texts = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
                 _, docs = self._texts(spec.augmentation, student, *texts, spec.seed)(0)
-                vectors = student.encode(docs, kind="document")
+                vectors = _encoded(student, docs, kind="document")
             parts["after"] = (vectors, after_scores, temperature)
         frames = []
         for state, (vectors, of_state, divisor) in parts.items():
@@ -683,8 +694,12 @@ class Pipeline:
                 frame = frame.join(entropy.entropies(of_state, divisor))
             frames.append(frame.assign(state=state))
         table = pd.concat(frames, ignore_index=True)
-        table.to_parquet(draft.folder / "description.parquet", index=False)
+        measured = table["diameter_q99"].notna()  # missing where fewer than two documents of a group have a word
+        table[measured].reset_index(drop=True).to_parquet(draft.folder / "description.parquet", index=False)
         draft.counts |= {"groups": len(groups), "temperature": temperature}
+        draft.dropped["groups_without_distance"] = int((~measured).sum()) // len(parts)
+        wordless = ~np.asarray(parts["before"][0][np.unique(doc_rows)]).any(axis=1)
+        draft.dropped["documents_without_word"] = int(wordless.sum())
 
     def _make_behaviour(self, spec: params.BehaviourSpec, draft: Draft) -> None:
         from rd_utils import behaviour
@@ -693,8 +708,9 @@ class Pipeline:
         collection, groups = own.groups.collection, self.groups(own.groups)
         rng = np.random.default_rng(probe.seed)
         query_ids = rng.permutation(self.queries(collection)["query_id"].to_numpy())[: probe.queries]
-        with_text = np.flatnonzero(self.docs(collection)["text"].str.len() > 0)
-        sample = np.sort(rng.permutation(with_text)[: probe.docs])
+        has_word = collections.has_word(self.docs(collection)["text"])
+        sample = np.sort(rng.permutation(np.flatnonzero(has_word))[: probe.docs])
+        draft.dropped["documents_without_word"] = int((~has_word).sum())
         keep = ((groups["draw"] == 0) & groups["query_id"].isin(set(query_ids))).to_numpy()
         query_rows, doc_rows = (rows[keep] for rows in self.group_rows(own.groups))
         teacher = self.group_scores(params.ScoresSpec(groups=own.groups, teacher=spec.teacher))[keep] if spec.teacher else None
@@ -708,6 +724,7 @@ class Pipeline:
             frame = pd.DataFrame({"query_id": groups.loc[keep, "query_id"].to_numpy()})
             if vectors is not None:
                 space = vectors[np.searchsorted(rows, sample)]
+                space = space[space.any(axis=1)]  # a student may know no word of a text
                 for name, measure in (
                     ("uniformity", behaviour.uniformity),
                     ("effective_rank", behaviour.effective_rank),
@@ -721,7 +738,10 @@ class Pipeline:
                         draft.dropped[f"{name}_{state}"] = 1
                 if len(frame):
                     frame = frame.join(locality.diameters(vectors, np.searchsorted(rows, doc_rows)))
-                    values["alignment"] = behaviour.alignment(asked, vectors[np.searchsorted(rows, doc_rows[:, 0])])
+                    positives = vectors[np.searchsorted(rows, doc_rows[:, 0])]
+                    told = asked.any(axis=1) & positives.any(axis=1)
+                    if told.any():
+                        values["alignment"] = behaviour.alignment(asked[told], positives[told])
             if len(frame):
                 frame = frame.join(entropy.entropies(scores).add_prefix("student_"))
                 frame = frame.join(behaviour.score_shape(scores).add_prefix("score_"))
@@ -730,6 +750,9 @@ class Pipeline:
                     table, calibration = behaviour.calibration(teacher, scores, temperature=temperature, direction="student")
                     bins.append(table.assign(state=state))
                     values |= {f"calibration_{name}": value for name, value in calibration._asdict().items()}
+            if "diameter_q99" in frame:
+                draft.dropped[f"groups_without_distance_{state}"] = int(frame["diameter_q99"].isna().sum())
+                frame = frame[frame["diameter_q99"].notna()]
             measured.append(frame.assign(state=state))
             summary += [{"state": state, "quantity": name, "value": float(value)} for name, value in values.items()]
         tables = {"groups": pd.concat(measured, ignore_index=True)}
@@ -771,10 +794,10 @@ class Pipeline:
             scores = student.score_pairs(queries, docs, repeated, doc_rows.ravel(), precision=precision)
             return np.asarray(scores, dtype=np.float64).reshape(doc_rows.shape), None, sample, None
         rows, asked = np.union1d(sample, doc_rows), np.unique(query_rows)
-        vectors = student.encode(take(docs, rows), kind="document", precision=precision)
+        vectors = _encoded(student, take(docs, rows), kind="document", precision=precision)
         if not len(asked):
             return np.zeros(doc_rows.shape), vectors, rows, None
-        own = student.encode(take(queries, asked), kind="query", precision=precision) * np.float32(student.architecture.scale)
+        own = _encoded(student, take(queries, asked), kind="query", precision=precision) * np.float32(student.architecture.scale)
         own = own[np.searchsorted(asked, query_rows)]
         return np.einsum("nd,ngd->ng", own, vectors[np.searchsorted(rows, doc_rows)], dtype=np.float64), vectors, rows, own
 
@@ -840,10 +863,17 @@ class Pipeline:
             vectors = {
                 "rows": rows,
                 "docs": self._embedded(student, read, scratch / "vectors.npy", scratch / "chunks", spec.precision),
-                "queries": student.encode(queries, kind="query", precision=spec.precision) * np.float32(student.architecture.scale),
+                "queries": _encoded(student, queries, kind="query", precision=spec.precision) * np.float32(student.architecture.scale),
             }
             self._vectors = (key, vectors)
         return self._vectors[1]
+
+
+def _encoded(student: Student, texts: TokenTable, **options: Any) -> np.ndarray:
+    """Embed texts; one without a token has the zero vector, since what a model makes of special tokens alone says nothing of it."""
+    vectors = student.encode(texts, **options)
+    vectors[texts.lengths() == 0] = 0.0
+    return vectors
 
 
 def _warn_of_texts(collection: Any, of: str, wordless: int, n: int, first: str) -> None:

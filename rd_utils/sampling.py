@@ -153,6 +153,7 @@ def draw_groups(
     candidates: Run | None = None,
     fill_candidates: Run | None = None,
     vectors: np.ndarray | None = None,
+    without_word: tuple[np.ndarray, np.ndarray] | None = None,
     track: Track = untracked,
 ) -> Groups:
     """Draw ``draws`` groups for every labelled positive.
@@ -173,6 +174,8 @@ def draw_groups(
         fill_candidates: the same for the strategy that fills shortages.
         vectors: (documents, d) reference embeddings in the order of ``doc_ids``, of any norm, for
             :class:`rd_utils.params.DiameterTargeted`.
+        without_word: the rows of queries, and those of documents, that have no word. No group is drawn for such a query or positive: every
+            score of it says nothing, so that nothing can be learnt. They are counted, and stay known positives.
         track: wraps an iterable to show progress.
 
     Returns:
@@ -195,10 +198,16 @@ def draw_groups(
     query_ids = pd.Series(sorted(set(qrels["query_id"])), dtype="str") if query_ids is None else query_ids
     relevant = positives(qrels)
     queries, known = _positive_rows(relevant, query_ids, doc_ids)
+    wordless = np.zeros(len(known), dtype=bool)
+    if without_word is not None:
+        wordless = np.isin(queries, without_word[0]) | np.isin(known, without_word[1])
+    if candidates is not None and strategy.kind == "diameter_targeted":
+        candidates = candidates.keep(np.asarray(vectors).any(axis=1)[candidates.docs])  # a zero embedding has no distance
     pools = [_Pools.of(run, source, queries, known, n_docs, name) for run, source, name in (
         (candidates, strategy, "candidates"), (fill_candidates, shortage, "fill_candidates"),
     )]  # fmt: skip
     dropped = {"positives_not_in_collection": len(relevant) - len(known), "groups_for_shortage": 0}
+    dropped["groups_without_word"] = int(wordless.sum()) * draws
     bounds = np.append(np.flatnonzero(np.diff(queries, prepend=-1)), len(queries))  # of each query's positives
     query_order, doc_order = tie_order(query_ids), tie_order(doc_ids)
     asked = queries[bounds[:-1]]
@@ -215,6 +224,8 @@ def draw_groups(
             )
         plans = []
         for place in own:
+            if wordless[place]:
+                continue
             positive = int(known[place])
             parts: list[_Part] = []
             missing = n_pooled
@@ -239,7 +250,8 @@ def draw_groups(
     if not made.n:
         raise SamplingError(
             f"no group could be drawn: {dropped['groups_for_shortage']} were short of {n_pooled} candidates, "
-            f"{dropped['positives_not_in_collection']} positives are not in the collection; "
+            f"{dropped['positives_not_in_collection']} positives are not in the collection, "
+            f"{dropped['groups_without_word']} had a query or positive without a word; "
             "raise depth, lower group_size, or let shortage fill from corpus_random"
         )
     arrays = {name: array[: made.n] for name, array in made.arrays.items()}

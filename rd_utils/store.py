@@ -313,7 +313,7 @@ def teacher_identity(teacher: Any, collection: Any) -> str:
     record = {
         "parameters": teacher.model_dump(mode="json"),
         "inputs": {role: identity(part) for role, part in teacher_inputs(teacher, collection).items()},
-        "code": code_version((*CODE["pairs"], "pipeline:_teacher")),
+        "code": code_version((*CODE["pairs"], "pipeline:_teacher", "pipeline:_encoded")),
         "content": outside_content(teacher),
     }
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:20]
@@ -341,17 +341,18 @@ def stage_code(stage: str) -> str:
     """Return the version of the code that makes a stage: its modules, and its own methods in pipeline."""
     scoring = ("teacher_scores", "ensemble_scores", "_teacher", "_pair_lengths")
     own = {
-        "vectors": ("_embedded",),
-        "candidates": ("_found", *scoring),
+        "vectors": ("_embedded", "_encoded"),
+        "candidates": ("_found", "_encoded", *scoring),
         "neighbours": ("_found",),
-        "groups": ("_pool", "_cut_groups", *scoring),
+        "groups": ("_pool", "_without_word", "_cut_groups", *scoring),
         "scores": scoring,
         "student": (
-            "_texts", "_regroup", "_seed_of", "_targets", "_training", "_training_groups", "train_student", "save_student", *scoring,
+            "_texts", "_regroup", "_encoded", "_seed_of", "_targets", "_training", "_training_groups", "train_student", "save_student",
+            *scoring,
         ),
-        "description": ("_texts", "_targets"),
-        "behaviour": ("_probed", "_density_dimension"),
-        "evaluation": ("_run", "_ranked", "_vectors_of", "_embedded", *scoring),
+        "description": ("_texts", "_targets", "_encoded"),
+        "behaviour": ("_probed", "_density_dimension", "_encoded"),
+        "evaluation": ("_run", "_ranked", "_vectors_of", "_embedded", "_encoded", *scoring),
     }  # fmt: skip
     methods = (f"_make_{stage}", *own.get(stage, ()))
     return code_version((*CODE[stage], *(f"pipeline:{method}" for method in methods)))

@@ -179,9 +179,9 @@ def test_errors_name_what_is_wrong(tmp_path):
 def test_ties_beyond_any_margin_are_settled_by_doc_id(monkeypatch, block, depth):
     """400 documents are equal, of which the last ones have the first ids; 20 are better for one query, and all are 0 for another."""
     monkeypatch.setattr(dense, "BLOCK", block)
-    docs = np.repeat(np.array([[1.0, 0.0], [2.0, 0.5], [0.5, 0.0]], dtype=np.float32), [400, 20, 80], axis=0)
+    docs = np.repeat(np.array([[1.0, 0.0, 0.0], [2.0, 0.5, 0.0], [0.5, 0.0, 0.0]], dtype=np.float32), [400, 20, 80], axis=0)
     ties = np.arange(500)[::-1]
-    queries = np.array([[1, 0], [0, 0], [0, 1], [-1, 0], [0, 0]], dtype=np.float32)
+    queries = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0], [-1, 0, 0], [0, 0, 1]], dtype=np.float32)
     run = dense.search(docs, queries, depth, ties)
     for number, scores in enumerate(queries @ docs.T):
         inside = slice(run.offsets[number], run.offsets[number + 1])
@@ -213,3 +213,28 @@ def test_no_text_has_embeddings_of_the_right_width(tmp_path):
 def test_recall_of_nothing_is_no_number():
     nothing = Run(np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0))
     assert np.isnan(dense.recall(DOCS, QUERIES[:0], nothing, 10, TIES)[0])
+
+
+@pytest.mark.parametrize("block", [2, 10_000])
+@pytest.mark.parametrize("depth", [2, 10])
+def test_a_zero_vector_is_found_by_nothing_and_finds_nothing(monkeypatch, block, depth):
+    """Documents 1 and 3 have no word: of the inner products 2, 0, -1, 0, -3 theirs would come second and third."""
+    monkeypatch.setattr(dense, "BLOCK", block)
+    docs = np.array([[2, 0], [0, 0], [-1, 0], [0, 0], [-3, 0]], dtype=np.float32)
+    run = dense.search(docs, np.array([[0, 0], [1, 0], [0, 0]], dtype=np.float32), depth, np.arange(5))
+    assert run.offsets.tolist() == [0, 0, min(depth, 3), min(depth, 3)]
+    assert run.docs.tolist() == [0, 2, 4][:depth] and run.scores.tolist() == [2.0, -1.0, -3.0][:depth]
+    tied = dense.search(np.repeat(docs, 40, axis=0), np.array([[0, 1]], dtype=np.float32), 3, np.arange(200)[::-1])
+    assert tied.docs.tolist() == [199, 198, 197]  # all are 0, but 40 to 79 and 120 to 159 have no word
+    nothing = dense.search(np.zeros((3, 2), dtype=np.float32), np.ones((2, 2), dtype=np.float32), depth, np.arange(3))
+    assert len(nothing) == 2 and not len(nothing.docs)
+
+
+def test_an_index_lists_no_zero_vector(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+    vectors[::4] = 0
+    settings = params.IVFOnDisk(nlist=2, nprobe=2, sample=200)
+    index = dense.build(vectors, settings, tmp_path)
+    asked = vectors[:3].copy()
+    run = dense.search(vectors, asked, 160, np.arange(200), index=index)
+    assert run.lengths().tolist() == [0, 150, 150] and (run.docs % 4 != 0).all()

@@ -120,7 +120,7 @@ def test_no_groups_give_no_rows(vectors):
 
 
 def test_what_has_no_direction_is_named(monkeypatch, vectors):
-    for wrong in (0.0, np.nan, np.inf):
+    for wrong in (np.nan, np.inf):
         broken = vectors.copy()
         broken[17] = wrong
         with pytest.raises(LocalityError, match="3 embeddings are zero or not finite, the first is document row 17"):
@@ -130,6 +130,14 @@ def test_what_has_no_direction_is_named(monkeypatch, vectors):
         monkeypatch.setattr(locality, "_BLOCK_VALUES", values)
         with pytest.raises(LocalityError, match="the first is row 2 of all groups"):
             locality.pairwise_distances(np.array([[[1.0], [2.0]], [[0.0], [1.0]]]))
+
+
+def test_a_text_without_a_word_is_left_out_of_its_group():
+    """Of documents in the directions 0, 90 and 180 degrees, the fourth has none: the first group is as wide as without it."""
+    vectors = np.array([[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, 0.0]])
+    found = locality.diameters(vectors, np.array([[0, 1, 3], [0, 1, 2], [3, 0, 3], [3, 3, 3]]))
+    assert found["diameter"].tolist()[:2] == [1.0, 2.0] and found["mean_distance"].round(6).tolist()[:2] == [1.0, 1.333333]
+    assert found.iloc[2:].isna().all(axis=None)
 
 
 @pytest.mark.parametrize(
