@@ -1,7 +1,7 @@
 """Test queries that are training queries too, by id or by text: refused, unless the test collection says ``shared_queries: allow``.
 
-A student that is tested on what it was trained on, or whose learning rate was chosen on it, looks better than it is. A *training query* is
-one with a positive, a *test query* one with a qrel. Two are the same query
+A student that is tested on what it was trained on, or whose learning rate was chosen on it, looks better than it is. Queries count
+that have a positive: from others nothing is learnt, and every system scores 0 on them. Two are the same query
 
 - by id, where both collections read one source of queries (the splits of a data set or folder, the parts of a random split);
 - by text, whatever their ids: white space and case aside.
@@ -52,8 +52,10 @@ def shared_queries(train: tuple[pd.DataFrame, pd.DataFrame], test: tuple[pd.Data
     >>> shared_queries((train, label), (test, label), one_source=False).values.tolist()
     [['2', '1', 'Cat  mat', 'text']]
     """
-    learnt = train[0][train[0]["query_id"].isin(collections.positives(train[1])["query_id"])].sort_values("query_id")
-    asked = test[0][test[0]["query_id"].isin(test[1]["query_id"])].sort_values("query_id")
+    learnt, asked = (
+        queries[queries["query_id"].isin(collections.positives(qrels)["query_id"])].sort_values("query_id")
+        for queries, qrels in (train, test)
+    )
     of_text: dict[str, str] = {}
     for query_id, text in zip(learnt["query_id"], collections.plain_texts(learnt["text"]), strict=True):
         of_text.setdefault(text, query_id)
@@ -152,8 +154,9 @@ def refuse_shared(train: Any, test: Any, read: Read, of: str = "training") -> No
         return
     first, by_id = found.iloc[0], int((found["by"] == "id").sum())
     text = first["text"] if len(first["text"]) <= 80 else first["text"][:79] + "…"
+    n = collections.positives(asked[1])["query_id"].nunique()
     raise LeakageError(
-        f"{len(found)} of the {asked[1]['query_id'].nunique()} queries of {test.label} are also {of} queries of {train.label} ({by_id} by "
+        f"{len(found)} of the {n} queries of {test.label} are also {of} queries of {train.label} ({by_id} by "
         f"id, {len(found) - by_id} by text), the first is {first['query_id']!r}, there {first['train_id']!r}: {text!r}{_remedy(leave)}"
     )
 

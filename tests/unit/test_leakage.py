@@ -24,7 +24,7 @@ def parts(queries, qrels):
 TRAIN = parts([("1", "cat mat"), ("2", "stock markets"), ("3", "never learnt")], [("1", "a", 1), ("2", "b", 1), ("3", "b", 0)])
 TEST = parts(
     [("1", "another text"), ("4", " Stock\tMARKETS "), ("5", "sleeping dog"), ("6", "cat mat"), ("3", "never learnt")],
-    [("1", "a", 1), ("4", "b", 0), ("5", "c", 2), ("3", "c", 1)],
+    [("1", "a", 1), ("4", "b", 2), ("5", "c", 2), ("3", "c", 1), ("6", "a", 0)],
 )
 
 
@@ -36,7 +36,7 @@ TEST = parts(
     ],
 )
 def test_queries_are_shared_by_id_in_one_source_and_by_text_everywhere(one_source, found):
-    """Query 6 is not judged, so nothing is measured on it; query 3 has no positive, so nothing is learnt from it."""
+    """Query 6 has no positive in the test, so that all systems score 0 on it; query 3 has none in training: nothing is learnt from it."""
     assert leakage.shared_queries(TRAIN, TEST, one_source=one_source).values.tolist() == found
 
 

@@ -1028,7 +1028,9 @@ def test_a_failed_artefact_leaves_no_bill_behind(tmp_path, monkeypatch):
 def test_pseudo_queries_train_a_student_from_the_documents_alone(pipeline, toy, train):
     pseudo = params.PseudoQueries(documents=train, queries=4, words=(2, 3))
     queries, qrels = pipeline.queries(pseudo), pipeline.qrels(pseudo)
-    assert pipeline.manifest(params.QueriesSpec(collection=pseudo))["counts"] == {"queries": 4, "qrels": 4, "positives": 4}
+    assert pipeline.manifest(params.QueriesSpec(collection=pseudo))["counts"] == {
+        "queries": 4, "qrels": 4, "positives": 4, "queries_without_word": 0,
+    }  # fmt: skip
     texts = pipeline.docs(pseudo).set_index("doc_id")["text"].str.lower()
     assert texts.equals(pipeline.docs(train).set_index("doc_id")["text"].str.lower())
     for text, doc_id in zip(queries["text"], qrels["doc_id"], strict=True):
