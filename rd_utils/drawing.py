@@ -14,9 +14,14 @@ The frames that tables and charts take:
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import io
+import json
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import altair as alt
@@ -29,6 +34,18 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 1], [10, 4], [1, 3], [6, 2, 1, 2, 1, 2])
 INK, MUTED, BAND = "#1a1a1a", "#595959", "#dfe7ee"
+
+# JupyterLab 4 draws this type by itself, without a network and in notebooks that it does not trust; Altair's own type it does not know.
+VEGA_LITE = "application/vnd.vegalite.v5+json"
+_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # a name, which no one opens
+_WITHOUT_MENU = {"embed_options": {"actions": False}}  # whose last entry leads to a page outside, and whose margin costs width
+_WIDTH = 780  # pixels, of a chart in a notebook: what JupyterLab shows in a window of 1280 beside its list of files
+_NARROWEST = 0.4  # share of its width that a view keeps, whatever stands beside it
+_DRAWN_BY = "5.8"  # the Vega-Lite within vl-convert that is nearest to JupyterLab's
+_PICTURE_SCALE = 1.5
+_PICTURE_COLOURS = 128
+_PICTURE_FONT = "Liberation Sans"  # lies within vl-convert, so that a picture does not depend on a machine's fonts
+_DIGITS = 6  # significant, of the numbers within a notebook's chart
 
 # verdict: what the legend says, colour, shape
 VERDICTS = {
@@ -218,14 +235,25 @@ def theme() -> dict[str, Any]:
             },
             "title": {"fontSize": 14, "color": INK, "anchor": "start"},
             "text": {"font": font, "fontSize": 11, "color": INK},
-            "view": {"stroke": "#c8c8c8"},
+            "view": {"stroke": "#c8c8c8", "continuousWidth": 300, "continuousHeight": 300},  # what Vega-Lite 6 takes, 5 does not
             "facet": {"spacing": 14},
         }
     }  # fmt: skip
 
 
-def use_theme() -> Any:
-    """Enable :func:`theme` for Altair: for good when called, or for a block as ``with use_theme(): ...``, without its limit on rows."""
+def use_theme() -> contextlib.ExitStack:
+    """Enable :func:`theme` and :func:`notebook_output` for Altair, without its limit on rows.
+
+    For good when called, or for a block as ``with use_theme(): ...``.
+    """
+    enabled = contextlib.ExitStack()
+    enabled.enter_context(_themed())
+    alt.renderers.register("rd_utils", notebook_output)
+    enabled.enter_context(alt.renderers.enable("rd_utils"))
+    return enabled
+
+
+def _themed() -> Any:
     alt.data_transformers.enable("default", max_rows=None)
     alt.theme.register("rd_utils", enable=False)(lambda: alt.theme.ThemeConfig(**theme()))
     return alt.theme.enable("rd_utils")
@@ -233,8 +261,178 @@ def use_theme() -> Any:
 
 def chart_spec(chart: Any) -> dict[str, Any]:
     """Return a chart's Vega-Lite specification under :func:`theme`, with all rows inside, however many."""
-    with use_theme(), alt.data_transformers.enable("default", max_rows=None):
+    with _themed(), alt.data_transformers.enable("default", max_rows=None):
         return chart.to_dict()
+
+
+# --- charts in notebooks ----------------------------------------------------------------------------------------------
+
+
+def notebook_output(spec: dict[str, Any], **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a notebook holds of a chart: a specification that JupyterLab draws, a picture for every other reader, and a line of text.
+
+    Nothing of it asks for a network or for trust, and the same chart gives the same bytes.
+
+    Args:
+        spec: Altair's specification, its data inside.
+        **options: Of the renderer; none is known.
+
+    Returns:
+        The output by MIME type, and the metadata by MIME type.
+    """
+    drawn = _fitted(notebook_spec(spec))
+    picture, width, height = _picture(drawn)
+    words = describe_chart(spec)
+    output = {VEGA_LITE: drawn, "image/png": base64.b64encode(picture).decode("ascii"), "text/plain": words}
+    return output, {VEGA_LITE: _WITHOUT_MENU, "image/png": {"alt": words, "width": width, "height": height}}
+
+
+def notebook_spec(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a specification as a notebook holds it: small, and the same for the same chart wherever it stands.
+
+    Altair counts its parameters through a kernel's life and names data by a hash: here both are counted from 1 within the chart. Data
+    become one line of JSON each, without the columns that the chart does not use, and with numbers of six significant digits.
+
+    >>> chart = alt.Chart(pd.DataFrame({"a": [1 / 3], "unused": ["x"]})).mark_point().encode(x="a:Q")
+    >>> notebook_spec(chart_spec(chart))["datasets"]
+    {'rows_1': '[{"a":0.333333}]'}
+    """
+    data = {name: f"rows_{number}" for number, name in enumerate(sorted(spec.get("datasets", {}), key=_places(spec)), start=1)}
+    drawn = _renamed({key: value for key, value in spec.items() if key != "datasets"}, data)
+    text = json.dumps(drawn, ensure_ascii=False)
+    counts: dict[str, int] = {}
+    names: dict[str, str] = {}
+    for match in re.finditer(r"(?<![A-Za-z0-9_])(view|param)_\d+", text):
+        if match[0] not in names:
+            counts[match[1]] = counts.get(match[1], 0) + 1
+            names[match[0]] = f"{match[1]}_{counts[match[1]]}"
+    text = re.sub(r"(?<![A-Za-z0-9_])(view|param)_\d+", lambda match: names[match[0]], text)
+    datasets = {data[name]: _packed(rows, text) for name, rows in spec.get("datasets", {}).items()}
+    return json.loads(text) | {"$schema": _SCHEMA} | ({"datasets": dict(sorted(datasets.items()))} if datasets else {})
+
+
+def describe_chart(spec: dict[str, Any]) -> str:
+    """Return what a chart shows in one line: its description, else its title, else what its axes are called.
+
+    >>> describe_chart({"mark": "bar", "encoding": {"x": {"title": "rank"}, "y": {"field": "n", "title": "negatives"}}})
+    'Chart: negatives, rank'
+    """
+    for key in ("description", "title"):
+        own = spec.get(key)
+        if text := own.get("text") if isinstance(own, dict) else own:
+            return f"Chart: {text}"
+    for key in ("title", "field"):
+        if axes := distinct(name for channel in ("y", "x", "row", "column", "facet", "color") for name in _named(spec, channel, key)):
+            return "Chart: " + ", ".join(axes)
+    return "Chart"
+
+
+def _named(part: Any, channel: str, key: str) -> Iterator[str]:
+    """Yield what a channel is called, in all views of a chart."""
+    if isinstance(part, list):
+        for one in part:
+            yield from _named(one, channel, key)
+    elif isinstance(part, dict):
+        name = part.get("encoding", {}).get(channel, {}).get(key)
+        if isinstance(name, str):
+            yield name
+        for inner in ("layer", "hconcat", "vconcat", "concat", "spec"):
+            yield from _named(part.get(inner), channel, key)
+
+
+def _places(spec: dict[str, Any]) -> Any:
+    """Return a key that orders data sets by where a chart first names them."""
+    text = json.dumps({key: value for key, value in spec.items() if key != "datasets"})
+    return lambda name: (text.find(json.dumps(name)) % (len(text) + 1), name)
+
+
+def _renamed(part: Any, names: dict[str, str]) -> Any:
+    """Return a part of a specification with its data sets under other names, and read as lines of JSON."""
+    if isinstance(part, list):
+        return [_renamed(one, names) for one in part]
+    if not isinstance(part, dict):
+        return part
+    found = {key: _renamed(value, names) for key, value in part.items()}
+    data = found.get("data")
+    if isinstance(data, dict) and data.get("name") in names:
+        found["data"] = data | {"name": names[data["name"]], "format": {"type": "json"} | data.get("format", {})}
+    return found
+
+
+def _packed(rows: Any, text: str) -> Any:
+    """Return rows as one line of JSON, without the columns that no part of the specification can name."""
+    every = '"content": "data"' in text  # a tooltip that shows whatever there is
+    text = text.replace("\\", "")  # which hide dots and brackets of a name
+    kept = [{key: _rounded(value) for key, value in row.items() if every or key in text} for row in rows]
+    return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}")
+    return value
+
+
+def _fitted(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a chart whose views are narrowed by one factor so that, with its labels and legends, it is as wide as a notebook shows."""
+    wide, trial = _drawn_width(spec), 0.8
+    if wide <= _WIDTH:
+        return spec
+    narrower = _drawn_width(_narrowed(spec, trial))
+    if narrower >= wide:
+        return spec
+    return _narrowed(spec, max(_NARROWEST, 1 - (1 - trial) * (wide - _WIDTH) / (wide - narrower)))
+
+
+def _narrowed(part: Any, share: float) -> Any:
+    """Return a part of a specification with the widths of its views, and what stands at pixels of them, times a share."""
+    if isinstance(part, list):
+        return [_narrowed(one, share) for one in part]
+    if not isinstance(part, dict):
+        return part
+    found = {key: _narrowed(value, share) if key in ("layer", "hconcat", "vconcat", "spec") else value for key, value in part.items()}
+    if isinstance(part.get("width"), (int, float)):
+        found["width"] = round(part["width"] * share)
+    if isinstance(part.get("mark"), dict) and "limit" in part["mark"]:  # of a text's width
+        found["mark"] = part["mark"] | {"limit": round(part["mark"]["limit"] * share)}
+    if "encoding" in part:
+        places = {channel: _nearer(part["encoding"][channel], share) for channel in ("x", "x2") if channel in part["encoding"]}
+        found["encoding"] = part["encoding"] | places
+    return found
+
+
+def _nearer(place: dict[str, Any], share: float) -> dict[str, Any]:
+    """Return where something stands with its pixels from the left edge, of a value or a scale's range, times a share."""
+    found = dict(place)
+    if isinstance(place.get("value"), (int, float)):
+        found["value"] = place["value"] * share
+    if isinstance(place.get("scale"), dict) and "range" in place["scale"]:
+        found["scale"] = place["scale"] | {"range": [pixels * share for pixels in place["scale"]["range"]]}
+    return found
+
+
+def _drawn_width(spec: dict[str, Any]) -> float:
+    """Return how many pixels wide a chart is, with all that stands beside its views."""
+    import vl_convert
+
+    return float(re.search(r'<svg[^>]*\bwidth="([\d.]+)"', vl_convert.vegalite_to_svg(_plain(spec), vl_version=_DRAWN_BY))[1])
+
+
+def _plain(spec: dict[str, Any]) -> dict[str, Any]:
+    return spec | {"config": spec.get("config", {}) | {"font": _PICTURE_FONT}}
+
+
+def _picture(spec: dict[str, Any]) -> tuple[bytes, int, int]:
+    """Return a chart as PNG of few colours, with the width and height at which it is meant to be seen."""
+    import vl_convert
+    from PIL import Image
+
+    drawn = vl_convert.vegalite_to_png(_plain(spec), vl_version=_DRAWN_BY, scale=_PICTURE_SCALE)
+    image = Image.open(io.BytesIO(drawn)).convert("RGB")
+    width, height = (round(side / _PICTURE_SCALE) for side in image.size)
+    packed = io.BytesIO()
+    image.quantize(_PICTURE_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
+    return packed.getvalue(), width, height
 
 
 # --- what charts are made of ------------------------------------------------------------------------------------------
