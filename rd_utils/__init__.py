@@ -5,4 +5,9 @@ The modules follow the flow of the data: ``params`` and ``plan`` (what to run), 
 and ``report``. Importing the package imports none of them.
 """
 
+import warnings
+
+# Libraries that are imported in a notebook look for widgets that this package does not need.
+warnings.filterwarnings("ignore", message="IProgress not found")
+
 __version__ = "0.4.0"

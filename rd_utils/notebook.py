@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
-import warnings
 from typing import Any
 
 from rd_utils import leakage, params
 from rd_utils.pipeline import Pipeline
-from rd_utils.progress import LOGGER, log_to
+from rd_utils.progress import LOGGER, log_to, show_below_cells
 from rd_utils.store import outputs_root
 
 _OF_THE_KERNEL = {"In", "Out", "exit", "quit", "open", "get_ipython"}
@@ -49,9 +48,9 @@ def validate(model: type[params.Part], namespace: dict[str, Any]) -> Any:
 
 
 def open_pipeline() -> Pipeline:
-    """Return a pipeline on the project's store whose progress also goes to ``outputs/rd_utils.log``."""
-    warnings.filterwarnings("ignore", message="IProgress not found")  # plain progress bars are meant
+    """Return a pipeline on the project's store whose progress shows below cells while it lasts, and goes to ``outputs/rd_utils.log``."""
     log_to(outputs_root() / "rd_utils.log")
+    show_below_cells()
     LOGGER.info("notebook started, node %s", os.environ.get("RD_NODE", "none"))
     return Pipeline()
 

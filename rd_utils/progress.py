@@ -1,8 +1,9 @@
-"""Progress of long work: a bar on standard error (a terminal, a notebook or a log) and a line in the log file now and then."""
+"""Progress of long work: a bar in a terminal, a log or below a notebook's cell while it runs, and a line in the log file now and then."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,9 @@ Track = Callable[[Iterable[Any], str, "int | None"], Iterable[Any]]
 
 LOGGER = logging.getLogger("rd_utils")
 SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_BARS = 1.0  # and before the first: short work shows none
+_TERMINAL = {"mininterval": _SECONDS_BETWEEN_BARS, "delay": _SECONDS_BETWEEN_BARS, "leave": False}
+_COLUMNS = 90  # of a bar below a cell
 
 
 def untracked(iterable: Iterable[Any], description: str, total: int | None) -> Iterable[Any]:
@@ -21,17 +25,30 @@ def untracked(iterable: Iterable[Any], description: str, total: int | None) -> I
 
 
 def track(iterable: Iterable[Any], description: str, total: int | None = None) -> Iterator[Any]:
-    """Yield from ``iterable`` with a bar on standard error and lines in the log, the last one with the rate."""
+    """Yield from ``iterable`` with a bar while it lasts and lines in the log, the last one with the rate.
+
+    The bar stands on standard error; in a notebook it stands below the cell (see :class:`Cells`), and nothing of it stays.
+    """
     from tqdm import tqdm
 
     start = last = time.monotonic()
     done = 0
-    for item in tqdm(iterable, desc=description, total=total, file=sys.stderr, mininterval=1.0, delay=1.0, leave=False):
-        yield item
-        done += 1
-        if time.monotonic() - last > SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            LOGGER.info("%s: %s of %s, %.0f s", description, done, "?" if total is None else total, last - start)
+    if _CELLS is None:
+        steps, bar = tqdm(iterable, desc=description, total=total, file=sys.stderr, **_TERMINAL), None
+    else:
+        steps, bar = iterable, _CELLS.bar(description, total)
+    try:
+        for item in steps:
+            yield item
+            done += 1
+            if bar:
+                bar.show(done)
+            if time.monotonic() - last > SECONDS_BETWEEN_LINES:
+                last = time.monotonic()
+                LOGGER.info("%s: %s of %s, %.0f s", description, done, "?" if total is None else total, last - start)
+    finally:
+        if bar:
+            bar.close()
     LOGGER.info("%s: %d done in %.1f s", description, done, time.monotonic() - start)
 
 
@@ -46,3 +63,108 @@ def log_to(path: Path) -> None:
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
+
+
+# --- in a notebook ----------------------------------------------------------------------------------------------------
+
+
+_CELLS: Cells | None = None
+
+
+def show_below_cells() -> None:
+    """Let bars stand below cells from now on, if this process is a notebook's kernel; calling it again changes nothing.
+
+    Lines of the log also go to where the kernel's own standard error went when it started: papermill's log, or JupyterLab's terminal.
+    """
+    global _CELLS
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if _CELLS is not None or not hasattr(shell, "kernel"):
+        return
+    _CELLS = Cells(shell)
+    original = getattr(sys.stderr, "_original_stdstream_copy", None)  # ipykernel reads the stream itself, and shows it in the notebook
+    if original is not None and os.environ.get("RD_NODE"):
+        LOGGER.addHandler(logging.StreamHandler(os.fdopen(os.dup(original), "w", buffering=1, encoding="utf-8")))
+
+
+class Cells:
+    """What stands below the cell that runs.
+
+    Bars are one output with a name, updated while work lasts. When the last bar ends the cell's output is cleared, so that a saved notebook
+    holds no trace of it. Clearing would take with it what the cell showed before: where there is anything, bars are left to the log.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self.shown = True  # by the cell that runs now, which began before anyone looked
+        self.bars: list[CellBar] = []
+        self.name: str | None = None
+        shell.events.register("pre_run_cell", self._begin)
+        shell.display_pub.register_hook(self._note)
+        for stream in (sys.stdout, sys.stderr):  # hooks belong to the thread that sends
+            if hasattr(stream, "pub_thread"):
+                stream.pub_thread.schedule(lambda stream=stream: stream.register_hook(self._note))
+
+    def bar(self, description: str, total: int | None) -> CellBar:
+        """Return a bar that has not been drawn yet."""
+        return CellBar(self, description, total)
+
+    def draw(self) -> None:
+        """Draw the bars that there are, below a cell that has shown nothing else, or take the last one away."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # only what was sent is known
+        if self.bars and self.name is None and not self.shown:
+            self.name = f"progress of cell {self.shell.execution_count}"
+            self._publish({}, update=False)
+        if self.name is None:
+            return
+        if self.bars or self.shown:  # by the work itself
+            self._publish({"text/plain": "\n".join(bar.line for bar in self.bars)} if self.bars else {}, update=True)
+        else:
+            self.shell.display_pub.clear_output()
+        if not self.bars:
+            self.name = None
+
+    def _publish(self, data: dict[str, str], update: bool) -> None:
+        before = self.shown
+        self.shell.display_pub.publish(data=data, metadata={}, transient={"display_id": self.name}, update=update)
+        self.shown = before
+
+    def _begin(self, *_: Any) -> None:
+        self.shown, self.bars, self.name = False, [], None
+
+    def _note(self, message: dict[str, Any]) -> dict[str, Any]:
+        if message["msg_type"] in ("stream", "display_data"):
+            self.shown = True
+        return message
+
+
+class CellBar:
+    """One line below the cell that was running when it was made; elsewhere it draws nothing."""
+
+    def __init__(self, cells: Cells, description: str, total: int | None) -> None:
+        self.cells, self.description, self.total = cells, description, total
+        self.cell = cells.shell.execution_count
+        self.start = time.monotonic()
+        self.due = self.start + _SECONDS_BETWEEN_BARS
+        self.line = ""
+
+    def show(self, done: int) -> None:
+        """Draw the line anew, a second after the last at the earliest."""
+        from tqdm import tqdm
+
+        now = time.monotonic()
+        if now < self.due or self.cell != self.cells.shell.execution_count:
+            return
+        self.due = now + _SECONDS_BETWEEN_BARS
+        self.line = tqdm.format_meter(done, self.total, now - self.start, ncols=_COLUMNS, prefix=self.description)
+        if self not in self.cells.bars:
+            self.cells.bars.append(self)
+        self.cells.draw()
+
+    def close(self) -> None:
+        """Take the line away, unless another cell has begun since."""
+        if self in self.cells.bars:
+            self.cells.bars.remove(self)
+            if self.cell == self.cells.shell.execution_count:
+                self.cells.draw()
