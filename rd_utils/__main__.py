@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 from rd_utils import compare, devices, estimates
 from rd_utils import plan as planning
@@ -87,7 +89,10 @@ def print_notes(plan: planning.Plan) -> None:
 
 
 def execute_notebooks() -> None:
-    """Execute every notebook in place on its defaults; keep outputs, drop progress bars, warnings and timings of cells."""
+    """Execute every notebook in place on its defaults, and write what JupyterLab would save, so that nothing but a result changes a file.
+
+    Kept are outputs; dropped are standard error, progress and the times of cells. What a cell prints is one output, however it arrived.
+    """
     import nbformat
     import papermill
 
@@ -95,15 +100,31 @@ def execute_notebooks() -> None:
         print(path.name, flush=True)
         papermill.execute_notebook(str(path), str(path), cwd=str(path.parent), progress_bar=False, kernel_name="python3")
         notebook = nbformat.read(path, as_version=4)
-        notebook.metadata.pop("papermill", None)
-        for cell in notebook.cells:
-            tags = [tag for tag in cell.metadata.get("tags", []) if tag != "papermill-error-cell-tag"]
-            cell.metadata.clear()
-            if tags:
-                cell.metadata["tags"] = tags
-            if cell.cell_type == "code":
-                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        tidy(notebook)
         nbformat.write(notebook, path)
+
+
+def tidy(notebook: Any) -> None:
+    """Drop from an executed notebook what differs between runs with the same results."""
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        tags = [tag for tag in cell.metadata.get("tags", []) if tag != "papermill-error-cell-tag"]
+        cell.metadata.clear()
+        if tags:
+            cell.metadata["tags"] = tags
+        if cell.cell_type == "code":
+            cell.outputs = _joined(output for output in cell.outputs if output.get("name") != "stderr" and output.get("data") != {})
+
+
+def _joined(outputs: Iterable[Any]) -> list[Any]:
+    """Return outputs with printed text that follows printed text as one: a kernel sends it in pieces, as time goes by."""
+    found: list[Any] = []
+    for output in outputs:
+        if found and output.output_type == found[-1].output_type == "stream" and output.name == found[-1].name:
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    return found
 
 
 def lock() -> None:
