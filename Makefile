@@ -16,7 +16,7 @@ export PATH := $(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules reason --show-failed-logs
 
-.PHONY: help study test lint unit notebooks-test end-to-end test-slurm lab plan check notebooks lock bench bench-short bench-setup bench-gpu scale clean
+.PHONY: help study test lint unit notebooks-test browser end-to-end test-slurm lab plan check notebooks lock bench bench-short bench-setup bench-gpu scale clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ unit: $(READY)  ## unit tests and doctests
 
 notebooks-test: $(READY)  ## run every notebook and compare its checked cells (nbval)
 	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_OUTPUTS=$$d pytest -q -o addopts= --nbval-lax --nbval-kernel-name python3 --nbval-cell-timeout 300 notebooks
+
+browser: $(READY)  ## open and run every notebook in a real JupyterLab, in the system's Chromium; `make test` runs the quick ones alone
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_BROWSER=all pytest -q tests/notebooks/test_browser.py
 
 end-to-end: $(READY)  ## the smallest study through papermill and snakemake, and the real-collection path where its data is there
 	HF_HUB_OFFLINE=1 pytest -q -m 'not slurm' tests/integration

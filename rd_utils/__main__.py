@@ -95,12 +95,15 @@ def execute_notebooks() -> None:
     """
     import nbformat
     import papermill
+    from jupyter_client.kernelspec import KernelSpecManager
 
+    kernel = KernelSpecManager().get_kernel_spec("python3")
     for path in sorted((project_root() / "notebooks").glob("*.ipynb")):
         print(path.name, flush=True)
         papermill.execute_notebook(str(path), str(path), cwd=str(path.parent), progress_bar=False, kernel_name="python3")
         notebook = nbformat.read(path, as_version=4)
         tidy(notebook)
+        notebook.metadata.kernelspec = {"display_name": kernel.display_name, "language": kernel.language, "name": "python3"}
         nbformat.write(notebook, path)
 
 

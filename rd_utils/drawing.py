@@ -37,7 +37,7 @@ INK, MUTED, BAND = "#1a1a1a", "#595959", "#dfe7ee"
 
 # JupyterLab 4 draws this type by itself, without a network and in notebooks that it does not trust; Altair's own type it does not know.
 VEGA_LITE = "application/vnd.vegalite.v5+json"
-_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # a name, which no one opens
+SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # a name, which no one opens
 _WITHOUT_MENU = {"embed_options": {"actions": False}}  # whose last entry leads to a page outside, and whose margin costs width
 _WIDTH = 780  # pixels, of a chart in a notebook: what JupyterLab shows in a window of 1280 beside its list of files
 _NARROWEST = 0.4  # share of its width that a view keeps, whatever stands beside it
@@ -308,7 +308,7 @@ def notebook_spec(spec: dict[str, Any]) -> dict[str, Any]:
             names[match[0]] = f"{match[1]}_{counts[match[1]]}"
     text = re.sub(r"(?<![A-Za-z0-9_])(view|param)_\d+", lambda match: names[match[0]], text)
     datasets = {data[name]: _packed(rows, text) for name, rows in spec.get("datasets", {}).items()}
-    return json.loads(text) | {"$schema": _SCHEMA} | ({"datasets": dict(sorted(datasets.items()))} if datasets else {})
+    return json.loads(text) | {"$schema": SCHEMA} | ({"datasets": dict(sorted(datasets.items()))} if datasets else {})
 
 
 def describe_chart(spec: dict[str, Any]) -> str:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
+import base64
 import difflib
+import io
 import json
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
+from PIL import Image
 
-from rd_utils import params, plan, theory
+from rd_utils import __main__ as commands
+from rd_utils import drawing, params, plan, theory
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 PARAMETERS = {
@@ -36,6 +41,14 @@ def code(path: Path) -> list[dict]:
 
 def tags(cell: dict) -> list[str]:
     return cell["metadata"].get("tags", [])
+
+
+def outputs(path: Path) -> list[dict]:
+    return [output for cell in code(path) for output in cell["outputs"]]
+
+
+def charts(path: Path) -> list[dict]:
+    return [output for output in outputs(path) if any("vega" in kind for kind in output.get("data", {}))]
 
 
 def test_the_main_line_is_complete():
@@ -68,6 +81,32 @@ class TestEveryNotebook:
                 text = json.dumps(output)
                 assert not re.search(r"(?<![\w./:<])/(home|root|tmp|work|Users|var)/", text), text[:300]
 
+    def test_printed_text_is_one_output_however_it_arrived(self, path):
+        for cell in code(path):
+            names = [output.get("name") for output in cell["outputs"]]
+            assert not [a for a, b in zip(names, names[1:], strict=False) if a == b == "stdout"], "".join(cell["source"])
+
+    def test_no_printed_line_is_wider_than_a_window_of_1280_pixels_shows(self, path):
+        for output in outputs(path):
+            for line in "".join(output.get("text", "")).splitlines():
+                assert len(line) <= 107, line
+
+    def test_no_output_names_an_outside_address(self, path):
+        for output in outputs(path):
+            shown = {kind: value for kind, value in output.get("data", {}).items() if not kind.startswith("image/")}
+            text = json.dumps(shown).replace(drawing.SCHEMA, "")
+            assert not re.search(r"https?:|src=|\bcdn\b|<script", text), text[:300]
+
+    def test_every_chart_is_drawn_by_jupyterlab_and_has_its_picture(self, path):
+        assert charts(path) or path.stem == "00_start_here"
+        for output in charts(path):
+            assert set(output["data"]) == {drawing.VEGA_LITE, "image/png", "text/plain"}
+            assert output["data"][drawing.VEGA_LITE]["$schema"] == drawing.SCHEMA
+            about = output["metadata"]["image/png"]
+            picture = Image.open(io.BytesIO(base64.b64decode(output["data"]["image/png"])))
+            assert picture.size == pytest.approx((1.5 * about["width"], 1.5 * about["height"]), abs=1)
+            assert about["alt"].startswith("Chart")
+
     def test_there_is_at_least_as_much_prose_as_code(self, path):
         def characters(kind):  # white space aside
             chosen = [cell for cell in cells(path) if cell["cell_type"] == kind and "parameters" not in tags(cell)]
@@ -81,6 +120,18 @@ class TestEveryNotebook:
             if "parameters" not in tags(cell):
                 assert len(source.splitlines()) <= 12, source
             assert not re.search(r"^\s*(class|def) ", source, re.M), source
+
+
+def test_what_differs_between_runs_with_the_same_results_is_dropped():
+    def printed(text, name="stdout"):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    cell = nbformat.v4.new_code_cell("print(1)", metadata={"tags": ["nbval-check-output"], "papermill": {"duration": 1.0}, "execution": {}})
+    cell.outputs = [printed("1\n"), printed("2\n"), nbformat.v4.new_output("display_data"), printed("!", "stderr"), printed("3\n")]
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {"duration": 1.0}})
+    commands.tidy(notebook)
+    assert [output.text for output in cell.outputs] == ["1\n2\n3\n"]
+    assert cell.metadata == {"tags": ["nbval-check-output"]} and notebook.metadata == {}
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
