@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from rd_utils.drawing import MISSING, MUTED, as_text, require
 from rd_utils.params import nearest
@@ -396,6 +397,13 @@ def html_prose(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
+class _Named(Styler):
+    """A Styler whose text form, which notebooks hold beside the table, is its caption: pandas' own is an address in memory."""
+
+    def __repr__(self) -> str:
+        return f"Table: {self.caption}" if self.caption else "Table"
+
+
 def _styler(table: pd.DataFrame, texts: Texts, caption: str) -> Any:
     """Return a Styler over escaped texts; bold lies in the entries, since a Styler's own styles want rows without a repeated name."""
     entries = [
@@ -423,6 +431,6 @@ def _styler(table: pd.DataFrame, texts: Texts, caption: str) -> Any:
         styles.append({"selector": ", ".join(right), "props": "text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap"})
     if grey:
         styles.append({"selector": ", ".join(grey), "props": f"color: {MUTED}"})
-    styler = frame.style.set_uuid(name).set_table_styles(styles)
+    styler = _Named(frame).set_uuid(name).set_table_styles(styles)
     styler = styler if labels else styler.hide(axis="index")
     return styler.set_caption(html_prose(caption)) if caption else styler

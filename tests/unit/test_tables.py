@@ -325,3 +325,9 @@ def test_render_leaves_the_table_as_it_was() -> None:
         for to in ("styler", "markdown", "csv", "latex"):
             render(table, to, highlight=True)
         pd.testing.assert_frame_equal(table, make())
+
+
+def test_a_styler_says_its_caption_as_text_and_no_address_that_differs_between_runs():
+    frame = pd.DataFrame({"a": [0.5]})
+    assert repr(render(frame, "styler", caption="Means of `a`")) == "Table: Means of <code>a</code>"
+    assert repr(render(frame, "styler")) == "Table"
