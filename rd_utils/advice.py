@@ -116,16 +116,20 @@ class Adviser:
         for code, places in table.groupby(_CONTEXT, sort=True).indices.items():
             best = np.flatnonzero(predicted[places] >= predicted[places].max() - 1e-12)
             chosen = places[best[0] if len(best) == 1 else rng.choice(best)]
-            about = {"n_options": len(places), "predicted_advantage": predicted[chosen], "because": self._because(parts[chosen])}
+            because = self._because(parts[chosen], table.iloc[places])
+            about = {"n_options": len(places), "predicted_advantage": predicted[chosen], "because": because}
             rows.append({_CONTEXT: code, "option": table[_OPTION].iat[chosen]} | about | {_PLACE: chosen})
         made = pd.DataFrame(rows)
         named = table[[*self.context, *self.choices]].iloc[made[_PLACE]].reset_index(drop=True)
         return pd.concat([named, made.drop(columns=[_PLACE])], axis=1)
 
-    def _because(self, contributions: np.ndarray) -> str:
+    def _because(self, contributions: np.ndarray, options: pd.DataFrame) -> str:
         order = np.argsort(-np.abs(contributions), kind="stable")[:_REASONS]
         shown = [f"{self.features[place]} {contributions[place]:+.4f}" for place in order if round(contributions[place], 4)]
-        return ", ".join(shown) or "no feature tells the options apart"
+        if shown:
+            return ", ".join(shown)
+        differ = (options[list(self.features)].nunique(dropna=False) > 1).any()
+        return "features differ, but every contribution rounds to 0" if differ else "no feature tells the options apart"
 
 
 def fit(

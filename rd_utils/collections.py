@@ -27,6 +27,7 @@ BATCH = 1 << 16  # documents or queries that are read at once, as Python objects
 
 
 WORD = re.compile(r"\w")  # a letter, a digit or an underscore: what a text without a word has none of
+_WHOLE = {"skip_queries": 0, "max_queries": None}
 
 
 class CollectionError(ValueError):
@@ -301,6 +302,40 @@ def _check_parts(name: str, dataset: Any) -> None:
     for part, has in (("queries", dataset.has_queries()), ("qrels", dataset.has_qrels())):
         if not has:
             raise CollectionError(f"ir_datasets id {name!r} has no {part}; name a split that has, such as {name}/train")
+
+
+def own_tests(collection: Any, folder: Path | None = None) -> tuple[Any, ...]:
+    """Return the test collection that belongs to a training collection, without reading it; empty where none is known.
+
+    Of an embedded collection and of a folder the split ``test``; of an ir_datasets id the ``test`` beside or below it; of pseudo-queries
+    what belongs to their documents, or these themselves where they have judged queries.
+
+    >>> from rd_utils import params
+    >>> [test.id for test in own_tests(params.IrDatasetsCollection(id="beir/scifact/train"))]
+    ['beir/scifact/test']
+    >>> own_tests(params.IrDatasetsCollection(id="vaswani"))
+    ()
+    """
+    if collection.source == "pseudo_queries":
+        documents = collection.documents
+        judged = documents.source == "ir_datasets" and _is_judged(documents.id)
+        return own_tests(documents, folder) or ((documents,) if judged else ())
+    if collection.source == "ir_datasets":
+        ids = (f"{collection.id.rpartition('/')[0]}/test", f"{collection.id}/test")
+        return tuple(collection.model_copy(update=_WHOLE | {"id": test}) for test in ids if test != collection.id and _is_judged(test))[:1]
+    there = collection.source == "embedded" or (folder / "qrels" / "test.tsv").is_file()
+    whole = {name: value for name, value in (_WHOLE | {"split": "test"}).items() if name in type(collection).model_fields}
+    return (collection.model_copy(update=whole),) if there and collection.split != "test" else ()
+
+
+def _is_judged(name: str) -> bool:
+    """Tell whether ir_datasets knows an id that has queries and qrels; downloads nothing."""
+    import ir_datasets
+
+    if name not in ir_datasets.registry:
+        return False
+    dataset = ir_datasets.load(name)
+    return dataset.has_queries() and dataset.has_qrels()
 
 
 def positives(qrels: pd.DataFrame) -> pd.DataFrame:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import difflib
 import os
+import textwrap
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from rd_utils import leakage, params
+from rd_utils.collections import own_tests
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import LOGGER, log_to, show_below_cells
-from rd_utils.store import outputs_root
+from rd_utils.store import outputs_root, resolve_path
+
+WIDTH = 100  # characters of a printed line: what a notebook's page of 1280 pixels holds without a break
 
 _OF_THE_KERNEL = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 
@@ -24,7 +31,7 @@ def validate(model: type[params.Part], namespace: dict[str, Any]) -> Any:
         namespace: the notebook's globals.
 
     Returns:
-        The parameters as one frozen value.
+        The parameters as one frozen value; ``test_collections="own"`` is replaced by what belongs to the collection.
 
     Raises:
         ParameterError: unknown, missing or impossible parameters, each with the nearest valid name; or test queries that students are
@@ -42,13 +49,23 @@ def validate(model: type[params.Part], namespace: dict[str, Any]) -> Any:
     fields = list(model.model_fields)
     values = {n: v for n, v in values.items() if n in first or n in fields or difflib.get_close_matches(n, fields, 1, 0.8)}
     parameters = params.parse(model, values, "parameters")
+    if getattr(parameters, "test_collections", None) == "own":
+        tests = own_tests(parameters.collection, _folder(parameters.collection))
+        parameters = params.parse(model, values | {"test_collections": tests}, "parameters")
     if isinstance(parameters, params.TrainParameters):
         leakage.check_parameters(parameters, Pipeline())
     return parameters
 
 
+def _folder(collection: Any) -> Path | None:
+    """Return where a collection of a person's own lies; of pseudo-queries, their documents."""
+    inner = getattr(collection, "documents", collection)
+    return resolve_path(inner.path) if inner.source == "folder" else None
+
+
 def open_pipeline() -> Pipeline:
-    """Return a pipeline on the project's store whose progress shows below cells while it lasts, and goes to ``outputs/rd_utils.log``."""
+    """Return a pipeline on the project's store; progress shows below cells while it lasts and goes to a log, tables are shown uncut."""
+    pd.set_option("display.max_colwidth", None, "display.max_columns", None)
     log_to(outputs_root() / "rd_utils.log")
     show_below_cells()
     LOGGER.info("notebook started, node %s", os.environ.get("RD_NODE", "none"))
@@ -58,7 +75,27 @@ def open_pipeline() -> Pipeline:
 def describe(parameters: params.Part) -> None:
     """Print what is about to run, one line a parameter, without the settings that stand at their defaults."""
     for name in type(parameters).model_fields:
-        print(f"{name:17} {_short(getattr(parameters, name))}")
+        say(f"{name:17} {_short(getattr(parameters, name))}", indent=18)
+
+
+def say(*texts: str, indent: int = 4) -> None:
+    """Print texts whole, in lines of at most :data:`WIDTH` characters, the further lines of each indented.
+
+    >>> say("d1: " + "a long text " * 9)
+    d1: a long text a long text a long text a long text a long text a long text a long text a long text
+        a long text
+    """
+    for text in texts:
+        print(textwrap.fill(text, WIDTH, subsequent_indent=" " * indent))
+
+
+def nothing(what: str, study: str = "params/tour.yaml") -> None:
+    """Print why a section of a study's notebook is empty, and which study fills it.
+
+    >>> nothing("a target entropy")
+    Nothing to show: this study lacks a target entropy, which params/tour.yaml has.
+    """
+    say(f"Nothing to show: this study lacks {what}, which {study} has.")
 
 
 def _short(value: Any) -> str:
@@ -72,7 +109,7 @@ def _short(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(_named(key, _short(item)) for key, item in value.items())
     if isinstance(value, tuple):
-        return ", ".join(_short(item) for item in value)
+        return ", ".join(_short(item) for item in value) or "none"
     return str(value)
 
 

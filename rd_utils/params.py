@@ -1071,7 +1071,11 @@ class LossSettings(TrainingChanges):
 
 
 class MineParameters(Part):
-    """Parameters of ``01_mine``."""
+    """Parameters of ``01_mine``.
+
+    A ``reference`` that names no collection takes its vocabulary from ``collection``. ``test_collections`` may be ``own``: what belongs to
+    ``collection`` (see :func:`rd_utils.collections.own_tests`), which ``notebook.validate`` looks up.
+    """
 
     collection: Collection
     strategy: Strategy
@@ -1081,8 +1085,16 @@ class MineParameters(Part):
     random_share: float = Field(default=0.0, ge=0, le=1)
     cut: EntropyCut | None = None
     reference: Encoder | None = None
-    test_collections: tuple[Collection, ...] = ()
+    test_collections: Literal["own"] | tuple[Collection, ...] = ()
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reference_of_the_collection(cls, values: Any) -> Any:
+        reference = values.get("reference") if isinstance(values, dict) else None
+        if not isinstance(reference, dict) or reference.get("kind") != "untrained" or "collection" not in values:
+            return values
+        return values | {"reference": {"collection": values["collection"]} | reference}
 
     @model_validator(mode="after")
     def _seeds_unique(self) -> MineParameters:
@@ -1194,7 +1206,7 @@ class EvaluateParameters(TrainParameters):
     @model_validator(mode="after")
     def _something_to_test_on(self) -> EvaluateParameters:
         if not self.test_collections:
-            raise ValueError("test_collections is empty; name at least one collection to evaluate on")
+            raise ValueError("test_collections is empty, or the collection has none of its own; name at least one to evaluate on")
         return self
 
     def evaluations(self) -> list[EvaluationSpec]:

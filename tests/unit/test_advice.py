@@ -360,6 +360,12 @@ def test_options_with_equal_features_tie_and_are_drawn_by_seed():
     assert drawn["option"].nunique() > 1 and set(drawn["because"]) == {"no feature tells the options apart"}
     pd.testing.assert_frame_equal(adviser.recommend(table, seed=1), drawn)
     assert not adviser.recommend(table, seed=2)["option"].equals(drawn["option"])
+
+
+def test_features_that_differ_and_do_not_count_are_not_said_to_be_alike():
+    table = grid(11).assign(value=0.5)  # nothing to learn, so that no feature gets a weight
+    adviser = advice.fit(table, context=CONTEXT, features=FEATURES)
+    assert set(adviser.recommend(table)["because"]) == {"features differ, but every contribution rounds to 0"}
     assert left_out(table, seed=1)["advised"].nunique() > 1
 
 
