@@ -318,7 +318,7 @@ def own_tests(collection: Any, folder: Path | None = None) -> tuple[Any, ...]:
     """
     if collection.source == "pseudo_queries":
         documents = collection.documents
-        judged = documents.source == "ir_datasets" and _is_judged(documents.id)
+        judged = _is_judged(documents.id) if documents.source == "ir_datasets" else documents.split == "test"
         return own_tests(documents, folder) or ((documents,) if judged else ())
     if collection.source == "ir_datasets":
         ids = (f"{collection.id.rpartition('/')[0]}/test", f"{collection.id}/test")

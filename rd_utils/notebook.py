@@ -86,7 +86,7 @@ def say(*texts: str, indent: int = 4) -> None:
         a long text
     """
     for text in texts:
-        print(textwrap.fill(text, WIDTH, subsequent_indent=" " * indent))
+        print(textwrap.fill(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False))
 
 
 def nothing(what: str, study: str = "params/tour.yaml") -> None:
