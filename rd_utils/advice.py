@@ -2,9 +2,10 @@
 
 An option is one choice (a strategy, a target entropy) that stands open in a context (a training and test collection, a first stage, a
 loss, an architecture). Its features are measured on its groups before anything is trained: entropies, diameters, the log of the density
-ratio, coverage, on a pilot of queries whose size belongs beside every table. An :class:`Adviser` learns, from contexts in which every
-option was trained, by how much an option beats the mean of its context; :func:`leave_one_out` asks whether that helps in contexts, or with
-strategies, that it has not seen; :func:`regret_summary` and :func:`verdict` say so in numbers and in a sentence.
+ratio, the share of the retrieved documents that they hold, on a pilot of queries whose size belongs beside every table. An
+:class:`Adviser` learns, from contexts in which every option was trained, by how much an option beats the mean of its context;
+:func:`leave_one_out` asks whether that helps in contexts, or with strategies, that it has not seen; :func:`regret_summary` and
+:func:`verdict` say so in numbers and in a sentence.
 
 The table ``options`` has one row an option: context columns (no value missing), choice columns (missing where a choice does not apply, as
 a target entropy under LCE), numeric features, ``value`` (the measure, averaged over seeds) and ``cost`` (CPU seconds).

@@ -21,7 +21,8 @@ from rd_utils.store import identity, pool_of
 
 CELL = ["system", *DIMENSIONS]
 # What is known of groups before training, on which advice rests.
-FEATURES = ["pairwise_entropy", "positive_entropy", "listwise_entropy", "diameter_q99", "mean_distance", "log_density_ratio", "coverage"]
+FEATURES = ["pairwise_entropy", "positive_entropy", "listwise_entropy", "diameter_q99", "mean_distance", "log_density_ratio"]
+FEATURES += ["retrieved_share"]  # of a pilot, for which no judgement is looked at
 ROWS_SHOWN = 200  # a longer table of contrasts is written, not printed
 RESULT_COLUMNS = ["study", "cell", "system", "collection", *DIMENSIONS, "seed", "test_collection", "first_stage", "measure", "value"]
 

@@ -75,9 +75,9 @@ def descriptions(plan: Plan, pipeline: Pipeline, pilot: int | None = None) -> pd
     Args:
         plan: the study.
         pipeline: where its artefacts lie.
-        pilot: describe this many training queries only, drawn with seed 0, and of coverage what is known without judgements: the share of
-            the documents that the first stage ranks among its 10 best for a test query. A target entropy's temperature is that of the
-            whole study's groups all the same.
+        pilot: describe this many training queries only, drawn with seed 0, and in place of ``coverage``, which needs judgements,
+            ``retrieved_share``: the share of the documents that the first stage ranks among its 10 best for a test query which the
+            negatives contain. A target entropy's temperature is that of the whole study's groups all the same.
 
     Returns:
         One row a collection, strategy, teacher, augmentation, part of the queries, temperature and state (``before``, ``after``):
@@ -102,7 +102,8 @@ def descriptions(plan: Plan, pipeline: Pipeline, pilot: int | None = None) -> pd
         about = {name: getattr(cell, name) for name in ("collection", "strategy", "augmentation", "cut")}
         about |= {"teacher": teachers.get(spec.teacher, ""), "temperature": spec.temperature}
         about["target_entropy"] = np.nan if spec.target_entropy is None else spec.target_entropy
-        about |= {"coverage": covered[identity(spec.groups)], "solved_temperature": pipeline.manifest(spec)["counts"]["temperature"]}
+        share = "coverage" if pilot is None else "retrieved_share"
+        about |= {share: covered[identity(spec.groups)], "solved_temperature": pipeline.manifest(spec)["counts"]["temperature"]}
         frames.append(frame.assign(**about))
     rows = []
     for place, part in pd.concat(_on_common_queries(frames), ignore_index=True).groupby(keys, sort=False, dropna=False):
@@ -130,7 +131,7 @@ def _on_common_queries(frames: list[pd.DataFrame]) -> list[pd.DataFrame]:
 def coverages(
     plan: Plan, pipeline: Pipeline, groups: Iterable[tuple[str, params.GroupsSpec]], pilot: int | None = None
 ) -> dict[str, float]:
-    """Return the share of a collection's relevant test documents that the negatives of groups contain, by the groups' identity.
+    """Return the share of a collection's relevant test documents (with a pilot: of those retrieved) in the negatives, by groups' identity.
 
     All groups of a collection are looked at to the same number of sampled documents, that of the smallest of them: coverage grows with it.
     Of groups that are drawn several times only the first draw counts. NaN where no test collection has the same documents.

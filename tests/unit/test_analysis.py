@@ -775,7 +775,7 @@ def test_an_optimum_that_stands_twice_is_refused():
 
 def described(strategy, teacher, entropy, state="before", target_entropy=NAN, **changes) -> dict:
     own = {"collection": "c/train", "strategy": strategy, "teacher": teacher, "augmentation": "none", "cut": "all", "temperature": 1.0}
-    own |= {"target_entropy": target_entropy, "state": state, "pairwise_entropy": entropy, "density_ratio": np.e**2, "coverage": 0.5}
+    own |= {"target_entropy": target_entropy, "state": state, "pairwise_entropy": entropy, "density_ratio": np.e**2, "retrieved_share": 0.5}
     return own | changes
 
 
@@ -796,7 +796,7 @@ def test_an_option_is_a_cell_with_what_was_known_of_its_groups_and_its_cost():
     assert found["value"].to_dict() == pytest.approx({"lce": 0.21, "kl": 0.5, "H": 0.6})
     assert found["pairwise_entropy"].to_dict() == {"lce": 0.5, "kl": 0.5, "H": 0.3}  # as training sees them: after the temperature
     assert found["cost"].tolist() == [15.0] * 3 and found["log_density_ratio"].to_numpy() == pytest.approx([2.0] * 3)
-    assert found["coverage"].tolist() == [0.5] * 3 and "diameter_q99" not in found
+    assert found["retrieved_share"].tolist() == [0.5] * 3 and "diameter_q99" not in found
 
 
 def test_an_options_entropy_is_its_own_teachers():

@@ -241,9 +241,10 @@ def test_a_pilot_sees_some_training_queries_and_no_judgements(tmp_path, pipeline
     table = characteristics.descriptions(this, pipeline, pilot=1)
     (query,) = characteristics._pilot(pipeline, pair.train, 1)
     assert table["diameter_q99"].to_numpy() == pytest.approx([0.2 if query == "q1" else 0.4] * 2)
-    assert table["coverage"].tolist() == [0.2 if query == "q1" else 0.0] * 2  # a and b of ten; no relevant documents were read
+    assert table["retrieved_share"].tolist() == [0.2 if query == "q1" else 0.0] * 2  # a and b of ten; no relevant documents were read
+    assert "coverage" not in table
     both = characteristics.descriptions(this, pipeline, pilot=2)
-    assert both["diameter_q99"].to_numpy() == pytest.approx([0.3] * 2) and both["coverage"].tolist() == [0.2] * 2
+    assert both["diameter_q99"].to_numpy() == pytest.approx([0.3] * 2) and both["retrieved_share"].tolist() == [0.2] * 2
 
 
 # --- students -----------------------------------------------------------------------------------------------------------------
