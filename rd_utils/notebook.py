@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import textwrap
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +80,16 @@ def describe(parameters: params.Part) -> None:
 
 
 def say(*texts: str, indent: int = 4) -> None:
-    """Print texts whole, in lines of at most :data:`WIDTH` characters, the further lines of each indented.
+    """Print texts whole, in lines of about :data:`WIDTH` columns at most, the further lines of each indented.
 
     >>> say("d1: " + "a long text " * 9)
     d1: a long text a long text a long text a long text a long text a long text a long text a long text
         a long text
     """
     for text in texts:
-        print(textwrap.fill(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False))
+        wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)  # two columns each
+        width = WIDTH * len(text) // max(1, len(text) + wide)
+        print(textwrap.fill(text, max(width, 2 * indent), subsequent_indent=" " * indent, break_on_hyphens=False))
 
 
 def nothing(what: str, study: str = "params/tour.yaml") -> None:

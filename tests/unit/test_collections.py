@@ -277,3 +277,36 @@ def test_windows_count_within_a_random_part(toy):
 def test_a_part_that_no_query_falls_into_is_refused(toy):
     with pytest.raises(CollectionError, match="no query falls into the part 'validation', a share of 0.1 of 2 distinct texts; raise"):
         split_queries(toy, 2, random_split={"part": "validation", "shares": [0.8, 0.1, 0.1]})
+
+
+# --- the test set that belongs to a training set ----------------------------------------------------------------------------------
+
+
+def ir(name, **changes):
+    return params.IrDatasetsCollection(id=name, **changes)
+
+
+@pytest.mark.parametrize(
+    ("collection", "expected"),
+    [
+        (params.EmbeddedCollection(seed=5, max_queries=3), ["embedded-smallest-additive-5/test"]),
+        (params.EmbeddedCollection(split="test"), []),
+        (ir("beir/scifact/train", skip_queries=2, max_queries=9), ["beir/scifact/test"]),
+        (ir("beir/scifact"), ["beir/scifact/test"]),
+        (ir("beir/scifact/test"), []),  # what is trained on tests nothing
+        (ir("vaswani"), []),
+        (ir("msmarco-passage/train"), []),
+        (params.PseudoQueries(documents=ir("vaswani")), ["vaswani"]),
+        (params.PseudoQueries(documents=ir("beir/scifact")), ["beir/scifact/test"]),
+        (params.PseudoQueries(documents=params.EmbeddedCollection(split="test")), ["embedded-smallest-additive-13/test"]),
+    ],
+)
+def test_a_collection_names_its_own_test_set_where_one_is_known(collection, expected):
+    assert [test.label for test in collections.own_tests(collection)] == expected
+
+
+def test_a_folders_own_test_set_is_its_split_test_where_the_folder_has_one(toy, tmp_path):
+    (test,) = collections.own_tests(folder(toy, max_queries=1), toy)
+    assert test == folder(toy, "test")
+    assert collections.own_tests(folder(toy, "test"), toy) == ()
+    assert collections.own_tests(folder(tmp_path), tmp_path) == ()

@@ -72,3 +72,35 @@ def test_seeds_that_repeat_and_losses_that_no_one_knows_are_refused():
     named = values | {"losses": {"kl-T4": {"loss": "kl", "temperature": 4.0}}, "teacher": {"kind": "bm25"}}
     student = notebook.validate(params.TrainParameters, named).student("kl-T4", 0)
     assert (student.loss, student.temperature) == ("kl", 4.0)
+
+
+OWN = {"test_collections": "own", "reference": {"kind": "untrained", "architecture": {"kind": "static_bi"}}}
+
+
+@pytest.mark.parametrize("seed", [13, 14])
+def test_reference_and_test_collections_follow_the_collection(seed):
+    found = notebook.validate(params.MineParameters, GOOD | OWN | {"collection": {"source": "embedded", "seed": seed}})
+    assert found.reference.collection == params.EmbeddedCollection(seed=seed)
+    assert found.test_collections == (params.EmbeddedCollection(seed=seed, split="test"),)
+
+
+def test_a_reference_that_names_its_collection_keeps_it():
+    reference = OWN["reference"] | {"collection": {"source": "embedded", "seed": 2}}
+    found = notebook.validate(params.MineParameters, GOOD | {"reference": reference})
+    assert found.reference.collection == params.EmbeddedCollection(seed=2) and found.test_collections == ()
+
+
+def test_a_folder_without_a_test_split_has_no_test_collection_and_cannot_be_evaluated(tmp_path):
+    own = GOOD | OWN | {"collection": {"source": "folder", "path": str(tmp_path)}}
+    assert notebook.validate(params.MineParameters, own).test_collections == ()
+    own |= {"losses": {"lce": {}}, "architecture": {"kind": "static_bi"}, "training": {"documents": 10}}
+    with pytest.raises(ParameterError, match="test_collections is empty, or the collection has none of its own; name at least one"):
+        notebook.validate(params.EvaluateParameters, own)
+
+
+def test_texts_are_said_whole_in_lines_that_fit(capsys):
+    text = "d1: " + " ".join(f"co-word{n}" for n in range(60))
+    notebook.say(text, "short")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= notebook.WIDTH and lines[-1] == "short"
+    assert [word for line in lines[:-1] for word in line.split()] == text.split()
