@@ -97,6 +97,25 @@ def costs(plan: Plan, pipeline: Pipeline, cells: set[str] | None = None) -> pd.D
     return pd.DataFrame(rows)
 
 
+def by_stage(costs: pd.DataFrame) -> pd.DataFrame:
+    """Average costs over the cells and seeds that pay for the same stages: those of one architecture, strategy, teacher and loss.
+
+    Args:
+        costs: of :func:`costs`.
+
+    Returns:
+        CPU seconds of every stage, and the teacher's calls, as a text with thousands parted.
+
+    >>> paid = pd.DataFrame({"architecture": "bi", "strategy": "bm25", "teacher": ["", "oracle"], "loss": ["lce", "kl"]})
+    >>> paid = paid.assign(total_teacher_calls=[0, 4800], **{f"{stage}_cpu_seconds": 1.0 for stage in STAGES})
+    >>> by_stage(paid)["teacher_calls"].tolist()  # never 2,400, which nobody paid
+    ['0', '4,800']
+    """
+    alike = costs.assign(teacher=costs["teacher"].fillna("")).groupby(["architecture", "strategy", "teacher", "loss"], sort=False)
+    calls = alike["total_teacher_calls"].mean().round().astype(int).map("{:,}".format)
+    return alike[[f"{stage}_cpu_seconds" for stage in STAGES]].mean().assign(teacher_calls=calls)
+
+
 def _rounded(amount: float) -> float:
     return round(float(amount), 3)
 

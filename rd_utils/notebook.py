@@ -19,6 +19,11 @@ from rd_utils.store import outputs_root, resolve_path
 
 WIDTH = 100  # characters of a printed line: what a notebook's page of 1280 pixels holds without a break
 
+_HEADINGS = {
+    "diameter_q99": "diameter", "mean_distance": "distance", "log_density_ratio": "log kappa", "retrieved_share": "retrieved",
+    "intrinsic_dimension": "dimension", "effective_rank": "rank", "calibration_error": "calibration", "target_entropy": "target entropy",
+}  # fmt: skip
+
 _OF_THE_KERNEL = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 
 
@@ -92,13 +97,38 @@ def say(*texts: str, indent: int = 4) -> None:
         print(textwrap.fill(text, max(width, 2 * indent), subsequent_indent=" " * indent, break_on_hyphens=False))
 
 
-def nothing(what: str, study: str = "params/tour.yaml") -> None:
-    """Print why a section of a study's notebook is empty, and which study fills it.
+def nothing(found: Any, what: str, study: str = "params/tour.yaml") -> None:
+    """Say why a section of a study's notebook is empty, where nothing was found, and which study fills it.
 
-    >>> nothing("a target entropy")
+    >>> nothing([], "a target entropy")
     Nothing to show: this study lacks a target entropy, which params/tour.yaml has.
+    >>> nothing([0.5], "a target entropy")
     """
-    say(f"Nothing to show: this study lacks {what}, which {study} has.")
+    if not len(found):
+        say(f"Nothing to show: this study lacks {what}, which {study} has.")
+
+
+def headed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table under headings that a page can hold: short names of what is known of groups and students, no underscores.
+
+    >>> headed(pd.DataFrame(columns=["diameter_q99", "positive_entropy", "cpu_seconds"])).columns.tolist()
+    ['diameter', 'positive', 'cpu seconds']
+    """
+    return frame.rename(columns=lambda name: _HEADINGS.get(name, str(name).removesuffix("_entropy").replace("_", " ")))
+
+
+def pairs_of(summary: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Return a study's pairs of training and test collection, by the test collection's name, or both where the first is not enough.
+
+    >>> pairs_of(pd.DataFrame({"collection": ["a/train", "b/train"], "test_collection": ["a/test", "b/test"]}))["b/test"]
+    {'collection': 'b/train', 'test_collection': 'b/test'}
+    >>> list(pairs_of(pd.DataFrame({"collection": ["a/train", "b/train"], "test_collection": ["a/test", "a/test"]})))
+    ['a/test from a/train', 'a/test from b/train']
+    """
+    pairs = summary[["collection", "test_collection"]].drop_duplicates()
+    shared = pairs["test_collection"].duplicated(keep=False)
+    names = pairs["test_collection"].where(~shared, pairs["test_collection"] + " from " + pairs["collection"])
+    return dict(zip(names, pairs.to_dict("records"), strict=True))
 
 
 def _short(value: Any) -> str:
