@@ -119,7 +119,9 @@ def check_evaluation(spec: params.EvaluationSpec, pipeline: Any) -> None:
         ("validation", [part.collection for part in made_from if part.stage == "search"]),
     ):
         for collection in dict.fromkeys(learnt):
-            refuse_shared(collection, spec.collection, lambda one: (pipeline.queries(one), pipeline.qrels(one)), of=of)
+            if (of, collection, spec.collection) not in pipeline.compared:
+                refuse_shared(collection, spec.collection, lambda one: (pipeline.queries(one), pipeline.qrels(one)), of=of)
+                pipeline.compared.add((of, collection, spec.collection))
 
 
 def refuse_shared(train: Any, test: Any, read: Read, of: str = "training") -> None:

@@ -55,6 +55,7 @@ class Pipeline:
         self.track = track
         self._memory: dict[tuple[str, str], Any] = {}
         self._vectors: tuple[str, dict[str, Any]] = ("", {})
+        self.compared: set[Any] = set()  # collections that were found to share no queries
         self._scoring: list[dict[str, Any]] = []  # of the artefact that is being made
 
     @property

@@ -248,10 +248,10 @@ def draw_groups(
                     negatives = np.concatenate([negatives, extra])
                 made.add(query, draw, plan, negatives)
     if not made.n:
+        without = f", {dropped['groups_without_word']} had a query or positive without a word" if dropped["groups_without_word"] else ""
         raise SamplingError(
             f"no group could be drawn: {dropped['groups_for_shortage']} were short of {n_pooled} candidates, "
-            f"{dropped['positives_not_in_collection']} positives are not in the collection, "
-            f"{dropped['groups_without_word']} had a query or positive without a word; "
+            f"{dropped['positives_not_in_collection']} positives are not in the collection{without}; "
             "raise depth, lower group_size, or let shortage fill from corpus_random"
         )
     arrays = {name: array[: made.n] for name, array in made.arrays.items()}

@@ -180,3 +180,15 @@ def test_students_that_draw_anew_and_cut_documents_go_on(pipeline, train):
         refresh=refresh,
     )  # fmt: skip
     assert np.isfinite(pipeline.frame(student, "history")["loss"]).all()
+
+
+def test_a_collection_none_of_whose_positives_has_a_word_says_so(pipeline, tmp_path, folder):
+    import shutil
+
+    from rd_utils.sampling import SamplingError
+
+    shutil.copytree(folder, tmp_path / "none")
+    (tmp_path / "none" / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nof_blank\td60\t1\nblank\td01\t1\n")
+    collection = params.FolderCollection(path=str(tmp_path / "none"), split="train")
+    with pytest.raises(SamplingError, match="2 had a query or positive without a word"):
+        pipeline.groups(groups(collection, params.CorpusRandom()))
