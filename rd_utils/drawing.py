@@ -39,6 +39,7 @@ INK, MUTED, BAND = "#1a1a1a", "#595959", "#dfe7ee"
 VEGA_LITE = "application/vnd.vegalite.v5+json"
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # a name, which no one opens
 _WITHOUT_MENU = {"embed_options": {"actions": False}}  # whose last entry leads to a page outside, and whose margin costs width
+_PARTS = ("layer", "hconcat", "vconcat", "concat", "spec")  # what a chart is made of
 _WIDTH = 780  # pixels, of a chart in a notebook: what JupyterLab shows in a window of 1280 beside its list of files
 _NARROWEST = 0.4  # share of its width that a view keeps, whatever stands beside it
 _DRAWN_BY = "5.8"  # the Vega-Lite within vl-convert that is nearest to JupyterLab's
@@ -290,8 +291,8 @@ def notebook_output(spec: dict[str, Any], **options: Any) -> tuple[dict[str, Any
 def notebook_spec(spec: dict[str, Any]) -> dict[str, Any]:
     """Return a specification as a notebook holds it: small, and the same for the same chart wherever it stands.
 
-    Altair counts its parameters through a kernel's life and names data by a hash: here both are counted from 1 within the chart. Data
-    become one line of JSON each, without the columns that the chart does not use, and with numbers of six significant digits.
+    Altair counts its views through a kernel's life, and names parameters and data by hashes: here all are counted from 1 within the chart.
+    Data become one line of JSON each, without the columns that the chart does not use, and with numbers of six significant digits.
 
     >>> chart = alt.Chart(pd.DataFrame({"a": [1 / 3], "unused": ["x"]})).mark_point().encode(x="a:Q")
     >>> notebook_spec(chart_spec(chart))["datasets"]
@@ -300,13 +301,11 @@ def notebook_spec(spec: dict[str, Any]) -> dict[str, Any]:
     data = {name: f"rows_{number}" for number, name in enumerate(sorted(spec.get("datasets", {}), key=_places(spec)), start=1)}
     drawn = _renamed({key: value for key, value in spec.items() if key != "datasets"}, data)
     text = json.dumps(drawn, ensure_ascii=False)
-    counts: dict[str, int] = {}
     names: dict[str, str] = {}
-    for match in re.finditer(r"(?<![A-Za-z0-9_])(view|param)_\d+", text):
-        if match[0] not in names:
-            counts[match[1]] = counts.get(match[1], 0) + 1
-            names[match[0]] = f"{match[1]}_{counts[match[1]]}"
-    text = re.sub(r"(?<![A-Za-z0-9_])(view|param)_\d+", lambda match: names[match[0]], text)
+    for name, kind in re.findall(r'"name": "((view|param)_[0-9a-f]+)"', text):
+        names.setdefault(name, f"{kind}_{1 + sum(new.startswith(kind) for new in names.values())}")
+    if names:
+        text = re.sub(rf"(?<![A-Za-z0-9_])({'|'.join(names)})(?![A-Za-z0-9_])", lambda match: names[match[1]], text)
     datasets = {data[name]: _packed(rows, text) for name, rows in spec.get("datasets", {}).items()}
     return json.loads(text) | {"$schema": SCHEMA} | ({"datasets": dict(sorted(datasets.items()))} if datasets else {})
 
@@ -336,7 +335,7 @@ def _named(part: Any, channel: str, key: str) -> Iterator[str]:
         name = part.get("encoding", {}).get(channel, {}).get(key)
         if isinstance(name, str):
             yield name
-        for inner in ("layer", "hconcat", "vconcat", "concat", "spec"):
+        for inner in _PARTS:
             yield from _named(part.get(inner), channel, key)
 
 
@@ -390,7 +389,7 @@ def _narrowed(part: Any, share: float) -> Any:
         return [_narrowed(one, share) for one in part]
     if not isinstance(part, dict):
         return part
-    found = {key: _narrowed(value, share) if key in ("layer", "hconcat", "vconcat", "spec") else value for key, value in part.items()}
+    found = {key: _narrowed(value, share) if key in _PARTS else value for key, value in part.items()}
     if isinstance(part.get("width"), (int, float)):
         found["width"] = round(part["width"] * share)
     if isinstance(part.get("mark"), dict) and "limit" in part["mark"]:  # of a text's width

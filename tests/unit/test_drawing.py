@@ -55,6 +55,13 @@ def test_the_same_chart_gives_the_same_bytes_however_many_came_before():
     assert json.dumps(shown(make_chart())) == json.dumps(first)
 
 
+def test_a_column_named_as_altair_names_parameters_keeps_its_name():
+    chart = alt.Chart(pd.DataFrame({"param_7": [1]})).mark_point().encode(x="param_7:Q").add_params(alt.selection_interval())
+    drawn = drawing.notebook_spec(drawing.chart_spec(chart))
+    assert drawn["encoding"]["x"]["field"] == "param_7" and drawn["datasets"]["rows_1"] == '[{"param_7":1}]'
+    assert [parameter["name"] for parameter in drawn["params"]] == ["param_1"]
+
+
 def test_another_chart_gives_another_picture():
     assert shown(make_chart(rows=41))[0]["image/png"] != shown(make_chart())[0]["image/png"]
 
