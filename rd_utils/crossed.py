@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import optimize, special
 
 from rd_utils import stats
@@ -27,6 +28,7 @@ from rd_utils import stats
 THESE_ONLY = ", these students only"  # of a verdict that rests on one seed
 
 _ROUNDING = 1e-12  # differences that vary by less than this are one constant, seen through float rounding
+_BLOCK_ROWS = 200  # estimates whose tails are computed at once, each over some thousand nodes
 
 
 class Spread(NamedTuple):
@@ -88,12 +90,7 @@ class Crossed(NamedTuple):
         >>> round(Crossed(0.0, 1.0, 0.0, 0.0, 10, 1, 0).tail(2.262157), 4)  # Student's t with 9 degrees of freedom
         0.025
         """
-        if self._constant():
-            return 0.5 if abs(bound) <= _ROUNDING else float(bound < 0)
-        if self.by_seed <= 0:
-            return float(special.stdtr(self.n_queries - 1, -bound / math.sqrt(self.by_query)))
-        scale, weights = self._scales()
-        return min(1.0, float(weights @ special.ndtr(-bound / scale)))
+        return float(tails(bound, self.by_query, self.by_seed, self.residual, n_queries=self.n_queries, seed_freedom=self.seed_freedom))
 
     def reach(self, tail: float) -> float:
         """Return the bound that a mean of expectation 0 exceeds, in one direction, with this probability (below 0.5)."""
@@ -105,8 +102,9 @@ class Crossed(NamedTuple):
         high = unit
         while self.tail(high) > tail:
             high *= 2
-        scale, weights = self._scales()
-        return float(optimize.brentq(lambda bound: weights @ special.ndtr(-bound / scale) - tail, 0.0, high, xtol=1e-9 * high, rtol=1e-9))
+        estimate = (np.array([part]) for part in (self.by_query, self.by_seed, self.residual))
+        (scale,), weights = _scales(*estimate, self.n_queries, self.seed_freedom)
+        return float(optimize.brentq(lambda bound: special.ndtr(-bound / scale) @ weights - tail, 0.0, high, xtol=1e-9 * high, rtol=1e-9))
 
     def p_difference(self) -> float:
         """Return the two-sided p-value of no difference."""
@@ -132,12 +130,51 @@ class Crossed(NamedTuple):
     def _constant(self) -> bool:
         return self.by_query <= _ROUNDING**2 and self.by_seed <= _ROUNDING**2
 
-    def _scales(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return values of sqrt(V) and their weights, which sum to 1."""
-        w_query, p_query = _chi_square(self.n_queries - 1, 9 if self.n_queries > 50 else 101)
-        w_seed, p_seed = _chi_square(self.seed_freedom, 201)
-        variance = self.by_query / w_query[:, None] + np.maximum(0.0, self.by_seed / w_seed - self.residual)
-        return np.sqrt(np.maximum(variance, 1e-300)).ravel(), np.outer(p_query, p_seed).ravel()
+
+def tails(
+    bound: ArrayLike, by_query: ArrayLike, by_seed: ArrayLike, residual: ArrayLike, *, n_queries: int, seed_freedom: float
+) -> np.ndarray:
+    """Compute :meth:`Crossed.tail` for many estimates of one design at once.
+
+    Args:
+        bound: (...) what a mean of expectation 0 would have to exceed.
+        by_query: (...) as in :class:`Crossed`, and so ``by_seed`` and ``residual``; all four broadcast.
+        by_seed: (...)
+        residual: (...)
+        n_queries: of each estimate.
+        seed_freedom: degrees of freedom of ``by_seed``.
+
+    Returns:
+        (...) probabilities.
+
+    >>> tails([2.262157, 0.0], 1.0, 0.0, 0.0, n_queries=10, seed_freedom=1).round(4).tolist()
+    [0.025, 0.5]
+    """
+    parts = np.broadcast_arrays(*(np.asarray(part, dtype=float) for part in (bound, by_query, by_seed, residual)))
+    shape = parts[0].shape
+    limit, query, seed, rest = (part.ravel() for part in parts)
+    constant = (query <= _ROUNDING**2) & (seed <= _ROUNDING**2)
+    found = np.where(np.abs(limit) <= _ROUNDING, 0.5, (limit < 0).astype(float))  # of what does not vary
+    alone = ~constant & (seed <= 0)
+    found[alone] = special.stdtr(n_queries - 1, -limit[alone] / np.sqrt(query[alone]))
+    both = np.flatnonzero(~constant & (seed > 0))
+    for start in range(0, len(both), _BLOCK_ROWS):
+        rows = both[start : start + _BLOCK_ROWS]
+        scale, weights = _scales(query[rows], seed[rows], rest[rows], n_queries, seed_freedom)
+        found[rows] = np.minimum(1.0, special.ndtr(-limit[rows, None] / scale) @ weights)
+    return found.reshape(shape)
+
+
+def _scales(
+    by_query: np.ndarray, by_seed: np.ndarray, residual: np.ndarray, n_queries: int, seed_freedom: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n, nodes) values of sqrt(V) for n estimates, and the (nodes,) weights, which sum to 1."""
+    w_query, p_query = _chi_square(n_queries - 1, 9 if n_queries > 50 else 101)
+    w_seed, p_seed = _chi_square(seed_freedom, 201)
+    queries = by_query[:, None] / w_query
+    seeds = np.maximum(0.0, by_seed[:, None] / w_seed - residual[:, None])
+    variance = queries[:, :, None] + seeds[:, None, :]
+    return np.sqrt(np.maximum(variance, 1e-300)).reshape(len(variance), -1), np.outer(p_query, p_seed).ravel()
 
 
 @functools.cache
