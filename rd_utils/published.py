@@ -339,11 +339,31 @@ def equivalence(
     first, second = (np.moveaxis(np.asarray(values, dtype=np.float64), axis, -1) for values in (before, after))
     first, second = _checked(first, "before"), _checked(second, "after")
     n_first, n_second = first.shape[-1], second.shape[-1]
-    freedom = n_first + n_second - 2
     difference = second.mean(axis=-1) - first.mean(axis=-1)
     squares = [np.where(np.ptp(part, axis=-1) > 0, part.var(axis=-1) * part.shape[-1], 0.0) for part in (first, second)]  # no rounding left
-    pooled = (squares[0] + squares[1]) / freedom
-    error = np.sqrt(pooled * (1 / n_first + 1 / n_second))
+    return equivalence_of(difference, squares[0] + squares[1], n_first, n_second, margin_share=margin_share, alpha=alpha)
+
+
+def equivalence_of(
+    difference: ArrayLike, squares: ArrayLike, n_before: int, n_after: int, *, margin_share: float = MARGIN_SHARE, alpha: float = ALPHA
+) -> Equivalence:
+    """Judge as :func:`equivalence` from what it needs of two samples.
+
+    Args:
+        difference: (...) ``mean(after) - mean(before)``.
+        squares: (...) squared deviations from the means of their samples, summed over both.
+        n_before: values of the one sample.
+        n_after: values of the other.
+        margin_share: of the observed difference.
+        alpha: both p-values must be above it.
+
+    Four queries of each, which gain 0.2, as in :func:`equivalence`:
+
+    >>> round(float(equivalence_of(0.2, 0.2 + 0.2, 4, 4).p_lower), 3)
+    0.157
+    """
+    difference, freedom = np.asarray(difference, dtype=np.float64), n_before + n_after - 2
+    error = np.sqrt(np.asarray(squares) / freedom * (1 / n_before + 1 / n_after))
     margin = margin_share * np.abs(difference)
     with np.errstate(divide="ignore", invalid="ignore"):  # constant samples: an infinite statistic, or none
         p_lower = distributions.t.sf((difference + margin) / error, freedom)
