@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import optimize, special
+from scipy import linalg, optimize, special
 
 from rd_utils import stats
 
@@ -169,7 +169,7 @@ def _scales(
     by_query: np.ndarray, by_seed: np.ndarray, residual: np.ndarray, n_queries: int, seed_freedom: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (n, nodes) values of sqrt(V) for n estimates, and the (nodes,) weights, which sum to 1."""
-    w_query, p_query = _chi_square(n_queries - 1, 9 if n_queries > 50 else 101)
+    w_query, p_query = _smooth_chi_square(n_queries - 1, 9) if n_queries > 50 else _chi_square(n_queries - 1, 101)
     w_seed, p_seed = _chi_square(seed_freedom, 201)
     queries = by_query[:, None] / w_query
     seeds = np.maximum(0.0, by_seed[:, None] / w_seed - residual[:, None])
@@ -186,6 +186,17 @@ def _chi_square(freedom: float, nodes: int) -> tuple[np.ndarray, np.ndarray]:
     log_density = half * (values - math.log(half)) - np.exp(values) + half  # of the logarithm, up to a constant
     weights = np.exp(log_density)
     return np.exp(values) / half, weights / weights.sum()
+
+
+@functools.cache
+def _smooth_chi_square(freedom: float, nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same by Gauss's rule, which needs few nodes where the freedom is large and the integrand smooth.
+
+    Source: G. H. Golub, J. H. Welsch, Mathematics of Computation 23, 1969.
+    """
+    half, degree = freedom / 2, np.arange(nodes)
+    values, vectors = linalg.eigh_tridiagonal(2 * degree + half, np.sqrt(degree[1:] * (degree[1:] + half - 1)))
+    return values / half, vectors[0] ** 2
 
 
 # --- from values ------------------------------------------------------------------------------------------------------------------
@@ -293,7 +304,7 @@ class Pooled(NamedTuple):
 
     def allowed(self, alpha: float = 0.1) -> bool:
         """Tell whether the test of homogeneity allows pooling."""
-        return self.variance > 0 and self.p_homogeneous >= alpha
+        return self.variance > _ROUNDING**2 and self.p_homogeneous >= alpha
 
 
 def pooled_between(means: np.ndarray) -> Pooled | None:
@@ -641,7 +652,8 @@ def pairwise(
         alpha: of each family of tests.
         margins: further margins at which equivalence is tested, in units of the measure.
 
-    Where three systems or more are compared, the variance over seeds is pooled over all (:func:`pooled_between`) if that is allowed.
+    Where three systems or more with the same seeds are compared, the variance over seeds of their differences is pooled over all
+    (:func:`pooled_between`) if that is allowed; a system of one column has no part in it.
 
     Returns:
         One row per unordered pair, in the order of the systems: ``system_a``, ``system_b``, the fields of :class:`Contrast` (b minus a),
@@ -661,9 +673,11 @@ def pairwise(
     if len(values) < 2:
         raise ValueError(f"values has {len(values)} systems; expected at least 2")
     named = margin_columns(margins)
-    means = np.stack([frame[sorted(frame.columns)].mean(axis=0).to_numpy() for frame in values.values()])
-    pooled, rows = pooled_between(means), []
+    several = [frame[sorted(frame.columns)].mean(axis=0) for frame in values.values() if frame.shape[1] > 1]
+    alike = len({tuple(means.index) for means in several}) == 1
+    together, rows = pooled_between(np.stack(several)) if alike else None, []
     for (system_a, a), (system_b, b) in itertools.combinations(values.items(), 2):
+        pooled = together if min(a.shape[1], b.shape[1]) > 1 else None
         found, estimated = said_of(*aligned(a, b), level, equivalence_margin, alpha, pooled)
         row = {"system_a": system_a, "system_b": system_b} | found._asdict()
         rows.append(row | {name: estimated.p_equivalence(margin) for name, margin in named.items()})

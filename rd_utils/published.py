@@ -10,7 +10,7 @@ shows here is one between rules, and no statement about those tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from scipy import sparse, special
 from scipy import stats as distributions
 from scipy.sparse import csgraph
 
-from rd_utils import stats
+from rd_utils import crossed, stats
 
 if TYPE_CHECKING:
     import altair as alt
@@ -463,37 +463,41 @@ def split_of(name: str) -> str:
 # --- on a study's own values ------------------------------------------------------------------------------------------------------
 
 
-def compare_verdicts(values: pd.DataFrame, *, equivalence_margin: float, alpha: float, level: float = 0.95) -> pd.DataFrame:
+def compare_verdicts(
+    values: Mapping[str, pd.DataFrame], *, equivalence_margin: float, alpha: float, level: float = 0.95
+) -> pd.DataFrame:
     """Set the published verdict of every pair of systems beside ours.
 
+    The published rule sees values averaged over seeds; ours sees the seeds.
+
     Args:
-        values: one row a query, indexed by ``(test_collection, query_id)``; one column a system; averaged over seeds.
+        values: by system, one row a query, indexed by ``(test_collection, query_id)``, and one column a seed.
         equivalence_margin: ours, in units of the measure.
         alpha: of our tests, which Holm's method corrects over all pairs of the table: that is the family. The published rule keeps its own
             0.1, uncorrected.
-        level: of the t interval of the difference.
+        level: of the interval of the difference.
 
     Returns:
-        One row a pair, in the order of the columns: system_a, system_b, difference (b - a), published_p_lower, published_p_upper,
-        published_joined, p_difference, p_equivalence, p_holm, p_equivalence_holm (the last two corrected), equivalent, different, verdict;
+        One row a pair, in the order of the systems: system_a, system_b, difference (b - a), published_p_lower, published_p_upper,
+        published_joined, n_seeds, p_difference, p_equivalence, p_holm, p_equivalence_holm (the last two corrected), equivalent, different,
+        verdict, which are of queries and seeds; p_queries, p_equivalence_queries and verdict_queries, of queries only, corrected likewise;
         and of the pair alone, uncorrected: smallest_margin, the one that these data could just have proved, and queries_needed to show
-        equivalence at the margin if the systems were equal (see :class:`rd_utils.stats.PairedDifference`).
+        equivalence at the margin if the systems were equal (see :class:`rd_utils.crossed.Contrast`).
 
     Raises:
-        ValueError: there are fewer than two systems or queries, a name stands twice, or a value is missing.
+        ValueError: as :func:`rd_utils.crossed.pairwise`.
 
     Every query gains about 0.2; the published rule joins the two, ours calls them different:
 
     >>> queries = pd.MultiIndex.from_product([["toy"], ["q1", "q2", "q3", "q4"]], names=["test_collection", "query_id"])
-    >>> values = pd.DataFrame({"A": [0.1, 0.3, 0.5, 0.7], "B": [0.3, 0.5, 0.7, 0.91]}, index=queries)
-    >>> row = compare_verdicts(values, equivalence_margin=0.02, alpha=0.05).iloc[0]
+    >>> a = pd.DataFrame({0: [0.1, 0.3, 0.5, 0.7], 1: [0.2, 0.2, 0.5, 0.7]}, index=queries)
+    >>> row = compare_verdicts({"A": a, "B": a + [0.2, 0.21]}, equivalence_margin=0.02, alpha=0.05).iloc[0]
     >>> bool(row["published_joined"]), row["verdict"]
     (True, 'different')
     """
-    ours = stats.pairwise(values, level=level, equivalence_margin=equivalence_margin, alpha=alpha)
-    columns = values.to_numpy(dtype=np.float64).T
-    row = {name: place for place, name in enumerate(values.columns)}
-    before, after = (columns[[row[name] for name in ours[end]]] for end in ("system_a", "system_b"))
+    ours = crossed.pairwise(values, level=level, equivalence_margin=equivalence_margin, alpha=alpha)
+    means = pd.DataFrame({system: frame.mean(axis=1) for system, frame in values.items()}).sort_index()
+    before, after = (means[ours[end].tolist()].to_numpy().T for end in ("system_a", "system_b"))
     published = equivalence(before, after)
     table = ours[["system_a", "system_b", "difference"]].assign(
         published_p_lower=published.p_lower, published_p_upper=published.p_upper, published_joined=published.joined
@@ -505,10 +509,11 @@ def compare_strategies(per_query: pd.DataFrame, settings: AnalysisSettings) -> p
     """Compare, by both rules, the cells of a study that differ in the strategy only.
 
     A block holds the cells that agree in everything else: collection, test collection, first stage, loss, architecture, teacher ..., and
-    seeds. Values are averaged over the seeds. The tests are those of :func:`rd_utils.analysis.differences`, the family is another: Holm's
-    correction runs here over all pairs of strategies of a collection, test collection and first stage, all blocks together; there over the
-    contrasts with the baseline strategy alone, and in :func:`rd_utils.analysis.matrices` over the pairs of one block. This
-    family holds both of the others, so corrected p-values are never smaller here, and a pair that is decided there may be undecided here.
+    seeds. The published rule sees values averaged over the seeds. Our tests are those of :func:`rd_utils.analysis.differences`, the family
+    is another: Holm's correction runs here over all pairs of strategies of a collection, test collection and first stage, all blocks
+    together; there over the contrasts with the baseline strategy alone, and in :func:`rd_utils.analysis.matrices` over the pairs of one
+    block. This family holds both of the others, so corrected p-values are never smaller here, and a pair that is decided there may be
+    undecided here.
 
     Args:
         per_query: of :func:`rd_utils.analysis.per_query`.
@@ -520,12 +525,11 @@ def compare_strategies(per_query: pd.DataFrame, settings: AnalysisSettings) -> p
         ``attrs["alone"]`` counts the cells that have no such partner, once a first stage.
 
     Raises:
-        ValueError: as :func:`rd_utils.stats.seed_mean` and :func:`compare_verdicts`.
+        ValueError: as :func:`rd_utils.analysis.by_seed` and :func:`compare_verdicts`.
     """
-    from rd_utils.analysis import DIMENSIONS
+    from rd_utils.analysis import DIMENSIONS, by_seed
 
     trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
-    means = stats.seed_mean(trained[["cell", *_PLACE, "query_id", "seed", "value"]])
     shared = [name for name in DIMENSIONS if name != "strategy"]
     cells = trained.groupby([*_PLACE, "cell"], sort=False).agg(
         {name: "first" for name in DIMENSIONS} | {"seed": lambda seeds: tuple(sorted(set(seeds)))}
@@ -537,26 +541,22 @@ def compare_strategies(per_query: pd.DataFrame, settings: AnalysisSettings) -> p
             alone += 1
             continue
         where = dict(zip(_PLACE, place, strict=False))
-        here = means[(means[_PLACE] == list(where.values())).all(axis=1) & means["cell"].isin(block["cell"])]
-        values = here.pivot(index=["test_collection", "query_id"], columns="cell", values="value")[block["cell"].tolist()]
+        here = trained[(trained[_PLACE] == list(where.values())).all(axis=1)]
+        values = {cell: by_seed(here[here["cell"] == cell]) for cell in block["cell"]}
         verdicts = compare_verdicts(values, equivalence_margin=settings.equivalence_margin, alpha=settings.alpha, level=settings.level)
         strategy = block.set_index("cell")["strategy"]
         about = where | {"measure": settings.measure, "block": _block_name(block, told)}
         ends = {f"strategy_{end}": verdicts[f"system_{end}"].map(strategy) for end in "ab"}
         verdicts = verdicts.assign(**about, **ends)
         parts.append(verdicts[[*about, *ends, *(name for name in verdicts if name not in about and name not in ends)]])
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_COMPARED)
-    for _, family in table.groupby(_PLACE, sort=False):
-        for raw, corrected, verdict in (("p_difference", "p_holm", "different"), ("p_equivalence", "p_equivalence_holm", "equivalent")):
-            table.loc[family.index, corrected] = stats.holm(family[raw])
-            table.loc[family.index, verdict] = table.loc[family.index, corrected] < settings.alpha
-    table["verdict"] = [stats.VERDICTS[pair] for pair in zip(table["different"], table["equivalent"], strict=True)]
+    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_COMPARED)
+    table = crossed.decide(found, _PLACE, alpha=settings.alpha) if parts else found
     table.attrs["alone"] = alone
     return table
 
 
 def cross_table(compared: pd.DataFrame) -> pd.DataFrame:
-    """Count pairs by the published verdict (rows: joined, not joined) and by ours (columns).
+    """Count pairs by the published verdict (rows: joined, not joined) and by ours (columns), whether it rests on one seed or more.
 
     Args:
         compared: of :func:`compare_verdicts` or :func:`compare_strategies`.
@@ -566,7 +566,7 @@ def cross_table(compared: pd.DataFrame) -> pd.DataFrame:
     {'different': 1, 'equivalent': 0, 'both': 0, 'undecided': 1}
     """
     rows = compared["published_joined"].map({True: "joined", False: "not joined"})
-    table = pd.crosstab(rows, compared["verdict"]) if len(compared) else pd.DataFrame()
+    table = pd.crosstab(rows, compared["verdict"].map(crossed.verdict_word)) if len(compared) else pd.DataFrame()
     table = table.reindex(index=["joined", "not joined"], columns=_VERDICTS, fill_value=0).astype(int)
     return table.rename_axis(index="published", columns="ours")
 
@@ -639,6 +639,7 @@ def verdict_chart(compared: pd.DataFrame, *, equivalence_margin: float, width: i
     frame = compared.assign(
         published_p=compared[["published_p_lower", "published_p_upper"]].min(axis=1),
         pair=compared["strategy_b"].astype(str) + " - " + compared["strategy_a"].astype(str),
+        verdict=compared["verdict"].map(crossed.verdict_word),
         line=ALPHA,
         low=-equivalence_margin,
         high=equivalence_margin,
@@ -672,6 +673,7 @@ def verdict_chart(compared: pd.DataFrame, *, equivalence_margin: float, width: i
 
 _VERDICTS = ["different", "equivalent", "both", "undecided"]
 _OURS = [
+    "n_seeds",
     "p_difference",
     "p_equivalence",
     "p_holm",
@@ -679,6 +681,10 @@ _OURS = [
     "equivalent",
     "different",
     "verdict",
+    "p_queries",
+    "p_equivalence_queries",
+    "p_queries_holm",
+    "verdict_queries",
     "smallest_margin",
     "queries_needed",
 ]

@@ -13,7 +13,7 @@ import pytest
 from scipy.spatial.distance import pdist
 from statsmodels.stats.weightstats import ttost_ind
 
-from rd_utils import analysis, drawing, entropy, locality, published, stats
+from rd_utils import analysis, crossed, drawing, entropy, locality, published, stats
 from rd_utils.analysis import DIMENSIONS
 
 SETTINGS = SimpleNamespace(measure="nDCG@10", equivalence_margin=0.02, alpha=0.05, level=0.95)
@@ -280,8 +280,18 @@ def values_of(n: int = 60) -> pd.DataFrame:
     return pd.DataFrame(columns, index=index)
 
 
+def seeds_of(values: pd.DataFrame, seed_sd: float = 0.0) -> dict[str, pd.DataFrame]:
+    """Give every system two seeds, 0.1 apart for all, and what a seed does to one system alone with an SD of ``seed_sd``."""
+    own = np.random.default_rng(7).normal(0, seed_sd, size=(len(values.columns), 1)) * [-1, 1]
+    return {
+        name: pd.DataFrame({0: values[name] - 0.05 + less, 1: values[name] + 0.05 + more})
+        for name, (less, more) in zip(values, own, strict=True)
+    }
+
+
 def test_compare_verdicts_sets_both_rules_side_by_side():
-    values = values_of()
+    means = values_of()
+    values = seeds_of(means)
     table = published.compare_verdicts(values, equivalence_margin=0.02, alpha=0.05)
     pairs = list(zip(table["system_a"], table["system_b"], strict=True))
     assert pairs == list(itertools.combinations("ABCDE", 2))
@@ -289,34 +299,48 @@ def test_compare_verdicts_sets_both_rules_side_by_side():
     assert by_pair.loc[["AB", "AC", "AD", "AE"], "verdict"].tolist() == ["equivalent", "both", "undecided", "different"]
     assert by_pair.loc[["AB", "AC", "AD", "AE"], "published_joined"].tolist() == [True, True, True, False]
     np.testing.assert_allclose(by_pair.loc[["AC", "AE"], "difference"], [0.015, 0.3])
-    raw = [stats.paired_difference(values[a], values[b], equivalence_margin=0.02).p_equivalence for a, b in pairs]
-    np.testing.assert_allclose(table["p_equivalence_holm"], stats.holm(raw))
+    raw = [stats.paired_difference(means[a], means[b], equivalence_margin=0.02).p_equivalence for a, b in pairs]  # seeds do not matter here
+    np.testing.assert_allclose(table["p_equivalence_holm"], stats.holm(raw), atol=1e-12)
+    assert table["verdict_queries"].tolist() == table["verdict"].tolist() and (table["n_seeds"] == 2).all()
     for row in table.itertuples():
-        alone = stats.paired_difference(values[row.system_a], values[row.system_b], equivalence_margin=0.02, alpha=0.05)
+        alone = crossed.contrast(values[row.system_a], values[row.system_b], equivalence_margin=0.02, alpha=0.05)
         assert (row.smallest_margin, row.queries_needed) == (alone.smallest_margin, alone.queries_needed)
-        p_lower, p_upper, together = published.equivalence(values[row.system_a], values[row.system_b])
-        assert (row.published_p_lower, row.published_p_upper, row.published_joined) == (p_lower, p_upper, together)
-    shuffled = published.compare_verdicts(values.sample(frac=1, random_state=1), equivalence_margin=0.02, alpha=0.05)
-    pd.testing.assert_frame_equal(shuffled, table)
+        p_lower, p_upper, together = published.equivalence(means[row.system_a], means[row.system_b])
+        assert (row.published_p_lower, row.published_p_upper) == pytest.approx((p_lower, p_upper), rel=1e-9)
+        assert row.published_joined == together
+    shuffled = {name: frame.sample(frac=1, random_state=place)[[1, 0]] for place, (name, frame) in enumerate(values.items())}
+    pd.testing.assert_frame_equal(published.compare_verdicts(shuffled, equivalence_margin=0.02, alpha=0.05), table)
+
+
+def test_compare_verdicts_keeps_what_other_seeds_may_not_show_apart_from_what_these_show():
+    """Seeds that shift a system by an SD of 0.1: E, 0.3 better for these two students, need not be so for others; the mean is untouched."""
+    settings = {"equivalence_margin": 0.02, "alpha": 0.05}
+    still, moved = (published.compare_verdicts(seeds_of(values_of(), sd), **settings) for sd in (0.0, 0.1))
+    assert set(moved["verdict"]) == {"undecided"} != set(still["verdict"])
+    assert moved["verdict_queries"].tolist() == still["verdict_queries"].tolist()
+    np.testing.assert_allclose(moved["published_p_lower"], still["published_p_lower"])
+    one = {name: frame[[0]] for name, frame in seeds_of(values_of()).items()}
+    table = published.compare_verdicts(one, **settings)
+    assert set(table["verdict"]) <= {f"{word}, these students only" for word in stats.VERDICTS.values()}
+    pd.testing.assert_frame_equal(published.cross_table(table), published.cross_table(still))
 
 
 def test_changes_and_cross_table_count_every_pair_once():
-    table = published.compare_verdicts(values_of(), equivalence_margin=0.02, alpha=0.05)
-    counts, crossed = published.changes(table), published.cross_table(table)
-    assert crossed.to_numpy().sum() == counts["pairs"] == 10
-    assert counts["stay"] == crossed.loc["joined", ["equivalent", "both"]].sum() == 3  # AB, AC and BC
-    assert counts["vanish"] == crossed.loc["joined", ["different", "undecided"]].sum()
-    assert (counts["vanish_different"], counts["vanish_undecided"]) == tuple(crossed.loc["joined", ["different", "undecided"]])
-    assert counts["appear"] == crossed.loc["not joined", ["equivalent", "both"]].sum() == 0
+    table = published.compare_verdicts(seeds_of(values_of()), equivalence_margin=0.02, alpha=0.05)
+    counts, by_rule = published.changes(table), published.cross_table(table)
+    assert by_rule.to_numpy().sum() == counts["pairs"] == 10
+    assert counts["stay"] == by_rule.loc["joined", ["equivalent", "both"]].sum() == 3  # AB, AC and BC
+    assert counts["vanish"] == by_rule.loc["joined", ["different", "undecided"]].sum()
+    assert (counts["vanish_different"], counts["vanish_undecided"]) == tuple(by_rule.loc["joined", ["different", "undecided"]])
+    assert counts["appear"] == by_rule.loc["not joined", ["equivalent", "both"]].sum() == 0
 
 
 def test_an_equivalence_appears_where_many_queries_show_a_small_difference():
     """With values that hardly vary over queries the published rule sees the difference of 0.015, which is within the margin."""
     index = pd.MultiIndex.from_product([["toy"], range(100)], names=stats.QUERY_KEYS)
     a = pd.Series(0.5 + 0.01 * np.sin(np.arange(100)), index)
-    table = published.compare_verdicts(
-        pd.DataFrame({"A": a, "B": a + 0.015 + 0.001 * np.cos(np.arange(100))}), equivalence_margin=0.02, alpha=0.05
-    )
+    values = pd.DataFrame({"A": a, "B": a + 0.015 + 0.001 * np.cos(np.arange(100))})
+    table = published.compare_verdicts(seeds_of(values), equivalence_margin=0.02, alpha=0.05)
     assert published.changes(table) == {"pairs": 1, "appear": 1, "vanish": 0, "stay": 0, "vanish_different": 0, "vanish_undecided": 0}
 
 
@@ -338,7 +362,7 @@ def test_compare_strategies_averages_over_seeds_and_keeps_blocks_apart():
     table = published.compare_strategies(per_query(stages=("full", "bm25@100"), losses=("lce", "kl")), SETTINGS)
     assert len(table) == 4 * 10 and table.attrs["alone"] == 0
     assert set(table["block"]) == {"lce", "kl"}
-    plain = published.compare_verdicts(values_of(), equivalence_margin=0.02, alpha=0.05)
+    plain = published.compare_verdicts(seeds_of(values_of()), equivalence_margin=0.02, alpha=0.05)
     for _, block in table.groupby(["first_stage", "block"]):
         np.testing.assert_allclose(block["published_p_lower"], plain["published_p_lower"])
         assert (block["strategy_a"] + block["strategy_b"]).tolist() == (plain["system_a"] + plain["system_b"]).tolist()
