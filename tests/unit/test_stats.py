@@ -18,15 +18,12 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
 from rd_utils.stats import (
-    VERDICTS,
     PairedDifference,
     bootstrap_interval,
     cliques,
     differences,
-    hierarchical_bootstrap,
     holm,
     paired_difference,
-    pairwise,
     queries_needed,
     randomisation_test,
     seed_mean,
@@ -384,13 +381,6 @@ def test_tests_agree_with_pingouin(n, shift, noise, margin):
     assert found.p_difference == pytest.approx(difference["p_val"].iloc[0], rel=1e-9)
 
 
-def test_pairwise_correction_agrees_with_pingouin():
-    pingouin = pytest.importorskip("pingouin")
-    found = pairwise(four_systems(), level=0.95, equivalence_margin=0.02, alpha=0.05)
-    for raw, corrected in (("p_difference", "p_holm"), ("p_equivalence", "p_equivalence_holm")):
-        np.testing.assert_allclose(found[corrected], pingouin.multicomp(found[raw].to_list(), method="holm")[1], rtol=1e-12)
-
-
 # --- the randomisation test ------------------------------------------------------------------------------------------
 
 
@@ -554,163 +544,7 @@ def test_a_difference_says_how_many_queries_it_takes():
     assert paired_difference(a, a + 0.3).queries_needed == 2
 
 
-# --- seeds and queries -----------------------------------------------------------------------------------------------
-
-
-def two_trained(n_seeds: int = 3, n: int = 60, seed_sd: float = 0.0, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    rng = np.random.default_rng(seed)
-    a = pd.DataFrame(rng.uniform(0.2, 0.8, (n, n_seeds)), index=queries(n), columns=range(n_seeds))
-    return a, a + rng.normal(0.02, 0.05, (n, 1)) + seed_sd * rng.normal(size=n_seeds)
-
-
-def test_hierarchical_bootstrap_with_one_seed_is_the_bootstrap_over_queries():
-    a, b = two_trained(n_seeds=1, n=200)
-    found = hierarchical_bootstrap(a, b, seed=0, n_resamples=8000)
-    alone = bootstrap_interval(differences(a[0], b[0]), seed=1, n_resamples=8000)
-    width = alone.high - alone.low
-    assert found.estimate == pytest.approx(alone.estimate, abs=1e-15)
-    assert (found.low, found.high) == pytest.approx((alone.low, alone.high), abs=0.05 * width)
-
-
-def test_hierarchical_bootstrap_agrees_with_every_draw_of_two_seeds_and_two_queries():
-    # D = [[0, 1], [2, 5]] (rows: seeds): each of the 16 pairs of draws by hand, equally likely.
-    a = pd.DataFrame(0.0, index=queries(2), columns=[0, 1])
-    b = a + np.array([[0.0, 2.0], [1.0, 5.0]])
-    matrix = np.array([[0.0, 1.0], [2.0, 5.0]])
-    means = [matrix[np.ix_(s, q)].mean() for s in itertools.product([0, 1], repeat=2) for q in itertools.product([0, 1], repeat=2)]
-    for level in (0.5, 0.7):  # quantiles away from the steps of sixteen equally likely values
-        found = hierarchical_bootstrap(a, b, seed=0, n_resamples=20_000, level=level)
-        assert found.estimate == 2.0
-        expected = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-        assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-12)
-
-
-def test_hierarchical_bootstrap_has_the_variance_of_crossed_draws():
-    # No interaction: the resampled mean is a seed mean plus a query mean, so that variances add, each with divisor n.
-    a, b = two_trained(n_seeds=6, n=50, seed_sd=0.02)
-    delta = (b - a).to_numpy()
-    sd = math.sqrt(delta.mean(axis=0).var() / 6 + delta.mean(axis=1).var() / 50)
-    found = hierarchical_bootstrap(a, b, seed=0, n_resamples=20_000, level=0.6826895)
-    assert (found.high - found.low) / 2 == pytest.approx(sd, rel=0.05)
-
-
-def test_erratum_41_seeds_that_differ_widen_the_interval():
-    a, b = two_trained(seed_sd=0.05)
-    found = hierarchical_bootstrap(a, b, seed=0)
-    over_queries = bootstrap_interval(differences(a.mean(axis=1), b.mean(axis=1)), seed=0)
-    assert found.high - found.low > 2 * (over_queries.high - over_queries.low)
-    same, as_good = two_trained(seed_sd=0.0)
-    narrow = hierarchical_bootstrap(same, as_good, seed=0)
-    assert narrow.high - narrow.low == pytest.approx(over_queries.high - over_queries.low, rel=0.1)
-
-
-def test_hierarchical_bootstrap_draws_a_seed_for_both_systems():
-    # A seed moves both systems alike by far more than they differ: paired, it cancels.
-    a, _ = two_trained()
-    a = a + np.array([-0.3, 0.0, 0.3])
-    found = hierarchical_bootstrap(a, a + 0.01, seed=0)
-    assert found == pytest.approx((0.01, 0.01, 0.01), abs=1e-12)
-
-
-def test_hierarchical_bootstrap_is_a_function_of_labels_not_of_positions(monkeypatch):
-    a, b = two_trained(seed_sd=0.02)
-    found = hierarchical_bootstrap(a, b, seed=3)
-    assert hierarchical_bootstrap(a.sample(frac=1, random_state=0), b[[2, 0, 1]], seed=3) == found
-    assert hierarchical_bootstrap(a, b, seed=4) != found
-    swapped = hierarchical_bootstrap(b, a, seed=3)
-    assert (swapped.estimate, swapped.low, swapped.high) == pytest.approx((-found.estimate, -found.high, -found.low), abs=1e-12)
-    monkeypatch.setattr("rd_utils.stats._BLOCK_VALUES", 700)
-    blocks = hierarchical_bootstrap(a, b, seed=3)
-    assert (blocks.low, blocks.high) == pytest.approx((found.low, found.high), abs=0.1 * (found.high - found.low))
-
-
-def test_hierarchical_bootstrap_refuses_what_does_not_match():
-    a, b = two_trained(n=5)
-    with pytest.raises(ValueError, match=r"not trained with the same seeds: a has \[0, 1, 2\], b has \[0, 1\].*leave out, seed 2"):
-        hierarchical_bootstrap(a, b[[0, 1]], seed=0)
-    with pytest.raises(ValueError, match="b has seed 1 twice"):
-        hierarchical_bootstrap(a, b[[0, 1, 2, 1]], seed=0)
-    with pytest.raises(ValueError, match="1 only in a, 0 only in b"):
-        hierarchical_bootstrap(a, b.iloc[1:], seed=0)
-    with pytest.raises(ValueError, match=r"a has 1 missing values, the first for \('dl19', 'q0003'\)"):
-        hierarchical_bootstrap(a.where(a != a.iloc[3, 1]), b, seed=0)
-    with pytest.raises(ValueError, match="no columns"):
-        hierarchical_bootstrap(a[[]], b[[]], seed=0)
-    with pytest.raises(ValueError, match="1 queries; expected at least 2"):
-        hierarchical_bootstrap(a.iloc[:1], b.iloc[:1], seed=0)
-    with pytest.raises(ValueError, match="level is 95"):
-        hierarchical_bootstrap(a, b, seed=0, level=95)
-    with pytest.raises(ValueError, match="n_resamples 0"):
-        hierarchical_bootstrap(a, b, seed=0, n_resamples=0)
-
-
-# --- all pairs -------------------------------------------------------------------------------------------------------
-
-
-def four_systems(n: int = 60) -> pd.DataFrame:
-    rng = np.random.default_rng(8)
-    base = rng.uniform(0.2, 0.8, n)
-    shifts = {"lce": (0.0, 0.02), "kl": (0.004, 0.02), "ranknet": (0.0085, 0.02), "bm25": (-0.1, 0.15)}
-    return pd.DataFrame({name: base + shift + noise * rng.normal(size=n) for name, (shift, noise) in shifts.items()}, index=queries(n))
-
-
-def test_pairwise_has_every_pair_once_and_agrees_with_one_at_a_time():
-    values = four_systems()
-    found = pairwise(values, level=0.9, equivalence_margin=0.02, alpha=0.05)
-    assert list(zip(found["system_a"], found["system_b"], strict=True)) == list(itertools.combinations(values.columns, 2))
-    assert list(found.columns) == ["system_a", "system_b", *PairedDifference._fields, "p_holm", "p_equivalence_holm"]
-    own = [name for name in PairedDifference._fields if name not in ("different", "equivalent", "verdict")]
-    for row in found.itertuples():
-        alone = paired_difference(values[row.system_a], values[row.system_b], level=0.9, equivalence_margin=0.02, alpha=0.05)
-        assert [getattr(row, name) for name in own] == [getattr(alone, name) for name in own]
-    assert found["queries_needed"].dtype == np.int64
-
-
-def test_erratum_41_verdicts_of_pairs_rest_on_corrected_p_values():
-    found = pairwise(four_systems(), level=0.95, equivalence_margin=0.02, alpha=0.05)
-    np.testing.assert_array_equal(found["p_holm"], multipletests(found["p_difference"], method="holm")[1])
-    np.testing.assert_array_equal(found["p_equivalence_holm"], multipletests(found["p_equivalence"], method="holm")[1])
-    np.testing.assert_array_equal(found["different"], found["p_holm"] < 0.05)
-    np.testing.assert_array_equal(found["equivalent"], found["p_equivalence_holm"] < 0.05)
-    assert found["verdict"].tolist() == [VERDICTS[pair] for pair in zip(found["different"], found["equivalent"], strict=True)]
-    # The correction has to matter here: one pair that is different alone is not so in its family.
-    assert found["different"].sum() < (found["p_difference"] < 0.05).sum()
-
-
-def test_further_margins_are_families_of_their_own():
-    values = four_systems()
-    found = pairwise(values, level=0.95, equivalence_margin=0.02, alpha=0.05, margins=[0.01, 0.02, 0.3])
-    assert list(found.columns[-3:]) == ["equivalent_0.01", "equivalent_0.02", "equivalent_0.3"]
-    for margin in (0.01, 0.02, 0.3):
-        alone = pairwise(values, level=0.95, equivalence_margin=margin, alpha=0.05)
-        assert found[f"equivalent_{margin:g}"].tolist() == alone["equivalent"].tolist()
-        assert found[f"equivalent_{margin:g}"].dtype == bool
-    counts = [found[f"equivalent_{margin:g}"].sum() for margin in (0.01, 0.02, 0.3)]
-    assert counts[0] < counts[1] < counts[2] == 6
-
-
-def test_pairwise_does_not_depend_on_the_order_of_queries():
-    values = four_systems()
-    settings = {"level": 0.95, "equivalence_margin": 0.02, "alpha": 0.05, "margins": [0.01]}
-    pd.testing.assert_frame_equal(
-        pairwise(values.sample(frac=1, random_state=0), **settings), pairwise(values, **settings), check_exact=True
-    )
-
-
-def test_pairwise_refuses_what_it_cannot_pair():
-    values, settings = four_systems(n=5), {"level": 0.95, "equivalence_margin": 0.02, "alpha": 0.05}
-    with pytest.raises(ValueError, match="values has 1 systems; expected at least 2"):
-        pairwise(values[["kl"]], **settings)
-    with pytest.raises(ValueError, match="system 'kl' comes twice"):
-        pairwise(values[["kl", "lce", "kl"]], **settings)
-    with pytest.raises(ValueError, match="a margin is 0.0"):
-        pairwise(values, **settings, margins=[0.0])
-    with pytest.raises(ValueError, match="margin 0.01 comes twice"):
-        pairwise(values, **settings, margins=[0.01, 0.02, 0.01])
-    with pytest.raises(ValueError, match=r"b has 1 missing values, the first for \('dl19', 'q0002'\)"):
-        pairwise(values.where(values != values.iloc[2, 1]), **settings)
-    with pytest.raises(ValueError, match="query ids repeat between"):
-        pairwise(values.droplevel("test_collection"), **settings)
+# --- letters ---------------------------------------------------------------------------------------------------------
 
 
 def test_erratum_41_letters_do_not_make_equivalence_transitive():
@@ -724,8 +558,8 @@ def test_erratum_41_letters_do_not_make_equivalence_transitive():
     values = pd.DataFrame(
         {name: base + shift + 0.01 * rng.normal(size=100) for name, shift in (("x", 0.0), ("y", 0.012), ("z", 0.024))}, queries(100)
     )
-    found = pairwise(values, level=0.95, equivalence_margin=0.02, alpha=0.05)
-    joined = found.loc[found["equivalent"], ["system_a", "system_b"]].itertuples(index=False, name=None)
+    pairs = itertools.combinations(values, 2)
+    joined = [(one, other) for one, other in pairs if paired_difference(values[one], values[other]).equivalent]
     assert cliques(list(values), joined) == {"x": "a", "y": "ab", "z": "b"}
 
 
