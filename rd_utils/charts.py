@@ -1346,14 +1346,22 @@ def _forest(frame: pd.DataFrame, x: alt.X, kinds: Mapping[str, tuple[str, str]],
 # --- rules and choices ------------------------------------------------------------------------------------------------
 
 
-def error_rate_chart(rates: pd.DataFrame, *, title: str = "rate over simulations", width: int = 220, height: int = 200) -> Any:
-    """Draw how often each rule of decision says what it should say only so often; one panel a true difference.
+def error_rate_chart(
+    rates: pd.DataFrame,
+    *,
+    by: Sequence[str] = ("true_difference",),
+    title: str = "rate over simulations",
+    width: int = 220,
+    height: int = 200,
+) -> Any:
+    """Draw how often each rule of decision says what it should say only so often.
 
     The dashed rule is the rate to expect, such as the nominal alpha. Panels have a scale each.
 
     Args:
-        rates: One row each: rule, n_queries, true_difference (in units of the measure), rate, low and high (shares in [0, 1]), expected
-            (a share; blank where none is expected).
+        rates: One row each: rule, n_queries, the columns of ``by``, rate, low and high (shares in [0, 1]), expected (a share; blank where
+            none is expected).
+        by: Columns of numbers that make panels, such as the true difference, in units of the measure.
         title: What the rate is.
         width: Of one panel, in pixels.
         height: Of one panel, in pixels.
@@ -1364,10 +1372,10 @@ def error_rate_chart(rates: pd.DataFrame, *, title: str = "rate over simulations
     Raises:
         ValueError: A column or a value is missing, an interval does not hold its rate, or two rows share a place.
     """
-    require(rates, ("rule", "n_queries", "true_difference", "rate", "low", "high", "expected"), "rates")
-    _finite(rates, ["n_queries", "true_difference"], "rates")
+    require(rates, ("rule", "n_queries", *by, "rate", "low", "high", "expected"), "rates")
+    _finite(rates, ["n_queries", *by], "rates")
     _bracketed(rates, "rate", "rates")
-    frame = _paneled(rates, ["true_difference"], "rates")
+    frame = _paneled(rates, by, "rates")
     _once(frame, ["panel", "rule", "n_queries"], "rates")
     frame["nominal"] = ["" if pd.isna(value) else "expected rate" for value in frame["expected"]]
     rules, numbers = distinct(frame["rule"]), sorted(set(frame["n_queries"]))
@@ -1376,7 +1384,7 @@ def error_rate_chart(rates: pd.DataFrame, *, title: str = "rate over simulations
     x = alt.X("n_queries:O", title="test queries", sort=numbers, axis=alt.Axis(labelAngle=0))
     y = alt.Y("rate:Q", title=title, axis=alt.Axis(format="~%", tickCount=5), scale=alt.Scale(zero=True, nice=False, padding=6))
     offset = alt.XOffset("rule:N", sort=rules, scale=alt.Scale(domain=rules, paddingOuter=0.6))
-    told = tooltips(frame, ["rule", "n_queries", "true_difference", "rate", "low", "high", "expected"])
+    told = tooltips(frame, ["rule", "n_queries", *by, "rate", "low", "high", "expected"])
     common = {"x": x, "xOffset": offset, "color": colour}
     base = alt.Chart()
     line = alt.Legend(orient="bottom", symbolSize=300, symbolStrokeWidth=1.5)

@@ -1062,6 +1062,12 @@ def test_error_rate_has_a_rule_only_where_a_rate_is_expected() -> None:
     assert spec_of("error_rate")["resolve"]["scale"] == {"y": "independent"}
 
 
+def test_error_rate_makes_panels_of_other_columns() -> None:
+    rates = make_rates().rename(columns={"true_difference": "seed_sd"})
+    (rows,) = drawing.chart_spec(charts.error_rate_chart(rates, by=["seed_sd"]))["datasets"].values()
+    assert list(dict.fromkeys(row["panel"] for row in rows)) == ["seed sd 0", "seed sd 0.01", "seed sd 0.02"]
+
+
 def test_pareto_names_the_frontier_and_selects_by_the_legend() -> None:
     spec = spec_of("pareto")
     assert [(param["name"], param["bind"], param["select"]["fields"]) for param in spec["params"]] == [
