@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import linalg, optimize, special
+from scipy import linalg, special
 
 from rd_utils import stats
 
@@ -98,13 +98,14 @@ class Crossed(NamedTuple):
             return 0.0
         if self.by_seed <= 0:
             return float(-special.stdtrit(self.n_queries - 1, tail) * math.sqrt(self.by_query))
-        unit = math.sqrt(self.by_query + self.by_seed)
-        high = unit
-        while self.tail(high) > tail:
-            high *= 2
         estimate = (np.array([part]) for part in (self.by_query, self.by_seed, self.residual))
         (scale,), weights = _scales(*estimate, self.n_queries, self.seed_freedom)
-        return float(optimize.brentq(lambda bound: special.ndtr(-bound / scale) @ weights - tail, 0.0, high, xtol=1e-9 * high, rtol=1e-9))
+        density, bound, step = weights / scale / math.sqrt(2 * math.pi), 0.0, math.inf
+        while step > 1e-12 * bound:  # Newton's method: the tail is convex above 0, so it comes from below and cannot overshoot
+            left = float(special.ndtr(-bound / scale) @ weights) - tail
+            step = left / float(density @ np.exp(-((bound / scale) ** 2) / 2))
+            bound += step
+        return bound
 
     def p_difference(self) -> float:
         """Return the two-sided p-value of no difference."""
@@ -583,7 +584,9 @@ def aligned(a: pd.DataFrame, b: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
             )
     queries = a.index
     if not (queries.is_unique and queries.is_monotonic_increasing and queries.equals(b.index)):
-        stats.differences(a.iloc[:, 0], b.iloc[:, 0])  # says what is wrong with the queries
+        from rd_utils.stats import differences  # a second of imports, which a plan's margins do without
+
+        differences(a.iloc[:, 0], b.iloc[:, 0])  # says what is wrong with the queries
         queries = a.index.sort_values()
     values = [frame.reindex(queries)[sorted(frame.columns)].to_numpy(dtype=float) for frame in (a, b)]
     for name, found in zip("ab", values, strict=True):
@@ -613,6 +616,8 @@ def decide(table: pd.DataFrame, by: Sequence[str], *, alpha: float, margins: Ite
         The table with ``p_holm``, ``p_equivalence_holm``, ``p_queries_holm``, ``different``, ``equivalent``, ``verdict``, and
         ``verdict_queries``, what the query-only tests say, corrected likewise. A verdict that rests on one seed says so in words.
     """
+    from rd_utils import stats  # a second of imports, which a plan's margins do without
+
     families = table.groupby(list(by), sort=False, dropna=False) if by else None
 
     def corrected(name: str) -> pd.Series:
