@@ -16,6 +16,7 @@ from scipy.stats import t
 from rd_utils import crossed, params, stats, studies
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
+from rd_utils.questions import contrasts
 from rd_utils.sampling import Groups
 from rd_utils.store import identity, pool_of
 
@@ -93,10 +94,11 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
         pairs = {}  # (family, contrast, cell before, cell after) -> the values of both ends
         for family, before, after, label in [*contrasts(cells, settings.baseline_strategy), *_against_baselines(cells, here)]:
             if before in values and after in values:
-                if _comparable(values[before], values[after]):
-                    pairs[family, label, before, after] = values[before], values[after]
-                else:
+                first = _beside(values[before], values[after], baseline=before not in cells.index)
+                if first is None:
                     skipped += 1
+                else:
+                    pairs[family, label, before, after] = first, values[after]
         for label, corner, after, gains in _interactions(cells, settings.baseline_strategy):
             if all(name in values for name in gains) and len({tuple(values[name].columns) for name in gains}) == 1:
                 less, more = (values[gains[end + 1]] - values[gains[end]] for end in (0, 2))
@@ -105,8 +107,8 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
         where = dict(zip(PLACE, place, strict=True)) | {"measure": settings.measure}
         rows += [where | _row(key, cells, *ends, pooled.get(key), settings, margins) for key, ends in pairs.items()]
     if not rows:
-        names = [*PLACE, "measure", "family", "contrast", "difference", "n_seeds", "verdict", "verdict_queries", "seed_share", "fragile"]
-        table = pd.DataFrame(columns=names)
+        names = [*PLACE, "measure", "family", "contrast", *DIMENSIONS, "cell_before", "cell_after", *crossed.Contrast._fields, *margins]
+        table = pd.DataFrame(columns=[*names, "seed_differences", "different", "equivalent", "verdict", "verdict_queries", "fragile"])
     else:
         table = crossed.decide(pd.DataFrame(rows), [*PLACE, "family"], alpha=settings.alpha, margins=margins)
         denied = (table["verdict_queries"] != "undecided") & (table["verdict"].map(crossed.verdict_word) != table["verdict_queries"])
@@ -125,23 +127,31 @@ def by_seed(values: pd.DataFrame) -> pd.DataFrame:
     return values.pivot(index=["test_collection", "query_id"], columns="seed", values="value")
 
 
-def _comparable(before: pd.DataFrame, after: pd.DataFrame) -> bool:
-    """Tell whether two systems have the same seeds, or the first has none of its own."""
-    return before.shape[1] == 1 and before.columns[0] < 0 or list(before.columns) == list(after.columns)
+def _beside(before: pd.DataFrame, after: pd.DataFrame, baseline: bool) -> pd.DataFrame | None:
+    """Return the first system's values with the seeds of the second; None where it has others.
+
+    A baseline may have one column, which stands beside every seed, or more seeds than a cell, for the sake of other cells.
+    """
+    if list(before.columns) == list(after.columns) or baseline and before.shape[1] == 1:
+        return before
+    return before[after.columns] if baseline and set(after.columns) <= set(before.columns) else None
 
 
 def _pooled(pairs: dict[Any, Any], cells: pd.DataFrame) -> dict[Any, crossed.Pooled | None]:
-    """Return what the contrasts of one place know together about seeds: those of all strategies, everything else equal."""
+    """Return what the contrasts of one place know together about seeds: those of all strategies, everything else equal.
+
+    Contrasts with two baselines are two groups: one cell's seeds, counted twice, would know no more.
+    """
     groups: dict[Any, list[Any]] = {}
     others = [name for name in DIMENSIONS if name != "strategy"]
-    shared = {cell: tuple(cells.loc[cell, others].fillna(0.0)) for cell in cells.index}
-    for family, label, before, after in pairs:
-        groups.setdefault((family, shared[after]), []).append((family, label, before, after))
+    shared = {row[0]: row[1:] for row in cells[others].fillna({"target_entropy": 0.0}).itertuples(name=None)}
+    for key, (_, values) in pairs.items():
+        family, _, before, after = key
+        baseline = "" if before in cells.index else before
+        groups.setdefault((family, baseline, shared[after], tuple(values.columns)), []).append(key)
     found: dict[Any, crossed.Pooled | None] = {}
-    for (family, _), keys in groups.items():
+    for (family, *_), keys in groups.items():
         means = [[end.mean(axis=0).to_numpy() for end in pairs[key]] for key in keys]
-        if len({len(after) for _, after in means}) > 1:
-            continue
         if family == "strategy":  # all against one: the baseline is a system like the others
             together = crossed.pooled_between(np.stack([means[0][0], *(after for _, after in means)]))
         else:
@@ -271,44 +281,11 @@ def macro(summary: pd.DataFrame) -> pd.DataFrame:
     return table[table["n_collections"] == pairs] if pairs > 1 else table[:0]
 
 
-def contrasts(cells: pd.DataFrame, baseline: str) -> list[tuple[str, str, str, str]]:
-    """Return (family, cell before, cell after, label) of cells that differ in one thing.
-
-    A loss that distils differs from LCE also in having a teacher and a dial; in every other family all but the one dimension agree, a
-    missing target entropy with a missing one.
-
-    Args:
-        cells: the dimensions of each cell, in the study's order, indexed by its name.
-        baseline: the strategy that the others are compared with.
-    """
-    comparable = cells.fillna({"target_entropy": 0.0})
-    teachers = [teacher for teacher in dict.fromkeys(cells["teacher"]) if teacher]
-    compared_with = {
-        "strategy": baseline,
-        "loss": "lce",
-        "augmentation": "none",
-        "cut": "all",
-        "teacher": teachers[0] if teachers else "",
-        "temperature": 1.0,
-    }
-    found = []
-    for family, value in compared_with.items():
-        free = {"teacher", "temperature", "target_entropy"} if family == "loss" else set()
-        same = [name for name in DIMENSIONS if name != family and name not in free]
-        before = {tuple(row[name] for name in same): cell for cell, row in comparable.iterrows() if row[family] == value}
-        for after, row in comparable.iterrows():
-            alike = before.get(tuple(row[name] for name in same))
-            if alike is not None and row[family] not in (value, ""):
-                shown = f"{row[family]:g} - {value:g}" if family == "temperature" else f"{row[family]} - {value}"
-                found.append((family, alike, after, shown))
-    return found
-
-
 def _against_baselines(cells: pd.DataFrame, here: pd.DataFrame) -> list[tuple[str, str, str, str]]:
     """Return (family, baseline, cell, label) of every cell against what its place has of baselines.
 
     Args:
-        cells: as for :func:`contrasts`.
+        cells: as for :func:`rd_utils.questions.contrasts`.
         here: the values of one place, of one measure, baselines included.
     """
     rows = here.loc[here["system"] != "student", ["cell", "system", "teacher", "architecture"]].drop_duplicates()

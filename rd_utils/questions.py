@@ -7,26 +7,27 @@ groups too often. After: the same of what was measured, and what stands above ev
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from rd_utils import crossed
-from rd_utils.analysis import DIMENSIONS, PLACE, at, contrasts, groups_counted
 from rd_utils.crossed import Spread
-from rd_utils.pipeline import Pipeline
-from rd_utils.plan import Plan
+from rd_utils.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.store import outputs_root
-from rd_utils.workload import listed
+from rd_utils.workload import Sizes, drawn, listed
+
+if TYPE_CHECKING:
+    from rd_utils.pipeline import Pipeline  # with what it imports, half a second that `check` does without
 
 # Root mean squares over the contrasts of strategies of the embedded study (nDCG@10, 300 queries, 3 seeds), and for whatever else is trained
 # a guess between them and what SciFact's MiniLM students showed.
 ASSUMED = {"static_bi": Spread(0.15, 0.002, 0.10), "interaction_cross": Spread(0.08, 0.012, 0.10)}
 ASSUMED_ELSE = Spread(0.15, 0.015, 0.10)
+SPREAD = ("query_sd", "seed_sd", "residual_sd")  # columns of differences, in the order of Spread
 MANY_EPOCHS = 100
 HONEST_SHARE = 0.10  # of one recipe's seeds called different from each other, above which a test does not hold over seeds
 
@@ -44,8 +45,9 @@ def after(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame]) -> li
         pipeline: where its artefacts lie.
         tables: the report's, of which ``summary``, ``differences`` and ``seed_against_seed`` are read.
     """
-    settings = plan.study.analysis
-    counted = groups_counted(plan, pipeline)
+    from rd_utils.analysis import groups_counted
+
+    settings, counted = plan.study.analysis, groups_counted(plan, pipeline)
     return [
         *_below(tables["differences"]),
         *_unanswerable(plan),
@@ -54,6 +56,39 @@ def after(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame]) -> li
         *_too_wide(tables["differences"], settings.equivalence_margin),
         *_epochs(plan, counted),
     ]
+
+
+def contrasts(cells: pd.DataFrame, baseline: str) -> list[tuple[str, str, str, str]]:
+    """Return (family, cell before, cell after, label) of cells that differ in one thing.
+
+    A loss that distils differs from LCE also in having a teacher and a dial; in every other family all but the one dimension agree, a
+    missing target entropy with a missing one.
+
+    Args:
+        cells: the dimensions of each cell, in the study's order, indexed by its name.
+        baseline: the strategy that the others are compared with.
+    """
+    comparable = cells.fillna({"target_entropy": 0.0})
+    teachers = [teacher for teacher in dict.fromkeys(cells["teacher"]) if teacher]
+    compared_with = {
+        "strategy": baseline,
+        "loss": "lce",
+        "augmentation": "none",
+        "cut": "all",
+        "teacher": teachers[0] if teachers else "",
+        "temperature": 1.0,
+    }
+    found = []
+    for family, value in compared_with.items():
+        free = {"teacher", "temperature", "target_entropy"} if family == "loss" else set()
+        same = [name for name in DIMENSIONS if name != family and name not in free]
+        before = {tuple(row[name] for name in same): cell for cell, row in comparable.iterrows() if row[family] == value}
+        for after, row in comparable.iterrows():
+            alike = before.get(tuple(row[name] for name in same))
+            if alike is not None and row[family] not in (value, ""):
+                shown = f"{row[family]:g} - {value:g}" if family == "temperature" else f"{row[family]} - {value}"
+                found.append((family, alike, after, shown))
+    return found
 
 
 # --- before -----------------------------------------------------------------------------------------------------------------------
@@ -85,6 +120,11 @@ def _unanswerable(plan: Plan) -> Iterator[str]:
     distilled = [loss for loss in losses if loss != "lce"]
     if len(losses) > 1 and distilled and "lce" not in losses:
         yield f"no contrast of losses: {', '.join(distilled)} are compared with lce, which is in no grid"
+    elif distilled and "lce" in losses:
+        compared = {after for family, _, after, _ in found if family == "loss"}
+        alone = [name for name in cells.index[cells["loss"] != "lce"] if name not in compared]
+        if alone:
+            yield f"{len(alone)} of {len(cells)} cells have no cell of lce beside them, so their loss is compared with nothing: {_few(alone)}"
     seeds = {cell.name: tuple(sorted(cell.students)) for cell in plan.cells}
     unequal = sorted({after for _, first, after, _ in found if seeds[first] != seeds[after]})
     if unequal:
@@ -107,22 +147,24 @@ def _margins(plan: Plan) -> Iterator[str]:
     n_seeds = {name: min(len(cell.students) for cell in plan.cells if cell.architecture == name) for name in _architectures(plan)}
     n_pooled = {name: len({cell.strategy for cell in plan.cells if cell.architecture == name}) for name in n_seeds}
     tests = {test.label: test for pair in plan.study.collections for test in pair.test}
+    spreads = {name: known_spread(plan, name) for name in n_seeds}
     for label, test in tests.items():
         n_queries = listed(test).queries
         if not n_queries >= 2:  # nan where nothing says how many there are
             continue
         for name, seeds in n_seeds.items():
-            spread, basis = known_spread(plan, name)
+            spread, basis = spreads[name]
             about = {"alpha": settings.alpha, "n_pooled": n_pooled[name] if n_pooled[name] > 2 else 1}
             margin = crossed.provable_margin(spread, int(n_queries), seeds, **about)
             enough = crossed.seeds_needed(spread, settings.equivalence_margin, int(n_queries), **about)
             line = f"{label}, {name}: {n_queries:,.0f} queries and {seeds} seed{'s' * (seeds > 1)} prove a margin of about {margin:.3f}"
+            line += ", for these students only" if seeds == 1 else ""
             if margin > settings.equivalence_margin:
                 queries = crossed.queries_needed(
                     spread, settings.equivalence_margin, seeds, alpha=settings.alpha, n_pooled=about["n_pooled"]
                 )
                 some = f"{queries:,} queries" if queries else "more queries and seeds"
-                more = f"{enough} seeds would do" if enough else f"that takes {some}, more seeds alone are not enough"
+                more = f"{enough} seeds would do" if enough else f"that takes {some}; more seeds alone are not enough"
                 line += f", not the {settings.equivalence_margin:g} asked for: {more}"
             yield f"{line} ({basis} spread: {spread.query:.2f} over queries, {spread.seed:.3f} over seeds, {spread.residual:.2f} both)"
 
@@ -140,28 +182,25 @@ def known_spread(plan: Plan, architecture: str) -> tuple[Spread, str]:
     Returns:
         The spread, and "measured" or "assumed".
     """
-    wanted = plan.study.architectures[architecture].model_dump(mode="json")
-    found = []
-    for record in sorted(outputs_root().glob("*/study.json")):
-        table = record.parent / "differences.parquet"
-        names = [name for name, part in _architectures_of(record).items() if part == wanted]
-        if names and table.is_file():
-            frame = pd.read_parquet(table)
-            if {"query_sd", "seed_sd", "residual_sd"} <= set(frame.columns):
-                frame = at(frame, family="strategy", measure=plan.study.analysis.measure)
-                found.append(frame[frame["architecture"].isin(names) & (frame["n_seeds"] > 1)])
+    wanted, measure = plan.study.architectures[architecture], plan.study.analysis.measure
+    found = [_measured(record, wanted.model_dump(mode="json"), measure) for record in sorted(outputs_root().glob("*/study.json"))]
     together = pd.concat(found) if found else pd.DataFrame()
     if len(together):
-        return Spread(*(float(np.sqrt((together[name] ** 2).mean())) for name in ("query_sd", "seed_sd", "residual_sd"))), "measured"
-    return ASSUMED.get(plan.study.architectures[architecture].kind, ASSUMED_ELSE), "assumed"
+        return Spread(*(float(np.sqrt((together[name] ** 2).mean())) for name in SPREAD)), "measured"
+    return ASSUMED.get(wanted.kind, ASSUMED_ELSE), "assumed"
 
 
-def _architectures_of(record: Path) -> dict[str, Any]:
-    """Return the architectures of a finished study; none where its record cannot be read."""
+def _measured(record: Path, architecture: dict[str, Any], measure: str) -> pd.DataFrame:
+    """Return the spreads of a finished study's contrasts of strategies; none where its files are unreadable or of an earlier version."""
     try:
-        return json.loads(record.read_text(encoding="utf-8"))["parameters"]["architectures"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        known = json.loads(record.read_text(encoding="utf-8"))["parameters"]["architectures"]
+        names = [name for name, parameters in known.items() if parameters == architecture]
+        columns = ["family", "measure", "architecture", "n_seeds", *SPREAD]
+        table = pd.read_parquet(record.parent / "differences.parquet", columns=columns) if names else pd.DataFrame(columns=columns)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return pd.DataFrame()
+    asked = (table["family"] == "strategy") & (table["measure"] == measure) & table["architecture"].isin(names)
+    return table.loc[asked & (table["n_seeds"] > 1), list(SPREAD)]
 
 
 def _epochs(plan: Plan, counted: dict[tuple[str, str], int]) -> Iterator[str]:
@@ -169,13 +208,18 @@ def _epochs(plan: Plan, counted: dict[tuple[str, str], int]) -> Iterator[str]:
 
     Args:
         plan: the study.
-        counted: groups by training collection and cell, where they are made; else as many as the collection has queries.
+        counted: groups by training collection and cell, where they are made; else as many as the collection's positives give.
     """
     most: dict[tuple[str, str], tuple[float, int]] = {}
+    sizes: dict[Any, Sizes] = {}  # a folder's lines are counted once, not once a cell
     for cell in plan.cells:
         student = next(iter(cell.students.values()))
-        groups = counted.get((cell.collection, cell.name)) or listed(student.groups.collection).queries
-        if groups > 0 and not math.isnan(groups):
+        groups = counted.get((cell.collection, cell.name), 0)
+        if not groups:
+            own = student.groups.collection
+            sizes[own] = sizes[own] if own in sizes else listed(own)
+            groups = drawn(student.groups, sizes[own])
+        if groups > 0:  # nan where nothing says how many there are
             epochs = student.training.documents / student.groups.group_size / groups
             key = cell.collection, cell.architecture
             most[key] = max(most.get(key, (0.0, 0)), (epochs, int(groups)))
@@ -201,7 +245,7 @@ def _below(differences: pd.DataFrame) -> Iterator[str]:
                 every = "all" if below.all() else f"{int(below.sum())} of"
                 yield (
                     f"{every} {len(part)} trained cells lie below {what or place[-1]} on {place[1]}, {place[2]} ({shown} of them by a "
-                    "difference that is shown)" + ("; no highest mean among them is a gain" if below.all() else "")
+                    "difference that is shown)" + ("; the highest mean among them is no gain" if below.all() else "")
                 )
 
 

@@ -232,6 +232,12 @@ def listed(collection: Any) -> Sizes:
     return _limited(collection, Sizes(docs.get("count", math.nan), queries.get("count", math.nan), positives))
 
 
+def drawn(spec: params.GroupsSpec, sizes: Sizes) -> float:
+    """Return how many groups are drawn from a collection of this size where none is dropped: one a positive and draw, less what is cut."""
+    share = 1.0 if spec.cut is None else {"l": 0.5, "u": 0.5, "q": 0.25, "i": 0.9, "o": 0.1}[spec.cut.part[0]]
+    return sizes.positives * spec.draws * share
+
+
 def _limited(collection: Any, sizes: Sizes) -> Sizes:
     """Return what ``random_split``, ``skip_queries`` and ``max_queries`` leave, positives in proportion."""
     queries = _part(collection, sizes.queries) - getattr(collection, "skip_queries", 0)
@@ -414,8 +420,7 @@ class Counter:
         counted = self.known.counts(spec).get("groups")
         if counted is not None:
             return counted
-        share = 1.0 if spec.cut is None else {"l": 0.5, "u": 0.5, "q": 0.25, "i": 0.9, "o": 0.1}[spec.cut.part[0]]
-        return self.known.sizes(spec.collection).positives * spec.draws * share
+        return drawn(spec, self.known.sizes(spec.collection))
 
     def _groups(self, spec: Any) -> Work:
         documents, sizes = self.groups(spec) * spec.group_size, self.known.sizes(spec.collection)
