@@ -27,6 +27,18 @@ def rows(cell, values, system="student", seeds=(0,), place="c", **dimensions):
     return [about | {"seed": seed, "query_id": f"q{i}", "value": value + 0.01 * seed} for seed in seeds for i, value in enumerate(values)]
 
 
+def system(cell, values, seeds=None, **about) -> list[dict]:
+    """Rows of a system with exactly these values, (queries,) or (seeds, queries)."""
+    values = np.atleast_2d(values)
+    seeds = range(len(values)) if seeds is None else seeds
+    return [row | {"seed": seed} for seed, own in zip(seeds, values, strict=True) for row in rows(cell, own, **about)]
+
+
+def baseline(cell, values, kind="first_stage", seeds=(-1,), **about) -> list[dict]:
+    """Rows of a system that the grid does not train."""
+    return system(cell, values, seeds, system=kind, **({"strategy": "", "loss": "", "architecture": ""} | about))
+
+
 def test_results_average_queries_and_summary_averages_seeds():
     table = pd.DataFrame(rows("a", [0.2, 0.4], seeds=(0, 1, 2)))
     results = analysis.results(table)
@@ -56,18 +68,24 @@ def test_contrasts_differ_in_one_thing_only():
         + rows("b-kl", base, **kl)
         + rows("BM25", base, system="first_stage", strategy="", loss="", architecture="")
     )
-    found = analysis.differences(table, SETTINGS).set_index(["cell_before", "cell_after"])
-    assert set(found.index) == {("r-lce", "b-lce"), ("r-kl", "b-kl"), ("r-lce", "r-kl"), ("b-lce", "b-kl")}
-    assert found.loc[("r-lce", "b-lce"), "verdict"] == "different"
-    assert found.loc[("r-lce", "b-lce"), "difference"] == pytest.approx(0.1, abs=0.005)
-    assert found.loc[("r-kl", "b-kl"), "verdict"] == "equivalent"
-    assert found.loc[("r-lce", "b-lce"), "contrast"] == "bm25 - corpus_random"
+    found = analysis.differences(table, SETTINGS)
+    said = {family: set(zip(part["cell_before"], part["cell_after"], strict=True)) for family, part in found.groupby("family")}
+    assert said == {
+        "strategy": {("r-lce", "b-lce"), ("r-kl", "b-kl")},
+        "loss": {("r-lce", "r-kl"), ("b-lce", "b-kl")},
+        "strategy x loss": {("r-lce", "b-kl")},
+        "first stage": {("BM25", cell) for cell in ("r-lce", "b-lce", "r-kl", "b-kl")},
+    }
+    strategy = found[found["family"] == "strategy"].set_index("cell_after")
+    assert strategy["verdict"].to_dict() == {"b-lce": "different, these students only", "b-kl": "equivalent, these students only"}
+    assert strategy.loc["b-lce", "difference"] == pytest.approx(0.1, abs=0.005)
+    assert strategy.loc["b-lce", "contrast"] == "bm25 - corpus_random"
     assert (found["p_holm"] >= found["p_difference"]).all()
 
 
 def contrasts(**cells):
     frame = pd.DataFrame.from_dict(cells, orient="index")[analysis.DIMENSIONS]
-    return [tuple(found) for found in analysis._contrasts(frame, "corpus_random")]
+    return [tuple(found) for found in analysis.contrasts(frame, "corpus_random")]
 
 
 def test_every_family_compares_with_its_plain_value_and_nothing_else_changes():
@@ -309,21 +327,54 @@ def pair(before, after, **settings) -> pd.Series:
 def test_a_contrast_by_hand():
     """Differences 0.5, 0, -0.5 and 1, whose squared deviations from 0.25 sum to 1.25."""
     found = pair([0.5, 0.5, 1.0, 0.0], [1.0, 0.5, 0.5, 1.0])
-    half = 3.182446305 * (1.25 / 3) ** 0.5 / 2  # t(0.975, 3) * sd / sqrt(4)
-    assert (found["low"], found["high"]) == pytest.approx((0.25 - half, 0.25 + half))
-    assert found["smallest_margin"] == pytest.approx(0.25 + 2.353363435 * (1.25 / 3) ** 0.5 / 2)  # t(0.95, 3)
+    error = (1.25 / 3) ** 0.5 / 2  # sd / sqrt(4)
+    half = 3.182446305 * error  # t(0.975, 3)
+    for low, high in (("low", "high"), ("low_queries", "high_queries")):
+        assert (found[low], found[high]) == pytest.approx((0.25 - half, 0.25 + half))
+    assert found["smallest_margin"] == pytest.approx(0.25 + 2.353363435 * error)  # t(0.95, 3)
+    assert found["p_difference"] == found["p_queries"] == pytest.approx(2 * scipy_stats.t.sf(0.25 / error, 3))
+    assert found["p_equivalence"] == found["p_equivalence_queries"] == pytest.approx(scipy_stats.t.sf((0.02 - 0.25) / error, 3))
     assert found["p_randomisation"] == pytest.approx(0.75, abs=0.03)  # 6 of the 8 signings of 0.5, 0.5 and 1 sum to 1 or more
-    assert -0.5 <= found["bootstrap_low"] < 0.25 < found["bootstrap_high"] <= 1.0
     assert found["p_holm"] == found["p_difference"] and found["p_equivalence_holm"] == found["p_equivalence"]  # a family of one
-    assert (found["n_queries"], found["verdict"], found["equivalence_margin"]) == (4, "undecided", 0.02)
+    assert (found["n_queries"], found["n_seeds"], found["equivalence_margin"]) == (4, 1, 0.02)
+    assert (found["verdict"], found["verdict_queries"]) == ("undecided, these students only", "undecided")
+    assert found[["seed_sd", "residual_sd", "seed_share", "seeds_needed", "p_homogeneous"]].isna().all()  # one seed says nothing of seeds
 
 
-def test_the_bootstrap_holds_the_variance_over_seeds_and_the_t_interval_does_not():
+def test_where_only_seeds_vary_the_test_is_students_over_seeds():
+    """One seed gains 0.1 on every query, the other 0.3: 0.2 with a standard error of 0.1 and one degree of freedom."""
     values = np.linspace(0.1, 0.5, 12)
     found = pair(np.stack([values, values]), np.stack([values + 0.1, values + 0.3]))
-    assert (found["difference"], found["low"], found["high"]) == pytest.approx((0.2, 0.2, 0.2))
-    assert (found["bootstrap_low"], found["bootstrap_high"]) == pytest.approx((0.1, 0.3))
+    assert found["p_difference"] == pytest.approx(2 * scipy_stats.t.sf(2, 1), rel=1e-4)
+    half = scipy_stats.t.ppf(0.975, 1) * 0.1
+    assert (found["difference"], found["low"], found["high"]) == pytest.approx((0.2, 0.2 - half, 0.2 + half), rel=1e-4)
+    assert found["p_equivalence"] == pytest.approx(scipy_stats.t.sf(-1.8, 1), rel=1e-4)  # 0.02 lies 1.8 standard errors below 0.2
+    assert (found["low_queries"], found["high_queries"], found["p_queries"]) == pytest.approx((0.2, 0.2, 0.0))
+    assert (found["query_sd"], found["seed_sd"], found["residual_sd"]) == pytest.approx((0.0, 0.02**0.5, 0.0), abs=1e-9)
+    assert (found["verdict"], found["verdict_queries"], found["fragile"]) == ("undecided", "different", True)
     assert found["p_randomisation"] == pytest.approx(2 / 2**12, abs=0.002)  # all signs plus or all minus
+    assert found["seed_differences"] == pytest.approx([0.1, 0.3])
+    assert pd.isna(found["queries_needed"]) and found["seeds_needed"] > 100  # more queries say nothing of seeds
+
+
+def test_where_only_queries_vary_the_test_is_the_paired_one():
+    delta = np.random.default_rng(4).normal(0.01, 0.05, 30)
+    found = pair(np.full((3, 30), 0.5), np.tile(0.5 + delta, (3, 1)))
+    expected = scipy_stats.ttest_1samp(delta, 0)
+    assert found["p_difference"] == found["p_queries"] == pytest.approx(expected.pvalue)
+    assert (found["low"], found["high"]) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert found["seed_share"] == pytest.approx(0, abs=1e-9) and found["n_seeds"] == 3
+    assert found["query_sd"] == pytest.approx(delta.std(ddof=1)) and found["verdict"] == "undecided"  # of three seeds: no suffix
+
+
+def test_the_variances_of_a_contrast_by_hand():
+    """Differences 0, 0.4 and 0.3, 0.5: means over seeds 0.15, 0.45, over queries 0.2, 0.4; each lies 0.05 off their sum."""
+    found = pair(np.zeros((2, 2)), [[0.0, 0.4], [0.3, 0.5]])
+    residual = 4 * 0.05**2  # one degree of freedom
+    assert found["residual_sd"] ** 2 == pytest.approx(residual)
+    assert found["query_sd"] ** 2 == pytest.approx(0.3**2 / 2 - residual / 2)  # of the means over two seeds, less their rest
+    assert found["seed_sd"] ** 2 == pytest.approx(0.2**2 / 2 - residual / 2)
+    assert found["seed_freedom"] == 1 and found["seeds_pooled"] == 1
 
 
 def test_an_equivalence_is_shown_at_every_margin_that_the_study_names():
@@ -376,21 +427,22 @@ def test_differences_do_not_depend_on_the_order_of_rows_and_hold_their_estimates
     found = analysis.differences(table, SETTINGS)
     keys = ["first_stage", "cell_after"]
     shuffled = analysis.differences(table.sample(frac=1, random_state=0), SETTINGS)
-    columns = ["difference", "low", "high", "p_holm", "p_equivalence_holm", "p_randomisation", "bootstrap_low", "bootstrap_high"]
+    columns = ["difference", "low", "high", "p_holm", "p_equivalence_holm", "p_randomisation", "low_queries", "high_queries"]
     pd.testing.assert_frame_equal(
         shuffled.set_index(keys)[columns].sort_index(), found.set_index(keys)[columns].sort_index(), rtol=1e-9, check_like=True
     )
-    for low, high in (("low", "high"), ("bootstrap_low", "bootstrap_high")):
+    for low, high in (("low", "high"), ("low_queries", "high_queries")):
         assert (found[low] < found["difference"]).all() and (found["difference"] < found[high]).all()
     assert found["difference"].to_numpy() == pytest.approx((found["mean_b"] - found["mean_a"]).to_numpy())
 
 
-def test_only_the_compared_measure_and_trained_systems_are_contrasted():
+def test_only_the_compared_measure_is_contrasted_and_baselines_that_belong_to_no_cell_are_not():
     table = pd.DataFrame(rows("r", [0.1, 0.2, 0.4], strategy="corpus_random") + rows("b", [0.3, 0.2, 0.4]))
     other = table.assign(measure="AP", value=0.0)
-    untrained = pd.DataFrame(rows("u", [0.0, 0.0, 0.0], system="untrained", strategy="dense"))
+    untrained = pd.DataFrame(baseline("untrained bert", [0.0, 0.0, 0.0], "untrained", (0,), architecture="bert"))
+    teacher = pd.DataFrame(baseline("teacher t", [0.9, 0.9, 0.9], "teacher", teacher="t"))  # which teaches no cell here
     pd.testing.assert_frame_equal(
-        analysis.differences(pd.concat([table, other, untrained]), SETTINGS), analysis.differences(table, SETTINGS)
+        analysis.differences(pd.concat([table, other, untrained, teacher]), SETTINGS), analysis.differences(table, SETTINGS)
     )
 
 
@@ -401,10 +453,10 @@ def test_a_query_that_one_cell_lacks_is_named():
 
 
 def test_the_share_of_seeds_by_hand():
-    """Differences 0 and 0.4 with one seed, 0.2 and 0.6 with the other: 0.02 over seeds, halved, by 0.08 over queries."""
+    """Differences 0 and 0.4 with one seed, 0.2 and 0.6 with the other: 0.02 over seeds and 0.08 over queries, each halved, no rest."""
     zero = np.zeros((2, 2))
-    assert pair(zero, [[0.0, 0.4], [0.2, 0.6]])["seed_share"] == pytest.approx(0.125)
-    assert pair(zero, [[0.0, 0.2], [0.9, 0.8]])["seed_share"] == 1.0  # seeds say more than the two queries hold
+    assert pair(zero, [[0.0, 0.4], [0.2, 0.6]])["seed_share"] == pytest.approx(0.01 / 0.05)
+    assert pair(zero, [[0.0, 0.2], [0.9, 0.8]])["seed_share"] == 1.0  # the two queries agree better than their rest lets them
     assert np.isnan(pair(zero, np.full((2, 2), 0.1))["seed_share"])  # no variance has no share
     assert np.isnan(pair(zero[0], [0.0, 0.4])["seed_share"])
 
@@ -421,54 +473,47 @@ BASE = np.linspace(0.2, 0.6, 40)
 
 
 @pytest.mark.parametrize(
-    ("gains", "verdict", "fragile"),
+    ("gains", "verdict", "queries", "fragile"),
     [
-        ((0.1, 0.1), "different", False),
-        ((0.3, -0.1), "different", True),  # the seeds disagree about the sign
-        ((0.0, 0.0), "equivalent", False),
-        ((0.03, -0.03), "equivalent", True),  # no seed is within the margin of 0.02
-        ((0.005, 0.007), "both", False),
-        ((0.03, -0.02), "both", True),  # neither is sure
-        ((0.004, 0.024), "both", True),  # a difference for sure, but one seed is beyond the margin
-        ((0.016, -0.004), "both", True),  # within the margin for sure, but one seed is below 0
+        ((0.1, 0.1), "different", "different", False),
+        ((0.3, -0.1), "undecided", "different", True),  # the seeds disagree about the sign
+        ((0.0, 0.0), "equivalent", "equivalent", False),
+        ((0.03, -0.03), "undecided", "equivalent", True),  # no seed is within the margin of 0.02
+        ((0.006, 0.006), "both", "both", False),
+        ((0.005, 0.007), "equivalent", "both", True),  # six standard errors, with one degree of freedom: p is 0.105
+        ((0.004, 0.024), "undecided", "both", True),
+        ((0.016, -0.004), "undecided", "both", True),
     ],
 )
-def test_a_verdict_that_another_look_would_not_confirm_is_fragile(gains, verdict, fragile):
+def test_a_verdict_of_these_students_that_other_seeds_may_deny_is_fragile(gains, verdict, queries, fragile):
     found = pair(np.stack([BASE, BASE]), np.stack([BASE + gain + WIGGLE for gain in gains]))
-    assert (found["verdict"], found["fragile"]) == (verdict, fragile)
+    assert (found["verdict"], found["verdict_queries"], found["fragile"]) == (verdict, queries, fragile)
 
 
 def test_a_difference_that_signs_do_not_show_is_fragile():
     """Four queries with nearly the same gain: 2 of 16 signings are as extreme, whatever the t test says."""
     found = pair([0.1, 0.2, 0.3, 0.4], [0.2, 0.3001, 0.4002, 0.5003])
-    assert found["verdict"] == "different" and found["bootstrap_low"] > 0
+    assert (found["verdict"], found["verdict_queries"]) == ("different, these students only", "different")
     assert found["p_randomisation"] == pytest.approx(0.125, abs=0.02) and found["fragile"]
 
 
-def test_what_is_undecided_is_not_fragile():
+def test_what_is_undecided_by_both_looks_is_not_fragile():
     found = pair([0.5, 0.5, 1.0, 0.0], [1.0, 0.5, 0.5, 1.0])
-    assert (found["verdict"], found["fragile"]) == ("undecided", False)
+    assert (found["verdict"], found["verdict_queries"], found["fragile"]) == ("undecided, these students only", "undecided", False)
 
 
-def test_fragility_of_an_equivalence_rests_on_the_interval_at_1_minus_2_alpha():
-    """One interval is within the margin and the wider one is not: the verdict is as sure as TOST asks."""
-    delta = 0.06 * scipy_stats.zscore(np.random.default_rng(5).standard_normal(100))
-    before = pd.DataFrame({0: np.full(100, 0.5)}, index=pd.MultiIndex.from_product([["c/test"], [f"q{i}" for i in range(100)]]))
-    before.index.names = ["test_collection", "query_id"]
-    intervals = [stats.hierarchical_bootstrap(before, before.add(delta, axis=0), seed=0, level=level) for level in (0.9, 0.95)]
-    narrow, wide = (max(-found.low, found.high) for found in intervals)
-    assert narrow < wide
-    margin = (narrow + wide) / 2
-    found = pair(np.full(100, 0.5), 0.5 + delta, equivalence_margin=margin)
-    assert found["verdict"] == "equivalent" and not found["fragile"]
-    assert max(-found["bootstrap_low"], found["bootstrap_high"]) == pytest.approx(wide)  # at level 0.95, beyond the margin
+def test_the_smallest_margin_is_where_equivalence_begins():
+    generator = np.random.default_rng(5)
+    after = 0.5 + 0.004 + 0.06 * generator.standard_normal(100) + 0.01 * generator.standard_normal((3, 1))
+    smallest = pair(np.full((3, 100), 0.5), after)["smallest_margin"]
+    for factor, verdict in ((0.999, "undecided"), (1.001, "equivalent")):
+        assert pair(np.full((3, 100), 0.5), after, equivalence_margin=factor * smallest)["verdict"] == verdict
 
 
 def test_a_study_of_one_seed_collection_and_strategy_without_teacher_has_differences_or_none():
     nothing = analysis.differences(pd.DataFrame(rows("a", [0.1, 0.2, 0.4])), SETTINGS)
     assert nothing.empty and nothing.attrs["skipped"] == 0 and {"verdict", "seed_share", "fragile"} <= set(nothing.columns)
-    baseline = analysis.differences(pd.DataFrame(rows("a", [0.1, 0.2, 0.4], strategy="corpus_random")), SETTINGS)
-    assert baseline.empty
+    assert analysis.differences(pd.DataFrame(rows("a", [0.1, 0.2, 0.4], strategy="corpus_random")), SETTINGS).empty
     table = rows("a", [0.1, 0.2, 0.4]) + rows("noise", [0.1, 0.3, 0.4], augmentation="noise")
     (row,) = analysis.differences(pd.DataFrame(table), SETTINGS).to_dict("records")
     assert (row["family"], row["contrast"], row["teacher"], row["fragile"]) == ("augmentation", "noise - none", "", False)
@@ -551,7 +596,7 @@ def test_where_no_three_strategies_have_the_same_seeds_all_are_left_out_of_a_mat
 def test_a_matrix_with_a_hole_is_refused():
     table = pd.DataFrame(four())
     hole = table[~((table["strategy"] == "dense") & (table["query_id"] == "q3"))]
-    with pytest.raises(ValueError, match="1 missing values, the first for .*'q3'"):
+    with pytest.raises(ValueError, match=r"not evaluated on the same queries: 1 only in a, 0 only in b, the first \('c/test', 'q3'\)"):
         analysis.matrices(hole, SETTINGS)
 
 
