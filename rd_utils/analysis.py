@@ -107,8 +107,9 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
         where = dict(zip(PLACE, place, strict=True)) | {"measure": settings.measure}
         rows += [where | _row(key, cells, *ends, pooled.get(key), settings, margins) for key, ends in pairs.items()]
     if not rows:
-        names = [*PLACE, "measure", "family", "contrast", *DIMENSIONS, "cell_before", "cell_after", *crossed.Contrast._fields, *margins]
-        table = pd.DataFrame(columns=[*names, "seed_differences", "different", "equivalent", "verdict", "verdict_queries", "fragile"])
+        names = [*PLACE, "measure", "family", "contrast", *DIMENSIONS, "cell_before", "cell_after", "equivalence_margin"]
+        names += [*crossed.Contrast._fields, "p_homogeneous", "p_randomisation", "seed_differences", *margins, *crossed.DECIDED, "fragile"]
+        table = pd.DataFrame(columns=names)
     else:
         table = crossed.decide(pd.DataFrame(rows), [*PLACE, "family"], alpha=settings.alpha, margins=margins)
         denied = (table["verdict_queries"] != "undecided") & (table["verdict"].map(crossed.verdict_word) != table["verdict_queries"])

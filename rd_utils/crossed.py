@@ -27,6 +27,9 @@ from rd_utils import stats
 
 THESE_ONLY = ", these students only"  # of a verdict that rests on one seed
 
+# What decide adds to a table of contrasts.
+DECIDED = ("p_holm", "p_equivalence_holm", "p_queries_holm", "different", "equivalent", "verdict", "verdict_queries")
+
 _ROUNDING = 1e-12  # differences that vary by less than this are one constant, seen through float rounding
 _BLOCK_ROWS = 200  # estimates whose tails are computed at once, each over some thousand nodes
 

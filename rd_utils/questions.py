@@ -110,25 +110,27 @@ def _unanswerable(plan: Plan) -> Iterator[str]:
             "analysis.baseline_strategy to one of them"
         )
     elif len(strategies) > 1:
-        compared = {after for family, _, after, _ in found if family == "strategy"}
-        alone = [name for name in cells.index[cells["strategy"] != baseline] if name not in compared]
-        if alone:
-            yield (
-                f"{len(alone)} of {len(cells)} cells have no cell of {baseline} beside them, so their strategy is compared with nothing: "
-                f"{_few(alone)}"
-            )
+        yield from _alone(cells, found, "strategy", baseline)
     distilled = [loss for loss in losses if loss != "lce"]
-    if len(losses) > 1 and distilled and "lce" not in losses:
+    if "lce" in losses:
+        yield from _alone(cells, found, "loss", "lce")
+    elif len(distilled) > 1:
         yield f"no contrast of losses: {', '.join(distilled)} are compared with lce, which is in no grid"
-    elif distilled and "lce" in losses:
-        compared = {after for family, _, after, _ in found if family == "loss"}
-        alone = [name for name in cells.index[cells["loss"] != "lce"] if name not in compared]
-        if alone:
-            yield f"{len(alone)} of {len(cells)} cells have no cell of lce beside them, so their loss is compared with nothing: {_few(alone)}"
     seeds = {cell.name: tuple(sorted(cell.students)) for cell in plan.cells}
     unequal = sorted({after for _, first, after, _ in found if seeds[first] != seeds[after]})
     if unequal:
         yield f"{len(unequal)} cells have other seeds than the cell they would be compared with, and are not: {_few(unequal)}"
+
+
+def _alone(cells: pd.DataFrame, found: list[tuple[str, str, str, str]], family: str, plain: str) -> Iterator[str]:
+    """Say which cells lack the one that they would be compared with."""
+    compared = {after for name, _, after, _ in found if name == family}
+    alone = [name for name in cells.index[cells[family] != plain] if name not in compared]
+    if alone:
+        yield (
+            f"{len(alone)} of {len(cells)} cells have no cell of {plain} beside them, so their {family} is compared with nothing: "
+            f"{_few(alone)}"
+        )
 
 
 def _few(names: list[str], shown: int = 3) -> str:

@@ -205,6 +205,34 @@ def test_across_keeps_cells_apart_that_differ_in_their_target_entropy_only():
     assert table["n_collections"].tolist() == [3, 3] and table["mean"].iloc[1] == -0.5
 
 
+def test_across_crosses_collections_with_seeds():
+    """Two collections of which one seed says 0.1 and the other 0.3 alike: a t over seeds, whatever the collections agree on."""
+    table = [
+        row
+        for place in ("c", "d")
+        for row in system("r", np.full((2, 4), 0.5), strategy="corpus_random", place=place)
+        + system("b", np.array([[0.6], [0.8]]) * np.ones(4), place=place)
+    ]
+    (row,) = analysis.across(analysis.differences(pd.DataFrame(table), SETTINGS), level=0.9).to_dict("records")
+    half = scipy_stats.t.ppf(0.95, 1) * 0.1
+    assert (row["mean"], row["low"], row["high"]) == pytest.approx((0.2, 0.2 - half, 0.2 + half), rel=1e-4)
+    assert (row["n_collections"], row["n_seeds"], row["sd"]) == (2, 2, pytest.approx(0.0, abs=1e-9))
+    moved = [row | {"value": row["value"] + 0.04 * (row["cell"] == "b" and row["test_collection"] == "d/test")} for row in table]
+    (both,) = analysis.across(analysis.differences(pd.DataFrame(moved), SETTINGS), level=0.9).to_dict("records")
+    assert both["low"] < row["low"] and both["high"] > row["high"] + 0.02  # what collections leave open comes on top
+
+
+def test_across_collections_with_other_numbers_of_seeds_is_students_over_collections():
+    parts = []
+    for place, n in (("c", 1), ("d", 2), ("e", 2)):
+        gain = {"c": 0.1, "d": 0.2, "e": 0.3}[place]
+        parts += system("r", np.full((n, 4), 0.5), strategy="corpus_random", place=place)
+        parts += system("b", np.full((n, 4), 0.5 + gain), place=place)
+    (row,) = analysis.across(analysis.differences(pd.DataFrame(parts), SETTINGS)).to_dict("records")
+    expected = scipy_stats.ttest_1samp([0.1, 0.2, 0.3], 0).confidence_interval(0.95)
+    assert (row["low"], row["high"]) == pytest.approx(tuple(expected)) and row["n_collections"] == 3
+
+
 def factorial(values: np.ndarray, loss: str = "kl") -> pd.DataFrame:
     """Results of values (strategies, target entropies, seeds)."""
     table = [
@@ -520,6 +548,232 @@ def test_a_study_of_one_seed_collection_and_strategy_without_teacher_has_differe
     assert row["difference"] == pytest.approx(0.1 / 3) and np.isnan(row["seed_share"])
 
 
+# --- seeds of several contrasts, and baselines --------------------------------------------------------------------------------
+
+
+def strategies(seed_sds=(0.01, 0.01, 0.01, 0.01), n_seeds=3, n_queries=30, **about) -> dict[str, np.ndarray]:
+    """Values (seeds, queries) of a baseline and further strategies, by cell, whose seeds have these standard deviations."""
+    generator = np.random.default_rng(21)
+    names = ["corpus_random", *(f"s{place}" for place in range(1, len(seed_sds)))]
+    query = generator.normal(0.5, 0.1, n_queries)
+    noise = {name: 0.02 * generator.standard_normal((n_seeds, n_queries)) for name in names}
+    return {name: query + sd * generator.standard_normal((n_seeds, 1)) + noise[name] for name, sd in zip(names, seed_sds, strict=True)}
+
+
+def table_of(values: dict[str, np.ndarray], seeds=None, **about) -> list[dict]:
+    loss = about.get("loss", "lce")
+    return [row for name, own in values.items() for row in system(f"{name}-{loss}", own, seeds, strategy=name, **about)]
+
+
+def test_seeds_of_all_strategies_are_pooled_where_their_variances_may_be_one():
+    """Four strategies of three seeds: twice the mean square of the interaction, with 3 times 2 degrees of freedom."""
+    values = strategies()
+    found = analysis.differences(pd.DataFrame(table_of(values)), SETTINGS)
+    means = np.stack([own.mean(axis=1) for own in values.values()])
+    rest = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
+    assert (found["seeds_pooled"] == 4).all() and (found["seed_freedom"] == 6).all() and (found["p_homogeneous"] > 0.1).all()
+    for row in found.to_dict("records"):
+        delta = values[row["strategy"]] - values["corpus_random"]
+        assert row["seed_sd"] ** 2 + row["residual_sd"] ** 2 / 30 == pytest.approx(2 * (rest**2).sum() / 6)
+        assert row["difference"] == pytest.approx(delta.mean()) and row["seed_differences"] == pytest.approx(delta.mean(axis=1).tolist())
+    alone = analysis.differences(pd.DataFrame(table_of({name: values[name] for name in ("corpus_random", "s1")})), SETTINGS)
+    assert alone["seeds_pooled"].tolist() == [1] and alone["seed_freedom"].tolist() == [2] and alone["p_homogeneous"].isna().all()
+
+
+def test_seeds_are_not_pooled_where_one_strategy_has_another_variance():
+    found = analysis.differences(pd.DataFrame(table_of(strategies((0.001, 0.001, 0.001, 0.001, 0.2), n_seeds=6))), SETTINGS)
+    assert (found["p_homogeneous"] < 0.1).all() and (found["seeds_pooled"] == 1).all() and (found["seed_freedom"] == 5).all()
+    sds = found.set_index("strategy")["seed_sd"]
+    assert sds["s4"] > 10 * sds["s1"]
+
+
+def test_seeds_are_pooled_within_an_architecture_and_loss_only():
+    values = strategies()
+    table = table_of(values) + table_of(strategies(n_seeds=5), loss="kl", teacher="t")
+    strategy = analysis.differences(pd.DataFrame(table), SETTINGS).query("family == 'strategy'").set_index(["loss", "strategy"])
+    alone = analysis.differences(pd.DataFrame(table_of(values)), SETTINGS).set_index(["loss", "strategy"])
+    columns = ["p_difference", "seed_sd", "seed_freedom", "seeds_pooled"]
+    pd.testing.assert_frame_equal(strategy.loc[["lce"], columns], alone[columns], check_dtype=False)
+    assert (strategy.loc["kl", "seed_freedom"] == 12).all()
+
+
+def test_a_column_without_seeds_stands_beside_every_seed():
+    """Cells 0.5 and 0.7 with two seeds against a retriever's 0.4: a t of 2 with one degree of freedom, the queries alike."""
+    cells = system("a", [[0.5, 0.6, 0.7], [0.7, 0.8, 0.9]])
+    found = analysis.differences(pd.DataFrame(cells + baseline("BM25", [0.4, 0.5, 0.6])), SETTINGS)
+    (row,) = found.to_dict("records")
+    assert (row["family"], row["contrast"], row["cell_before"], row["cell_after"]) == ("first stage", "trained - BM25", "BM25", "a")
+    assert (row["mean_a"], row["mean_b"], row["n_seeds"]) == (pytest.approx(0.5), pytest.approx(0.7), 2)
+    assert row["seed_differences"] == pytest.approx([0.1, 0.3]) and row["p_difference"] == pytest.approx(0.2951672, rel=1e-4)
+    assert row["verdict_queries"] == "different" and row["verdict"] == "undecided" and row["fragile"]
+
+
+def test_the_seeds_of_two_retrievers_are_not_pooled_as_if_they_were_independent():
+    """Every cell against two retrievers: the same seeds twice say no more of seeds than once."""
+    cells = table_of(strategies())
+    bm25, dense = (baseline(name, value * np.ones(30)) for name, value in (("BM25", 0.4), ("dense", 0.6)))
+    one = analysis.differences(pd.DataFrame(cells + bm25), SETTINGS).query("family == 'first stage'")
+    two = analysis.differences(pd.DataFrame(cells + bm25 + dense), SETTINGS).query("family == 'first stage'")
+    assert len(one) == 4 and len(two) == 8 and set(two["contrast"]) == {"trained - BM25", "trained - dense"}
+    columns = ["seed_freedom", "seeds_pooled", "p_difference"]
+    both = two[two["cell_before"] == "BM25"]
+    pd.testing.assert_frame_equal(both[columns].reset_index(drop=True), one[columns].reset_index(drop=True))
+    assert (one["seeds_pooled"] == 4).all() and (one["seed_freedom"] <= 8).all()  # at most 4 cells of 2 each
+
+
+def test_a_cell_is_compared_with_its_own_untrained_self_whatever_seeds_others_have():
+    untrained = np.array([[0.1, 0.2], [0.3, 0.4], [0.6, 0.8]])
+    table = system("short", [[0.5, 0.5], [0.6, 0.6]]) + system("long", [[0.5, 0.5], [0.6, 0.6], [0.7, 0.7]], loss="kl", teacher="t")
+    table += system("other", [[0.5, 0.6], [0.6, 0.6]], architecture="checkpoint")
+    table += baseline("untrained static", untrained, "untrained", (0, 1, 2), architecture="static")
+    table += baseline("untrained checkpoint", [0.4, 0.4], "untrained", (0,), architecture="checkpoint")  # nothing of it is random
+    found = analysis.differences(pd.DataFrame(table), SETTINGS)
+    assert found.attrs["skipped"] == 1  # long against short, whose seeds differ
+    found = found[found["family"] == "untrained"].set_index("cell_after")
+    assert found["contrast"].unique().tolist() == ["trained - untrained"]
+    assert found["n_seeds"].to_dict() == {"short": 2, "long": 3, "other": 2}
+    assert found["seed_differences"]["short"] == pytest.approx([0.35, 0.25])
+    assert found["seed_differences"]["long"] == pytest.approx([0.35, 0.25, 0.0])
+    assert found["seed_differences"]["other"] == pytest.approx([0.15, 0.2])
+
+
+def test_a_baseline_with_too_few_seeds_is_skipped_and_counted():
+    table = system("a", [[0.5, 0.5], [0.6, 0.6], [0.7, 0.7]])
+    table += baseline("untrained static", [[0.1, 0.2], [0.3, 0.4]], "untrained", (0, 1), architecture="static")
+    found = analysis.differences(pd.DataFrame(table), SETTINGS)
+    assert found.empty and found.attrs["skipped"] == 1
+
+
+def test_a_cell_is_compared_with_its_own_teacher_and_lce_with_the_studys_first():
+    table = system("lce", [0.5, 0.6]) + system("u", [0.6, 0.7], loss="kl", teacher="u") + system("t", [0.7, 0.7], loss="kl", teacher="t")
+    table += system("file", [0.3, 0.2], loss="kl", teacher="file")  # whose scores are of training pairs: it has no row
+    table += baseline("teacher t", [0.9, 0.8], "teacher", teacher="t") + baseline("teacher u", [0.8, 0.8], "teacher", teacher="u")
+    found = analysis.differences(pd.DataFrame(table), SETTINGS)
+    found = found[found["family"] == "against teacher"]
+    said = zip(found["cell_before"], found["cell_after"], found["difference"].round(9), strict=True)
+    assert set(said) == {("teacher u", "lce", -0.25), ("teacher u", "u", -0.15), ("teacher t", "t", -0.15)}
+    assert found.loc[found["cell_after"] == "lce", "teacher"].tolist() == [""]
+    only_file = [row for row in table if row["cell"] in ("lce", "file")]
+    assert "against teacher" not in set(analysis.differences(pd.DataFrame(only_file), SETTINGS)["family"])
+
+
+def test_a_system_is_compared_where_it_was_evaluated():
+    """A cross-encoder re-ranks only; a retriever is a row of its own stage."""
+    table = [row | {"first_stage": stage} for stage in ("full", "bm25@100") for row in rows("bi", [0.5, 0.7])]
+    table += [row | {"first_stage": "bm25@100"} for row in rows("cross", [0.6, 0.9], architecture="cross")]
+    table += [row | {"first_stage": "bm25@100"} for row in baseline("BM25", [0.4, 0.5])]
+    found = analysis.differences(pd.DataFrame(table), SETTINGS)
+    assert found[["first_stage", "cell_before", "cell_after"]].to_numpy().tolist() == [
+        ["bm25@100", "BM25", "bi"],
+        ["bm25@100", "BM25", "cross"],
+    ]
+
+
+def four_cells(kl_gain: float = 0.3, seeds=(0, 1)) -> list[dict]:
+    """Under LCE the strategy gains 0.1 on every query and seed, under KL ``kl_gain`` and with the second seed 0.1 more."""
+    base = np.linspace(0.2, 0.4, 5)
+    lce = np.stack([base, base + 0.05])
+    kl = lce + 0.02
+    shift = np.array([[0.0], [0.1]])
+    taught = {"loss": "kl", "teacher": "t"}
+    return (
+        system("r-lce", lce, seeds, strategy="corpus_random") + system("b-lce", lce + 0.1, seeds)
+        + system("r-kl", kl, seeds, strategy="corpus_random", **taught) + system("b-kl", kl + kl_gain + shift, seeds, **taught)
+    )  # fmt: skip
+
+
+def test_the_interaction_of_strategy_and_loss_by_hand():
+    """Gains 0.1 under LCE and 0.3 and 0.4 under KL: 0.2 and 0.3 more, a t of 5 with one degree of freedom."""
+    found = analysis.differences(pd.DataFrame(four_cells()), SETTINGS)
+    assert found["family"].value_counts().to_dict() == {"strategy": 2, "loss": 2, "strategy x loss": 1}
+    (row,) = found[found["family"] == "strategy x loss"].to_dict("records")
+    assert (row["contrast"], row["cell_before"], row["cell_after"]) == ("bm25 - corpus_random, kl - lce", "r-lce", "b-kl")
+    assert (row["strategy"], row["loss"], row["teacher"]) == ("bm25", "kl", "t")
+    assert (row["mean_a"], row["mean_b"], row["difference"]) == pytest.approx((0.1, 0.35, 0.25))
+    assert row["seed_differences"] == pytest.approx([0.2, 0.3]) and row["p_holm"] == row["p_difference"]
+    assert row["p_difference"] == pytest.approx(2 * scipy_stats.t.sf(5, 1), rel=1e-4)
+    assert (row["verdict"], row["verdict_queries"]) == ("undecided", "different")
+
+
+@pytest.mark.parametrize("without", ["r-lce", "b-lce", "r-kl", "b-kl"])
+def test_an_interaction_needs_all_four_cells_with_the_same_seeds(without):
+    whole = four_cells()
+    three = analysis.differences(pd.DataFrame([row for row in whole if row["cell"] != without]), SETTINGS)
+    assert set(three["family"]) == {"strategy", "loss"} and three.attrs["skipped"] == 0
+    moved = [row | {"seed": row["seed"] + (5 if row["cell"] == without else 0)} for row in whole]
+    other = analysis.differences(pd.DataFrame(moved), SETTINGS)
+    assert set(other["family"]) == {"strategy", "loss"} and len(other) == 2
+    assert other.attrs["skipped"] == 2  # the cell's two contrasts, and with them the interaction
+
+
+def test_an_interaction_is_of_one_teacher_temperature_and_target_entropy():
+    table = four_cells()
+    dialled = [row | {"cell": f"{row['cell']}-H", "target_entropy": 0.3} for row in table if row["loss"] == "kl"]
+    found = analysis.differences(pd.DataFrame(table + dialled), SETTINGS)
+    found = found[found["family"] == "strategy x loss"]
+    assert found["cell_after"].tolist() == ["b-kl", "b-kl-H"] and found["difference"].tolist() == pytest.approx([0.25, 0.25])
+    assert found["target_entropy"].tolist() == [pytest.approx(NAN, nan_ok=True), 0.3]
+
+
+def test_differences_come_back_from_a_file_as_they_were_written(tmp_path):
+    table = pd.DataFrame(four_cells() + baseline("BM25", np.linspace(0.3, 0.5, 5)) + system("x", [0.1] * 5, seeds=(7,), strategy="x"))
+    for name, skipped, rows_of in (("some", 1, table), ("none", 0, table[:0])):
+        found = analysis.differences(rows_of, SETTINGS)
+        found.to_parquet(tmp_path / f"{name}.parquet")
+        back = pd.read_parquet(tmp_path / f"{name}.parquet")
+        assert back.attrs["skipped"] == found.attrs["skipped"] == skipped
+        assert list(back.columns) == list(found.columns) and len(back) == len(found)
+        assert [list(each) for each in back["seed_differences"]] == found["seed_differences"].tolist()
+        pd.testing.assert_frame_equal(analysis.across(back), analysis.across(found), check_dtype=False)
+
+
+def test_an_empty_table_of_differences_has_the_columns_of_a_full_one():
+    full = analysis.differences(pd.DataFrame(four_cells()), SETTINGS)
+    empty = analysis.differences(pd.DataFrame(rows("a", [0.1, 0.2, 0.4])), SETTINGS)
+    assert set(full.columns) == set(empty.columns) and empty.empty
+
+
+# --- one recipe, seed against seed --------------------------------------------------------------------------------------------
+
+
+def test_seed_against_seed_by_hand():
+    """Three seeds: three pairs over queries; three ways to hold one against two. Two seeds have a pair and no halves."""
+    wiggle = 0.01 * scipy_stats.zscore(np.random.default_rng(3).standard_normal(20))
+    base = np.linspace(0.2, 0.6, 20)
+    table = system("a", np.stack([base, base + 0.1 + wiggle, base + 0.2 - wiggle])) + system("b", [base, base + wiggle], loss="kl")
+    table += system("c", [base], architecture="other")  # one seed has nothing to compare
+    found = analysis.seed_against_seed(pd.DataFrame(table), SETTINGS).set_index("test")
+    assert found.index.tolist() == ["queries only", "queries and seeds"] and (found["architecture"] == "static").all()
+    assert found.loc["queries only", ["n_seeds", "n_comparisons", "n_different"]].tolist() == [3, 4, 3]
+    # one against two: differences -0.15, 0 and 0.15 with a pooled variance over seeds of at least 0.005 / 1 on one degree of freedom
+    assert found.loc["queries and seeds", ["n_seeds", "n_comparisons", "n_different"]].tolist() == [3, 3, 0]
+    assert found["share"].tolist() == [0.75, 0.0]
+    assert found[["collection", "test_collection", "first_stage"]].drop_duplicates().to_numpy().tolist() == [["c/train", "c/test", "full"]]
+
+
+def test_seed_against_seed_is_of_trained_cells_the_compared_measure_and_one_place_each():
+    base = np.linspace(0.2, 0.6, 20)
+    table = [row for place in ("c", "d") for row in system("a", [base, base + 0.1, base, base - 0.1], place=place)]
+    more = [row | {"measure": "AP"} for row in table] + baseline("untrained", [base, base + 0.3], "untrained", (0, 1), architecture="x")
+    found = analysis.seed_against_seed(pd.DataFrame(table + more), SETTINGS)
+    assert found["collection"].tolist() == ["c/train"] * 2 + ["d/train"] * 2 and found["n_comparisons"].tolist() == [6, 3, 6, 3]
+    assert found["n_different"].tolist()[::2] == [5, 5]  # of six pairs only the first and the third seed agree
+    nothing = analysis.seed_against_seed(pd.DataFrame(rows("a", [0.1, 0.2])), SETTINGS)
+    assert nothing.empty and list(nothing.columns) == list(found.columns)
+
+
+def test_a_recipe_whose_seeds_differ_is_called_different_by_the_query_only_test_and_not_by_the_other():
+    """A seed SD of 0.02 on 300 queries, six seeds, ten cells: the one test rejects often, the other at most at its level."""
+    generator, table = np.random.default_rng(17), []
+    for cell in range(10):
+        values = 0.5 + 0.02 * generator.standard_normal((6, 1)) + 0.1 * generator.standard_normal((6, 300))
+        table += system(f"c{cell}", values, strategy=f"s{cell}")
+    shares = analysis.seed_against_seed(pd.DataFrame(table), SETTINGS).set_index("test")
+    assert shares["n_comparisons"].to_dict() == {"queries only": 150, "queries and seeds": 100}
+    assert shares.loc["queries only", "share"] > 0.3  # the difference of two seeds has an SD of 0.028, its standard error 0.008
+    assert shares.loc["queries and seeds", "share"] <= 0.10
+
+
 # --- every strategy with every other ------------------------------------------------------------------------------------------
 
 
@@ -598,6 +852,19 @@ def test_a_matrix_with_a_hole_is_refused():
     hole = table[~((table["strategy"] == "dense") & (table["query_id"] == "q3"))]
     with pytest.raises(ValueError, match=r"not evaluated on the same queries: 1 only in a, 0 only in b, the first \('c/test', 'q3'\)"):
         analysis.matrices(hole, SETTINGS)
+
+
+def test_seeds_are_pooled_over_the_pairs_of_a_matrix_or_not_as_its_homogeneity_allows():
+    """Three strategies: their differences share one variance over seeds, with 2 times 3 degrees of freedom."""
+    values = strategies((0.01, 0.01, 0.01), n_seeds=4)
+    found = analysis.matrices(pd.DataFrame(table_of(values)), SETTINGS)
+    assert (found["seeds_pooled"] == 3).all() and (found["seed_freedom"] == 6).all()
+    shared = found["seed_sd"] ** 2 + found["residual_sd"] ** 2 / 30
+    assert shared.to_numpy() == pytest.approx(shared[0]) and shared[0] > 0
+    one_seed = analysis.matrices(pd.DataFrame(table_of({name: own[:1] for name, own in values.items()})), SETTINGS)
+    assert (one_seed["verdict"].str.endswith(", these students only")).all() and (one_seed["seeds_pooled"] == 1).all()
+    wild = analysis.matrices(pd.DataFrame(table_of(strategies((0.001, 0.001, 0.001, 0.001, 0.2), n_seeds=6))), SETTINGS)
+    assert (wild["seeds_pooled"] == 1).all() and (wild["seed_freedom"] == 5).all()
 
 
 # --- over collections: the main table -----------------------------------------------------------------------------------------
