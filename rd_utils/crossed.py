@@ -23,7 +23,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import linalg, special
 
-from rd_utils import stats
 
 THESE_ONLY = ", these students only"  # of a verdict that rests on one seed
 
