@@ -23,7 +23,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import linalg, special
 
-
 THESE_ONLY = ", these students only"  # of a verdict that rests on one seed
 
 # What decide adds to a table of contrasts.
