@@ -261,7 +261,7 @@ def test_systems_that_do_not_match_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             crossed.contrast(a, wrong)
-    with pytest.raises(ValueError, match=r"shape \(3, 1\); expected \(n_seeds, n_queries\) with at least 2 queries"):
+    with pytest.raises(ValueError, match="1 queries; expected at least 2"):
         crossed.contrast(a.iloc[:1], b.iloc[:1])
 
 
