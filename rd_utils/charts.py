@@ -30,6 +30,7 @@ from rd_utils.drawing import (
     INK,
     INTERVALS,
     MUTED,
+    ONE_SEED,
     PALETTE,
     RESULT_COLUMNS,
     SETTINGS,
@@ -94,6 +95,12 @@ def _known(values: pd.Series, choices: Sequence[str] | Mapping[str, Any], name: 
     unknown = [value for value in values if value not in choices]
     if unknown:
         raise ValueError(f"{len(unknown)} unknown {name}(s), the first is {unknown[0]!r}{nearest(str(unknown[0]), choices)}")
+
+
+def _plain_verdicts(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the rows with each verdict as one word, and what the legend calls them: on one seed they are of these students only."""
+    legend = "verdict" + (ONE_SEED if frame["verdict"].str.endswith(ONE_SEED).any() else "")
+    return frame.assign(verdict=frame["verdict"].str.removesuffix(ONE_SEED)), legend
 
 
 def _once(frame: pd.DataFrame, keys: Sequence[str], name: str) -> None:
@@ -661,12 +668,13 @@ def forest_chart(
     require(differences, DIFFERENCE_COLUMNS, "differences")
     choices = {"measure": measure, "test_collection": test_collection, "collection": collection, "family": family}
     differences = select(differences, "differences", **choices, equivalence_margin=equivalence_margin)
+    differences, legend = _plain_verdicts(differences)
     _known(differences["verdict"], VERDICTS, "verdict")
     margin = float(differences["equivalence_margin"].iloc[0])
     frame = differences.assign(margin_low=-margin, margin_high=margin)
     name = measure or str(frame["measure"].iloc[0])
     title = f"difference in {name} (shaded: ±{margin:g})"
-    return _contrasts(frame, "difference", "verdict", VERDICTS, title, tooltips(frame, DIFFERENCE_COLUMNS), width)
+    return _contrasts(frame, "difference", "verdict", VERDICTS, title, tooltips(frame, DIFFERENCE_COLUMNS), width, legend)
 
 
 def across_chart(across: pd.DataFrame, *, measure: str | None = None, family: str | None = None, width: int = 300) -> alt.FacetChart:
@@ -693,16 +701,23 @@ def across_chart(across: pd.DataFrame, *, measure: str | None = None, family: st
     interval = np.where(across["low"].isna(), "one collection", np.where(excludes, "excludes 0", "holds 0"))
     title = f"mean difference in {across['measure'].iloc[0]} over collections"
     frame = across.assign(interval=interval)
-    return _contrasts(frame, "mean", "interval", INTERVALS, title, tooltips(frame, ACROSS_COLUMNS), width)
+    return _contrasts(frame, "mean", "interval", INTERVALS, title, tooltips(frame, ACROSS_COLUMNS), width, "interval")
 
 
 def _contrasts(
-    frame: pd.DataFrame, value: str, kind: str, kinds: Mapping[str, tuple[str, str]], title: str, tooltip: list[alt.Tooltip], width: int
+    frame: pd.DataFrame,
+    value: str,
+    kind: str,
+    kinds: Mapping[str, tuple[str, str]],
+    title: str,
+    tooltip: list[alt.Tooltip],
+    width: int,
+    legend: str,
 ) -> alt.FacetChart:
     """Draw values with their intervals, line by line and panel by panel; ``kinds`` gives each value of ``kind`` a colour and a shape."""
     frame = _lines(frame).assign(role="comparison")
     rows = _line_order(frame, value)
-    colour, shape = _by_kind(kind, kinds, frame[kind], kind)
+    colour, shape = _by_kind(kind, kinds, frame[kind], legend)
     x = alt.X(f"{value}:Q", title=title, axis=alt.Axis(tickCount=5))
     y = alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(grid=True))
     stages, panels = distinct(frame["first_stage"]), distinct(frame["comparison"])
@@ -770,6 +785,7 @@ def matrix_chart(
     measured = ("difference", "verdict", "p_holm", "p_equivalence_holm", "smallest_margin")
     require(pairs, ("system_a", "system_b", *measured), "pairs")
     _finite(pairs, ["difference"], "pairs")
+    pairs, judged = _plain_verdicts(pairs)
     _known(pairs["verdict"], VERDICTS, "verdict")
     systems = list(order) if order is not None else distinct([*pairs["system_a"], *pairs["system_b"]])
     place = {system: rank for rank, system in enumerate(systems)}
@@ -803,7 +819,7 @@ def matrix_chart(
     scale = alt.Scale(domain=systems, paddingInner=0.05, paddingOuter=0.0)
     x = alt.X("column:N", sort=systems, title=None, scale=scale, axis=None)
     y = alt.Y("row:N", sort=systems, title=None, scale=scale, axis=None)
-    colour, shape = _by_kind("verdict", VERDICTS, pairs["verdict"], "verdict (row minus column)")
+    colour, shape = _by_kind("verdict", VERDICTS, pairs["verdict"], f"{judged} (row minus column)")
     legend = alt.Legend(orient="bottom", direction="horizontal", titleLimit=300)
     colour, shape = (channel.legend(legend) for channel in (colour, shape))
     dark = [name for name, ink in _INKS.items() if ink == INK]

@@ -1,21 +1,16 @@
-"""The tables that are shown of a study, and its self-contained HTML report. It lays out finished frames and computes no statistic.
+"""The tables that are shown of a study, and the files of a chart. It lays out finished frames and computes no statistic.
 
-What the frames hold, :mod:`rd_utils.drawing` says; :mod:`rd_utils.tables` writes a table in other forms, :mod:`rd_utils.charts` draws. A
-table shows one training collection and one of its test collections; where a frame holds several, ``collection`` and ``test_collection``
-choose.
+What the frames hold, :mod:`rd_utils.drawing` says; :mod:`rd_utils.tables` writes a table in other forms, :mod:`rd_utils.charts` draws,
+:mod:`rd_utils.page` puts tables and charts on one HTML page. A table shows one training collection and one of its test collections; where
+a frame holds several, ``collection`` and ``test_collection`` choose.
 """
 
 from __future__ import annotations
 
-import base64
-import functools
-import html
 import json
 import math
-import os
 import re
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -24,12 +19,14 @@ import pandas as pd
 
 from rd_utils.drawing import (
     ACROSS_COLUMNS,
+    AGAINST,
     BASELINES,
     COST_COLUMNS,
     DESCRIPTION_COLUMNS,
     DIFFERENCE_COLUMNS,
     DIMENSIONS,
     MISSING,
+    ONE_SEED,
     PLACE,
     SETTINGS,
     SUMMARY_COLUMNS,
@@ -43,8 +40,6 @@ from rd_utils.drawing import (
     select,
     varying,
 )
-from rd_utils.params import nearest
-from rd_utils.tables import as_texts, flattened, html_prose
 
 # --- tables -----------------------------------------------------------------------------------------------------------
 
@@ -125,15 +120,25 @@ def main_table(
     return table
 
 
-def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
-    """Return the comparisons as a table: difference with intervals, p-values, smallest margin, queries needed and verdict.
+# What is folded of the contrasts until a reader asks for it, by the title that it has in differences_table.
+DETAILS = (
+    "interval (these students)", "p (these students, Holm)", "verdict (these students)", "seeds", "queries", "seed share",
+    "seeds needed, uncorrected", "queries needed, uncorrected", "cell", "compared with",
+)  # fmt: skip
 
-    Both p-values, on which the verdict rests, are corrected by Holm over their family; where the frame has only the raw one of equivalence,
-    its title says no Holm. What is of the contrast alone says so: "smallest margin (uncorrected)" is the one that these data could just
-    have proved, "queries needed (uncorrected)" how many the margin needs. "over seeds too" is the bootstrap interval over seeds and
-    queries, "seed share" the share of the variance over queries that is noise of the seeds (at most, in per cent), and "fragile" says "yes"
-    where the verdict would not survive another reasonable look (:func:`rd_utils.analysis.differences`). Columns with one value only (say
-    one measure) are left out, for the caption to state; contrast and verdict stay. A dimension that the contrast itself names is blank.
+
+def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+    """Return the comparisons as a table: contrast, verdict, difference with its interval, p-values, smallest margin; then the details.
+
+    A verdict, its interval and its p-values are of a test in which queries and seeds vary; both p-values are corrected by Holm over their
+    family; where the frame has only the raw one of equivalence, its title says no Holm. "fragile" stands behind a verdict that would not
+    survive another reasonable look (:func:`rd_utils.analysis.differences`). What is of the contrast alone says so: "smallest margin,
+    uncorrected" is the one that these data could just have proved.
+
+    Details (:data:`DETAILS`) are what a test over queries alone says, which is of these very students; how many seeds and queries there
+    are; "seed share", the share of the variance over queries that is noise of the seeds (at most, in per cent); how many seeds and queries
+    the margin needs; and the two cells. Columns with one value only (say one measure) are left out, for the caption to state; contrast and
+    verdict stay, and so do the details that the frame has. A dimension that the contrast itself names is blank.
 
     Args:
         differences: One row a comparison.
@@ -147,27 +152,121 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
     """
     require(differences, DIFFERENCE_COLUMNS, "differences")
     table = _named(differences, _places(differences))
-    table["difference [interval]"] = [
-        f"{row.difference:+.{digits}f} [{row.low:+.{digits}f}, {row.high:+.{digits}f}]" for row in differences.itertuples()
-    ]
+    table["verdict"] = _verdicts(differences)
+    table["difference [interval]"] = _intervals(differences, digits)
     corrected = "p_equivalence_holm" in differences
-    equivalence = ("p_equivalence_holm", "p (equivalence, Holm)") if corrected else ("p_equivalence", "p (equivalence)")
+    equivalence = ("p_equivalence_holm", "p equivalence (Holm)") if corrected else ("p_equivalence", "p equivalence")
     for column, title in (("p_holm", "p (Holm)"), equivalence):
         table[title] = [_p_value(value) for value in differences[column]]
-    if "bootstrap_low" in differences:
-        bounds = zip(differences["bootstrap_low"], differences["bootstrap_high"], strict=True)
-        table["over seeds too"] = [f"[{low:+.{digits}f}, {high:+.{digits}f}]" for low, high in bounds]
-    table["smallest margin (uncorrected)"] = [MISSING if pd.isna(v) else f"{v:.{digits}f}" for v in differences["smallest_margin"]]
-    if "queries_needed" in differences:
-        table["queries needed (uncorrected)"] = [MISSING if pd.isna(v) else f"{int(v):,}" for v in differences["queries_needed"]]
-    if "seed_share" in differences:
-        table["seed share"] = [MISSING if pd.isna(v) else f"{v:.0%}" for v in differences["seed_share"]]
+    table["smallest margin, uncorrected"] = [MISSING if pd.isna(v) else f"{v:.{digits}f}" for v in differences["smallest_margin"]]
     if differences["equivalence_margin"].nunique() > 1:
         table["margin"] = differences["equivalence_margin"]
-    table["verdict"] = differences["verdict"]
-    if "fragile" in differences:
-        table["fragile"] = ["yes" if fragile else "" for fragile in differences["fragile"]]
+    if "low_queries" in differences:
+        bounds = zip(differences["low_queries"], differences["high_queries"], strict=True)
+        table["interval (these students)"] = [f"[{low:+.{digits}f}, {high:+.{digits}f}]" for low, high in bounds]
+    for column, title, write in (
+        ("p_queries_holm", "p (these students, Holm)", _p_value),
+        ("verdict_queries", "verdict (these students)", as_text),
+        ("n_seeds", "seeds", _count),
+        ("n_queries", "queries", _count),
+        ("seed_share", "seed share", _share),
+        ("seeds_needed", "seeds needed, uncorrected", _count),
+        ("queries_needed", "queries needed, uncorrected", _count),
+        ("cell_after", "cell", as_text),
+        ("cell_before", "compared with", as_text),
+    ):
+        if column in differences:
+            table[title] = [write(value) for value in differences[column]]
     return table.reset_index(drop=True)
+
+
+def _verdicts(contrasts: pd.DataFrame) -> list[str]:
+    """Return the verdicts, with a word for those that are fragile."""
+    fragile = contrasts["fragile"] if "fragile" in contrasts else [False] * len(contrasts)
+    return [verdict + (", fragile" if shaky else "") for verdict, shaky in zip(contrasts["verdict"], fragile, strict=True)]
+
+
+def _intervals(contrasts: pd.DataFrame, digits: int = 3) -> list[str]:
+    """Write differences with their intervals."""
+    bounds = zip(contrasts["difference"], contrasts["low"], contrasts["high"], strict=True)
+    return [f"{difference:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]" for difference, low, high in bounds]
+
+
+def _count(value: float) -> str:
+    """Write a count; one that is not known, or has no end, is a dash.
+
+    >>> _count(1200.0), _count(float("nan")), _count(float("inf"))
+    ('1,200', '–', '–')
+    """
+    return f"{int(value):,}" if pd.notna(value) and math.isfinite(value) else MISSING
+
+
+def _share(value: float) -> str:
+    return MISSING if pd.isna(value) else f"{value:.0%}"
+
+
+def baselines_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+    """Return every cell beside what it did not train for: the first stages, its untrained self and its teacher.
+
+    Args:
+        differences: Contrasts of the families of :data:`rd_utils.drawing.AGAINST`, the cell minus the baseline; other rows are not shown.
+        digits: Decimals shown.
+
+    Returns:
+        One row a place and cell: its mean, then a column a family with "difference [interval] verdict", a dash where there is none; of a
+        family in which a cell has several baselines, a column each.
+
+    Raises:
+        ValueError: A column is missing, no row is of those families, or a cell has two contrasts with one baseline.
+    """
+    require(differences, (*DIFFERENCE_COLUMNS, "cell_before", "cell_after", "mean_b"), "differences")
+    shown = differences[differences["family"].isin(AGAINST)]
+    require(shown, (), "differences of the baselines")
+    keys = [*PLACE, "cell_after"]
+    named = {name for name, part in shown.groupby("family") if part.duplicated(keys).any() or part["cell_before"].nunique() == 1}
+    told = [
+        f"minus {before if family in named else AGAINST[family]}"
+        for family, before in zip(shown["family"], shown["cell_before"], strict=True)
+    ]
+    texts = [f"{interval} {verdict}" for interval, verdict in zip(_intervals(shown, digits), _verdicts(shown), strict=True)]
+    shown = shown.assign(told=told, text=texts)
+    if shown.duplicated([*keys, "told"]).any():
+        first = shown[shown.duplicated([*keys, "told"])].iloc[0]
+        raise ValueError(f"{first['cell_after']!r} stands against {first['cell_before']!r} twice in one place; give each contrast once")
+    families = dict(zip(told, shown["family"], strict=True))
+    order = sorted(families, key=lambda title: list(AGAINST).index(families[title]))
+    wide = shown.pivot(index=keys, columns="told", values="text").reindex(pd.MultiIndex.from_frame(shown[keys].drop_duplicates()))
+    table = wide[order].fillna(MISSING).rename_axis(columns=None).reset_index()
+    title = str(shown["measure"].iloc[0]) if shown["measure"].nunique() == 1 else "mean"
+    table.insert(len(keys), title, [f"{mean:.{digits}f}" for mean in shown.drop_duplicates(keys)["mean_b"]])
+    return table.drop(columns=[name for name in PLACE if name not in _places(shown)]).rename(columns={"cell_after": "cell"})
+
+
+def seeds_table(seeds: pd.DataFrame) -> pd.DataFrame:
+    """Return how often one recipe, seed against seed, is called different from itself, by each test.
+
+    Args:
+        seeds: One row an architecture, place and test: architecture, test, n_comparisons, n_different, share, n_seeds.
+
+    Returns:
+        One row an architecture and place: seeds, comparisons, and one column a test, such as "26 of 84 (31%)".
+
+    Raises:
+        ValueError: A column is missing, or a test stands twice.
+
+    >>> row = {"architecture": "cross", "n_seeds": 3, "n_comparisons": 84}
+    >>> rows = [row | {"test": "queries only", "n_different": 26, "share": 26 / 84}]
+    >>> rows += [row | {"test": "queries and seeds", "n_different": 4, "share": 4 / 84}]
+    >>> seeds_table(pd.DataFrame(rows)).astype(str).iloc[0].tolist()
+    ['cross', '3', '26 of 84 (31%)', '4 of 84 (5%)']
+    """
+    require(seeds, ("architecture", "test", "n_comparisons", "n_different", "share", "n_seeds"), "seed_against_seed")
+    keys = [*varying(seeds, PLACE), "architecture", "n_seeds"]
+    counts = seeds[["n_different", "n_comparisons", "share"]].itertuples(index=False)
+    text = [f"{int(different)} of {int(compared)} ({share:.0%})" for different, compared, share in counts]
+    told = seeds.assign(text=text, told="called different by " + seeds["test"])
+    wide = told.pivot(index=keys, columns="told", values="text").reindex(pd.MultiIndex.from_frame(told[keys].drop_duplicates()))
+    return wide[distinct(told["told"])].fillna(MISSING).rename_axis(columns=None).reset_index().rename(columns={"n_seeds": "seeds"})
 
 
 def _named(contrasts: pd.DataFrame, place: Sequence[str]) -> pd.DataFrame:
@@ -238,7 +337,7 @@ def matrix_table(pairs: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     letters = dict(zip(pairs["system_a"], pairs["letters_a"], strict=True)) | dict(zip(pairs["system_b"], pairs["letters_b"], strict=True))
     table = pd.DataFrame("", index=pd.Index(systems, name="row minus column"), columns=systems)
     for row in pairs.itertuples():
-        table.loc[row.system_b, row.system_a] = f"{row.difference:+.{digits}f}{signs[row.verdict]}"
+        table.loc[row.system_b, row.system_a] = f"{row.difference:+.{digits}f}{signs[row.verdict.removesuffix(ONE_SEED)]}"
     table.insert(0, "equivalent to", [letters[system] or MISSING for system in systems])
     return table
 
@@ -374,7 +473,7 @@ def cells_table(costs: pd.DataFrame, *, manifest: str = "student/{identity}/mani
     require(costs, COST_COLUMNS, "costs")
     if "{identity}" not in manifest:
         raise ValueError(f"manifest is {manifest!r}, but must hold '{{identity}}', as in 'student/{{identity}}/manifest.json'")
-    _relative(manifest)
+    relative(manifest)
     columns = {
         "cell": "cell", "collection": "collection", "seed": "seed", "documents_seen": "documents seen", "tokens_seen": "tokens seen",
         "train_wall_seconds": "training wall s", "total_cpu_seconds": "total CPU s", "peak_memory_mb": "peak memory MB",
@@ -386,7 +485,25 @@ def cells_table(costs: pd.DataFrame, *, manifest: str = "student/{identity}/mani
     return table.reset_index(drop=True)
 
 
+def relative(path: str) -> str:
+    """Return a path unchanged; refuse one that is absolute or has a scheme.
+
+    Raises:
+        ValueError: It is.
+    """
+    if PurePosixPath(path).is_absolute() or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|\\|//", path):
+        raise ValueError(f"{path!r} is not a relative path; a report links only to files beside it")
+    return path
+
+
 # --- files of one chart -----------------------------------------------------------------------------------------------
+
+
+class Drawn(NamedTuple):
+    """A chart under :func:`rd_utils.drawing.theme`: its specification with all rows inside, and the SVG of it."""
+
+    spec: dict[str, Any]
+    svg: str
 
 
 class ChartFiles(NamedTuple):
@@ -397,7 +514,7 @@ class ChartFiles(NamedTuple):
     png: Path
 
 
-def _vega_lite_version() -> str:
+def vega_lite_version() -> str:
     """Return the Vega-Lite version of the installed Altair, as vl-convert names it (6.4 for v6.4.1)."""
     import vl_convert
 
@@ -415,11 +532,17 @@ def _svg(spec: dict[str, Any]) -> str:
     """Return the chart as SVG, its ids counted from 0: the converter goes on counting from one chart to the next."""
     import vl_convert
 
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=_vega_lite_version())
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=vega_lite_version())
     names = list(dict.fromkeys(re.findall(r'\bid="((?:clip|gradient_|pattern_)\d+)"', svg)))
     for index, name in enumerate(names):
         svg = re.sub(rf'(id="|url\(#){name}(?=["\)])', rf"\g<1>part{index}", svg)
     return svg
+
+
+def draw(chart: Any) -> Drawn:
+    """Draw an Altair chart with its data inside, once for all that it is written to."""
+    spec = chart_spec(chart)
+    return Drawn(spec, _svg(spec))
 
 
 def save_chart(chart: Any, path_stem: str | Path) -> ChartFiles:
@@ -428,7 +551,7 @@ def save_chart(chart: Any, path_stem: str | Path) -> ChartFiles:
     The JSON is the same, byte for byte, for the same frame; SVG and PNG also depend on the machine's fonts.
 
     Args:
-        chart: An Altair chart with its data inside.
+        chart: An Altair chart with its data inside, or what :func:`draw` made of one.
         path_stem: Where, without an ending; missing folders are made.
 
     Returns:
@@ -438,333 +561,9 @@ def save_chart(chart: Any, path_stem: str | Path) -> ChartFiles:
 
     stem = Path(path_stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
-    spec = chart_spec(chart)
+    drawn = chart if isinstance(chart, Drawn) else draw(chart)
     files = ChartFiles(*(stem.with_name(f"{stem.name}.{ending}") for ending in ChartFiles._fields))
-    files.json.write_text(json.dumps(spec, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    files.svg.write_text(_svg(spec), encoding="utf-8")
-    files.png.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=_vega_lite_version(), scale=2))
+    files.json.write_text(json.dumps(drawn.spec, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    files.svg.write_text(drawn.svg, encoding="utf-8")
+    files.png.write_bytes(vl_convert.svg_to_png(drawn.svg, scale=2))
     return files
-
-
-# --- the HTML report --------------------------------------------------------------------------------------------------
-
-
-class Table(NamedTuple):
-    """A frame with its caption.
-
-    Attributes:
-        frame: What is shown; an index that is no plain count of rows becomes row headers, two-level columns two lines of headers.
-        caption: One sentence or two, plain text.
-        digits: Decimals of floats.
-        highlight: Bold for the highest entry of each column below the baselines, as :func:`rd_utils.tables.render` does.
-        links: Columns that hold relative paths, to become links.
-    """
-
-    frame: pd.DataFrame
-    caption: str
-    digits: int = 3
-    highlight: bool = False
-    links: Sequence[str] = ()
-
-
-class Figure(NamedTuple):
-    """A chart with its caption.
-
-    Attributes:
-        chart: An Altair chart.
-        caption: One sentence or two, plain text.
-        alt: What a reader who does not see the chart is told; the caption by default.
-        data: The frame behind the data link; the chart's own by default.
-    """
-
-    chart: Any
-    caption: str
-    alt: str | None = None
-    data: pd.DataFrame | None = None
-
-
-class Section(NamedTuple):
-    """A heading with paragraphs (plain text, with `code` between backticks), then tables and figures."""
-
-    title: str
-    paragraphs: Sequence[str] = ()
-    blocks: Sequence[Table | Figure] = ()
-
-
-STYLE = """
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 72rem; background: #fff; color: #1a1a1a;
-  font: 16px/1.55 Helvetica, Arial, sans-serif; }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .25rem; }
-h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; padding-top: .6rem; border-top: 1px solid #d0d0d0; }
-p { max-width: 46rem; margin: .6rem 0; }
-a { color: #00568a; }
-code { font: .88em/1.4 ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
-.about { color: #595959; margin: 0; }
-nav { margin: 1.5rem 0; padding: .8rem 1.2rem; background: #f5f7f9; border-left: 4px solid #0072b2; max-width: 46rem; }
-nav h2 { font-size: 1rem; margin: 0; padding: 0; border: 0; }
-nav ol { margin: .4rem 0 0; padding-left: 1.4rem; }
-figure { margin: 1.6rem 0; }
-figcaption { max-width: 46rem; margin: .4rem 0; font-size: .94rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .84rem; line-height: 1.35; font-variant-numeric: tabular-nums;
-  border-top: 2px solid #1a1a1a; border-bottom: 2px solid #1a1a1a; }
-th, td { padding: .28rem .55rem; text-align: left; vertical-align: top; }
-thead th { border-bottom: 1px solid #1a1a1a; vertical-align: bottom; }
-thead th.group { text-align: center; border-bottom: 1px solid #a0a0a0; }
-tbody th { font-weight: normal; white-space: nowrap; }
-tbody tr:nth-child(even) { background: #f7f8f9; }
-tr.baseline th, tr.baseline td { color: #595959; }
-tr.last-baseline th, tr.last-baseline td { border-bottom: 1px solid #1a1a1a; }
-th.number, td.number { text-align: right; white-space: nowrap; }
-td.best { font-weight: bold; }
-td.long { min-width: 12rem; overflow-wrap: anywhere; font: .76rem/1.4 ui-monospace, Menlo, Consolas, monospace; }
-.chart svg, .chart canvas { display: block; }
-.fallback { display: block; max-width: 100%; height: auto; }
-.drawn + .fallback { display: none; }
-.data { font-size: .86rem; margin-left: .5rem; white-space: nowrap; }
-footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid #d0d0d0; color: #595959; font-size: .88rem; }
-@media print {
-  @page { margin: 15mm; }
-  body { max-width: none; padding: 0; font-size: 10.5pt; }
-  nav { background: none; }
-  figure, tr { break-inside: avoid; }
-  figure.table { break-inside: auto; }
-  h2, figcaption, p:has(+ figure) { break-after: avoid; }
-  thead { display: table-header-group; }
-  .scroll { overflow: visible; }
-  table { font-size: 7.5pt; }
-  th, td { padding: .12rem .3rem; }
-  .chart svg { max-width: 100%; height: auto; }
-  .data, .vega-embed summary { display: none; }
-  a { color: inherit; text-decoration: none; }
-}
-"""
-
-# Each chart is drawn where its specification lies; when that fails the static picture stays in view.
-SCRIPT = """
-const options = {mode: "vega-lite", renderer: "svg", ast: true,
-  actions: {export: true, source: false, compiled: false, editor: false}};
-async function draw(holder) {
-  const place = document.getElementById(holder.dataset.chart);
-  try {
-    await vegaEmbed(place, JSON.parse(holder.textContent), options);
-    place.classList.add("drawn");
-  } catch (error) {
-    place.replaceChildren();
-    console.error(holder.dataset.chart + ": " + error);
-  }
-}
-document.querySelectorAll("script[data-chart]").forEach(draw);
-"""
-
-# What the page may do: run what it holds, and fetch nothing.
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:"
-
-
-@functools.cache
-def _javascript(version: str) -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script, from the installed vl-convert-python."""
-    import vl_convert
-
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
-    return re.sub(r"</(script)", r"<\\/\1", bundle, flags=re.IGNORECASE).replace("<!--", "<\\!--")
-
-
-def html_report(
-    sections: Sequence[Section],
-    title: str,
-    path: str | Path,
-    *,
-    study: str,
-    identity: str,
-    about: str = "",
-    date: str | None = None,
-    language: str = "en",
-) -> Path:
-    """Write one self-contained HTML file: contents, sections, tables, and charts drawn by scripts that lie inside.
-
-    The page fetches nothing, and its content security policy forbids it to. Until a chart is drawn, and where scripts
-    do not run, a static picture of it is shown. Each table and figure has a link to its data as CSV, which lies inside.
-
-    Args:
-        sections: What the report says, in order.
-        title: Of the page.
-        path: The file to write; missing folders are made.
-        study: The study's name, for the footer.
-        identity: The study's identity, for the footer.
-        about: One line under the title, such as the study's question.
-        date: A date to show; none by default, so that the same study gives the same bytes.
-        language: Of the prose, as a language tag.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: There is no section, a block is no table or figure, a link is absolute, or a chart reads from a URL.
-    """
-    if not sections:
-        raise ValueError("sections is empty; a report needs at least one Section")
-    escape = html.escape
-    anchors = [f"section-{number}" for number in range(1, len(sections) + 1)]
-    counts = {"Table": 0, "Figure": 0}
-    body: list[str] = []
-    for number, (anchor, section) in enumerate(zip(anchors, sections, strict=True), start=1):
-        body.append(f'<section id="{anchor}" aria-labelledby="{anchor}-title">')
-        body.append(f'<h2 id="{anchor}-title">{number} {escape(section.title)}</h2>')
-        body += [f"<p>{html_prose(paragraph)}</p>" for paragraph in section.paragraphs]
-        for block in section.blocks:
-            kind = type(block).__name__
-            if kind not in counts:
-                raise ValueError(f"section {section.title!r} holds a block of type {kind}; expected Table or Figure")
-            counts[kind] += 1
-            write = _table_html if isinstance(block, Table) else _figure_html
-            body.append(write(block, counts[kind]))
-        body.append("</section>")
-    contents = [f'<li><a href="#{anchor}">{escape(section.title)}</a></li>' for anchor, section in zip(anchors, sections, strict=True)]
-    scripts = []
-    if counts["Figure"]:
-        scripts = [f"<script>{_javascript(_vega_lite_version())}</script>", f"<script>{SCRIPT}</script>"]
-    footer = [f"Study {escape(study)}", f"identity <code>{escape(identity)}</code>"]
-    footer += [escape(date)] if date else []
-    lines = [
-        "<!DOCTYPE html>",
-        f'<html lang="{escape(language)}">',
-        "<head>",
-        '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title>",
-        f"<style>{STYLE}</style>",
-        "</head>",
-        "<body>",
-        f"<header><h1>{escape(title)}</h1>" + (f'<p class="about">{html_prose(about)}</p>' if about else "") + "</header>",
-        '<nav aria-labelledby="contents"><h2 id="contents">Contents</h2><ol>',
-        *contents,
-        "</ol></nav>",
-        "<main>",
-        *body,
-        "</main>",
-        f"<footer>{' · '.join(footer)}</footer>",
-        *scripts,
-        "</body>",
-        "</html>",
-    ]
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    draft.replace(path)
-    return path
-
-
-def _csv_link(frame: pd.DataFrame, name: str) -> str:
-    """Return a link that holds the frame as CSV, with the names of its rows."""
-    text = flattened(frame).to_csv(index=False, lineterminator="\n")
-    data = base64.b64encode(text.encode("utf-8")).decode("ascii")
-    rows = f"{len(frame):,} row" + ("" if len(frame) == 1 else "s")
-    return f'<a class="data" download="{name}.csv" href="data:text/csv;charset=utf-8;base64,{data}">Data ({rows}, CSV)</a>'
-
-
-def _relative(path: str) -> str:
-    """Return a path unchanged; refuse one that is absolute or has a scheme."""
-    if PurePosixPath(path).is_absolute() or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|\\|//", path):
-        raise ValueError(f"{path!r} is not a relative path; a report links only to files beside it")
-    return path
-
-
-def _table_html(table: Table, number: int) -> str:
-    frame, escape = table.frame, html.escape
-    unknown = [name for name in table.links if name not in frame.columns]
-    if unknown:
-        raise ValueError(f"table {table.caption!r} has no column {unknown[0]!r} to link{nearest(unknown[0], frame.columns)}")
-    linked = [column in table.links for column in frame.columns]
-    texts = as_texts(frame, digits=table.digits, highlight=table.highlight)
-    labels, depth = texts.n_labels, frame.columns.nlevels
-
-    head = []
-    for level in range(depth):
-        row = []
-        if level == 0:
-            span = f' rowspan="{depth}"' if depth > 1 else ""
-            row += [f'<th scope="col"{span}>{escape(names[-1])}</th>' for names in texts.heads[:labels]]
-        values = [names[level] for names in texts.heads[labels:]]
-        if level < depth - 1:
-            spans = [(value, len(list(columns))) for value, columns in groupby(values)]
-            row += [f'<th scope="colgroup" class="group" colspan="{span}">{escape(value)}</th>' for value, span in spans]
-        else:
-            sides = zip(values, texts.right[labels:], strict=True)
-            row += [f'<th scope="col"{_class(number=right)}>{escape(value)}</th>' for value, right in sides]
-        head.append("<tr>" + "".join(row) + "</tr>")
-
-    body = []
-    for index, (entries, best) in enumerate(zip(texts.rows, texts.best, strict=True)):
-        row = [f'<th scope="row">{escape(text)}</th>' for text in entries[:labels]]
-        for text, link, right, bold in zip(entries[labels:], linked, texts.right[labels:], best[labels:], strict=True):
-            shown = f'<a href="{escape(_relative(text))}">{escape(text)}</a>' if link else escape(text)
-            row.append(f"<td{_class(number=right, best=bold, long=len(text) > 40 and ' ' not in text)}>{shown}</td>")
-        last = index == texts.n_baselines - 1 and texts.n_baselines < len(frame)
-        marks = {"baseline": index < texts.n_baselines, "last-baseline": last}
-        body.append(f"<tr{_class(**marks)}>" + "".join(row) + "</tr>")
-
-    name = f"table-{number}"
-    return "\n".join(
-        [
-            f'<figure class="table" id="{name}" aria-labelledby="{name}-caption">',
-            f'<figcaption id="{name}-caption"><strong>Table {number}.</strong> {html_prose(table.caption)}'
-            f"{_csv_link(frame, name)}</figcaption>",
-            f'<div class="scroll"><table aria-labelledby="{name}-caption"><thead>',
-            *head,
-            "</thead><tbody>",
-            *body,
-            "</tbody></table></div>",
-            "</figure>",
-        ]
-    )
-
-
-def _class(**marks: bool) -> str:
-    """Return a class attribute with the names that hold, or nothing."""
-    names = " ".join(name for name, holds in marks.items() if holds)
-    return f' class="{names}"' if names else ""
-
-
-def _figure_html(figure: Figure, number: int) -> str:
-    data = figure.data if figure.data is not None else getattr(figure.chart, "data", None)
-    if not isinstance(data, pd.DataFrame):
-        raise ValueError(f"figure {figure.caption!r}: the chart holds no frame of its own; pass data= the frame behind it")
-    if all(level is None for level in data.index.names):
-        data = data.reset_index(drop=True)  # no chart shows which rows were picked
-    spec = chart_spec(figure.chart)
-    if url := _data_url(spec):
-        raise ValueError(f"figure {figure.caption!r} reads its data from {url!r}; a self-contained report needs it inside")
-    alternative = html.escape(figure.alt or figure.caption)
-    picture = base64.b64encode(_svg(spec).encode("utf-8")).decode("ascii")
-    embedded = json.dumps(spec, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    embedded = embedded.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    name = f"figure-{number}"
-    return "\n".join(
-        [
-            f'<figure id="{name}" aria-labelledby="{name}-caption">',
-            f'<div class="scroll"><div class="chart" id="{name}-chart" role="group" aria-label="{alternative}"></div>',
-            f'<img class="fallback" alt="{alternative}" src="data:image/svg+xml;base64,{picture}"></div>',
-            f'<script type="application/json" data-chart="{name}-chart">{embedded}</script>',
-            f'<figcaption id="{name}-caption"><strong>Figure {number}.</strong> {html_prose(figure.caption)}'
-            f"{_csv_link(data, name)}</figcaption>",
-            "</figure>",
-        ]
-    )
-
-
-def _data_url(spec: Any) -> str | None:
-    """Return the first URL that a specification reads data from."""
-    if isinstance(spec, dict):
-        if isinstance(spec.get("data"), dict) and isinstance(spec["data"].get("url"), str):
-            return spec["data"]["url"]
-        parts: Iterable[Any] = (value for key, value in spec.items() if key not in ("datasets", "config"))
-    elif isinstance(spec, list):
-        parts = spec
-    else:
-        return None
-    return next((url for part in parts if (url := _data_url(part))), None)

@@ -1,4 +1,8 @@
-"""A study's folder: its tables, charts and report, written from what the analysis notebook computed and showed."""
+"""A study's folder: its tables, charts and report, written from what the analysis notebook computed and showed.
+
+What the report says in short, :mod:`rd_utils.in_short` makes of the tables; :mod:`rd_utils.page` lays the page out. A number leads to the
+executed notebook that made it, which the workflow copies to ``notebooks/`` beside the report.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +10,44 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pandas as pd
 
 from rd_utils import charts as drawn
-from rd_utils import report
+from rd_utils import in_short, page, report
 from rd_utils import tables as layout
 from rd_utils.analysis import ROWS_SHOWN, at, judged, optima
 from rd_utils.characteristics import groups_made, pooled_bins
 from rd_utils.costs import STAGES
-from rd_utils.drawing import MISSING, as_setting
-from rd_utils.params import nearest
+from rd_utils.drawing import AGAINST, MISSING, as_setting, distinct, varying
+from rd_utils.page import Figure, Point, Section, Short, Table
+from rd_utils.params import StudentSystem, nearest
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.progress import LOGGER
-from rd_utils.report import Figure, Section, Table
+from rd_utils.store import identity, inputs
 
 PILOT = 200  # training queries that advice rests on
 MATRICES_SHOWN = 8  # more of them are drawn and written, not printed
+INTERACTION = "strategy x loss"  # the family of contrasts of gains
 
 # The tables that a report can hold.
 KNOWN = (
-    "results", "per_query", "summary", "macro", "differences", "matrices", "across", "strategy_spread", "learning_rates", "descriptions",
-    "entropies", "variance", "surfaces", "behaviours", "calibration", "by_query", "relations", "cells", "points", "prices", "walk",
-    "options", "regrets",
+    "results", "per_query", "summary", "macro", "differences", "seed_against_seed", "matrices", "across", "strategy_spread",
+    "learning_rates", "descriptions", "entropies", "variance", "surfaces", "behaviours", "calibration", "by_query", "relations",
+    "cells", "points", "prices", "walk", "options", "regrets",
 )  # fmt: skip
 
 
 def write(
-    plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], charts: dict[str, Any], advice: Sequence[str] = ()
+    plan: Plan,
+    pipeline: Pipeline,
+    tables: dict[str, pd.DataFrame],
+    charts: dict[str, Any],
+    advice: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> list[Path]:
     """Write a study's tables, charts and report into its folder.
 
@@ -48,6 +60,7 @@ def write(
             the functions of analysis, characteristics, costs and advice return, under the names of :data:`KNOWN`.
         charts: Altair charts by name, as the notebook showed them; a name's first word says which section shows it.
         advice: what the advice comes to, in sentences.
+        warnings: what a reader must know before any number, in sentences.
 
     Returns:
         The Parquet files and the report; a table without rows is not written.
@@ -67,20 +80,23 @@ def write(
         table.to_parquet(folder / f"{name}.parquet", index=False)
     for stem, (table, caption) in _printed(plan, written).items():
         layout.save_table(table, folder / "tables" / stem, caption=caption, label=f"tab:{stem}", highlight=stem.startswith("main"))
-    for name, chart in charts.items():
-        report.save_chart(chart, folder / "charts" / _file_name(name))
-    page = report.html_report(
-        [section for section in _sections(plan, pipeline, written, charts, advice) if section.blocks],
+    pictures = {name: report.draw(chart) for name, chart in charts.items()}
+    for name, picture in pictures.items():
+        report.save_chart(picture, folder / "charts" / _file_name(name))
+    notebooks = executed_notebooks(plan)
+    path = page.html_report(
+        [section for section in _sections(plan, pipeline, written, pictures, advice, notebooks) if section.blocks],
         f"Study {plan.study.name}",
         folder / "report.html",
         study=plan.study.name,
         identity=plan.report_version,
-        about=plan.study.question,
+        short=_short(plan, written, warnings, notebooks),
+        made_by=notebooks.analysis,
     )
     record = {"study": plan.study.name, "report_version": plan.report_version, "parameters": plan.study.model_dump(mode="json")}
     (folder / "study.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
-    LOGGER.info("wrote %s", page)
-    return [folder / f"{name}.parquet" for name in written] + [page]
+    LOGGER.info("wrote %s", path)
+    return [folder / f"{name}.parquet" for name in written] + [path]
 
 
 def _printed(plan: Plan, tables: dict[str, pd.DataFrame]) -> dict[str, tuple[pd.DataFrame, str]]:
@@ -97,7 +113,7 @@ def _printed(plan: Plan, tables: dict[str, pd.DataFrame]) -> dict[str, tuple[pd.
         found["macro"] = (_macro_table(tables["macro"], measure), caption)
     if len(tables["differences"]):
         caption = f"Paired differences in {measure}, with intervals and verdicts corrected by Holm's method."
-        found["differences"] = (report.differences_table(tables["differences"]), caption)
+        found["differences"] = (report.differences_table(tables["differences"]).drop(columns=report.DETAILS, errors="ignore"), caption)
     if "across" in tables:
         found["across"] = (report.across_table(tables["across"]), "Contrasts over collections, each counting once.")
     for name, part in _matrices(tables):
@@ -198,37 +214,147 @@ def _said(values: pd.Series, dimension: str) -> pd.Series:
     return values.map(as_setting).map(lambda text: sign + text if text else "")
 
 
+# --- the executed notebooks -------------------------------------------------------------------------------------------------------
+
+
+class Notebooks(NamedTuple):
+    """Where a study's executed notebooks lie, relative to its report, as :func:`rd_utils.plan.publish` puts them.
+
+    Attributes:
+        analysis: the one that wrote the report.
+        made: by the identity of an artefact.
+        evaluated: by training collection and row of the main table, of a row's first seed.
+        trained: by training collection and cell, of its first seed.
+        mined: by training collection and strategy, of its first seed.
+        scored: by training collection, strategy and teacher, of its first seed.
+    """
+
+    analysis: str
+    made: dict[str, str]
+    evaluated: dict[tuple[str, ...], str]
+    trained: dict[tuple[str, ...], str]
+    mined: dict[tuple[str, ...], str]
+    scored: dict[tuple[str, ...], str]
+
+
+def executed_notebooks(plan: Plan) -> Notebooks:
+    """Return where the notebooks are that made a study's numbers.
+
+    Args:
+        plan: the study.
+    """
+    made: dict[str, str] = {}
+    found = Notebooks("", made, {}, {}, {}, {})
+    for node in plan.nodes:
+        path = f"notebooks/{quote(node.name)}.ipynb"
+        if node.notebook == "05_analyse":
+            found = found._replace(analysis=path)
+        for spec in node.artefacts:
+            made.setdefault(identity(spec), path)
+    rows = [(plan.labels[row.pair], row.name, system) for row in plan.baselines for system in row.systems.values()]
+    for cell in plan.cells:
+        for student in cell.students.values():
+            rows.append((cell.collection, cell.name, StudentSystem(student=student)))
+            found.trained.setdefault((cell.collection, cell.name), made[identity(student)])
+            needed = inputs(student)
+            if identity(needed["groups"]) in made:
+                found.mined.setdefault((cell.collection, cell.strategy), made[identity(needed["groups"])])
+            if "scores" in needed and identity(needed["scores"]) in made:
+                found.scored.setdefault((cell.collection, cell.strategy, cell.teacher), made[identity(needed["scores"])])
+    for collection, name, system in rows:
+        for spec in plan.evaluations(system, collection)[:1]:
+            found.evaluated.setdefault((collection, name), made[identity(spec)])
+    return found
+
+
+def _paths(found: dict[tuple[str, ...], str], frame: pd.DataFrame, *columns: str) -> list[str]:
+    """Return for each row of a frame the path of what its columns name, "" where there is none."""
+    return [found.get(tuple(key), "") for key in frame[list(columns)].itertuples(index=False)]
+
+
+# --- what the report says in short ------------------------------------------------------------------------------------------------
+
+
+def _short(plan: Plan, tables: dict[str, pd.DataFrame], warnings: Sequence[str], notebooks: Notebooks) -> Short:
+    """Return what stands above everything."""
+    settings, summary, differences = plan.study.analysis, tables["summary"], tables["differences"]
+    beside = in_short.beside(summary, differences, settings.measure)
+    shown = in_short.beside_table(beside)
+    cells = beside.drop_duplicates(list(PLACE))
+    table = Table(
+        shown,
+        "The best cells",
+        hrefs={"best cell": _paths(notebooks.evaluated, cells, "collection", "cell")},
+        verdicts=[name for name in shown if str(name).startswith("minus ")],
+    )
+    text = (
+        f"The best cell by {settings.measure}, beside what the grid did not train, with intervals at level {settings.level:g}. It was "
+        "chosen on these very test queries, so that its mean and its gains are estimates from above."
+    )
+    points = [Point(text, ("effectiveness", "baselines"), table)]
+    if len(differences):
+        counts = Table(in_short.verdict_counts(differences), "Verdicts by family of contrasts")
+        text = in_short.counts_sentence(differences, settings.equivalence_margin)
+        families = [f"differences {family}" for family in distinct(differences["family"])]
+        points.append(Point(text, ("differences", *families, "baselines", "interaction", "seed_against_seed"), counts))
+        found = _cheapest(tables, settings.measure)
+        points += [Point(text, ("matrices", "cheapest")) for text in in_short.cheapest_sentences(found)]
+    else:
+        points.append(Point("The study has no two cells that differ in one thing only, so there is nothing to contrast."))
+    return Short(plan.study.question, points, warnings)
+
+
+def _cheapest(tables: dict[str, pd.DataFrame], measure: str) -> pd.DataFrame:
+    """Return the cheapest cell that is equivalent to the best, place by place."""
+    matrices = tables.get("matrices", pd.DataFrame())
+    return in_short.cheapest_equivalent(tables["summary"], tables["differences"], matrices, tables["cells"], measure)
+
+
 # --- the report -------------------------------------------------------------------------------------------------------------------
 
 
-def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], charts: dict[str, Any], advice: Sequence[str]) -> list[Any]:
+def _sections(
+    plan: Plan,
+    pipeline: Pipeline,
+    tables: dict[str, pd.DataFrame],
+    charts: dict[str, Any],
+    advice: Sequence[str],
+    notebooks: Notebooks,
+) -> list[Section]:
     """Return the report's sections; one without a table or figure is not shown."""
     study, settings = plan.study, plan.study.analysis
     summary, differences = tables["summary"], tables["differences"]
     pairs = list(dict.fromkeys(zip(summary["collection"], summary["test_collection"], strict=True)))
 
-    def figures(start: str, caption: str) -> list[Any]:
-        return [Figure(chart, f"{caption} ({name})") for name, chart in charts.items() if name.split()[0] == start]
+    def figures(start: str, caption: str, but: tuple[str, ...] = ()) -> list[Any]:
+        shown = [name for name in charts if f"{name} ".startswith(f"{start} ") and not name.startswith(but)]
+        return [Figure(charts[name], f"{caption} ({name})") for name in shown]
 
     def table(name: str, show: Any, caption: str) -> list[Any]:
-        return [Table(show(tables[name]), caption)] if name in tables and len(tables[name]) else []
+        return [Table(show(tables[name]), caption, name=name)] if name in tables and len(tables[name]) else []
 
-    skipped, shown = differences.attrs.get("skipped", 0), len(differences) <= ROWS_SHOWN
+    skipped = differences.attrs.get("skipped", 0)
+    apart = tuple(f"differences {family}" for family in (*AGAINST, INTERACTION))
+    main, against, gains = _by_family(differences)
     matrices = _matrices(tables)
     few = matrices if len(matrices) <= MATRICES_SHOWN else []
     rates = tables.get("learning_rates", pd.DataFrame(columns=["search", "at_end"]))
+    groups, tested = _mean_over_seeds(groups_made(plan, pipeline)), judged(plan, pipeline)
+    names = "A name leads to the executed notebook that "
     return [
         Section(
             "What was run",
             _what_was_run(plan),
             [
                 Table(
-                    _mean_over_seeds(groups_made(plan, pipeline)),
+                    _shown(groups),
                     "Training groups, means over seeds. Where strategies differ in queries, students saw different ones. Filled documents "
-                    "were drawn by the shortage policy; candidates of which a filter removed none may hold false negatives all the same.",
+                    "were drawn by the shortage policy; candidates of which a filter removed none may hold false negatives all the same. "
+                    f"{names}drew the first seed's.",
                     digits=1,
+                    hrefs={"strategy": _paths(notebooks.mined, groups, "collection", "strategy")},
                 ),
-                Table(judged(plan, pipeline), "Test queries: judged ones are averaged over, unjudged ones only counted."),
+                Table(_shown(tested), "Test queries: judged ones are averaged over, unjudged ones only counted."),
             ],
         ),
         Section(
@@ -241,11 +367,7 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             ],
             [
                 *figures("rates", "What each rate reached; the large mark is the one taken"),
-                *table(
-                    "learning_rates",
-                    lambda frame: report.search_table(frame, study.search.measure),
-                    "Every rate that was tried, on validation queries; * taken.",
-                ),
+                *_rates_table(tables, study, notebooks),
             ],
         ),
         Section(
@@ -253,17 +375,10 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             [
                 f"Mean and standard deviation over seeds, of means over the judged queries. "
                 f"The measure that is compared below is {settings.measure}. A cell's name reads architecture-strategy-teacher-loss, then "
-                "its dials; first stages, untrained students and teachers stand on top."
+                f"its dials; first stages, untrained students and teachers stand on top. {names}evaluated the first seed."
             ],
             [
-                *(
-                    Table(
-                        report.main_table(summary, measures=study.evaluation.measures, collection=train, test_collection=test),
-                        f"All systems on {test}" + (f", trained on {train}." if len(pairs) > 1 else "."),
-                        highlight=True,
-                    )
-                    for train, test in pairs
-                ),
+                *(_main_table(plan, summary, notebooks, train, test) for train, test in pairs),
                 *table(
                     "macro",
                     lambda frame: _macro_table(frame, settings.measure),
@@ -281,23 +396,64 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
         Section(
             "Differences",
             [
-                "Cells that differ in one thing only, compared query by query on values averaged over seeds. Intervals are Student's t "
-                f"over queries at level {settings.level:g}; they do not hold the variance over seeds, and are not corrected. Verdicts rest "
-                "on p-values that Holm's method corrects within each family, collection and first stage, so an interval that just excludes "
-                "0 may stand beside the verdict undecided.",
+                "Cells that differ in one thing only, compared on the value of every query and seed. Verdicts, intervals and p-values rest "
+                "on a test in which both are random: other test queries could have been asked, and another seed of the same recipe could "
+                f"have been trained. Intervals are at level {settings.level:g} and not corrected. Verdicts rest on p-values that Holm's "
+                "method corrects within each family, collection and first stage, so an interval that just excludes 0 may stand beside the "
+                "verdict undecided.",
+                "Folded beside each contrast is what a test over queries alone says, on values averaged over seeds. It answers for these "
+                "very students, as they lie in the store; whether the recipe would do it again, it does not ask.",
                 f"{skipped} contrasts were left out because their cells have different seeds.",
                 f"Equivalence is TOST with the margin {settings.equivalence_margin:g} that the study's file fixed: both one-sided tests "
-                f"must reject at {settings.alpha:g}. The smallest margin is the one that these data could just have proved, the queries "
-                f"needed are how many would prove {settings.equivalence_margin:g} four times in five, were the two in truth equal. "
-                "Equivalence is not transitive: read each row by itself. The interval over seeds too resamples seeds and queries together.",
-                *_at_margins(differences, settings),
-                *_fragile(differences),
-                *([] if shown else [f"The {len(differences):,} contrasts are in `differences.parquet`, too many to print."]),
+                f"must reject at {settings.alpha:g}. The smallest margin is the one that these data could just have proved; the seeds and "
+                f"the queries needed are how many would prove {settings.equivalence_margin:g} four times in five, were the two in truth "
+                "equal; these three are of the contrast alone. Equivalence is not transitive: read each row by itself.",
+                *_at_margins(main, settings),
+                *_fragile(main),
+                *_too_many(main),
             ],
             [
-                *figures("differences", "Differences with intervals; the band is the equivalence margin"),
-                *(table("differences", report.differences_table, "Every contrast.") if shown else []),
+                *figures("differences", "Differences with intervals; the band is the equivalence margin", but=apart),
+                *_main_tables(main, notebooks),
             ],
+            name="differences",
+        ),
+        Section(
+            "Against the baselines",
+            [
+                "Every cell minus the first stage that it re-ranks (or that searches instead of it), minus its untrained self, and minus "
+                "the teacher, by the same test. A baseline that is not trained has no seeds, so only the cell's own vary. Each kind of "
+                "baseline is a family of its own for Holm's method."
+            ],
+            [
+                *[
+                    figure
+                    for family in AGAINST
+                    for figure in figures(f"differences {family}", "Cells minus baselines; the band is the equivalence margin")
+                ],
+                *_baselines_table(against, notebooks),
+            ],
+        ),
+        Section(
+            "Strategy x loss",
+            [
+                "Does a strategy gain more under one loss than under another? Each row is what a strategy gains over the baseline strategy "
+                f"`{settings.baseline_strategy}` under a loss, minus what it gains under LCE: above 0, the loss makes more of the strategy."
+            ],
+            [
+                *figures(f"differences {INTERACTION}", "Gains minus gains under LCE; the band is the equivalence margin"),
+                *_contrasts_table(gains, "interaction", "Every difference of gains.", notebooks),
+            ],
+        ),
+        Section(
+            "Seed against seed",
+            [
+                "One recipe against itself: the students of one seed of a cell against those of another. There is nothing to find, so a "
+                f"test at {settings.alpha:g} should call about {settings.alpha:.0%} of them different. Where the test over queries alone "
+                "calls more, its verdicts are on these students and not on recipes; where the test over queries and seeds does, its "
+                "p-values are too small."
+            ],
+            table("seed_against_seed", report.seeds_table, "How often one seed was called different from another, by architecture."),
         ),
         Section(
             "Who is equivalent to whom",
@@ -309,6 +465,7 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                 *figures("matrix", "Row minus column"),
                 *(Table(report.matrix_table(part), f"{name}: row minus column; = equivalent, * different.") for name, part in few),
             ],
+            name="matrices",
         ),
         Section(
             "Across collections",
@@ -361,7 +518,7 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
                 ),
                 *table("descriptions", report.description_table, "Means over groups and seeds; the density ratio is a median."),
                 *figures("entropy", "Mean entropies"),
-                *table("entropies", lambda frame: frame, "Mean entropies of the teachers over the training groups."),
+                *_entropies_table(tables, notebooks),
                 *figures("groups", "Single groups of the first collection; drag over some to list them"),
             ],
         ),
@@ -376,7 +533,7 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             ],
             [
                 *figures("behaviour", "From before training to after it; means over seeds and the queries that all strategies have"),
-                *table("behaviours", _behaviour_table, "Means over seeds, from before training to after it."),
+                *_behaviours_table(tables, notebooks),
                 *figures(
                     "calibration", "Pairs by the student's probability, and the mean probability that the teacher gives the same document"
                 ),
@@ -402,8 +559,9 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             [
                 *figures("cost", "Effectiveness against cost; the line joins the cells that no cheaper cell reaches; bars: SD over seeds"),
                 Table(_cost_table(tables["cells"]), "Means over cells and seeds: CPU seconds by stage, teacher calls, energy.", digits=1),
-                *table("prices", lambda frame: frame, "What the last 0.01 costs: the best cell, and the cheapest at most 0.01 worse."),
-                *table("walk", lambda frame: frame, "Along the frontier, from cheap to dear: what each gain costs, per 0.01."),
+                *_cheapest_table(tables, settings.measure, notebooks),
+                *_ends_table(tables, "prices", "What the last 0.01 costs: the best cell, and the cheapest at most 0.01 worse.", notebooks),
+                *_ends_table(tables, "walk", "Along the frontier, from cheap to dear: what each gain costs, per 0.01.", notebooks),
             ],
         ),
         Section(
@@ -427,12 +585,132 @@ def _sections(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame], c
             [
                 Table(
                     report.cells_table(tables["cells"], manifest="../store/student/{identity}/manifest.json"),
-                    "Cells, seeds and manifests.",
+                    "Cells, seeds and manifests; a cell leads to the notebook that evaluated it, an identity to the one that trained it.",
                     links=("manifest",),
+                    hrefs={
+                        "cell": _paths(notebooks.evaluated, tables["cells"], "collection", "cell"),
+                        "identity": [notebooks.made.get(identity, "") for identity in tables["cells"]["identity"]],
+                    },
                 )
             ],
         ),
     ]
+
+
+def _by_family(differences: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return the contrasts of cells that differ in one thing, those with baselines, and those of gains."""
+    against, gains = differences["family"].isin(AGAINST), differences["family"] == INTERACTION
+    return differences[~against & ~gains], differences[against], differences[gains]
+
+
+def _too_many(contrasts: pd.DataFrame) -> list[str]:
+    """Say where contrasts are that are not printed."""
+    return [f"The {len(contrasts):,} contrasts are in `differences.parquet`, too many to print."] if len(contrasts) > ROWS_SHOWN else []
+
+
+def _contrasts_table(contrasts: pd.DataFrame, name: str, caption: str, notebooks: Notebooks) -> list[Table]:
+    """Return contrasts as a table whose details are folded; none where there are too many."""
+    if not 0 < len(contrasts) <= ROWS_SHOWN:
+        return []
+    shown = report.differences_table(contrasts)
+    ends = {"cell": "cell_after", "compared with": "cell_before"}
+    hrefs = {title: _paths(notebooks.evaluated, contrasts, "collection", column) for title, column in ends.items() if title in shown}
+    return [Table(shown, caption, hrefs=hrefs, secondary=report.DETAILS, verdicts=("verdict", "verdict (these students)"), name=name)]
+
+
+def _main_tables(contrasts: pd.DataFrame, notebooks: Notebooks) -> list[Table]:
+    """Return the contrasts of cells that differ in one thing, a table a family; none where there are too many."""
+    if len(contrasts) > ROWS_SHOWN:
+        return []
+    families = contrasts.groupby("family", sort=False)
+    return [
+        table
+        for family, part in families
+        for table in _contrasts_table(part, f"differences {family}", f"Every contrast of the family {family}.", notebooks)
+    ]
+
+
+def _baselines_table(against: pd.DataFrame, notebooks: Notebooks) -> list[Table]:
+    """Return every cell beside its baselines; the CSV holds each contrast in full."""
+    if not len(against):
+        return []
+    shown = report.baselines_table(against)
+    cells = against.drop_duplicates([*PLACE, "measure", "cell_after"])
+    hrefs = {"cell": _paths(notebooks.evaluated, cells, "collection", "cell_after")}
+    verdicts = [name for name in shown if str(name).startswith("minus ")]
+    caption = "Every cell's mean, and what it gains over each baseline: difference, interval, verdict."
+    return [Table(shown, caption, hrefs=hrefs, verdicts=verdicts, name="baselines", data=against)]
+
+
+def _main_table(plan: Plan, summary: pd.DataFrame, notebooks: Notebooks, train: str, test: str) -> Table:
+    """Return all systems of one pair of collections; the first of these tables is what the box above refers to."""
+    shown = report.main_table(summary, measures=plan.study.evaluation.measures, collection=train, test_collection=test)
+    several = len(summary.drop_duplicates(["collection", "test_collection"])) > 1
+    first = summary.iloc[0]
+    name = "effectiveness" if (train, test) == (first["collection"], first["test_collection"]) else ""
+    caption = f"All systems on {test}" + (f", trained on {train}." if several else ".")
+    hrefs = {"cell": [notebooks.evaluated.get((train, cell), "") for cell in shown.index]}
+    return Table(shown, caption, highlight=True, hrefs=hrefs, name=name)
+
+
+def _rates_table(tables: dict[str, pd.DataFrame], study: Any, notebooks: Notebooks) -> list[Table]:
+    """Return what every search tried; an architecture leads to the notebook that searched."""
+    rates = tables.get("learning_rates", pd.DataFrame())
+    if rates.empty:
+        return []
+    shown = report.search_table(rates, study.search.measure)
+    hrefs = {"architecture": [notebooks.made.get(search, "") for search in rates["search"].drop_duplicates()]}
+    return [Table(shown, "Every rate that was tried, on validation queries; * taken.", hrefs=hrefs)]
+
+
+def _entropies_table(tables: dict[str, pd.DataFrame], notebooks: Notebooks) -> list[Table]:
+    """Return the teachers' entropies; a strategy leads to the notebook that scored its groups."""
+    entropies = tables.get("entropies", pd.DataFrame())
+    if entropies.empty:
+        return []
+    hrefs = {"strategy": _paths(notebooks.scored, entropies, "collection", "strategy", "teacher")}
+    return [Table(_shown(entropies), "Mean entropies of the teachers over the training groups.", hrefs=hrefs)]
+
+
+def _behaviours_table(tables: dict[str, pd.DataFrame], notebooks: Notebooks) -> list[Table]:
+    """Return what training made of the students; a cell leads to the notebook that trained it."""
+    behaviours = tables.get("behaviours", pd.DataFrame())
+    if behaviours.empty:
+        return []
+    shown = _behaviour_table(behaviours)
+    hrefs = {"cell": _paths(notebooks.trained, shown, "collection", "cell")}
+    return [Table(_shown(shown), "Means over seeds, from before training to after it.", hrefs=hrefs)]
+
+
+def _cheapest_table(tables: dict[str, pd.DataFrame], measure: str, notebooks: Notebooks) -> list[Table]:
+    """Return the cheapest cell that is equivalent to the best, place by place."""
+    if not len(tables["differences"]):
+        return []
+    found = _cheapest(tables, measure)
+    hrefs = {column: _paths(notebooks.evaluated, found, "collection", column) for column in ("best", "cheapest")}
+    shown = _shown(found)
+    caption = (
+        f"The cell with the highest mean {measure}, and the cheapest that was shown to be equivalent to it; costs in CPU seconds a seed. "
+        "`saved` is the share of the best cell's cost that the cheapest saves."
+    )
+    return [Table(shown, caption, hrefs=hrefs, name="cheapest")]
+
+
+def _ends_table(tables: dict[str, pd.DataFrame], name: str, caption: str, notebooks: Notebooks) -> list[Table]:
+    """Return a table of pairs of cells, each of which leads to the notebook that evaluated it."""
+    pairs = tables.get(name, pd.DataFrame())
+    if pairs.empty:
+        return []
+    ends = [column for column in ("best", "cheapest", "cheaper", "dearer") if column in pairs]
+    hrefs = {column: _paths(notebooks.evaluated, pairs, "collection", column) for column in ends}
+    return [Table(_shown(pairs), caption, hrefs=hrefs)]
+
+
+def _shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame as it is printed: without the places that all rows share, names without underscores."""
+    places = [name for name in (*PLACE, "measure") if name in frame and name not in varying(frame, [name])]
+    shown = frame.drop(columns=places if len(frame) > 1 else ["measure"], errors="ignore")
+    return shown.rename(columns=lambda name: name.replace("_", " "))
 
 
 def _searched_on(study: Any) -> str:
@@ -456,7 +734,7 @@ def _fragile(differences: pd.DataFrame) -> list[str]:
     share, fragile = differences["seed_share"].median(), int(differences["fragile"].sum())
     seeds = f" Of the variance of a difference, seeds make a median {share:.0%}: what more of them could take away."
     return [
-        f"{fragile} of {len(differences):,} verdicts are fragile: a randomisation test, or an interval over seeds and queries, denies them."
+        f"{fragile} of {len(differences):,} verdicts are fragile: another reasonable look at the same data denies them."
         + ("" if pd.isna(share) else seeds)
     ]
 

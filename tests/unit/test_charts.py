@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rd_utils import charts, drawing, report
+from rd_utils import charts, drawing, page, report
 
 NAN = float("nan")
 STRATEGIES = ("corpus-random", "bm25", "dense", "teacher", "pooled", "pooled-filtered", "graph")
@@ -575,9 +575,18 @@ def test_an_unknown_kind_is_an_error_that_lists_the_choices(name: str, column: s
 def test_charts_are_saved_and_shown_in_the_report(name: str, tmp_path: Path) -> None:
     files = report.save_chart(drawn_once()[name], tmp_path / name)
     assert files.png.read_bytes()[:4] == b"\x89PNG" and files.svg.stat().st_size > 1000
-    sections = [report.Section("One", blocks=[report.Figure(drawn_once()[name], "A chart.")])]
-    page = report.html_report(sections, "Title", tmp_path / "page.html", study="toy", identity="ab").read_text(encoding="utf-8")
-    assert 'id="figure-1-chart"' in page
+    sections = [page.Section("One", blocks=[page.Figure(drawn_once()[name], "A chart.")])]
+    text = page.html_report(sections, "Title", tmp_path / "page.html", study="toy", identity="ab").read_text(encoding="utf-8")
+    assert 'id="figure-1-chart"' in text
+
+
+def test_a_verdict_on_one_seed_looks_as_others_and_the_legend_says_whom_it_is_of() -> None:
+    frame = make_differences()
+    chart = charts.forest_chart(frame.assign(verdict=frame["verdict"] + drawing.ONE_SEED))
+    assert chart.data["verdict"].dropna().tolist() == frame["verdict"].tolist()
+    layers = chart.to_dict()["spec"]["layer"]
+    colours = [layer["encoding"]["color"] for layer in layers if "color" in layer.get("encoding", {})]
+    assert {colour["title"] for colour in colours} == {"verdict, these students only"}
 
 
 def test_charts_ask_for_a_choice_and_name_the_nearest() -> None:

@@ -1,14 +1,9 @@
-"""Tables are checked against literal strings, the page by what it holds, and in a browser if present."""
+"""Tables are checked against literal strings, the files of a chart by what they hold."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import altair as alt
@@ -18,7 +13,6 @@ from test_charts import (
     make_across,
     make_descriptions,
     make_differences,
-    make_entropy,
     make_history,
     make_results,
     make_search,
@@ -29,7 +23,6 @@ from rd_utils import charts, report, tables
 
 NAN = float("nan")
 IDENTITY = "ab12" * 16
-BROWSER = next((path for name in ("chromium", "google-chrome", "chromium-browser") if (path := shutil.which(name))), None)
 
 
 def make_costs() -> pd.DataFrame:
@@ -61,16 +54,6 @@ def make_costs() -> pd.DataFrame:
             for seed, value in enumerate(values)
         ]
     )
-
-
-def make_figures() -> dict[str, alt.TopLevelMixin]:
-    return {
-        "effectiveness": charts.effectiveness_chart(make_summary(), make_results()),
-        "forest": charts.forest_chart(make_differences()),
-        "entropy": charts.entropy_chart(make_entropy()),
-        "learning": charts.learning_chart(make_history()),
-        "learning_small": charts.learning_chart(make_history(cells=7)),
-    }
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -128,26 +111,88 @@ def test_differences_table_writes_intervals_and_small_p_values() -> None:
         "first_stage": "bm25@100",
         "architecture": "static",
         "contrast": "bm25 - corpus_random",
+        "verdict": "different",
         "difference [interval]": "+0.070 [+0.040, +0.100]",
         "p (Holm)": "< 0.001",
-        "p (equivalence)": "0.200",
-        "smallest margin (uncorrected)": "0.100",
-        "verdict": "different",
+        "p equivalence": "0.200",
+        "smallest margin, uncorrected": "0.100",
+        "queries": "50",
     }
 
 
 def test_differences_table_shows_what_verdicts_rest_on_and_says_what_is_not_corrected() -> None:
     more = {"p_equivalence_holm": 0.6, "queries_needed": [1200.0, NAN, 40.0, 7.0], "seed_share": [0.124, NAN, 1.0, 0.0]}
-    more |= {"bootstrap_low": -0.01, "bootstrap_high": 0.15, "fragile": [True, False, True, False]}
+    more |= {"fragile": [True, False, True, False], "seeds_needed": [5.0, float("inf"), NAN, 2.0], "n_seeds": 3}
+    more |= {"low_queries": 0.01, "high_queries": 0.15, "p_queries_holm": 0.0001, "verdict_queries": "both"}
+    more |= {"cell_before": "static-random", "cell_after": "static-bm25"}
     table = report.differences_table(make_differences().assign(**more))
-    assert list(table.columns)[-9:] == [
-        "difference [interval]", "p (Holm)", "p (equivalence, Holm)", "over seeds too", "smallest margin (uncorrected)",
-        "queries needed (uncorrected)", "seed share", "verdict", "fragile",
+    shown = [
+        "first_stage", "architecture", "contrast", "verdict", "difference [interval]", "p (Holm)", "p equivalence (Holm)",
+        "smallest margin, uncorrected",
     ]  # fmt: skip
-    assert set(table["p (equivalence, Holm)"]) == {"0.600"}  # not the raw 0.200
-    assert table["queries needed (uncorrected)"].tolist() == ["1,200", "–", "40", "7"]
+    assert list(table.columns) == [*shown, *report.DETAILS]
+    assert set(table["p equivalence (Holm)"]) == {"0.600"}  # not the raw 0.200
+    assert table["verdict"].tolist() == ["different, fragile", "equivalent", "both, fragile", "undecided"]
+    assert table["queries needed, uncorrected"].tolist() == ["1,200", "–", "40", "7"]
+    assert table["seeds needed, uncorrected"].tolist() == ["5", "–", "–", "2"]
     assert table["seed share"].tolist() == ["12%", "–", "100%", "0%"]
-    assert table["fragile"].tolist() == ["yes", "", "yes", ""] and set(table["over seeds too"]) == {"[-0.010, +0.150]"}
+    assert table.loc[0, list(report.DETAILS)].drop(["queries needed, uncorrected", "seeds needed, uncorrected", "seed share"]).tolist() == [
+        "[+0.010, +0.150]", "< 0.001", "both", "3", "50", "static-bm25", "static-random",
+    ]  # fmt: skip
+
+
+def make_against() -> pd.DataFrame:
+    """Two cells against BM25, their untrained selves and, one of them, a teacher."""
+    rows = [
+        ("first stage", "BM25", "bm25-kl-static", 0.52, 0.42, "different"),
+        ("first stage", "BM25", "bm25-lce-cross", 0.61, 0.42, "different, these students only"),
+        ("untrained", "untrained static", "bm25-kl-static", 0.52, 0.31, "different"),
+        ("untrained", "untrained cross", "bm25-lce-cross", 0.61, 0.60, "undecided"),
+        ("against teacher", "teacher oracle", "bm25-kl-static", 0.52, 0.80, "different"),
+    ]
+    frame = make_differences().iloc[[0] * len(rows)].reset_index(drop=True)
+    names = ["family", "cell_before", "cell_after", "mean_b", "mean_a", "verdict"]
+    frame = frame.assign(**{name: [row[place] for row in rows] for place, name in enumerate(names)})
+    difference = frame["mean_b"] - frame["mean_a"]
+    return frame.assign(difference=difference, low=difference - 0.02, high=difference + 0.02, fragile=[False, False, True, False, False])
+
+
+def test_baselines_table_puts_every_cell_beside_what_was_not_trained() -> None:
+    mixed = pd.concat([make_differences(), make_against()], ignore_index=True)
+    table = report.baselines_table(mixed)
+    assert table.to_dict("records") == [
+        {
+            "cell": "bm25-kl-static",
+            "nDCG@10": "0.520",
+            "minus BM25": "+0.100 [+0.080, +0.120] different",
+            "minus its untrained self": "+0.210 [+0.190, +0.230] different, fragile",
+            "minus teacher oracle": "-0.280 [-0.300, -0.260] different",
+        },
+        {
+            "cell": "bm25-lce-cross",
+            "nDCG@10": "0.610",
+            "minus BM25": "+0.190 [+0.170, +0.210] different, these students only",
+            "minus its untrained self": "+0.010 [-0.010, +0.030] undecided",
+            "minus teacher oracle": "–",
+        },
+    ]
+    with pytest.raises(ValueError, match="differences of the baselines has no rows"):
+        report.baselines_table(make_differences().assign(cell_before="a", cell_after="b", mean_b=0.5))
+    with pytest.raises(ValueError, match="'bm25-kl-static' stands against 'BM25' twice"):
+        report.baselines_table(pd.concat([make_against(), make_against()]))
+
+
+def test_a_cell_with_two_first_stages_has_a_column_for_each() -> None:
+    other = make_against().iloc[[0]].assign(cell_before="dense", difference=0.0, low=-0.01, high=0.01, verdict="equivalent")
+    table = report.baselines_table(pd.concat([make_against(), other], ignore_index=True))
+    assert list(table.columns)[2:4] == ["minus BM25", "minus dense"]
+    assert table["minus dense"].tolist() == ["+0.000 [-0.010, +0.010] equivalent", "–"]
+
+
+def test_a_matrix_of_one_seed_has_the_signs_of_its_verdicts() -> None:
+    row = {"system_a": "bm25", "system_b": "dense", "difference": -0.011, "letters_a": "a", "letters_b": "a"}
+    table = report.matrix_table(pd.DataFrame([row | {"verdict": "both, these students only"}]))
+    assert table.loc["dense", "bm25"] == "-0.011 =*"
 
 
 def test_differences_table_says_what_the_contrast_does_not() -> None:
@@ -258,264 +303,11 @@ def test_cells_table_traces_each_seed_to_its_manifest_by_a_relative_path() -> No
 
 
 def test_save_chart_writes_json_svg_and_png_and_the_same_bytes_again(tmp_path: Path) -> None:
-    files = report.save_chart(make_figures()["learning"], tmp_path / "charts" / "cost.v1")
+    files = report.save_chart(charts.learning_chart(make_history()), tmp_path / "charts" / "cost.v1")
     assert [path.name for path in files] == ["cost.v1.json", "cost.v1.svg", "cost.v1.png"]
     assert json.loads(files.json.read_text(encoding="utf-8"))["$schema"].endswith(f"vega-lite/{alt.SCHEMA_VERSION}.json")
     assert files.svg.read_text(encoding="utf-8").startswith("<svg")
     assert files.png.read_bytes().startswith(b"\x89PNG\r\n")
     before = [path.read_bytes() for path in files]
-    again = report.save_chart(make_figures()["learning"], tmp_path / "charts" / "cost.v1")
+    again = report.save_chart(charts.learning_chart(make_history()), tmp_path / "charts" / "cost.v1")
     assert [path.read_bytes() for path in again] == before
-
-
-class Page(HTMLParser):
-    """What a page holds: tags with their attributes, and the text outside scripts and styles."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag in ("script", "style"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if self.open and self.open[-1] == tag:
-            self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        if not self.open:
-            self.words.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-NASTY = "</script><script>alert('x')</script>"
-
-
-def make_sections() -> list[report.Section]:
-    figures = make_figures()
-    history = make_history().replace({"cell": {"cell 0": NASTY}})
-    table = report.main_table(make_summary().replace({"cell": {"bm25-kl-static": NASTY}}))
-    return [
-        report.Section("What was asked & why", ["Is `bm25` < random?", "A second paragraph."]),
-        report.Section(
-            "Effectiveness",
-            ["Means over two seeds."],
-            [
-                report.Table(table, "All systems.", highlight=True),
-                report.Figure(figures["effectiveness"], "Means and seeds.", alt="Dots left of a rule"),
-                report.Figure(figures["forest"], "Differences."),
-            ],
-        ),
-        report.Section("Cost", [], [report.Figure(figures["learning"], "Cost."), report.Figure(figures["entropy"], "Entropy.")]),
-        report.Section(
-            f"Cells {NASTY}",
-            [],
-            [
-                report.Table(report.cells_table(make_costs()), "Cells.", links=("manifest",)),
-                report.Figure(charts.learning_chart(history), f"Loss of {NASTY}"),
-                report.Figure(figures["learning_small"], "Loss, panel by panel."),
-            ],
-        ),
-    ]
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("report") / "deep" / "report.html"
-    return report.html_report(make_sections(), "Toy report", place, study="toy", identity="0123abcd", date="2026-01-02")
-
-
-@pytest.fixture(scope="module")
-def page(path: Path) -> Page:
-    return Page(path.read_text(encoding="utf-8"))
-
-
-def test_page_loads_nothing_from_outside(page: Page, path: Path) -> None:
-    places = [a[key] for _, a in page.tags for key in ("src", "href", "srcset", "action", "data") if a.get(key)]
-    assert len(places) > 20
-    for place in places:
-        assert re.match(r"#section-\d+$|data:text/csv;|data:image/svg\+xml;|student/[0-9a-f]+/manifest\.json$", place), place
-    assert not page.all("link") + page.all("iframe") + page.all("object")
-    assert "@import" not in report.STYLE and "url(" not in report.STYLE
-    policy = next(a for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy")["content"]
-    assert policy.startswith("default-src 'none'") and "http" not in policy and "unsafe-eval" not in policy
-    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
-
-
-def test_page_lists_every_section_in_its_contents(page: Page) -> None:
-    anchors = [a["href"] for a in page.all("a") if (a.get("href") or "").startswith("#")]
-    assert anchors == ["#section-1", "#section-2", "#section-3", "#section-4"]
-    assert [a["id"] for a in page.all("section")] == [anchor[1:] for anchor in anchors]
-    for title in ("What was asked & why", "Effectiveness", "Cost", f"Cells {NASTY}"):
-        assert "".join(page.words).count(title) >= 2  # in the contents and as a heading
-
-
-def test_page_escapes_names_wherever_they_stand(page: Page, path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert "alert('x')</script>" not in text
-    assert NASTY in "".join(page.words)
-    kinds = [a.get("type") for a in page.all("script")]
-    assert kinds == ["application/json"] * 6 + [None, None]
-    assert not [a for _, a in page.tags if any(name.startswith("on") for name in a)]
-
-
-def test_page_is_accessible(page: Page) -> None:
-    assert page.all("html")[0]["lang"] == "en"
-    assert all(a.get("alt") for a in page.all("img"))
-    assert all(a.get("scope") in ("col", "row", "colgroup") for a in page.all("th"))
-    charts = [a for a in page.all("div") if a.get("class") == "chart"]
-    assert [a["aria-label"] for a in charts][:2] == ["Dots left of a rule", "Differences."]
-    assert len(page.all("figcaption")) == len(page.all("figure")) == 8
-    ids = [a["id"] for _, a in page.tags if a.get("id")]
-    assert len(ids) == len(set(ids))
-    assert {a["aria-labelledby"] for _, a in page.tags if a.get("aria-labelledby")} <= set(ids)
-
-
-def test_page_names_study_identity_the_date_that_was_passed_and_no_place(page: Page, path: Path) -> None:
-    words = "".join(page.words)
-    assert "Study toy" in words and "0123abcd" in words and words.count("2026-01-02") == 1
-    text = path.read_text(encoding="utf-8")
-    assert str(path.parent) not in text and str(Path.cwd()) not in text
-
-
-def test_page_is_the_same_byte_for_byte_when_written_again(tmp_path: Path) -> None:
-    figure = report.Figure(make_figures()["learning"], "Cost.")
-
-    def write_once(name: str) -> bytes:
-        sections = [report.Section("Cost", [], [figure])]
-        return report.html_report(sections, "T", tmp_path / name, study="s", identity="i").read_bytes()
-
-    assert write_once("a.html") == write_once("b.html")
-
-
-def test_csv_links_hold_the_frames(page: Page) -> None:
-    links = {a["download"]: a["href"] for a in page.all("a") if a.get("download")}
-    assert list(links) == [
-        "table-1.csv",
-        *(f"figure-{n}.csv" for n in range(1, 5)),
-        "table-2.csv",
-        "figure-5.csv",
-        "figure-6.csv",
-    ]
-
-    def read(name: str) -> pd.DataFrame:
-        head, data = links[name].split(",", 1)
-        assert head == "data:text/csv;charset=utf-8;base64"
-        return pd.read_csv(io.BytesIO(base64.b64decode(data)), keep_default_na=False)
-
-    table = read("table-1.csv")
-    assert list(table.columns) == ["cell", "bm25@100 nDCG@10", "full nDCG@10"]
-    assert table["cell"].tolist() == [
-        "BM25",
-        "untrained static",
-        "teacher oracle",
-        NASTY,
-        "random-kl-static",
-        "bm25-lce-cross",
-    ]
-    assert table["full nDCG@10"].tolist() == ["0.420", "–", "–", "0.420 ± 0.028", "0.440 ± 0.014", "–"]
-    pd.testing.assert_frame_equal(read("figure-6.csv"), make_history(cells=7), check_dtype=False)
-    pd.testing.assert_frame_equal(read("table-2.csv"), report.cells_table(make_costs()), check_dtype=False)
-
-
-def test_report_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
-    def write_blocks(*blocks: object) -> None:
-        report.html_report([report.Section("One", [], blocks)], "T", tmp_path / "r.html", study="s", identity="i")
-
-    frame = pd.DataFrame({"x": [1], "place": ["https://example.org/x"]})
-    outside = alt.Chart("data/points.csv").mark_point().encode(x="x:Q")
-    with pytest.raises(ValueError, match="reads its data from 'data/points.csv'"):
-        write_blocks(report.Figure(outside, "Outside", data=frame))
-    with pytest.raises(ValueError, match="holds no frame of its own"):
-        write_blocks(report.Figure(outside, "Outside"))
-    with pytest.raises(ValueError, match="'https://example.org/x' is not a relative path"):
-        write_blocks(report.Table(frame, "Links", links=("place",)))
-    with pytest.raises(ValueError, match="no column 'plaec' to link; did you mean 'place'"):
-        write_blocks(report.Table(frame, "Links", links=("plaec",)))
-    with pytest.raises(ValueError, match="a block of type str"):
-        write_blocks("text")
-    with pytest.raises(ValueError, match="at least one Section"):
-        report.html_report([], "T", tmp_path / "r.html", study="s", identity="i")
-    assert not list(tmp_path.iterdir())
-
-
-def page_of(tmp_path: Path, *blocks: report.Table | report.Figure) -> str:
-    path = report.html_report([report.Section("One", [], blocks)], "T", tmp_path / "r.html", study="s", identity="i")
-    return path.read_text(encoding="utf-8")
-
-
-def csv_of(page: str) -> str:
-    return base64.b64decode(re.search(r"base64,([^\"]+)\">Data", page)[1]).decode("utf-8")
-
-
-def test_page_and_csv_keep_the_names_of_a_matrix(tmp_path: Path) -> None:
-    names = ["bm25", "dense"]
-    matrix = pd.DataFrame([[NAN, 0.012], [-0.012, NAN]], index=names, columns=names)
-    page = page_of(tmp_path, report.Table(matrix, "A matrix."))
-    assert csv_of(page) == "row,bm25,dense\nbm25,,0.012\ndense,-0.012,\n"
-    assert re.findall(r'<th scope="row">(.*?)</th>', page) == names
-    named = page_of(tmp_path, report.Table(matrix.rename_axis("row minus column"), "A matrix."))
-    assert csv_of(named).startswith("row minus column,bm25,dense\n")
-    assert '<th scope="col">row minus column</th>' in named
-
-
-def test_page_sets_the_highest_number_in_bold_whatever_it_is_written_like(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"tiny": [4e-05, 0.02, 0.01], "large": [12345.6, 999.0, 13.0], "n": [3, 2, 1], "name": ["3", "b", "c"]})
-    frame.attrs["n_baselines"] = 1
-    bold = r'<td class="number best">(.*?)</td>'
-    page = page_of(tmp_path, report.Table(frame.iloc[[2, 0, 1]].reset_index(drop=True), "Numbers.", highlight=True))
-    assert re.findall(bold, page) == ["12,346", "0.020"]  # not 4.0e-05, not 999; and no count
-    assert page.count('<tr class="baseline last-baseline">') == 1
-
-
-def test_csv_of_a_figure_holds_what_is_drawn_and_no_numbers_of_the_rows_that_were_picked(tmp_path: Path) -> None:
-    chart = charts.forest_chart(make_differences().iloc[[3]])
-    assert chart.data.index.tolist() == [3] and "row" in chart.data.columns
-    header = csv_of(page_of(tmp_path, report.Figure(chart, "One contrast."))).splitlines()[0].split(",")
-    assert header == list(chart.data.columns)
-
-
-# --- in a browser -----------------------------------------------------------------------------------------------------
-
-
-def browse(path: Path, profile: Path) -> tuple[str, list[str]]:
-    """Open a page in a headless browser; return its document as it then stands, and what its console said."""
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
-        "--disable-sync --no-first-run --disable-dev-shm-usage --enable-logging=stderr --v=0 "
-        "--virtual-time-budget=10000 --dump-dom"
-    )
-    command = [str(BROWSER), *flags.split(), f"--user-data-dir={profile}", path.as_uri()]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return run.stdout, [line for line in run.stderr.splitlines() if "CONSOLE" in line]
-
-
-def drawn(document: str) -> dict[str, bool]:
-    """Tell for each chart's place whether it is marked as drawn and holds an SVG."""
-    pattern = r'<div class="(chart[^"]*)" id="(figure-\d+)-chart"[^>]*>(.*?)<img class="fallback"'
-    places = re.findall(pattern, document, re.DOTALL)
-    return {name: "drawn" in classes and "<svg" in inner for classes, name, inner in places}
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the path")
-def test_browser_draws_every_chart_without_a_word_on_its_console(path: Path, tmp_path: Path) -> None:
-    document, console = browse(path, tmp_path / "profile")
-    assert console == []
-    assert drawn(document) == {f"figure-{number}": True for number in range(1, 7)}
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the path")
-def test_browser_keeps_the_picture_of_a_chart_that_cannot_be_drawn_and_draws_the_others(path: Path, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.html"
-    text = path.read_text(encoding="utf-8")
-    broken.write_text(text.replace('data-chart="figure-2-chart">{', 'data-chart="figure-2-chart">{{', 1), encoding="utf-8")
-    document, console = browse(broken, tmp_path / "profile")
-    assert len(console) == 1 and "figure-2-chart: SyntaxError" in console[0]
-    assert drawn(document) == {f"figure-{number}": number != 2 for number in range(1, 7)}

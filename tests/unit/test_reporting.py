@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
+from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import altair as alt
 import numpy as np
@@ -11,6 +15,7 @@ import pytest
 from studies_on_disk import AUGMENTED, EMBEDDED, GRID, NAN, SEARCH, planned, put_all
 
 from rd_utils import analysis, reporting
+from rd_utils import plan as planning
 from rd_utils.costs import costs
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
@@ -89,6 +94,76 @@ def test_a_study_of_one_collection_has_no_section_across(tmp_path, pipeline):
     record = json.loads((this.folder / "study.json").read_text())
     assert (record["study"], record["report_version"]) == ("smallest", this.report_version)
     assert record["parameters"]["probe"] == {"queries": 100, "docs": 300, "seed": 0}
+
+
+class Links(HTMLParser):
+    """The links of a page and what they read."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str]] = []
+        self.href: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.href = dict(attrs)["href"]
+            self.found.append((self.href, ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.href = None if tag == "a" else self.href
+
+    def handle_data(self, data: str) -> None:
+        if self.href:
+            self.found[-1] = (self.href, self.found[-1][1] + data)
+
+
+def against_bm25(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return contrasts with BM25, made up: every cell is undecided."""
+    rows = analysis.at(tables["summary"], system="student", measure="nDCG@10")
+    like = tables["differences"].iloc[[0] * len(rows)].reset_index(drop=True)
+    own = {name: rows[name].to_numpy() for name in [*planning.PLACE, *planning.DIMENSIONS]}
+    changed = {"family": "first stage", "contrast": "cell - BM25", "cell_before": "BM25", "cell_after": rows["cell"].to_numpy()}
+    return like.assign(**own, **changed, difference=0.01, low=-0.02, high=0.04, verdict="undecided", fragile=False)
+
+
+def test_a_report_says_first_what_it_found_and_every_link_leads_somewhere(tmp_path, pipeline):
+    this = planned(tmp_path, search=SEARCH)
+    tables = tables_of(this, pipeline)
+    tables["differences"] = pd.concat([tables["differences"], against_bm25(tables)], ignore_index=True)
+    shares = {"architecture": "static", "first_stage": "full", "n_comparisons": 6, "n_seeds": 2}
+    tests = [("queries only", 2), ("queries and seeds", 0)]
+    rows = [shares | {"test": test, "n_different": count, "share": count / 6} for test, count in tests]
+    tables["seed_against_seed"] = pd.DataFrame(rows)
+    written = reporting.write(this, pipeline, tables, {}, warnings=["Beware of `everything`."])
+    for node in this.nodes:
+        folder = planning.node_folder(node.id)
+        folder.mkdir(parents=True)
+        (folder / "notebook.ipynb").write_text("{}")
+    planning.publish(this)
+    text = written[-1].read_text()
+
+    box = text[text.index('<section class="short"') : text.index("<nav")]
+    assert html.escape(this.study.question) in box and "Beware of <code>everything</code>." in box
+    assert "+0.010 [-0.020,\N{NO-BREAK SPACE}+0.040]" in box and "Contrasts:" in box
+    assert [title for title in ("Against the baselines", "Strategy x loss", "Seed against seed") if f"{title}</h2>" in text] == [
+        "Against the baselines",
+        "Seed against seed",
+    ]
+    assert "2 of 6 (33%)" in text and "0 of 6 (0%)" in text
+
+    links = Links(text).found
+    ids = set(re.findall(r'id="([^"]+)"', text))
+    inside, beside = ([(href, name) for href, name in links if href.startswith(start)] for start in ("#", "notebooks/"))
+    assert len(inside) > 10 and {href[1:] for href, _ in inside} <= ids
+    assert all((this.folder / unquote(href)).is_file() for href, _ in beside)
+    led = {name: href.split("/")[1][:7] for href, name in beside}
+    cell = this.cells[0]
+    assert led[cell.name] == "04_eval" and led[identity(cell.students[0])] == "03_trai" and led["BM25"] == "04_eval"
+    assert led[cell.strategy] == "01_mine" and led["this executed notebook"] == "05_anal"
+    manifests = [href for href, _ in links if href.endswith("manifest.json")]
+    assert len(manifests) == sum(len(cell.students) for cell in this.cells)
+    assert all((this.folder / href).is_file() for href in manifests)
 
 
 @pytest.mark.parametrize("absent", NEEDED)

@@ -1,0 +1,228 @@
+"""What a report says before anything else: the best cells beside their baselines, how often a verdict fell, what a cheaper cell would save.
+
+Pure functions from a study's frames to rows and sentences; the tests behind them are those of :mod:`rd_utils.analysis`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from rd_utils.analysis import at, best
+from rd_utils.drawing import AGAINST, BASELINES, DIMENSIONS, MISSING, ONE_SEED, PLACE, VERDICTS, varying
+
+_FAMILY = dict(zip(BASELINES, AGAINST, strict=True))  # of contrasts with a baseline's system
+_EVERY_PLACE = 4  # of so many, each has a sentence of its own
+BESIDE_COLUMNS = [
+    *PLACE, "cell", "mean", "sd", "n_seeds", "system", "baseline", "baseline_mean", "difference", "low", "high", "verdict",
+]  # fmt: skip
+CHEAPEST_COLUMNS = [
+    *PLACE, "best", "best_value", "best_cost", "n_compared", "n_equivalent", "cheapest", "cheapest_value", "cheapest_cost", "saved",
+]  # fmt: skip
+
+
+def beside(summary: pd.DataFrame, differences: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Put the best cell of every place beside its first stages, its untrained self and its teacher.
+
+    The best is the trained cell with the highest mean on these very test queries, so its mean, and what it gains, are estimates from above.
+
+    Args:
+        summary: Of :func:`rd_utils.analysis.summary`.
+        differences: Of :func:`rd_utils.analysis.differences`; contrasts with baselines are taken from the families of
+            :data:`rd_utils.drawing.AGAINST`.
+        measure: By which a cell is best.
+
+    Returns:
+        One row a test collection, first stage and baseline (a place without one has one row without one): the best cell with its mean, its
+        SD over seeds and their number; the baseline's system, name and mean; the cell minus the baseline with interval and verdict, NaN
+        and "" where no contrast of them was made.
+    """
+    baselines = summary[(summary["measure"] == measure) & summary["system"].isin(BASELINES)]
+    contrasts = _keyed(differences)
+    rows: list[dict[str, Any]] = []
+    for cell in best(summary, measure).to_dict("records"):
+        about = {name: cell[name] for name in (*PLACE, "cell", "mean", "sd", "n_seeds")}
+        here = at(baselines, **{name: cell[name] for name in PLACE})
+        found = [row for row in here.to_dict("records") if _belongs(row, cell)]
+        found.sort(key=lambda row: BASELINES.index(row["system"]))
+        for row in found or [{"system": "", "cell": "", "mean": math.nan}]:
+            key = (*(cell[name] for name in PLACE), _FAMILY.get(row["system"]), row["cell"], cell["cell"])
+            contrast = contrasts.get(key, dict.fromkeys(("difference", "low", "high"), math.nan) | {"verdict": ""})
+            rows.append(about | {"system": row["system"], "baseline": row["cell"], "baseline_mean": row["mean"]} | contrast)
+    return pd.DataFrame(rows, columns=BESIDE_COLUMNS)
+
+
+def _belongs(baseline: Mapping[str, Any], cell: Mapping[str, Any]) -> bool:
+    """Tell whether a baseline is one of a cell's: an untrained student of its architecture, its teacher (any where it learnt from none)."""
+    if baseline["system"] == "untrained":
+        return baseline["architecture"] == cell["architecture"]
+    return baseline["system"] == "first_stage" or cell["teacher"] in ("", baseline["teacher"])
+
+
+def _keyed(differences: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Return the contrasts with baselines by place, family, baseline and cell."""
+    shown = differences[differences["family"].isin(AGAINST)] if len(differences) else differences
+    names = ("difference", "low", "high", "verdict")
+    return {
+        (*(row[name] for name in PLACE), row["family"], row["cell_before"], row["cell_after"]): {name: row[name] for name in names}
+        for row in shown.to_dict("records")
+    }
+
+
+def beside_table(rows: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+    """Return :func:`beside` as a table: one row a place with the best cell, and a column each for first stage, untrained self and teacher.
+
+    Args:
+        rows: Of :func:`beside`, of one measure.
+        digits: Decimals shown.
+
+    Returns:
+        Texts such as "BM25 0.467: +0.185 [+0.160, +0.210] different", a dash where there is no such baseline.
+    """
+    keys = varying(rows, ("collection", "test_collection", "first_stage"))
+    keys = [name for name in keys if name != "collection" or rows["test_collection"].nunique() == 1] or ["first_stage"]
+    measure = str(rows["measure"].iloc[0])
+    table = []
+    for _, part in rows.groupby(list(PLACE), sort=False):
+        first = part.iloc[0]
+        mean = f"{first['mean']:.{digits}f}" + (f" ± {first['sd']:.{digits}f}" if first["n_seeds"] > 1 else "")
+        line = {name.replace("_", " "): first[name] for name in keys} | {"best cell": first["cell"], measure: mean}
+        for system, family in _FAMILY.items():
+            texts = [_said(row, digits) for row in part[part["system"] == system].to_dict("records")]
+            line[f"minus {AGAINST[family]}"] = "; ".join(texts) or MISSING
+        table.append(line)
+    return pd.DataFrame(table)
+
+
+def _said(row: Mapping[str, Any], digits: int) -> str:
+    """Write one baseline of a cell, and the contrast with it where one was made."""
+    text = f"{row['baseline']} {row['baseline_mean']:.{digits}f}"
+    if math.isnan(row["difference"]):
+        return text
+    return f"{text}: {row['difference']:+.{digits}f} [{row['low']:+.{digits}f}, {row['high']:+.{digits}f}] {row['verdict']}"
+
+
+def verdict_counts(differences: pd.DataFrame) -> pd.DataFrame:
+    """Count the verdicts of every family of contrasts.
+
+    Args:
+        differences: Of :func:`rd_utils.analysis.differences`.
+
+    Returns:
+        One row a family: contrasts, a column a verdict ("both" only where one fell), and how many of them are fragile.
+
+    >>> rows = [("loss", "different", True), ("loss", "undecided", False), ("loss", "different, these students only", False)]
+    >>> verdict_counts(pd.DataFrame(rows, columns=["family", "verdict", "fragile"])).to_dict("records")
+    [{'family': 'loss', 'contrasts': 3, 'different': 2, 'equivalent': 0, 'undecided': 1, 'fragile': 1}]
+    """
+    words = differences["verdict"].str.removesuffix(ONE_SEED)
+    shown = [word for word in VERDICTS if word != "both" or (words == "both").any()]
+    counts = {word: words == word for word in shown} | {"fragile": differences["fragile"].astype(bool)}
+    table = differences[["family"]].assign(contrasts=1, **counts).groupby("family", sort=False).sum()
+    return table.astype(int).reset_index()
+
+
+def cheapest_equivalent(
+    summary: pd.DataFrame, differences: pd.DataFrame, matrices: pd.DataFrame, cells: pd.DataFrame, measure: str
+) -> pd.DataFrame:
+    """Return, for every place, the cheapest cell that was shown to be equivalent to the best, and what it saves.
+
+    Shown to be equivalent is what a contrast of ``differences`` or a pair of ``matrices`` calls equivalent, each corrected within its own
+    family; cells that were never compared with the best, such as those of another architecture, do not count.
+
+    Args:
+        summary: Of :func:`rd_utils.analysis.summary`.
+        differences: Of :func:`rd_utils.analysis.differences`.
+        matrices: Of :func:`rd_utils.analysis.matrices`; may be empty.
+        cells: Of :func:`rd_utils.costs.costs`; a cell's cost is its mean of ``total_cpu_seconds`` over seeds.
+        measure: By which a cell is best.
+
+    Returns:
+        One row a place: the best cell with mean and cost in CPU seconds; how many cells were compared with it and how many of them are
+        equivalent to it; the cheapest of those with mean and cost ("" and NaN where there is none), and ``saved``, the share of the best
+        cell's cost that it saves (negative where it costs more).
+    """
+    trained = at(summary, system="student", measure=measure)
+    means = {(*(row[name] for name in PLACE), row["cell"]): row["mean"] for row in trained.to_dict("records")}
+    costs = cells.groupby(["collection", "cell"])["total_cpu_seconds"].mean().to_dict()
+    compared: dict[tuple[Any, ...], dict[str, bool]] = {}
+    for place, one, other, equivalent in _pairs(trained, differences, matrices):
+        for a, b in ((one, other), (other, one)):
+            known = compared.setdefault((*place, a), {})
+            known[b] = known.get(b, False) or equivalent
+    rows = []
+    for row in best(summary, measure).to_dict("records"):
+        place = tuple(row[name] for name in PLACE)
+        others = compared.get((*place, row["cell"]), {})
+        equal = sorted((costs[row["collection"], cell], cell) for cell, equivalent in others.items() if equivalent)
+        cost, cell = equal[0] if equal else (math.nan, "")
+        own = costs[row["collection"], row["cell"]]
+        ends = [row["cell"], row["mean"], own, len(others), len(equal), cell, means.get((*place, cell), math.nan), cost]
+        rows.append([*place, *ends, 1 - cost / own if own > 0 else math.nan])
+    return pd.DataFrame(rows, columns=CHEAPEST_COLUMNS)
+
+
+def _pairs(trained: pd.DataFrame, differences: pd.DataFrame, matrices: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], str, str, bool]]:
+    """Yield every pair of trained cells that was compared: place, one cell, the other, and whether they are equivalent."""
+    names = set(trained["cell"])
+    for row in differences.to_dict("records"):
+        if row["cell_before"] in names and row["cell_after"] in names and row["family"] in DIMENSIONS:
+            yield tuple(row[name] for name in PLACE), row["cell_before"], row["cell_after"], bool(row["equivalent"])
+    dimensions = [name for name in DIMENSIONS if name != "strategy"]
+
+    def key(row: Mapping[str, Any], strategy: str) -> tuple[Any, ...]:
+        return (*(row[name] for name in PLACE), strategy, *("" if pd.isna(row[name]) else row[name] for name in dimensions))
+
+    cells = {key(row, row["strategy"]): row["cell"] for row in trained.to_dict("records")}
+    for row in matrices.to_dict("records"):
+        pair = (cells[key(row, row[system])] for system in ("system_a", "system_b"))
+        yield tuple(row[name] for name in PLACE), *pair, row["verdict"].removesuffix(ONE_SEED) in ("equivalent", "both")
+
+
+def cheapest_sentences(found: pd.DataFrame) -> list[str]:
+    """Say what :func:`cheapest_equivalent` found: a sentence a place, or one for all where there are many.
+
+    Args:
+        found: Of :func:`cheapest_equivalent`.
+    """
+    if len(found) > _EVERY_PLACE:
+        saving = found[(found["cheapest"] != "") & (found["saved"] > 0)]
+        if saving.empty:
+            return [f"In none of {len(found)} places a cheaper cell was shown to be equivalent to the best."]
+        return [
+            f"In {len(saving)} of {len(found)} places a cheaper cell was shown to be equivalent to the best; it saves a median "
+            f"{saving['saved'].median():.0%} of the CPU seconds."
+        ]
+    keys = varying(found, ("collection", "test_collection", "first_stage"))
+    return [_cheapest_sentence(row, ", ".join(str(row[name]) for name in keys)) for row in found.to_dict("records")]
+
+
+def _cheapest_sentence(row: Mapping[str, Any], place: str) -> str:
+    start = f"On {place}: " if place else ""
+    compared = f"{row['n_equivalent']} of {row['n_compared']} cells that were compared with it"
+    cost = f"{row['best_cost']:,.0f} CPU seconds a seed"
+    if not row["cheapest"]:
+        return f"{start}No cell was shown to be equivalent to the best, `{row['best']}`, of {row['n_compared']} that were compared with it."
+    if row["saved"] <= 0:
+        return f"{start}No cheaper cell than the best, `{row['best']}` ({cost}), was shown to be equivalent to it; {compared} were."
+    return (
+        f"{start}`{row['cheapest']}` is the cheapest cell that was shown to be equivalent to the best, `{row['best']}` "
+        f"({row['cheapest_value']:.3f} beside {row['best_value']:.3f}), as {compared} were; it saves {row['saved']:.0%} of {cost}."
+    )
+
+
+def counts_sentence(differences: pd.DataFrame, margin: float) -> str:
+    """Say how many contrasts fell how, over all families.
+
+    >>> rows = [("loss", "different", True), ("loss", "undecided", False)]
+    >>> counts_sentence(pd.DataFrame(rows, columns=["family", "verdict", "fragile"]), 0.02)
+    'Contrasts: 2. Different: 1; equivalent within 0.02: 0; undecided: 1. Fragile verdicts: 1.'
+    """
+    totals = verdict_counts(differences).drop(columns="family").sum()
+    told = {"different": "Different", "equivalent": f"equivalent within {margin:g}", "both": "both", "undecided": "undecided"}
+    parts = "; ".join(f"{text}: {totals[word]:,}" for word, text in told.items() if word in totals)
+    only = " With one seed, verdicts are of these students only." if differences["verdict"].str.endswith(ONE_SEED).any() else ""
+    return f"Contrasts: {totals['contrasts']:,}. {parts}. Fragile verdicts: {totals['fragile']:,}.{only}"
