@@ -42,7 +42,7 @@ class Table(NamedTuple):
         highlight: Bold for the highest entry of each column below the baselines, as :func:`rd_utils.tables.render` does.
         links: Columns that hold relative paths, to become links.
         hrefs: By the name of a column or index level, a relative path for each row that its entry leads to; "" where there is none.
-        secondary: Columns that are folded until a reader asks for them.
+        secondary: Columns that are folded until a reader asks for them: then they stand below the others.
         verdicts: Columns whose entries end with a verdict, which is set in its colour.
         name: What other parts of the page refer to it by.
         data: What its CSV holds; the frame by default.
@@ -142,7 +142,7 @@ nav a[aria-current] { border-color: var(--accent); background: var(--box); font-
 .warnings { margin: .9rem 0 0; padding: .5rem .9rem; background: var(--warn); border-left: 4px solid var(--warn-edge); }
 .warnings h3 { margin: 0; font-size: 1rem; }
 figure { margin: 1.6rem 0; }
-figcaption { max-width: 46rem; margin: .4rem 0; font-size: .94rem; }
+figcaption { max-width: 46rem; margin: .4rem 0; font-size: .94em; }
 .scroll { overflow-x: auto; }
 .parts { position: relative; }
 table { border-collapse: collapse; font-size: .78rem; line-height: 1.35; font-variant-numeric: tabular-nums;
@@ -169,11 +169,8 @@ td.long { overflow-wrap: anywhere; min-width: 9rem; font: .92em/1.4 ui-monospace
 .equivalent { color: var(--equivalent); } .equivalent::before { content: "\\25CF\\A0"; }
 .both { color: var(--both); } .both::before { content: "\\25C6\\A0"; }
 .undecided { color: var(--undecided); } .undecided::before { content: "\\271A\\A0"; }
-.secondary { display: none; }
-.unfold:checked ~ .parts .secondary { display: table-cell; }
-.unfold:checked ~ .parts { overflow-x: auto; }
-.unfold:checked ~ .parts table { font-size: .7rem; }
-.unfold:checked ~ .parts thead { position: static; }
+.folded { display: none; }
+.unfold:checked ~ .parts .folded { display: table; }
 .unfold, .unfold + label { font-size: .84rem; vertical-align: middle; }
 .filter { font: inherit; font-size: .84rem; margin: 0 .5rem .3rem 0; padding: .1rem .4rem; width: 13rem; color: inherit;
   background: var(--paper); border: 1px solid var(--muted); }
@@ -207,11 +204,11 @@ footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--rule)
   h2, figcaption, p:has(+ figure) { break-after: avoid; }
   thead { display: table-header-group; position: static; box-shadow: none; border-bottom: 1px solid; }
   .scroll, .parts { overflow: visible; }
-  table, .unfold:checked ~ .parts table { font-size: 6.7pt; max-width: 100%; }
+  table { font-size: 6.7pt; max-width: 100%; }
   th, td { padding: .1rem .22rem; }
   .verdict { white-space: normal; }
   td.long { min-width: 0; }
-  .unfold:checked ~ .parts .secondary { display: none; }
+  .unfold:checked ~ .parts .folded { display: none; }
   .chart svg { max-width: 100%; height: auto; }
   a { color: inherit; text-decoration: none; }
 }
@@ -518,20 +515,22 @@ def _rows(count: int) -> str:
 
 
 def _parts_html(table: Table, label: str) -> str:
-    """Return the table, in as many parts one below the other as its columns need; each repeats the labels of the rows."""
+    """Return the table, in as many parts one below the other as its columns need, then what is folded; each repeats what names the rows."""
     texts = as_texts(table.frame, digits=table.digits, highlight=table.highlight)
-    columns = list(range(texts.n_labels, len(texts.heads)))
-    secondary = {place for place in columns if table.frame.columns[place - texts.n_labels] in table.secondary}
-    judged = {place: False for place in columns if table.frame.columns[place - texts.n_labels] in table.verdicts}
-    texts = texts._replace(right=[judged.get(place, right) for place, right in enumerate(texts.right)])  # words stand to the left
+    names = {place: table.frame.columns[place - texts.n_labels] for place in range(texts.n_labels, len(texts.heads))}
+    judged = {place for place, name in names.items() if name in table.verdicts}
+    texts = texts._replace(right=[right and place not in judged for place, right in enumerate(texts.right)])  # words stand to the left
     hrefs = _hrefs(table, texts.n_labels)
     entries = [
         [_entry(text, hrefs.get(place, {}).get(row, ""), place in judged) for place, text in enumerate(line)]
         for row, line in enumerate(texts.rows)
     ]
-    columns = _parts(texts, columns, secondary, judged)
-    parts = [_head_html(texts, part, secondary) + _body_html(texts, part, secondary, entries) for part in columns]
-    return "\n".join(f"<table {label}>{part}</table>" for part in parts)
+    folded = [place for place, name in names.items() if name in table.secondary]
+    shown = [place for place in names if place not in folded]
+    lead = _lead(texts, shown, judged)
+    parts = [("", part) for part in _parts(texts, shown, lead)]
+    parts += [(' class="folded"', [*lead, *part]) for part in _spread(texts, folded, lead)]
+    return "\n".join(f"<table {label}{mark}>{_head_html(texts, part)}{_body_html(texts, part, entries)}</table>" for mark, part in parts)
 
 
 def _hrefs(table: Table, n_labels: int) -> dict[int, dict[int, str]]:
@@ -577,38 +576,44 @@ def _link(href: str, text: str) -> str:
     return f'<a href="{html.escape(relative(href))}">{_broken(html.escape(text))}</a>'
 
 
-def _parts(texts: Texts, columns: Sequence[int], secondary: set[int], judged: Mapping[int, bool]) -> list[list[int]]:
-    """Spread columns over as few parts as hold them in the page's width, evenly and in order; folded ones stay with what is before them.
+def _parts(texts: Texts, columns: Sequence[int], lead: list[int]) -> list[list[int]]:
+    """Return the columns in as few parts as hold them in the page's width; further parts repeat those that name the rows.
 
-    What a column needs is guessed from its longest text that does not break; a part has at least one column. Where the rows have no labels,
-    further parts repeat the columns of words that the table begins with.
+    What a column needs is guessed from its longest text that does not break; a part has at least one column.
     """
-    needed = {place: 0.0 if place in secondary else _needed(texts, place) for place in columns}
-    room = WIDEST - sum(_needed(texts, place) for place in range(texts.n_labels))
-    if sum(needed.values()) <= room:
+    if sum(_needed(texts, place) for place in (*range(texts.n_labels), *columns)) <= WIDEST:
         return [list(columns)]
-    words = [
-        place for place in columns if texts.n_labels == 0 and not texts.right[place] and place not in judged and place not in secondary
-    ]
+    return [[*lead, *part] for part in _spread(texts, [place for place in columns if place not in lead], lead)]
+
+
+def _lead(texts: Texts, columns: Sequence[int], judged: set[int]) -> list[int]:
+    """Return the columns that name the rows where no labels do: the words that a table begins with, at most half a page of them."""
+    words = (place for place in columns if texts.n_labels == 0 and not texts.right[place] and place not in judged)
     lead = [place for number, place in enumerate(words) if place == number]
-    while sum(needed[place] for place in lead) > WIDEST / 2:
+    while sum(_needed(texts, place) for place in lead) > WIDEST / 2:
         lead.pop()
-    rest = {place: width for place, width in needed.items() if place not in lead}
-    room -= sum(needed[place] for place in lead)
-    parts = _filled(rest, room)
-    even = _filled(rest, sum(rest.values()) / len(parts) + max(rest.values()) / 2)
-    return [lead + part for part in (even if len(even) == len(parts) else parts)]
+    return lead
+
+
+def _spread(texts: Texts, columns: Sequence[int], lead: Sequence[int]) -> list[list[int]]:
+    """Spread columns evenly over as few parts as have room for them beside what names the rows."""
+    needed = {place: _needed(texts, place) for place in columns}
+    if not needed:
+        return []
+    parts = _filled(needed, WIDEST - sum(_needed(texts, place) for place in (*range(texts.n_labels), *lead)))
+    even = _filled(needed, sum(needed.values()) / len(parts) + max(needed.values()) / 2)
+    return even if len(even) == len(parts) else parts
 
 
 def _filled(needed: Mapping[int, float], room: float) -> list[list[int]]:
     """Fill one part after the other with the columns that it has room for.
 
-    >>> _filled({0: 50.0, 1: 40.0, 2: 30.0, 3: 0.0}, 100)
-    [[0, 1], [2, 3]]
+    >>> _filled({0: 50.0, 1: 40.0, 2: 30.0}, 100)
+    [[0, 1], [2]]
     """
     parts: list[list[int]] = [[]]
     for place, width in needed.items():
-        if parts[-1] and width and sum(needed[each] for each in parts[-1]) + width > room:
+        if parts[-1] and sum(needed[each] for each in parts[-1]) + width > room:
             parts.append([])
         parts[-1].append(place)
     return parts
@@ -626,7 +631,7 @@ def _words(text: str) -> list[str]:
     return re.split(r"[ /]|(?<=[A-Za-z]-)|(?<=_)", _bound(text))
 
 
-def _head_html(texts: Texts, part: Sequence[int], secondary: set[int]) -> str:
+def _head_html(texts: Texts, part: Sequence[int]) -> str:
     depth, labels = len(texts.heads[0]), texts.n_labels
     lines = []
     for level in range(depth):
@@ -640,8 +645,7 @@ def _head_html(texts: Texts, part: Sequence[int], secondary: set[int]) -> str:
             row += [f'<th scope="colgroup" class="group" colspan="{span}">{_head(value)}</th>' for value, span in spans]
         else:
             row += [
-                f'<th scope="col"{_class(number=texts.right[place], secondary=place in secondary)}>{_head(value)}</th>'
-                for place, value in zip(part, values, strict=True)
+                f'<th scope="col"{_class(number=texts.right[place])}>{_head(value)}</th>' for place, value in zip(part, values, strict=True)
             ]
         lines.append("<tr>" + "".join(row) + "</tr>")
     return "\n".join(["<thead>", *lines, "</thead>"])
@@ -651,13 +655,12 @@ def _head(text: str) -> str:
     return _broken(html.escape(text))
 
 
-def _body_html(texts: Texts, part: Sequence[int], secondary: set[int], entries: Sequence[Sequence[str]]) -> str:
+def _body_html(texts: Texts, part: Sequence[int], entries: Sequence[Sequence[str]]) -> str:
     lines = []
     for index, (row, best) in enumerate(zip(texts.rows, texts.best, strict=True)):
         line = [f'<th scope="row">{entry}</th>' for entry in entries[index][: texts.n_labels]]
         for place in part:
-            marks = {"number": texts.right[place], "best": best[place], "secondary": place in secondary}
-            marks["long"] = len(row[place]) > 40 and " " not in row[place]
+            marks = {"number": texts.right[place], "best": best[place], "long": len(row[place]) > 40 and " " not in row[place]}
             line.append(f"<td{_class(**marks)}>{entries[index][place]}</td>")
         last = index == texts.n_baselines - 1 and texts.n_baselines < len(texts.rows)
         marks = {"baseline": index < texts.n_baselines, "last-baseline": last, "even": index % 2 == 1}
