@@ -217,10 +217,12 @@ footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--rule)
 # Charts are drawn where their packed specifications lie; when that fails the static picture stays in view.
 SCRIPT = r"""
 const held = new Map();
-async function unpack(holder) {
+async function inflated(holder) {
   const bytes = Uint8Array.from(atob(holder.textContent), sign => sign.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const {spec, datasets, shown} = JSON.parse(await new Response(stream).text());
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
+async function unpack(holder) {
+  const {spec, datasets, shown} = JSON.parse(await inflated(holder));
   spec.datasets = {};
   for (const [name, {length, columns}] of Object.entries(datasets))
     spec.datasets[name] = Array.from({length}, (_, row) => {
@@ -245,7 +247,13 @@ async function draw(holder) {
   const link = document.querySelector(`button[data-of="${holder.dataset.chart}"]`);
   if (held.has(holder.dataset.chart)) link.hidden = false;
 }
-document.querySelectorAll("script[data-chart]").forEach(draw);
+async function start() {
+  const library = document.createElement("script");
+  library.textContent = await inflated(document.getElementById("vega"));
+  document.head.append(library);
+  document.querySelectorAll("script[data-chart]").forEach(draw);
+}
+start();
 
 function quoted(value) {
   const text = value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
@@ -343,11 +351,15 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 
 @functools.cache
 def _javascript(version: str) -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script, from the installed vl-convert-python."""
+    """Return Vega, Vega-Lite and Vega-Embed as one script, from the installed vl-convert-python, compressed."""
     import vl_convert
 
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
-    return re.sub(r"</(script)", r"<\\/\1", bundle, flags=re.IGNORECASE).replace("<!--", "<\\!--")
+    return _compressed(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version))
+
+
+def _compressed(text: str) -> str:
+    """Return a text compressed, as base64: the same bytes for the same text."""
+    return base64.b64encode(gzip.compress(text.encode("utf-8"), mtime=0)).decode("ascii")
 
 
 def html_report(
@@ -407,7 +419,10 @@ def html_report(
     entries += [(f"section-{number}", f"{number} {section.title}") for number, section in enumerate(sections, start=1)]
     footer = [f"Study {html.escape(study)}", f"identity <code>{html.escape(identity)}</code>"]
     footer += [html.escape(date)] if date else []
-    drawn = [f"<script>{_javascript(vega_lite_version())}</script>", f"<script>{SCRIPT}</script>"] if counts["Figure"] else []
+    drawn = []
+    if counts["Figure"]:
+        library = f'<script type="application/gzip" id="vega">{_javascript(vega_lite_version())}</script>'
+        drawn = [library, f"<script>{SCRIPT}</script>"]
     lines = [
         "<!DOCTYPE html>",
         f'<html lang="{html.escape(language)}">',
@@ -702,12 +717,12 @@ def _figure_html(figure: Figure, number: int) -> str:
 
 
 def _picture(svg: str) -> str:
-    """Return an SVG as the address of a picture, without what a picture cannot use: words for screen readers, hundredths of pixels."""
+    """Return an SVG as the address of a picture, without what a picture cannot use: roles, words for screen readers, fine digits."""
 
     def rounded(attribute: re.Match[str]) -> str:
         return attribute[1] + re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), attribute[2])
 
-    svg = re.sub(r' (?:role|aria-[a-z]+)="[^"]*"', "", svg)
+    svg = re.sub(r' (?:role|class|pointer-events|aria-[a-z]+)="[^"]*"', "", svg)
     svg = re.sub(r'( (?:d|transform|x|y|x1|x2|y1|y2|width|height|cx|cy|r)=)("[^"]*")', rounded, svg)
     svg = re.sub(r'="([^"\']*)"', r"='\1'", svg)
     for sign, code in (("%", "%25"), ("#", "%23"), ("<", "%3C"), (">", "%3E"), ('"', "%22"), ("\n", "%0A"), ("&", "&amp;")):
@@ -722,8 +737,7 @@ def _packed(spec: dict[str, Any], shown: str) -> str:
         columns = dict.fromkeys(column for row in rows for column in row)
         datasets[name] = {"length": len(rows), "columns": {column: [_short_number(row.get(column)) for row in rows] for column in columns}}
     held = {"spec": {name: part for name, part in spec.items() if name != "datasets"}, "datasets": datasets, "shown": shown}
-    text = json.dumps(held, ensure_ascii=False, separators=(",", ":"))
-    return base64.b64encode(gzip.compress(text.encode("utf-8"), mtime=0)).decode("ascii")
+    return _compressed(json.dumps(held, ensure_ascii=False, separators=(",", ":")))
 
 
 def _short_number(value: Any) -> Any:

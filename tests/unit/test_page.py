@@ -147,7 +147,7 @@ def test_page_escapes_names_wherever_they_stand(shown: Page, path: Path) -> None
     assert "alert('x')</script>" not in text
     assert NASTY in "".join(shown.words)
     kinds = [a.get("type") for a in shown.all("script")]
-    assert kinds == ["application/gzip"] * 6 + [None, None, None]
+    assert kinds == ["application/gzip"] * 7 + [None, None]
     assert not [a for _, a in shown.tags if any(name.startswith("on") for name in a)]
 
 
