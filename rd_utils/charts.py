@@ -18,6 +18,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from rd_utils.crossed import THESE_ONLY
 from rd_utils.drawing import (
     ACROSS_COLUMNS,
     BAND,
@@ -30,7 +31,6 @@ from rd_utils.drawing import (
     INK,
     INTERVALS,
     MUTED,
-    ONE_SEED,
     PALETTE,
     RESULT_COLUMNS,
     SETTINGS,
@@ -99,8 +99,8 @@ def _known(values: pd.Series, choices: Sequence[str] | Mapping[str, Any], name: 
 
 def _plain_verdicts(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Return the rows with each verdict as one word, and what the legend calls them: on one seed they are of these students only."""
-    legend = "verdict" + (ONE_SEED if frame["verdict"].str.endswith(ONE_SEED).any() else "")
-    return frame.assign(verdict=frame["verdict"].str.removesuffix(ONE_SEED)), legend
+    legend = "verdict" + (THESE_ONLY if frame["verdict"].str.endswith(THESE_ONLY).any() else "")
+    return frame.assign(verdict=frame["verdict"].str.removesuffix(THESE_ONLY)), legend
 
 
 def _once(frame: pd.DataFrame, keys: Sequence[str], name: str) -> None:

@@ -55,7 +55,6 @@ VERDICTS = {
     "both": ("#CC79A7", "diamond"),
     "undecided": ("#767676", "cross"),
 }
-ONE_SEED = ", these students only"  # what a verdict on one seed goes on with
 # family of contrasts with what is not trained: what a cell is compared with
 AGAINST = {"first stage": "its first stage", "untrained": "its untrained self", "against teacher": "its teacher"}
 INTERVALS = {

@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from rd_utils.analysis import at, best
-from rd_utils.drawing import AGAINST, BASELINES, DIMENSIONS, MISSING, ONE_SEED, PLACE, VERDICTS, varying
+from rd_utils.crossed import THESE_ONLY
+from rd_utils.drawing import AGAINST, BASELINES, DIMENSIONS, MISSING, PLACE, VERDICTS, varying
 
 _FAMILY = dict(zip(BASELINES, AGAINST, strict=True))  # of contrasts with a baseline's system
 _EVERY_PLACE = 4  # of so many, each has a sentence of its own
@@ -118,7 +119,7 @@ def verdict_counts(differences: pd.DataFrame) -> pd.DataFrame:
     >>> verdict_counts(pd.DataFrame(rows, columns=["family", "verdict", "fragile"])).to_dict("records")
     [{'family': 'loss', 'contrasts': 3, 'different': 2, 'equivalent': 0, 'undecided': 1, 'fragile': 1}]
     """
-    words = differences["verdict"].str.removesuffix(ONE_SEED)
+    words = differences["verdict"].str.removesuffix(THESE_ONLY)
     shown = [word for word in VERDICTS if word != "both" or (words == "both").any()]
     counts = {word: words == word for word in shown} | {"fragile": differences["fragile"].astype(bool)}
     table = differences[["family"]].assign(contrasts=1, **counts).groupby("family", sort=False).sum()
@@ -179,7 +180,7 @@ def _pairs(trained: pd.DataFrame, differences: pd.DataFrame, matrices: pd.DataFr
     cells = {key(row, row["strategy"]): row["cell"] for row in trained.to_dict("records")}
     for row in matrices.to_dict("records"):
         pair = (cells[key(row, row[system])] for system in ("system_a", "system_b"))
-        yield tuple(row[name] for name in PLACE), *pair, row["verdict"].removesuffix(ONE_SEED) in ("equivalent", "both")
+        yield tuple(row[name] for name in PLACE), *pair, row["verdict"].removesuffix(THESE_ONLY) in ("equivalent", "both")
 
 
 def cheapest_sentences(found: pd.DataFrame) -> list[str]:
@@ -224,5 +225,5 @@ def counts_sentence(differences: pd.DataFrame, margin: float) -> str:
     totals = verdict_counts(differences).drop(columns="family").sum()
     told = {"different": "Different", "equivalent": f"equivalent within {margin:g}", "both": "both", "undecided": "undecided"}
     parts = "; ".join(f"{text}: {totals[word]:,}" for word, text in told.items() if word in totals)
-    only = " With one seed, verdicts are of these students only." if differences["verdict"].str.endswith(ONE_SEED).any() else ""
+    only = " With one seed, verdicts are of these students only." if differences["verdict"].str.endswith(THESE_ONLY).any() else ""
     return f"Contrasts: {totals['contrasts']:,}. {parts}. Fragile verdicts: {totals['fragile']:,}.{only}"

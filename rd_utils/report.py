@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import altair as alt
 import pandas as pd
 
+from rd_utils.crossed import THESE_ONLY
 from rd_utils.drawing import (
     ACROSS_COLUMNS,
     AGAINST,
@@ -26,7 +27,6 @@ from rd_utils.drawing import (
     DIFFERENCE_COLUMNS,
     DIMENSIONS,
     MISSING,
-    ONE_SEED,
     PLACE,
     SETTINGS,
     SUMMARY_COLUMNS,
@@ -122,7 +122,7 @@ def main_table(
 
 # What is folded of the contrasts until a reader asks for it, by the title that it has in differences_table.
 DETAILS = (
-    "interval (these students)", "p (these students, Holm)", "verdict (these students)", "seeds", "queries", "seed share",
+    "interval (these students)", "p (these students, Holm)", "verdict (these students)", "seeds", "queries", "seeds pooled", "seed share",
     "seeds needed, uncorrected", "queries needed, uncorrected", "cell", "compared with",
 )  # fmt: skip
 
@@ -136,9 +136,10 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
     uncorrected" is the one that these data could just have proved.
 
     Details (:data:`DETAILS`) are what a test over queries alone says, which is of these very students; how many seeds and queries there
-    are; "seed share", the share of the variance over queries that is noise of the seeds (at most, in per cent); how many seeds and queries
-    the margin needs; and the two cells. Columns with one value only (say one measure) are left out, for the caption to state; contrast and
-    verdict stay, and so do the details that the frame has. A dimension that the contrast itself names is blank.
+    are, and from how many contrasts the variance over seeds was estimated; "seed share", the share of the variance of the difference that
+    seeds leave open; how many seeds and queries the margin needs; and the two cells. Columns with one value only (say one measure) are
+    left out, for the caption to state; contrast and verdict stay, and so do the details that the frame has. A dimension that the contrast
+    itself names is blank.
 
     Args:
         differences: One row a comparison.
@@ -169,6 +170,7 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
         ("verdict_queries", "verdict (these students)", as_text),
         ("n_seeds", "seeds", _count),
         ("n_queries", "queries", _count),
+        ("seeds_pooled", "seeds pooled", _count),
         ("seed_share", "seed share", _share),
         ("seeds_needed", "seeds needed, uncorrected", _count),
         ("queries_needed", "queries needed, uncorrected", _count),
@@ -337,7 +339,7 @@ def matrix_table(pairs: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     letters = dict(zip(pairs["system_a"], pairs["letters_a"], strict=True)) | dict(zip(pairs["system_b"], pairs["letters_b"], strict=True))
     table = pd.DataFrame("", index=pd.Index(systems, name="row minus column"), columns=systems)
     for row in pairs.itertuples():
-        table.loc[row.system_b, row.system_a] = f"{row.difference:+.{digits}f}{signs[row.verdict.removesuffix(ONE_SEED)]}"
+        table.loc[row.system_b, row.system_a] = f"{row.difference:+.{digits}f}{signs[row.verdict.removesuffix(THESE_ONLY)]}"
     table.insert(0, "equivalent to", [letters[system] or MISSING for system in systems])
     return table
 

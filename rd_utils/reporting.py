@@ -400,7 +400,8 @@ def _sections(
                 "on a test in which both are random: other test queries could have been asked, and another seed of the same recipe could "
                 f"have been trained. Intervals are at level {settings.level:g} and not corrected. Verdicts rest on p-values that Holm's "
                 "method corrects within each family, collection and first stage, so an interval that just excludes 0 may stand beside the "
-                "verdict undecided.",
+                "verdict undecided. Where a test of homogeneity allows it, the variance over seeds is pooled over contrasts that differ in "
+                "the strategy alone: `seeds pooled` counts them.",
                 "Folded beside each contrast is what a test over queries alone says, on values averaged over seeds. It answers for these "
                 "very students, as they lie in the store; whether the recipe would do it again, it does not ask.",
                 f"{skipped} contrasts were left out because their cells have different seeds.",
@@ -732,9 +733,10 @@ def _fragile(differences: pd.DataFrame) -> list[str]:
     if not len(differences):
         return []
     share, fragile = differences["seed_share"].median(), int(differences["fragile"].sum())
-    seeds = f" Of the variance of a difference, seeds make a median {share:.0%}: what more of them could take away."
+    seeds = f" Of the variance of a difference, seeds leave open a median {share:.0%}: what more of them could take away."
     return [
-        f"{fragile} of {len(differences):,} verdicts are fragile: another reasonable look at the same data denies them."
+        f"{fragile} of {len(differences):,} verdicts are fragile: these very students are different or equivalent, but other seeds may "
+        "not be; or signs flipped at random deny the difference."
         + ("" if pd.isna(share) else seeds)
     ]
 

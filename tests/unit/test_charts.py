@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rd_utils import charts, drawing, page, report
+from rd_utils import charts, crossed, drawing, page, report
 
 NAN = float("nan")
 STRATEGIES = ("corpus-random", "bm25", "dense", "teacher", "pooled", "pooled-filtered", "graph")
@@ -582,7 +582,7 @@ def test_charts_are_saved_and_shown_in_the_report(name: str, tmp_path: Path) -> 
 
 def test_a_verdict_on_one_seed_looks_as_others_and_the_legend_says_whom_it_is_of() -> None:
     frame = make_differences()
-    chart = charts.forest_chart(frame.assign(verdict=frame["verdict"] + drawing.ONE_SEED))
+    chart = charts.forest_chart(frame.assign(verdict=frame["verdict"] + crossed.THESE_ONLY))
     assert chart.data["verdict"].dropna().tolist() == frame["verdict"].tolist()
     layers = chart.to_dict()["spec"]["layer"]
     colours = [layer["encoding"]["color"] for layer in layers if "color" in layer.get("encoding", {})]

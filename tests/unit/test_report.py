@@ -122,7 +122,7 @@ def test_differences_table_writes_intervals_and_small_p_values() -> None:
 
 def test_differences_table_shows_what_verdicts_rest_on_and_says_what_is_not_corrected() -> None:
     more = {"p_equivalence_holm": 0.6, "queries_needed": [1200.0, NAN, 40.0, 7.0], "seed_share": [0.124, NAN, 1.0, 0.0]}
-    more |= {"fragile": [True, False, True, False], "seeds_needed": [5.0, float("inf"), NAN, 2.0], "n_seeds": 3}
+    more |= {"fragile": [True, False, True, False], "seeds_needed": [5.0, float("inf"), NAN, 2.0], "n_seeds": 3, "seeds_pooled": 7}
     more |= {"low_queries": 0.01, "high_queries": 0.15, "p_queries_holm": 0.0001, "verdict_queries": "both"}
     more |= {"cell_before": "static-random", "cell_after": "static-bm25"}
     table = report.differences_table(make_differences().assign(**more))
@@ -137,7 +137,7 @@ def test_differences_table_shows_what_verdicts_rest_on_and_says_what_is_not_corr
     assert table["seeds needed, uncorrected"].tolist() == ["5", "–", "–", "2"]
     assert table["seed share"].tolist() == ["12%", "–", "100%", "0%"]
     assert table.loc[0, list(report.DETAILS)].drop(["queries needed, uncorrected", "seeds needed, uncorrected", "seed share"]).tolist() == [
-        "[+0.010, +0.150]", "< 0.001", "both", "3", "50", "static-bm25", "static-random",
+        "[+0.010, +0.150]", "< 0.001", "both", "3", "50", "7", "static-bm25", "static-random",
     ]  # fmt: skip
 
 

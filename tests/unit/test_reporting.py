@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from studies_on_disk import AUGMENTED, EMBEDDED, GRID, NAN, SEARCH, planned, put_all
 
-from rd_utils import analysis, reporting
+from rd_utils import analysis, in_short, reporting
 from rd_utils import plan as planning
 from rd_utils.costs import costs
 from rd_utils.pipeline import Pipeline
@@ -118,23 +118,10 @@ class Links(HTMLParser):
             self.found[-1] = (self.href, self.found[-1][1] + data)
 
 
-def against_bm25(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return contrasts with BM25, made up: every cell is undecided."""
-    rows = analysis.at(tables["summary"], system="student", measure="nDCG@10")
-    like = tables["differences"].iloc[[0] * len(rows)].reset_index(drop=True)
-    own = {name: rows[name].to_numpy() for name in [*planning.PLACE, *planning.DIMENSIONS]}
-    changed = {"family": "first stage", "contrast": "cell - BM25", "cell_before": "BM25", "cell_after": rows["cell"].to_numpy()}
-    return like.assign(**own, **changed, difference=0.01, low=-0.02, high=0.04, verdict="undecided", fragile=False)
-
-
 def test_a_report_says_first_what_it_found_and_every_link_leads_somewhere(tmp_path, pipeline):
     this = planned(tmp_path, search=SEARCH)
     tables = tables_of(this, pipeline)
-    tables["differences"] = pd.concat([tables["differences"], against_bm25(tables)], ignore_index=True)
-    shares = {"architecture": "static", "first_stage": "full", "n_comparisons": 6, "n_seeds": 2}
-    tests = [("queries only", 2), ("queries and seeds", 0)]
-    rows = [shares | {"test": test, "n_different": count, "share": count / 6} for test, count in tests]
-    tables["seed_against_seed"] = pd.DataFrame(rows)
+    tables["seed_against_seed"] = analysis.seed_against_seed(tables["per_query"], this.study.analysis)
     written = reporting.write(this, pipeline, tables, {}, warnings=["Beware of `everything`."])
     for node in this.nodes:
         folder = planning.node_folder(node.id)
@@ -145,12 +132,13 @@ def test_a_report_says_first_what_it_found_and_every_link_leads_somewhere(tmp_pa
 
     box = text[text.index('<section class="short"') : text.index("<nav")]
     assert html.escape(this.study.question) in box and "Beware of <code>everything</code>." in box
-    assert "+0.010 [-0.020,\N{NO-BREAK SPACE}+0.040]" in box and "Contrasts:" in box
-    assert [title for title in ("Against the baselines", "Strategy x loss", "Seed against seed") if f"{title}</h2>" in text] == [
-        "Against the baselines",
-        "Seed against seed",
-    ]
-    assert "2 of 6 (33%)" in text and "0 of 6 (0%)" in text
+    first = in_short.beside(tables["summary"], tables["differences"], "nDCG@10").iloc[0]
+    gain = f"{first['difference']:+.3f} [{first['low']:+.3f},\N{NO-BREAK SPACE}{first['high']:+.3f}]"
+    assert f"BM25 {first['baseline_mean']:.3f}: {gain}" in box and f"Contrasts: {len(tables['differences'])}." in box
+    titles = ("Against the baselines", "Strategy x loss", "Seed against seed")
+    assert all(f"{title}</h2>" in text for title in titles)
+    alone = tables["seed_against_seed"].query("test == 'queries only'").iloc[0]
+    assert f"{alone['n_different']} of {alone['n_comparisons']} ({alone['share']:.0%})" in text
 
     links = Links(text).found
     ids = set(re.findall(r'id="([^"]+)"', text))
