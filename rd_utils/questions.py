@@ -245,9 +245,10 @@ def _below(differences: pd.DataFrame) -> Iterator[str]:
             if below.any():
                 shown = int((below & part["different"].astype(bool)).sum())
                 every = "all" if below.all() else f"{int(below.sum())} of"
+                cells = f"{every} {len(part)} trained cells lie" if len(part) > 1 else "the trained cell lies"
                 yield (
-                    f"{every} {len(part)} trained cells lie below {what or place[-1]} on {place[1]}, {place[2]} ({shown} of them by a "
-                    "difference that is shown)" + ("; the highest mean among them is no gain" if below.all() else "")
+                    f"{cells} below {what or place[-1]} on {place[1]}, {place[2]} ({shown} of them by a difference that is shown)"
+                    + ("; the highest mean among them is no gain" if below.all() else "")
                 )
 
 

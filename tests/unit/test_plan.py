@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import json
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rd_utils import devices, params, plan, studies
+from rd_utils import devices, params, plan, questions, studies
 from rd_utils.__main__ import main
 from rd_utils.params import ParameterError
 from rd_utils.store import identity, upstream
@@ -229,6 +230,22 @@ def test_check_and_plan_print_and_mistakes_end_with_2(outputs, tmp_path, capsys,
     assert "interaction-bm25-cross-kl" in printed and "assumed" in printed
     assert main(["check", str(tmp_path / "none.yaml")]) == 2
     assert "no study file" in capsys.readouterr().err
+
+
+def test_check_and_plan_say_what_a_study_can_show_and_formats_for_programs_say_nothing_else(outputs, capsys, monkeypatch):
+    study = str(ROOT / "params" / "smallest.yaml")
+    monkeypatch.setattr(devices, "core_peak", lambda: 1e11)
+    notes = [f"note: {line}" for line in questions.before(plan.load_plan(study))]
+    assert len(notes) == 3 and "2 of 6 cells have no cell of corpus_random beside them" in notes[0]
+    assert main(["check", study]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == notes
+    assert main(["plan", study]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")] == notes
+    assert main(["plan", study, "--format", "json"]) == 0
+    assert {row["device"] for row in json.loads(capsys.readouterr().out)} == {"cpu"}
+    assert main(["plan", study, "--format", "csv"]) == 0
+    header, *lines = csv.reader(capsys.readouterr().out.splitlines())
+    assert header[:2] == ["level", "name"] and lines and all(len(line) == len(header) for line in lines)
 
 
 def test_prepare_sets_aside_a_notebook_whose_artefacts_are_gone(outputs):
