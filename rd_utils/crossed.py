@@ -558,10 +558,14 @@ def said_of(
 
 
 def with_pooled(found: Crossed, pooled: Pooled | None) -> Crossed:
-    """Return an estimate with the seeds' variance of several contrasts in the place of its own, where that is allowed."""
+    """Return an estimate with the seeds' variance of several contrasts in the place of its own, where that is allowed and not smaller.
+
+    The test of homogeneity misses most contrasts whose seeds vary more than the others', so a contrast's own variance is kept where it is
+    the larger one; the degrees of freedom are the pooled ones all the same (simulated in :mod:`rd_utils.simulation`).
+    """
     if found.n_seeds < 2 or pooled is None or not pooled.allowed():
         return found
-    return found._replace(by_seed=pooled.variance / found.n_seeds, seed_freedom=pooled.freedom)
+    return found._replace(by_seed=max(found.by_seed, pooled.variance / found.n_seeds), seed_freedom=pooled.freedom)
 
 
 def aligned(a: pd.DataFrame, b: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -174,7 +174,7 @@ def crossed_rates(
         residual_sd: Of what is particular to a seed and a query.
         value_sd: Of system a's values over queries, averaged over seeds; only the published rule sees it.
         systems: How many systems the variance over seeds is pooled over, all with this ``seed_sd``
-            (:func:`rd_utils.crossed.pooled_between`); 2: not pooled.
+            (:func:`rd_utils.crossed.with_pooled`); 2: not pooled.
         alpha: Of the tests; the published rule has its own.
         n_simulations: Studies per number of queries and of seeds. Every seed SD scales, and every true difference shifts, the same draws.
         seed: Of the draws; a design has draws of its own, whatever the others are.
@@ -251,10 +251,15 @@ class _Study(NamedTuple):
 
 def _drawn(n_queries: int, n_seeds: int, systems: int, n: int, rng: np.random.Generator) -> _Drawn:
     seed_freedom = (systems - 1) * (n_seeds - 1)
-    freedoms = n_queries - 1, seed_freedom, (n_queries - 1) * (n_seeds - 1)
     mean, with_values = rng.normal(size=(2, n))
-    parts = [rng.chisquare(freedom, n) / freedom for freedom in freedoms]
-    return _Drawn(n_queries, n_seeds, seed_freedom, mean, *parts, with_values, rng.chisquare(n_queries - 2, n))
+    by_query, own, residual = (
+        rng.chisquare(freedom, n) / freedom for freedom in (n_queries - 1, n_seeds - 1, (n_queries - 1) * (n_seeds - 1))
+    )
+    by_seed = own
+    if systems > 2:  # as crossed.with_pooled: the pooled variance, of which the contrast's own is a part, or its own where that is larger
+        others = rng.chisquare(seed_freedom - (n_seeds - 1), n)
+        by_seed = np.maximum(own, (own * (n_seeds - 1) + others) / seed_freedom)
+    return _Drawn(n_queries, n_seeds, seed_freedom, mean, by_query, by_seed, residual, with_values, rng.chisquare(n_queries - 2, n))
 
 
 def _study(drawn: _Drawn, spread: Spread, value_sd: float) -> _Study:

@@ -566,7 +566,7 @@ def table_of(values: dict[str, np.ndarray], seeds=None, **about) -> list[dict]:
 
 
 def test_seeds_of_all_strategies_are_pooled_where_their_variances_may_be_one():
-    """Four strategies of three seeds: twice the mean square of the interaction, with 3 times 2 degrees of freedom."""
+    """Four strategies of three seeds: twice the mean square of the interaction, with 3 times 2 degrees of freedom, or the own if larger."""
     values = strategies()
     found = analysis.differences(pd.DataFrame(table_of(values)), SETTINGS)
     means = np.stack([own.mean(axis=1) for own in values.values()])
@@ -574,7 +574,8 @@ def test_seeds_of_all_strategies_are_pooled_where_their_variances_may_be_one():
     assert (found["seeds_pooled"] == 4).all() and (found["seed_freedom"] == 6).all() and (found["p_homogeneous"] > 0.1).all()
     for row in found.to_dict("records"):
         delta = values[row["strategy"]] - values["corpus_random"]
-        assert row["seed_sd"] ** 2 + row["residual_sd"] ** 2 / 30 == pytest.approx(2 * (rest**2).sum() / 6)
+        kept = max(2 * (rest**2).sum() / 6, delta.mean(axis=1).var(ddof=1))
+        assert row["seed_sd"] ** 2 + row["residual_sd"] ** 2 / 30 == pytest.approx(kept)
         assert row["difference"] == pytest.approx(delta.mean()) and row["seed_differences"] == pytest.approx(delta.mean(axis=1).tolist())
     alone = analysis.differences(pd.DataFrame(table_of({name: values[name] for name in ("corpus_random", "s1")})), SETTINGS)
     assert alone["seeds_pooled"].tolist() == [1] and alone["seed_freedom"].tolist() == [2] and alone["p_homogeneous"].isna().all()
@@ -855,12 +856,14 @@ def test_a_matrix_with_a_hole_is_refused():
 
 
 def test_seeds_are_pooled_over_the_pairs_of_a_matrix_or_not_as_its_homogeneity_allows():
-    """Three strategies: their differences share one variance over seeds, with 2 times 3 degrees of freedom."""
+    """Three strategies: their differences share one variance over seeds, with 2 times 3 degrees of freedom, but where their own is larger."""
     values = strategies((0.01, 0.01, 0.01), n_seeds=4)
     found = analysis.matrices(pd.DataFrame(table_of(values)), SETTINGS)
     assert (found["seeds_pooled"] == 3).all() and (found["seed_freedom"] == 6).all()
-    shared = found["seed_sd"] ** 2 + found["residual_sd"] ** 2 / 30
-    assert shared.to_numpy() == pytest.approx(shared[0]) and shared[0] > 0
+    shared = (found["seed_sd"] ** 2 + found["residual_sd"] ** 2 / 30).tolist()
+    pooled = crossed.pooled_between(np.stack([own.mean(axis=1) for own in values.values()])).variance
+    own = [(values[row.system_b] - values[row.system_a]).mean(axis=1).var(ddof=1) for row in found.itertuples()]
+    assert shared == pytest.approx([max(pooled, each) for each in own]) and pooled in [pytest.approx(each) for each in shared]
     one_seed = analysis.matrices(pd.DataFrame(table_of({name: own[:1] for name, own in values.items()})), SETTINGS)
     assert (one_seed["verdict"].str.endswith(", these students only")).all() and (one_seed["seeds_pooled"] == 1).all()
     wild = analysis.matrices(pd.DataFrame(table_of(strategies((0.001, 0.001, 0.001, 0.001, 0.2), n_seeds=6))), SETTINGS)

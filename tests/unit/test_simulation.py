@@ -321,7 +321,7 @@ def test_pooling_costs_something_where_one_strategy_has_other_seeds():
     pooled, alone, by_queries = found["its own"] / n
     slack = 4 * math.sqrt(0.05 * 0.95 / n)
     assert alone <= 0.05 + slack
-    assert pooled <= 0.12 + slack < by_queries
+    assert pooled <= 0.08 + slack < by_queries
     assert (found["of the others"][:2] / n <= 0.05 + slack).all()
 
 
@@ -356,7 +356,9 @@ def test_the_pooled_variance_is_drawn_as_it_is_estimated():
     drawn = simulation._study(simulation._drawn(50, 3, 4, n, rng), Spread(0.1, 0.02, 0.0), 0.3)
     estimated = [crossed.pooled_between(means) for means in values]
     assert drawn.seed_freedom == estimated[0].freedom == 6
-    assert distributions.ks_2samp([each.variance / 3 for each in estimated], drawn.by_seed).pvalue > 1e-3
+    own = (values[:, 1] - values[:, 0]).var(axis=1, ddof=1)
+    kept = np.maximum(own, [each.variance for each in estimated]) / 3
+    assert distributions.ks_2samp(kept, drawn.by_seed).pvalue > 1e-3
 
 
 def test_every_study_is_judged_as_one_at_a_time():
