@@ -247,7 +247,7 @@ class _Layer:
         own = self.attention
         queries, states = (self.queries(asking), self.keys_values(states)) if first_only else (None, self.all_three(states))
         rate = own.dropout.p if own.dropout.training else 0.0
-        # on a CPU the fused one is faster for whole texts; for single tokens its last bits depend on which thread had the text
+        # on a CPU the fused one is faster for whole texts; for single tokens its last bits depend on the thread
         fused = states.device.type != "cpu" or (states.dtype == torch.float32 and not torch.is_grad_enabled() and not first_only)
         attend = _fused_attention if fused else _Attention.apply
         return attend(queries, states, own.num_attention_heads, blocks, rate)
@@ -309,18 +309,8 @@ def _multiply(states: Tensor, weight: Tensor, bias: Tensor | None, then: str = "
     return torch.ops.mkldnn._linear_pointwise(states, weight, bias, then, [], algorithm)
 
 
-def products(rows: Tensor, others: Tensor) -> Tensor:
-    """Return the dot products of all rows with all others, (n, m), without gradients.
-
-    Each is the same to the last bit whatever stands beside it: by oneDNN, or where that is not there, summed in float64.
-    """
-    if not by_onednn(rows.device, rows.dtype):
-        return (rows.double() @ others.double().T).to(rows.dtype)
-    return _multiply(_in_company(rows), _in_company(others), None)[: len(rows), : len(others)]
-
-
 def _in_company(rows: Tensor) -> Tensor:
-    """Double a row that is alone: oneDNN would sum its products in another order than those of several rows."""
+    """Double a row that is alone: oneDNN sums its products in another order than those of several rows, which then differ more often."""
     return rows if len(rows) != 1 else rows.expand(2, -1).contiguous()
 
 

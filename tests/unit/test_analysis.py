@@ -10,7 +10,7 @@ import pytest
 from scipy import stats as scipy_stats
 from studies_on_disk import NAN, planned, put, put_all
 
-from rd_utils import analysis, params, stats, studies
+from rd_utils import analysis, crossed, params, stats, studies
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
 from rd_utils.store import Store
@@ -856,7 +856,7 @@ def test_a_matrix_with_a_hole_is_refused():
 
 
 def test_seeds_are_pooled_over_the_pairs_of_a_matrix_or_not_as_its_homogeneity_allows():
-    """Three strategies: their differences share one variance over seeds, with 2 times 3 degrees of freedom, but where their own is larger."""
+    """Three strategies: their differences share one variance over seeds, of 2 times 3 degrees of freedom, or have a larger one."""
     values = strategies((0.01, 0.01, 0.01), n_seeds=4)
     found = analysis.matrices(pd.DataFrame(table_of(values)), SETTINGS)
     assert (found["seeds_pooled"] == 3).all() and (found["seed_freedom"] == 6).all()
