@@ -78,7 +78,7 @@ def test_two_ways_at_a_time_start_and_warm_up_and_one_is_measured(monkeypatch):
 
     def meet(self, command):
         if command["repeat"] < 0:
-            both.wait(timeout=20)  # broken, if one comes alone
+            both.wait(timeout=120)  # broken, if one comes alone
         else:
             assert measured.acquire(blocking=False)
             time.sleep(0.01)

@@ -93,7 +93,7 @@ def running(text: str) -> list[str]:
     return found
 
 
-def nothing_is_left(text: str, within: float = 20) -> bool:
+def nothing_is_left(text: str, within: float = 120) -> bool:
     end = time.monotonic() + within
     while running(text) and time.monotonic() < end:
         time.sleep(0.2)
