@@ -627,6 +627,9 @@ def _lines(contrasts: pd.DataFrame) -> pd.DataFrame:
         line = (contrast,)
     elif family == "teacher":
         panel = (architecture, loss)
+    elif family == "strategy x loss":  # the contrast of strategies, then that of losses
+        parts = contrast.str.partition(", ")
+        panel, line = (architecture, parts[2], teacher), (parts[0],)
     settings = _settings(contrasts, but=family)
     return contrasts.assign(
         comparison=[joined(*parts) for parts in zip(*panel, strict=True)],
@@ -671,7 +674,7 @@ def forest_chart(
     differences, legend = _plain_verdicts(differences)
     _known(differences["verdict"], VERDICTS, "verdict")
     margin = float(differences["equivalence_margin"].iloc[0])
-    frame = differences.assign(margin_low=-margin, margin_high=margin)
+    frame = differences[list(DIFFERENCE_COLUMNS)].assign(margin_low=-margin, margin_high=margin)
     name = measure or str(frame["measure"].iloc[0])
     title = f"difference in {name} (shaded: ±{margin:g})"
     return _contrasts(frame, "difference", "verdict", VERDICTS, title, tooltips(frame, DIFFERENCE_COLUMNS), width, legend)
@@ -750,7 +753,7 @@ def _contrasts(
 
 def _line_order(frame: pd.DataFrame, value: str) -> list[str]:
     """Return the lines of a forest, largest mean first; lines of one contrast stay together."""
-    block = "family" if frame["family"].iloc[0] == "loss" else "contrast"
+    block = "family" if frame["family"].iloc[0] in ("loss", "strategy x loss") else "contrast"
     means = frame.assign(block=frame.groupby(block)[value].transform("mean"), line=frame.groupby("row")[value].transform("mean"))
     return distinct(means.sort_values(["block", "line"], ascending=False, kind="stable")["row"])
 

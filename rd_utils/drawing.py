@@ -76,8 +76,8 @@ PLACE = ("collection", "test_collection", "first_stage", "measure")
 SUMMARY_COLUMNS = (*PLACE, "cell", "system", *DIMENSIONS, "mean", "sd", "n_seeds")
 RESULT_COLUMNS = (*PLACE, "cell", "system", "seed", "value")
 DIFFERENCE_COLUMNS = (
-    *PLACE, "family", "contrast", *DIMENSIONS, "difference", "low", "high", "n_queries", "p_difference", "p_equivalence", "p_holm",
-    "equivalent", "different", "verdict", "smallest_margin", "equivalence_margin",
+    *PLACE, "family", "contrast", *DIMENSIONS, "difference", "low", "high", "n_queries", "n_seeds", "p_difference", "p_equivalence",
+    "p_holm", "equivalent", "different", "verdict", "verdict_queries", "smallest_margin", "equivalence_margin",
 )  # fmt: skip
 ACROSS_COLUMNS = (
     "first_stage", "measure", "family", "contrast", *DIMENSIONS, "n_collections", "mean", "sd", "low", "high", "n_positive",

@@ -11,6 +11,7 @@ import functools
 import gzip
 import html
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -737,11 +738,14 @@ def _packed(spec: dict[str, Any], shown: str) -> str:
         columns = dict.fromkeys(column for row in rows for column in row)
         datasets[name] = {"length": len(rows), "columns": {column: [_short_number(row.get(column)) for row in rows] for column in columns}}
     held = {"spec": {name: part for name, part in spec.items() if name != "datasets"}, "datasets": datasets, "shown": shown}
-    return _compressed(json.dumps(held, ensure_ascii=False, separators=(",", ":")))
+    return _compressed(json.dumps(held, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
 
 
 def _short_number(value: Any) -> Any:
-    return float(f"{value:.6g}") if isinstance(value, float) and not value.is_integer() else value
+    """Return a number with six significant digits, a whole one with all; what is not finite is missing, as JSON has it."""
+    if not isinstance(value, float) or value.is_integer():
+        return value
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def told(spec: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:

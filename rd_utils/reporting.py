@@ -736,8 +736,7 @@ def _fragile(differences: pd.DataFrame) -> list[str]:
     seeds = f" Of the variance of a difference, seeds leave open a median {share:.0%}: what more of them could take away."
     return [
         f"{fragile} of {len(differences):,} verdicts are fragile: these very students are different or equivalent, but other seeds may "
-        "not be; or signs flipped at random deny the difference."
-        + ("" if pd.isna(share) else seeds)
+        "not be; or signs flipped at random deny the difference." + ("" if pd.isna(share) else seeds)
     ]
 
 

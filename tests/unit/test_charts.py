@@ -100,12 +100,14 @@ def make_differences() -> pd.DataFrame:
                 "low": low,
                 "high": high,
                 "n_queries": 50,
+                "n_seeds": 2,
                 "p_difference": 0.0314,
                 "p_equivalence": 0.2,
                 "p_holm": 0.0004 if verdict == "different" else 0.25,
                 "equivalent": verdict in ("equivalent", "both"),
                 "different": verdict in ("different", "both"),
                 "verdict": verdict,
+                "verdict_queries": verdict,
                 "smallest_margin": max(abs(low), abs(high)),
                 "equivalence_margin": 0.02,
             }
@@ -578,6 +580,15 @@ def test_charts_are_saved_and_shown_in_the_report(name: str, tmp_path: Path) -> 
     sections = [page.Section("One", blocks=[page.Figure(drawn_once()[name], "A chart.")])]
     text = page.html_report(sections, "Title", tmp_path / "page.html", study="toy", identity="ab").read_text(encoding="utf-8")
     assert 'id="figure-1-chart"' in text
+
+
+def test_gains_have_a_panel_a_loss_and_a_line_a_strategy() -> None:
+    rows = make_differences().iloc[[0, 0]].assign(family="strategy x loss", loss=["kl", "ranknet"])
+    chart = charts.forest_chart(rows.assign(contrast=["bm25 - corpus_random, kl - lce", "bm25 - corpus_random, ranknet - lce"]))
+    assert chart.data[["comparison", "row"]].to_numpy().tolist() == [
+        ["static · kl - lce · oracle", "bm25 - corpus_random"],
+        ["static · ranknet - lce · oracle", "bm25 - corpus_random"],
+    ]
 
 
 def test_a_verdict_on_one_seed_looks_as_others_and_the_legend_says_whom_it_is_of() -> None:

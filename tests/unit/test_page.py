@@ -220,11 +220,12 @@ def test_the_data_of_a_chart_lie_in_the_page_once_column_by_column(path: Path) -
 
 
 def test_numbers_of_a_chart_have_six_digits_and_whole_ones_all(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"x": [0.123456789, 1234567.0], "n": [1234567, 1], "name": [None, "b"]})
+    unknown = pd.Series([NAN, None], dtype=object)  # as where a frame is joined to one without the column
+    frame = pd.DataFrame({"x": [0.123456789, 1234567.0], "n": [1234567, 1], "name": [None, "b"], "unknown": unknown})
     text = page_of(tmp_path, page.Figure(alt.Chart(frame).mark_point().encode(x="x:Q", y="n:Q"), "Points."))
     held = packed(text, 1)
     columns = held["datasets"][held["shown"]]["columns"]
-    assert columns == {"x": [0.123457, 1234567.0], "n": [1234567, 1], "name": [None, "b"]}
+    assert columns == {"x": [0.123457, 1234567.0], "n": [1234567, 1], "name": [None, "b"], "unknown": [None, None]}
 
 
 def test_the_picture_of_a_chart_keeps_its_words_and_rounds_its_places() -> None:
@@ -365,7 +366,7 @@ def browse(path: Path, profile: Path) -> tuple[str, list[str]]:
     flags = (
         "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
         "--disable-sync --no-first-run --disable-dev-shm-usage --enable-logging=stderr --v=0 "
-        "--virtual-time-budget=10000 --dump-dom"
+        "--virtual-time-budget=10000 --window-size=1280,900 --dump-dom"
     )
     command = [str(BROWSER), *flags.split(), f"--user-data-dir={profile}", path.as_uri()]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
@@ -429,3 +430,24 @@ def test_browser_sorts_and_filters_tables_and_leaves_baselines_on_top(tmp_path: 
     said = dict(re.findall(r'<pre id="(\w+)">(.*?)</pre>', document))
     assert said["up"] == "a,e,i,d,h,j,f,c,g,b" and said["down"] == "a,g,c,f,j,h,d,i,e,b"
     assert said["left"] == "a,g,c,i,e; 5 of 10 rows"
+
+
+MEASURED = """<script>
+const right = Math.max(...[...document.querySelectorAll("table")].map(table => table.getBoundingClientRect().right));
+const text = [innerWidth, Math.ceil(right) <= document.documentElement.clientWidth, document.documentElement.scrollWidth <= innerWidth];
+document.body.append(Object.assign(document.createElement("pre"), {id: "measured", textContent: text.join()}));
+</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the path")
+def test_browser_shows_every_column_in_a_window_of_1280_pixels(tmp_path: Path) -> None:
+    numbers = {f"measure@{n} of all": ["0.512 ± 0.004"] * 2 for n in range(15)}
+    wide = pd.DataFrame(numbers, index=pd.Index(["interaction_cross-pooled_filtered-teacher-margin_mse"] * 2, name="cell"))
+    details = {f"a detail with a longer title {n}": ["[-0.012, +0.034]"] * 2 for n in range(12)}
+    contrasts = wide.reset_index().iloc[:, :6].assign(verdict="undecided, these students only, fragile", **details)
+    text = page_of(tmp_path, page.Table(wide, "Wide."), page.Table(contrasts, "Contrasts.", secondary=list(details)))
+    unfolded = text.replace('class="unfold"', 'class="unfold" checked')
+    (tmp_path / "r.html").write_text(unfolded.replace("</body>", MEASURED + "</body>"), encoding="utf-8")
+    document, console = browse(tmp_path / "r.html", tmp_path / "profile")
+    assert console == []
+    assert re.search(r'<pre id="measured">(.*?)</pre>', document)[1] == "1280,true,true"

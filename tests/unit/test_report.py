@@ -116,6 +116,8 @@ def test_differences_table_writes_intervals_and_small_p_values() -> None:
         "p (Holm)": "< 0.001",
         "p equivalence": "0.200",
         "smallest margin, uncorrected": "0.100",
+        "verdict (these students)": "different",
+        "seeds": "2",
         "queries": "50",
     }
 
