@@ -42,7 +42,7 @@ from rd_utils.studies import Study
 # The modules whose code decides a report beside that of the artefacts.
 REPORTED_BY = (
     "advice", "analysis", "behaviour", "characteristics", "charts", "costs", "crossed", "drawing", "energy", "entropy", "frontier",
-    "locality", "questions", "report", "reporting", "stats", "tables",
+    "in_short", "locality", "page", "questions", "report", "reporting", "stats", "tables",
 )  # fmt: skip
 NOTEBOOKS = ("01_mine", "02_score", "03_train", "04_evaluate", "05_analyse", "06_search")
 
