@@ -93,8 +93,8 @@ def test_data_sets_are_counted_in_the_order_in_which_the_chart_names_them():
 @pytest.mark.parametrize("width", [900, 1400])
 def test_a_chart_too_wide_for_a_notebook_is_narrowed_to_what_one_shows(width):
     output, metadata = shown(make_chart(width=width))
-    assert metadata["image/png"]["width"] == pytest.approx(780, abs=2)
-    assert output[drawing.VEGA_LITE]["width"] < 780
+    assert metadata["image/png"]["width"] == pytest.approx(770, abs=2)
+    assert output[drawing.VEGA_LITE]["width"] < 770
     assert metadata["image/png"]["height"] == shown(make_chart())[1]["image/png"]["height"]
 
 
@@ -113,7 +113,7 @@ def test_what_stands_at_pixels_of_a_view_is_narrowed_with_it():
     output, metadata = shown((make_chart() + note).properties(width=1000))
     drawn = output[drawing.VEGA_LITE]
     layer = drawn["layer"][1]
-    assert metadata["image/png"]["width"] == pytest.approx(780, abs=2)
+    assert metadata["image/png"]["width"] == pytest.approx(770, abs=2)
     assert layer["encoding"]["x"]["value"] == pytest.approx(drawn["width"], abs=1)
     assert layer["mark"]["limit"] == pytest.approx(0.4 * drawn["width"], abs=1)
 
