@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import functools
 import importlib.util
 from pathlib import Path
 
@@ -203,6 +203,15 @@ def summed_by_shape(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tens
     return (output if bias is None else output + bias.to(kind).to(wide)).to(kind)
 
 
+@functools.cache
+def exact_scores(architecture: params.Part, lexicon: Path) -> np.ndarray:
+    """Score all pairs in float64 with the weights of seed 1."""
+    student = build(architecture, seed=1, lexicon=lexicon).double()
+    groups = GroupBatch(*tables(student), np.arange(len(QUERIES)), all_pairs()[1].reshape(len(QUERIES), -1))
+    with torch.no_grad():
+        return student(groups).numpy().reshape(-1)
+
+
 @pytest.mark.parametrize("products", ["of the library", "summed by shape"])
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -217,9 +226,7 @@ def test_a_score_is_the_same_in_any_company_but_for_rounding(architecture, preci
         pytest.skip("bf16 takes minutes on this processor")
     student = build(architecture, seed=1, lexicon=lexicon)
     (queries, docs), (query_rows, doc_rows) = tables(student), all_pairs()
-    with torch.no_grad():
-        groups = GroupBatch(queries, docs, np.arange(len(QUERIES)), doc_rows.reshape(len(QUERIES), -1))
-        exact = copy.deepcopy(student).double()(groups).numpy().reshape(-1)
+    exact = exact_scores(architecture, lexicon)
     assert len(np.unique(exact.round(9))) > 100
     bound = 1e-4 * exact.std() if precision == "fp32" else 2**-5 * np.abs(exact).max()
     if products == "summed by shape":
@@ -231,7 +238,7 @@ def test_a_score_is_the_same_in_any_company_but_for_rounding(architecture, preci
         together = student.score_pairs(queries, docs, query_rows, doc_rows, precision=precision)
         np.testing.assert_allclose(together, exact, rtol=0, atol=bound)
         rng = np.random.default_rng(0)
-        for size in (1, 1, 1, 1, 2, 2, 3, 5, 17, 64, 150):
+        for size in (1, 1, 2, 3, 5, 17, 64):
             some = rng.choice(len(together), size, replace=False)
             company = student.score_pairs(queries, docs, query_rows[some], doc_rows[some], precision=precision, max_tokens=3000)
             np.testing.assert_allclose(company, exact[some], rtol=0, atol=bound, err_msg=f"{size} pairs")
