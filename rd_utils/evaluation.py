@@ -7,6 +7,7 @@ which a run has nothing counts 0.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,11 @@ def rank(run: Run, scores: np.ndarray, query_ids: pd.Series, doc_ids: pd.Series,
 
 
 def write_run(run: pd.DataFrame, path: Path, tag: str) -> None:
-    """Write a run in TREC format: query_id Q0 doc_id rank score tag."""
+    """Write a run in TREC format: query_id Q0 doc_id rank score tag.
+
+    Within a query scores fall strictly, also as the float32 that trec_eval reads, so that tools which sort by score see this very ranking:
+    a score that does not fall is written as the next float32 below the one before.
+    """
     for column in ("query_id", "doc_id"):
         spaced = run[column][run[column].str.contains(r"\s")]
         if len(spaced):
@@ -78,10 +83,15 @@ def write_run(run: pd.DataFrame, path: Path, tag: str) -> None:
             )
     ranks = run.groupby("query_id", sort=False).cumcount() + 1
     columns = (run["query_id"].tolist(), run["doc_id"].tolist(), ranks.tolist(), run["score"].tolist())
+    below = math.inf
     with path.open("w", encoding="utf-8") as stream:
-        stream.writelines(
-            f"{query_id} Q0 {doc_id} {place} {score:.{DECIMALS}f} {tag}\n" for query_id, doc_id, place, score in zip(*columns, strict=True)
-        )
+        for query_id, doc_id, place, score in zip(*columns, strict=True):
+            said, read = f"{score:.{DECIMALS}f}", np.float32(score)
+            if place > 1 and read >= below:
+                read = np.nextafter(below, np.float32(-math.inf))
+                said = f"{read:.9g}"
+            below = read
+            stream.write(f"{query_id} Q0 {doc_id} {place} {said} {tag}\n")
 
 
 def measure_run(run: pd.DataFrame, qrels: pd.DataFrame, measures: tuple[str, ...]) -> tuple[pd.DataFrame, dict[str, int]]:

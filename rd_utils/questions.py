@@ -86,7 +86,7 @@ def contrasts(cells: pd.DataFrame, baseline: str) -> list[tuple[str, str, str, s
         for after, row in comparable.iterrows():
             alike = before.get(tuple(row[name] for name in same))
             if alike is not None and row[family] not in (value, ""):
-                shown = f"{row[family]:g} - {value:g}" if family == "temperature" else f"{row[family]} - {value}"
+                shown = f"T={row[family]:g} - T={value:g}" if family == "temperature" else f"{row[family]} - {value}"
                 found.append((family, alike, after, shown))
     return found
 

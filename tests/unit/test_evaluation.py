@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -62,6 +63,18 @@ def test_a_run_file_comes_back_as_it_was(tmp_path):
     evaluation.write_run(run, tmp_path / "run.trec", "tag")
     assert (tmp_path / "run.trec").read_text().splitlines()[0] == "q1 Q0 c 1 3.25000 tag"
     pd.testing.assert_frame_equal(runs.read_run(tmp_path / "run.trec"), run)
+
+
+def test_scores_of_a_run_file_fall_strictly_as_float32_so_that_tools_that_sort_by_score_agree(tmp_path):
+    """Three documents tie above one that lies less than three float32 steps below; c would come first by descending id."""
+    tied = [("q1", doc_id, 100.0) for doc_id in ("a", "b", "c")] + [("q1", "d", 100.0 - 1e-5), ("q1", "e", -1.0), ("q2", "a", 100.0)]
+    run = ranked(tied)
+    evaluation.write_run(run, tmp_path / "run.trec", "tag")
+    back = runs.read_run(tmp_path / "run.trec")
+    assert back["doc_id"].tolist() == run["doc_id"].tolist() == ["a", "b", "c", "d", "e", "a"]
+    assert (np.diff(back["score"].to_numpy(dtype=np.float32)[:5]) < 0).all()
+    assert back["score"].to_numpy() == pytest.approx(run["score"].to_numpy(), abs=5e-5)
+    assert [line.split()[4] for line in (tmp_path / "run.trec").read_text().splitlines()][::5] == ["100.00000", "100.00000"]
 
 
 def read(tmp_path, *lines):
