@@ -112,8 +112,8 @@ def test_every_family_compares_with_its_plain_value_and_nothing_else_changes():
         ("cut", "lce", "upper_lce", "upper_half - all"),
         ("teacher", "kl", "other", "u - t"),
         ("teacher", "hot", "other_hot", "u - t"),
-        ("temperature", "kl", "hot", "4 - 1"),
-        ("temperature", "other", "other_hot", "4 - 1"),
+        ("temperature", "kl", "hot", "T=4 - T=1"),
+        ("temperature", "other", "other_hot", "T=4 - T=1"),
     ]
 
 
