@@ -129,7 +129,8 @@ def _matrices(tables: dict[str, pd.DataFrame]) -> list[tuple[str, pd.DataFrame]]
     keys = [*PLACE, *(name for name in DIMENSIONS if name != "strategy")]
     varied = [name for name in keys if tables["matrices"][name].nunique(dropna=False) > 1]
     parts = tables["matrices"].groupby(keys, sort=False, dropna=False)
-    return [(" ".join(str(part[name].iloc[0]) for name in varied if part[name].iloc[0] != "") or "all", part) for _, part in parts]
+    named = [([as_setting(part[name].iloc[0]) for name in varied], part) for _, part in parts]
+    return [(" ".join(text for text in texts if text) or "all", part) for texts, part in named]
 
 
 def _macro_table(macro: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -798,6 +799,8 @@ def _mean_over_seeds(groups: pd.DataFrame) -> pd.DataFrame:
     """Return the counts of groups, one row a collection and strategy."""
     names = {"false_negatives": "candidates removed by the filter", "false_negatives_of_the_fill": "removed from the fill"}
     means = groups.groupby(["collection", "strategy"], sort=False).mean(numeric_only=True).drop(columns="seed")
+    whole = [name for name in means if (means[name] % 1 == 0).all()]  # a count that all seeds share is no mean to show with a decimal
+    means = means.astype(dict.fromkeys(whole, "int64"))
     return means.rename(columns=names).rename(columns=lambda name: name.replace("_", " ")).reset_index()
 
 

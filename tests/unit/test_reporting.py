@@ -195,3 +195,15 @@ def test_a_figure_of_behaviours_leaves_out_cells_without_a_space():
     assert set(shown.loc[shown["role"] == "value", "recipe"]) == {"bi kl"}
     alone = reporting.behaviour_figure(other, "c/train").data
     assert set(alone["quantity"].dropna()) == {"divergence"}
+
+
+def test_counts_that_all_seeds_share_have_no_decimals_and_others_are_means():
+    groups = pd.DataFrame({"collection": "c", "strategy": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1], "groups": 300, "filled": [1, 2, 4, 4]})
+    shown = reporting._mean_over_seeds(groups)
+    assert [str(value) for value in shown["groups"]] == ["300", "300"] and shown["filled"].tolist() == [1.5, 4.0]
+
+
+def test_the_name_of_a_matrix_leaves_out_what_is_missing():
+    pairs = pd.DataFrame(dict.fromkeys([*reporting.PLACE, *reporting.DIMENSIONS], ""), index=range(2))
+    pairs = pairs.assign(loss=["lce", "kl"], target_entropy=[float("nan"), 0.4])
+    assert [name for name, _ in reporting._matrices({"matrices": pairs})] == ["lce", "kl 0.4"]
