@@ -198,7 +198,8 @@ def test_a_figure_of_behaviours_leaves_out_cells_without_a_space():
 
 
 def test_counts_that_all_seeds_share_have_no_decimals_and_others_are_means():
-    groups = pd.DataFrame({"collection": "c", "strategy": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1], "groups": 300, "filled": [1, 2, 4, 4]})
+    counts = {"strategy": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1], "groups": 300, "filled": [1, 2, 4, 4]}
+    groups = pd.DataFrame({"collection": "c"} | counts)
     shown = reporting._mean_over_seeds(groups)
     assert [str(value) for value in shown["groups"]] == ["300", "300"] and shown["filled"].tolist() == [1.5, 4.0]
 
