@@ -148,15 +148,25 @@ def _paneled(frame: pd.DataFrame, by: Sequence[str], name: str) -> pd.DataFrame:
 
 
 def _facet(
-    layers: Sequence[Any], frame: pd.DataFrame, width: int, height: int | alt.Step, columns: int, framed: bool = True, **resolve: str
+    layers: Sequence[Any],
+    frame: pd.DataFrame,
+    width: int,
+    height: int | alt.Step,
+    columns: int,
+    framed: bool = True,
+    title: int = 0,
+    **resolve: str,
 ) -> Any:
-    """Layer marks over one frame, in wrapped panels if it has several; every panel has its own x axis, so that none hangs in the air."""
+    """Layer marks over one frame, in wrapped panels if it has several; every panel has its own x axis, so that none hangs in the air.
+
+    A panel's title takes ``title`` pixels, or the panel's width and a little more.
+    """
     chart = alt.layer(*layers, data=frame).properties(width=width, height=height)
     chart = chart if framed else chart.properties(view=alt.ViewBackground(strokeOpacity=0))
     panels = distinct(frame["panel"])
     if not panels:
         return chart
-    header = alt.Header(labelLimit=width + 40, labelAnchor="start")
+    header = alt.Header(labelLimit=max(width + 40, title), labelAnchor="start")
     chart = chart.facet(facet=alt.Facet("panel:N", sort=panels, title=None, header=header), columns=min(columns, len(panels)))
     return chart.resolve_axis(x="independent").resolve_scale(**resolve) if len(panels) > columns else chart.resolve_scale(**resolve)
 
@@ -840,8 +850,9 @@ def matrix_chart(
     if letters is not None:
         told = tooltips(named, [*by, "row", "letters"])
         layers.append(system.mark_text(fontSize=12, fontWeight="bold", color=PALETTE[0]).encode(text="letters:N", tooltip=told))
-    columns = _fitting(width * n, len(panels), 90 + beside, 40 + beside)
-    return _facet(layers, table, width * n, height * n, columns, framed=False)
+    longest = _beside(table["panel"], WIDEST - 40)
+    columns = _fitting(max(width * n, longest), len(panels), 110 + beside, 40 + beside)
+    return _facet(layers, table, width * n, height * n, columns, framed=False, title=longest)
 
 
 def _lettered(named: pd.DataFrame, letters: Mapping[str, str] | pd.DataFrame | None, by: Sequence[str]) -> pd.DataFrame:
@@ -1221,7 +1232,7 @@ def behaviour_chart(table: pd.DataFrame, *, width: int = 0, height: int = 110) -
         height: Of one panel, in pixels.
 
     Returns:
-        Charts side by side whose common ``data`` is the frame they show.
+        Charts, three side by side, whose common ``data`` is the frame they show.
 
     Raises:
         ValueError: A column or a value is missing, a state is unknown, or a strategy has not exactly one value before and one after.
@@ -1239,7 +1250,7 @@ def behaviour_chart(table: pd.DataFrame, *, width: int = 0, height: int = 110) -
     recipes, quantities, strategies = (distinct(table[name]) for name in ("recipe", "quantity", "strategy"))
     notes = empty_panels(table, "recipe", "quantity").reindex(columns=["recipe", "quantity", "role", "label"])
     frame = pd.concat([table.assign(role="value"), notes], ignore_index=True) if len(notes) else table.assign(role="value")
-    width = width or max(80, (WIDEST - 30) // len(quantities) - 70)
+    width = width or max(80, (WIDEST - 30) // min(3, len(quantities)) - 70)
     states = list(STATES)
     legend = alt.Legend(orient="bottom", columns=6, titleOrient="top")
     colour, shape = _by_name("strategy", strategies, "strategy", legend)
@@ -1269,7 +1280,7 @@ def behaviour_chart(table: pd.DataFrame, *, width: int = 0, height: int = 110) -
             .properties(title=alt.TitleParams(QUANTITIES.get(quantity, quantity), fontSize=12, anchor="start", limit=width + 60))
         )
         parts.append(panels)
-    return alt.hconcat(*parts, spacing=12)  # the frame that they share moves to the top
+    return alt.concat(*parts, columns=3, spacing=12)  # the frame that they share moves to the top
 
 
 def calibration_chart(bins: pd.DataFrame, *, by: Sequence[str] = ("strategy", "recipe"), size: int = 170) -> Any:

@@ -1040,7 +1040,7 @@ def test_learning_draws_a_panel_a_recipe_for_very_many_cells() -> None:
 def test_behaviour_leads_from_before_to_after_and_says_what_was_not_measured() -> None:
     assert [(row["recipe"], row["quantity"]) for row in rows_of("behaviour", "note")] == [("cross · ranknet · oracle", "uniformity")]
     assert svg_of("behaviour").count(">not measured<") == 1
-    titles = [part["title"]["text"] for part in spec_of("behaviour")["hconcat"]]
+    titles = [part["title"]["text"] for part in spec_of("behaviour")["concat"]]
     assert titles == [charts.QUANTITIES[quantity] for quantity in dict.fromkeys(make_behaviour()["quantity"])]
     assert titles[-1] == "own diameter q99"
     with pytest.raises(ValueError, match="1 of 55 lines of the table lack a state, the first is that of .*'corpus-random'"):
