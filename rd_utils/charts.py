@@ -1167,7 +1167,7 @@ def search_chart(table: pd.DataFrame, measure: str, *, width: int = 260, height:
     return alt.layer(*layers, data=frame).properties(width=width, height=height).facet(column=column)
 
 
-def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260) -> alt.Chart | alt.FacetChart:
+def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260, points: int = 120) -> alt.Chart | alt.FacetChart:
     """Draw the training loss over steps, one line a cell and seed.
 
     Up to six cells are told apart by colour and dash; more get one small panel each; more than 24 one panel a recipe (architecture, loss,
@@ -1178,6 +1178,7 @@ def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260
         history: Columns step and loss (its value), and optionally cell and seed; for more than 24 cells also strategy and recipe.
         width: Of the chart, in pixels; a panel has half of it.
         height: Of the chart, in pixels; not of the panels.
+        points: The most steps of a line that are drawn, evenly spaced, the last among them.
 
     Returns:
         A chart whose ``data`` is the frame it shows.
@@ -1188,6 +1189,12 @@ def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260
     require(history, ("step", "loss"), "history")
     if "collection" in history.columns:
         choose(history, "collection", None, "history")
+    lines_of = [name for name in ("cell", "seed") if name in history.columns]
+    left = (
+        history.groupby(lines_of, sort=False).cumcount(ascending=False) if lines_of else pd.Series(range(len(history))[::-1], history.index)
+    )
+    longest = int(left.max()) + 1 if len(left) else 0
+    history = history[left % max(1, -(-longest // points)) == 0]
     encoding: dict[str, Any] = {
         "x": alt.X("step:Q", title="optimiser step", axis=alt.Axis(tickCount=5)),
         "y": alt.Y("loss:Q", title="training loss", scale=alt.Scale(zero=False)),

@@ -1123,3 +1123,10 @@ def test_bound_says_which_bounds_are_vacuous() -> None:
         charts.bound_chart(make_terms().replace({"value": {0.21: 0.0}}))
     with pytest.raises(ValueError, match="vacuous of terms is int64"):
         charts.bound_chart(make_terms().astype({"vacuous": int}))
+
+
+def test_a_long_history_is_thinned_evenly_and_keeps_its_last_step() -> None:
+    history = pd.DataFrame({"cell": "a", "seed": [0] * 1000 + [1] * 10, "step": [*range(1000), *range(10)], "loss": 1.0})
+    shown = charts.learning_chart(history, points=120).data
+    steps = {seed: part["step"].tolist() for seed, part in shown.groupby("seed")}
+    assert len(steps[0]) == 112 and steps[0][-1] == 999 and set(np.diff(steps[0])) == {9} and steps[1] == [0, 9]
