@@ -686,7 +686,7 @@ def forest_chart(
     margin = float(differences["equivalence_margin"].iloc[0])
     frame = differences[list(DIFFERENCE_COLUMNS)].assign(margin_low=-margin, margin_high=margin)
     name = measure or str(frame["measure"].iloc[0])
-    title = f"difference in {name} (shaded: ±{margin:g})"
+    title = [f"difference in {name}", f"(shaded: ±{margin:g})"]
     return _contrasts(frame, "difference", "verdict", VERDICTS, title, tooltips(frame, DIFFERENCE_COLUMNS), width, legend)
 
 
@@ -712,7 +712,7 @@ def across_chart(across: pd.DataFrame, *, measure: str | None = None, family: st
     across = select(across, "across", measure=measure, family=family)
     excludes = (across["low"] > 0) | (across["high"] < 0)
     interval = np.where(across["low"].isna(), "one collection", np.where(excludes, "excludes 0", "holds 0"))
-    title = f"mean difference in {across['measure'].iloc[0]} over collections"
+    title = [f"mean difference in {across['measure'].iloc[0]}", "over collections"]
     frame = across.assign(interval=interval)
     return _contrasts(frame, "mean", "interval", INTERVALS, title, tooltips(frame, ACROSS_COLUMNS), width, "interval")
 
@@ -722,7 +722,7 @@ def _contrasts(
     value: str,
     kind: str,
     kinds: Mapping[str, tuple[str, str]],
-    title: str,
+    title: list[str],
     tooltip: list[alt.Tooltip],
     width: int,
     legend: str,

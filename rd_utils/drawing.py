@@ -317,6 +317,8 @@ def describe_chart(spec: dict[str, Any]) -> str:
 
     >>> describe_chart({"mark": "bar", "encoding": {"x": {"title": "rank"}, "y": {"field": "n", "title": "negatives"}}})
     'Chart: negatives, rank'
+    >>> describe_chart({"mark": "bar", "encoding": {"x": {"title": ["difference", "in AP"]}}})
+    'Chart: difference in AP'
     """
     for key in ("description", "title"):
         own = spec.get(key)
@@ -335,6 +337,7 @@ def _named(part: Any, channel: str, key: str) -> Iterator[str]:
             yield from _named(one, channel, key)
     elif isinstance(part, dict):
         name = part.get("encoding", {}).get(channel, {}).get(key)
+        name = " ".join(name) if key == "title" and isinstance(name, list) else name  # a list has a line each
         if isinstance(name, str):
             yield name
         for inner in _PARTS:

@@ -758,6 +758,8 @@ def told(spec: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     >>> x, y = {"field": "value", "type": "quantitative", "title": "nDCG@10"}, {"field": "cell", "type": "nominal"}
     >>> told({"encoding": {"x": x, "y": y}}, [{"cell": "bm25", "value": 0.5}, {"cell": "dense", "value": 0.625}])
     'Across, nDCG@10: 0.5 to 0.625. Down, cell: bm25, dense.'
+    >>> told({"encoding": {"x": x | {"title": ["difference", "in AP"]}}}, [{"value": 0.5}])
+    'Across, difference in AP: 0.5 to 0.5.'
     """
     said: dict[tuple[str, str], str] = {}
     for channel, definition in _channels(spec):
@@ -765,7 +767,8 @@ def told(spec: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
         values = [row[field] for row in rows if row.get(field) is not None]
         if (channel, field) in said or not values:
             continue
-        title = as_text(definition.get("title", field.replace("_", " ")))
+        title = definition.get("title", field.replace("_", " "))
+        title = " ".join(title) if isinstance(title, list) else as_text(title)  # a list has a line each
         said[channel, field] = f"{channel}{', ' if title else ''}{title}: {_range(definition, values)}."
     order = ("Panels", "Across", "Down", "Colour")
     return " ".join(said[key] for key in sorted(said, key=lambda key: order.index(key[0])))
