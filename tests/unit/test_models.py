@@ -68,11 +68,20 @@ def scores_of_texts(folder: Path, architecture: params.Part) -> np.ndarray:
     return model.predict(pairs)
 
 
+def assert_same_scores(found: np.ndarray, expected: np.ndarray, spread: float | None = None) -> None:
+    """Scores of pairs in other batches, or by another library: equal but for the rounding of float32.
+
+    Each is within 1e-4 standard deviations of the exact one (see below: in any company), so two are within a few of these; what a wrong
+    padding, length, pooling or token type does is hundredths of one at the least.
+    """
+    np.testing.assert_allclose(found, expected, rtol=0, atol=5e-4 * (np.std(expected) if spread is None else spread))
+
+
 def assert_same_student(loaded: models.Student, saved: models.Student, scores: np.ndarray) -> None:
     """The weights are the same bits; loaded ones lie elsewhere in memory, so that some processors round scores differently."""
     ours, theirs = saved.state_dict(), loaded.state_dict()
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
-    np.testing.assert_allclose(loaded.score_pairs(*tables(loaded), *all_pairs()), scores, rtol=1e-5, atol=1e-6)
+    assert_same_scores(loaded.score_pairs(*tables(loaded), *all_pairs()), scores)
 
 
 @pytest.mark.parametrize("architecture", ALL, ids=name)
@@ -84,7 +93,7 @@ def test_saved_and_loaded_students_score_as_before_and_as_sentence_transformers_
     again = load(tmp_path)
     assert again.architecture == architecture
     assert_same_student(again, student, scores)
-    np.testing.assert_allclose(scores_of_texts(tmp_path, architecture), scores, rtol=1e-5, atol=2e-5)
+    assert_same_scores(scores_of_texts(tmp_path, architecture), scores)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +134,7 @@ def test_students_from_checkpoints_score_as_the_sentence_transformers_models_tha
     assert scores.std() > 1e-3
     student.save(tmp_path)
     assert_same_student(load(tmp_path), student, scores)
-    np.testing.assert_allclose(scores_of_texts(tmp_path, architecture), scores, rtol=1e-4, atol=1e-5)
+    assert_same_scores(scores_of_texts(tmp_path, architecture), scores)
     if change.get("labels") == 2:
         assert (scores < 0).all()
     if change.get("similarity") == "cosine":
@@ -141,7 +150,7 @@ def test_a_sentence_transformers_checkpoint_keeps_its_own_pooling_and_scores(tmp
     texts = ["a wooden boat on a lake", "boats are made of wood, or of steel", "interest rates rose in March"]
     table = tokenize(texts, student.tokenizer)
     original = SentenceTransformer(models.resolve_model(MINILM), device="cpu").encode(texts)
-    np.testing.assert_allclose(student.encode(table, kind="document"), original, atol=1e-6)
+    np.testing.assert_allclose(student.encode(table, kind="document"), original, rtol=0, atol=1e-5)  # of unit vectors; bf16: 1e-3
     scores = student.score_pairs(table, table, np.array([0, 0]), np.array([1, 2]))
     assert scores[0] > scores[1] + 5
 
@@ -152,7 +161,7 @@ def test_a_static_checkpoint_reads_texts_whole(tmp_path, lexicon, similarity) ->
     student = build(params.BiEncoder(model=str(tmp_path), similarity=similarity, max_length=8), seed=0)
     texts = [DOCS[0], " ".join(DOCS)]
     original = SentenceTransformer(str(tmp_path), device="cpu").encode(texts, normalize_embeddings=similarity == "cosine")
-    np.testing.assert_allclose(student.encode(tokenize(texts, student.tokenizer), kind="document"), original, atol=1e-6)
+    np.testing.assert_allclose(student.encode(tokenize(texts, student.tokenizer), kind="document"), original, atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ALL, ids=name)
@@ -164,7 +173,7 @@ def test_forward_equals_score_pairs(architecture, lexicon) -> None:
     with torch.no_grad():
         forward = student(batch).numpy()
     assert forward.shape == (len(QUERIES), len(DOCS))
-    np.testing.assert_allclose(forward.reshape(-1), student.score_pairs(queries, docs, query_rows, doc_rows), rtol=1e-5, atol=5e-6)
+    assert_same_scores(forward.reshape(-1), student.score_pairs(queries, docs, query_rows, doc_rows))
 
 
 @pytest.mark.parametrize("architecture", ALL, ids=name)
@@ -175,9 +184,10 @@ def test_documents_and_queries_that_repeat_in_a_batch_change_no_score(architectu
     often = GroupBatch(queries, docs, np.array([2, 4, 2]), np.array([[3, 5, 8, 3, 3], [1, 5, 9, 5, 1], [8, 3, 5, 5, 8]]))
     with torch.no_grad():
         once, often = student(once).numpy(), student(often).numpy()
-    np.testing.assert_allclose(often[:2, :3], once, rtol=1e-5, atol=2e-6)
-    np.testing.assert_allclose(often[0, [3, 4]], once[0, [0, 0]], rtol=1e-5, atol=2e-6)
-    np.testing.assert_allclose(often[2], once[0, [2, 0, 1, 1, 2]], rtol=1e-5, atol=2e-6)
+    spread = exact_scores(architecture, lexicon).std()
+    assert_same_scores(often[:2, :3], once, spread)
+    assert_same_scores(often[0, [3, 4]], once[0, [0, 0]], spread)
+    assert_same_scores(often[2], once[0, [2, 0, 1, 1, 2]], spread)
 
 
 @pytest.mark.parametrize("architecture", ALL, ids=name)
@@ -187,10 +197,10 @@ def test_how_texts_fall_into_batches_changes_no_score(architecture, lexicon) -> 
     query_rows, doc_rows = all_pairs()
     one_by_one = student.score_pairs(queries, docs, query_rows, doc_rows, max_tokens=1)
     all_at_once = student.score_pairs(queries, docs, query_rows, doc_rows, max_tokens=10**6)
-    np.testing.assert_allclose(one_by_one, all_at_once, rtol=1e-5, atol=5e-6)
+    assert_same_scores(one_by_one, all_at_once)
     order = np.random.default_rng(0).permutation(len(query_rows))
     shuffled = student.score_pairs(queries, docs, query_rows[order], doc_rows[order])
-    np.testing.assert_allclose(shuffled, all_at_once[order], rtol=1e-5, atol=5e-6)
+    assert_same_scores(shuffled, all_at_once[order])
 
 
 def summed_by_shape(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -262,7 +272,7 @@ def test_in_batch_scores_are_those_of_every_query_with_every_document_of_the_bat
     own = np.array([[0, 1, 1, 0, 1, 0], [1, 0, 1, 0, 0, 1], [1, 0, 0, 1, 1, 0]], dtype=bool)
     expected = student.score_pairs(queries, docs, np.repeat([2, 4, 2], 6), np.tile(columns, 3)).reshape(3, 6)
     np.testing.assert_array_equal(np.isneginf(others.numpy()), own)
-    np.testing.assert_allclose(others.numpy()[~own], expected[~own], rtol=1e-5, atol=5e-6)
+    assert_same_scores(others.numpy()[~own], expected[~own])
 
 
 def test_a_batch_of_one_group_has_no_in_batch_negatives_and_a_cross_encoder_none_at_all(lexicon) -> None:
@@ -436,7 +446,7 @@ def test_encode_reports_progress_and_keeps_the_order_of_rows(lexicon) -> None:
     seen: list[tuple[int, int]] = []
     embeddings = student.encode(docs, kind="document", max_tokens=300, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (len(DOCS), len(DOCS)) and len(seen) > 2
-    np.testing.assert_allclose(embeddings, student.model.encode(DOCS), atol=5e-6)
+    np.testing.assert_allclose(embeddings, student.model.encode(DOCS), rtol=0, atol=2e-5)
     assert embeddings.dtype == np.float32
 
 
@@ -488,4 +498,4 @@ def test_a_scorer_without_a_classification_head_is_refused(checkpoint, tmp_path)
     pairs = [(query, doc) for query in QUERIES for doc in DOCS[:5]]
     expected = CrossEncoder(str(tmp_path), device="cpu", activation_fn=torch.nn.Identity()).predict(pairs)
     rows = np.repeat(np.arange(len(QUERIES)), 5), np.tile(np.arange(5), len(QUERIES))
-    np.testing.assert_allclose(scorer.score_pairs(*tables(scorer), *rows), expected, rtol=1e-5, atol=1e-6)
+    assert_same_scores(scorer.score_pairs(*tables(scorer), *rows), expected)

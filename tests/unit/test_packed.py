@@ -237,13 +237,12 @@ def test_losses_and_gradients_equal_the_plain_path(kind, loss, lexicon):
     assert gradients.keys() == of_plain.keys()
     for name in gradients:
         torch.testing.assert_close(gradients[name], of_plain[name], rtol=1e-10, atol=1e-10)
-    # in float32: no further from float64 than the plain path is, but for the luck of rounding
-    distance = {}
-    for path, own in (("packed", student), ("plain", as_plain(student))):
-        _, found = loss_and_gradients(own, batch, loss)
-        distance[path] = float(torch.cat([(found[name].double() - of_plain[name]).flatten() for name in of_plain]).norm())
+    # in float32: both paths were off by at most 3e-7 (bi), and by 1.2e-4 (cross, whose scores differ by a hundredth of their size);
+    # in bf16 they are off by 4e-3 and .26 at the least
+    _, found = loss_and_gradients(student, batch, loss)
+    distance = float(torch.cat([(found[name].double() - of_plain[name]).flatten() for name in of_plain]).norm())
     scale = float(torch.cat([gradient.flatten() for gradient in of_plain.values()]).norm())
-    assert distance["packed"] <= 2 * distance["plain"] + 1e-7 * scale
+    assert distance <= {"bi": 1e-5, "cross": 1e-3}[kind] * scale
 
 
 @pytest.mark.parametrize("head", ["electra", "roberta"])
@@ -284,7 +283,7 @@ def test_frozen_weights_give_the_same_states_and_are_let_go():
         for first_only in (False, True):
             expected = encoder(stream, first_only=first_only)
             with encoder.frozen(torch.float32):
-                torch.testing.assert_close(encoder(stream, first_only=first_only), expected, rtol=1e-5, atol=1e-6)
+                torch.testing.assert_close(encoder(stream, first_only=first_only), expected, rtol=0, atol=1e-5)  # bf16: 2e-4
             with encoder.frozen(torch.bfloat16), torch.autocast("cpu", dtype=torch.bfloat16):
                 assert float((encoder(stream, first_only=first_only).float() - expected).abs().max()) < 0.1
     with torch.no_grad():
@@ -293,7 +292,7 @@ def test_frozen_weights_give_the_same_states_and_are_let_go():
         changed = encoder(stream)
         assert not torch.allclose(changed[stream.firsts], expected)
         with encoder.frozen(torch.float32):
-            torch.testing.assert_close(encoder(stream), changed, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(encoder(stream), changed, rtol=0, atol=1e-5)
 
 
 def test_scoring_between_steps_reads_the_weights_of_the_moment(lexicon):
