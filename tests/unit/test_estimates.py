@@ -288,7 +288,7 @@ def test_the_published_studies_are_planned_in_seconds_without_a_network(name, st
     before = time.process_time()
     study = plan.load_plan(ROOT / "params" / "paper" / f"{name}.yaml")
     found = estimated(study, store, H200)
-    assert time.process_time() - before < 15
+    assert time.process_time() - before < 60
     train = found.stages["train"]
     assert not found.total.unknown and train.artefacts == sum(len(cell.students) for cell in study.cells)
     mean = train.flops / train.artefacts
@@ -325,8 +325,12 @@ def test_this_machines_gpu_is_recognised(monkeypatch):
         devices.device_of(None)
 
 
-def test_a_cores_peak_is_measured():
-    assert 1e8 < devices.core_peak(0.05) < 1e13
+@pytest.mark.parametrize("seconds", [0.05, 0.0])
+def test_a_cores_peak_is_measured_however_little_time_there_is(seconds, monkeypatch):
+    assert 1e8 < devices.core_peak.__wrapped__(seconds) < 1e13
+    clock = iter([0.0, 0.0, 0.0, 2.0])  # a coarse one stands still during the first products
+    monkeypatch.setattr(devices.time, "process_time", lambda: next(clock))
+    assert devices.core_peak.__wrapped__(0.0) == 4 * 2 * 768**3 / 2.0
 
 
 def test_a_precision_that_the_device_lacks_is_an_error_on_a_gpu_and_said_on_a_core(store):
