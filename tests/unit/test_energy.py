@@ -180,15 +180,10 @@ def test_a_library_that_is_not_installed_is_named_with_the_remedy(powercap, no_g
     assert record == {"joules": None, "method": "none", "reason": "codecarbon is not installed: pip install 'rd-utils[energy]'"}
 
 
-def test_a_meter_without_counters_is_made_at_once_and_imports_nothing(tmp_path, no_gpu):
-    seconds = []
-    for _ in range(20):
-        start = time.perf_counter()
-        EnergyMeter(powercap=tmp_path / "absent", devices=no_gpu)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.005
+def test_a_meter_without_counters_imports_starts_and_asks_nothing(tmp_path, no_gpu):
     code = (
         "import sys, pathlib; from rd_utils.energy import EnergyMeter; "
+        "sys.addaudithook(lambda event, _: event in ('subprocess.Popen', 'os.system', 'socket.connect') and print(event)); "
         f"meter = EnergyMeter(powercap=pathlib.Path({str(tmp_path / 'absent')!r}), devices=pathlib.Path({str(no_gpu)!r})); "
         "meter.start(); meter.read(); "
         "print([name for name in ('torch', 'codecarbon', 'zeus', 'pandas', 'numpy', 'pynvml') if name in sys.modules])"
