@@ -162,9 +162,10 @@ def test_accumulating_4_batches_of_2_gives_the_gradients_of_1_batch_of_8(loss, t
     once = gradients_of_one_step(build(architecture, seed=0, lexicon=lexicon), toy, 8, 1, loss)
     summed = gradients_of_one_step(build(architecture, seed=0, lexicon=lexicon), toy, 2, 4, loss)
     assert once.keys() == summed.keys()
-    assert max(float(g.abs().max()) for g in once.values()) > 1e-3
+    largest = max(float(g.abs().max()) for g in once.values())
+    assert largest > 1e-3
     for key in once:
-        torch.testing.assert_close(summed[key], once[key], rtol=1e-5, atol=1e-6, msg=key)
+        torch.testing.assert_close(summed[key], once[key], rtol=0, atol=1e-5 * largest, msg=key)  # float32 rounds by 2e-7
 
 
 def test_the_gradients_of_a_step_are_those_of_the_loss_on_its_groups(toy, lexicon) -> None:
@@ -174,7 +175,7 @@ def test_the_gradients_of_a_step_are_those_of_the_loss_on_its_groups(toy, lexico
     group_loss("kl", student(batch), torch.from_numpy(toy.groups.teacher_scores[rows]), 1.0).backward()
     expected = student.model[0].embedding.weight.grad.clone()
     seen = gradients_of_one_step(build(STATIC, seed=0, lexicon=lexicon), toy, 8, 1, "kl")
-    torch.testing.assert_close(seen["model.0.embedding.weight"], expected, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(seen["model.0.embedding.weight"], expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))
@@ -587,7 +588,7 @@ def test_in_batch_negatives_are_the_other_groups_documents_without_any_known_pos
     expected = np.mean([np.log(np.exp(score(q, own + rest)).sum()) - score(q, own[:1])[0] for q, own, rest in denominators])
     training = Training(documents=9, queries_per_batch=3, in_batch_negatives=True)
     record = toy.train(student, loss="lce", training=training, groups=groups)
-    assert record.history["loss"].item() == pytest.approx(expected, rel=1e-6)
+    assert record.history["loss"].item() == pytest.approx(expected, rel=1e-5)
     assert record.documents_seen == 9
 
 
@@ -608,7 +609,7 @@ def test_in_batch_negatives_change_the_contrastive_part_of_the_loss_alone(loss, 
         expected = group_loss(loss, scores, teachers, others=others, smoothing=0.1, **options).item()
         without = group_loss(loss, scores, teachers, smoothing=0.1, **options).item()
     record = toy.train(student, loss=loss, training=Training(**IN_BATCH, **RATES), groups=groups, smoothing=0.1, **options)
-    assert record.history["loss"].iloc[0] == pytest.approx(expected, rel=1e-6)
+    assert record.history["loss"].iloc[0] == pytest.approx(expected, rel=1e-5)
     assert expected > without + 0.01
     assert record.documents_seen == 48
 
@@ -643,7 +644,7 @@ def test_smoothing_and_hard_weight_reach_the_loss(architecture, toy, lexicon) ->
         scores = student(GroupBatch(toy.queries, toy.docs, toy.groups.query_rows[rows], toy.groups.doc_rows[rows]))
     expected = group_loss("kl", scores, torch.from_numpy(toy.groups.teacher_scores[rows]), **options).item()
     record = toy.train(student, **options)
-    assert record.history["loss"].iloc[0] == pytest.approx(expected, rel=1e-6)
+    assert record.history["loss"].iloc[0] == pytest.approx(expected, rel=1e-5)
     plain = toy.train(build(architecture, seed=0, lexicon=lexicon))
     assert abs(plain.history["loss"].iloc[0] - expected) > 1e-3
 
@@ -714,6 +715,7 @@ def test_token_tables_may_be_memory_mapped(toy, lexicon, tmp_path) -> None:
 
 PROCESS = """
 import sys
+import numpy as np
 import torch
 from pathlib import Path
 sys.path[:0] = {paths!r}
@@ -722,10 +724,15 @@ from rd_utils.params import Training
 folder = Path({folder!r})
 student = build(params.TinyBertBi(dimension=8, heads=2, feed_forward=8), seed=0, lexicon=folder)
 training = Training(documents=120, queries_per_batch=5, accumulation_steps=2, learning_rate=1e-3)
-record = Toy(folder).train(student, training=training)
+toy = Toy(folder)
+every = np.repeat(np.arange(10), 30), np.tile(np.arange(30), 10)
+before = student.score_pairs(toy.queries, toy.docs, *every)
+record = toy.train(student, training=training)
+after = student.score_pairs(toy.queries, toy.docs, *every)
 import torch.distributed
 rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-torch.save([weights(student), record.history["loss"].tolist(), record.tokens_seen], folder / f"{{sys.argv[1]}}.{{rank}}.pt")
+found = [weights(student), record.history["loss"].tolist(), record.tokens_seen, torch.from_numpy(before), torch.from_numpy(after)]
+torch.save(found, folder / f"{{sys.argv[1]}}.{{rank}}.pt")
 """
 
 
@@ -736,12 +743,13 @@ def test_two_processes_train_as_one_does(tmp_path) -> None:
     script = tmp_path / "run.py"
     script.write_text(PROCESS.format(paths=[str(Path(__file__).parent), str(Path(__file__).parents[2])], folder=str(tmp_path)))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517", str(script), "two"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script), "two"]
     for command in ([sys.executable, str(script), "one"], launch):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, done.stderr[-3000:]
     one, first, second = (torch.load(tmp_path / f"{which}.pt") for which in ("one.0", "two.0", "two.1"))
     assert torch.equal(first[0], second[0])
-    torch.testing.assert_close(first[0], one[0], rtol=1e-3, atol=1e-4)
+    # not weights: one without effect on the loss (a bias of keys) has gradients of rounding alone, which Adam scales up
+    np.testing.assert_allclose(first[4], one[4], rtol=0, atol=1e-2 * float((one[4] - one[3]).std()))
     np.testing.assert_allclose(first[1], one[1], rtol=1e-4)
     assert first[2] == second[2] == one[2]
