@@ -176,7 +176,7 @@ def test_the_report_opens_in_a_browser_without_errors_and_draws_its_charts(outpu
     command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
     command += ["--disable-sync", "--no-first-run", f"--user-data-dir={tmp_path}", "--enable-logging=stderr", "--virtual-time-budget=30000"]
     page = outputs / "smallest" / "report.html"
-    done = subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=180)
+    done = subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=600)
     assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line], done.stderr[-2000:]
     charts = len(re.findall(r"<script[^>]*data-chart=", page.read_text()))
     assert charts >= 5

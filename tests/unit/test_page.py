@@ -369,7 +369,7 @@ def browse(path: Path, profile: Path) -> tuple[str, list[str]]:
         "--virtual-time-budget=10000 --window-size=1280,900 --dump-dom"
     )
     command = [str(BROWSER), *flags.split(), f"--user-data-dir={profile}", path.as_uri()]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=500, check=True)
     return run.stdout, [line for line in run.stderr.splitlines() if "CONSOLE" in line]
 
 
