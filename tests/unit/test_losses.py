@@ -469,12 +469,12 @@ def test_arithmetic_is_in_float32_or_wider(name):
         low = students.to(narrow)
         found = group_loss(name, low, teachers)
         assert found.dtype == torch.float32
-        assert found.item() == pytest.approx(group_loss(name, low.double(), teachers).item(), rel=1e-6)
+        assert found.item() == pytest.approx(group_loss(name, low.double(), teachers).item(), rel=1e-5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = group_loss(name, students.to(torch.bfloat16), teachers)
     assert found.dtype == torch.float32
     low = students.to(torch.bfloat16).double()
-    assert found.item() == pytest.approx(group_loss(name, low, teachers).item(), rel=1e-6)
+    assert found.item() == pytest.approx(group_loss(name, low, teachers).item(), rel=1e-5)
 
 
 def test_no_gradient_reaches_the_teacher():
