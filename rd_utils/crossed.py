@@ -581,12 +581,11 @@ def aligned(a: pd.DataFrame, b: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(f"{name} has seed {frame.columns[frame.columns.duplicated()][0]} twice; expected one column per seed")
         if frame.shape[1] < 1:
             raise ValueError(f"{name} has no columns; expected one per seed")
-    if min(a.shape[1], b.shape[1]) > 1 or a.shape[1] == b.shape[1] == 1:
-        if only_one := set(a.columns) ^ set(b.columns) if a.shape[1] > 1 or b.shape[1] > 1 else set():
-            raise ValueError(
-                f"the systems were not trained with the same seeds: a has {list(a.columns)}, b has {list(b.columns)}; expected the "
-                f"same columns: train with, or leave out, seed {sorted(only_one)[0]}"
-            )
+    if min(a.shape[1], b.shape[1]) > 1 and (only_one := set(a.columns) ^ set(b.columns)):
+        raise ValueError(
+            f"the systems were not trained with the same seeds: a has {list(a.columns)}, b has {list(b.columns)}; expected the "
+            f"same columns: train with, or leave out, seed {sorted(only_one)[0]}"
+        )
     queries = a.index
     if not (queries.is_unique and queries.is_monotonic_increasing and queries.equals(b.index)):
         from rd_utils.stats import differences  # a second of imports, which a plan's margins do without
