@@ -1,6 +1,6 @@
 """A BM25 index in flat, memory-mapped arrays: built from shards of documents, searched exactly, by any number of workers to the same bytes.
 
-The scores are those of bm25s (Lu, BM25S, arXiv 2407.03618, 2024), to the last bit: its words (regular expression, stop words, stemmer), its
+Which words a text has :mod:`rd_utils.words` says. The scores are those of bm25s (Lu, BM25S, arXiv 2407.03618, 2024), to the last bit: its
 eager scoring, by which every posting holds what its word adds to its document's score, and its order of summing, word after word of the
 query, in float32. What differs is where things lie: postings of a word stand together, in files that processes share, and a search
 goes through blocks of documents whose sums stay in the processor's cache, so that it clears and sorts only what a query touched.
@@ -13,7 +13,6 @@ import json
 import math
 import multiprocessing
 import os
-import re
 import shutil
 import threading
 from collections import deque
@@ -30,13 +29,13 @@ import pyarrow.compute as pc
 
 from rd_utils.progress import Track, untracked
 from rd_utils.runs import DECIMALS, ArrayWriter, Run, arrow, blocks, made_in_parts, rows_of
+from rd_utils.words import Split, analysed_as, prepared, splitter, stem, stop_words
 
 SHARD = 100_000  # documents that are tokenised and counted at once
 PART = 5_000  # queries between two writes of a long search
 _POSTINGS = 1 << 22  # postings that are put in order at once
 _TEXTS = 4096  # texts that one call of the regular expression reads
 _BLOCK = 1 << 16  # documents whose sums a search holds at once: 256 KB
-_WORD = re.compile(r"\w\w+")  # as bm25s's (?u)\b\w\w+\b
 _UNITS = 10.0**DECIMALS  # of a score
 _FREQUENCIES = "frequencies.npy"
 _WORDS, _OFFSETS, _DOCS, _SCORES, _ABOUT = "words.arrow", "offsets.npy", "docs.npy", "scores.npy", "about.json"
@@ -185,7 +184,7 @@ def _end_with_parent() -> None:
 
 def _digest(texts: list[str], retriever: Any) -> str:
     """Return what names a shard: its texts, and how they become words."""
-    digest = hashlib.blake2b(f"{retriever.stemmer} {retriever.stopwords} {len(texts)}".encode(), digest_size=10)
+    digest = hashlib.blake2b(f"{analysed_as(retriever)} {len(texts)}".encode(), digest_size=10)
     for start in range(0, len(texts), _TEXTS):
         digest.update("\0".join(texts[start : start + _TEXTS]).encode(errors="surrogatepass"))
     return digest.hexdigest()
@@ -214,34 +213,26 @@ def _make_shard(place: Path, texts: list[str], retriever: Any) -> None:
 
 def _tokenised(texts: list[str], retriever: Any) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Return the sorted stems of texts, the stem of every word of every text end to end, and each text's number of words; all int32."""
-    from bm25s.stopwords import STOPWORDS_EN
-
-    words, ids = _numbered(texts)
-    stemmed = words
-    if retriever.stemmer == "english":
-        import Stemmer
-
-        stemmed = Stemmer.Stemmer("english", 0).stemWords(words)  # words are unique: a cache would only cost
-    kept = np.ones(len(words), dtype=bool)
-    if retriever.stopwords == "english":
-        kept = pc.invert(pc.is_in(_strings(words), value_set=_strings(STOPWORDS_EN))).to_numpy(zero_copy_only=False)
-    stemmed = _strings(stemmed)
-    stems = pc.unique(stemmed.filter(pa.array(kept)))
-    stems = stems.take(pc.sort_indices(stems))
+    words, ids = _numbered(prepared(texts, retriever), splitter(retriever))
+    stemmed = _strings(stem(words, retriever.stemmer))
+    stopped = pc.is_in(_strings(words), value_set=_strings(stop_words(retriever)))
+    kept = pc.invert(pc.or_(stopped, pc.equal(stemmed, ""))).to_numpy(zero_copy_only=False)  # a word of marks alone may have no stem
+    distinct = pc.unique(stemmed.filter(pa.array(kept)))
+    distinct = distinct.take(pc.sort_indices(distinct))
     end, nothing = -1, -2
-    places = pc.fill_null(pc.index_in(stemmed, value_set=stems), nothing).to_numpy(zero_copy_only=False)
+    places = pc.fill_null(pc.index_in(stemmed, value_set=distinct), nothing).to_numpy(zero_copy_only=False)
     stem_of = np.concatenate([[end], np.where(kept, places, nothing)]).astype(np.int32)
     ids = stem_of[ids]
     ids = ids[ids != nothing]
     lengths = np.diff(np.flatnonzero(ids == end), prepend=-1) - 1
-    return stems.to_pylist(), ids[ids != end], lengths.astype(np.int32)
+    return distinct.to_pylist(), ids[ids != end], lengths.astype(np.int32)
 
 
 def _strings(words: Any) -> pa.Array:
     return pa.array(words, type=pa.large_string())
 
 
-def _numbered(texts: list[str]) -> tuple[list[str], np.ndarray]:
+def _numbered(texts: list[str], split: Split) -> tuple[list[str], np.ndarray]:
     """Return the distinct words of texts, and for every text the numbers of its words, counted from 1, and then a 0; int32."""
     table, known = np.full(2 << 14, -1, dtype=np.int32), _Known(np.empty(1 << 14, dtype=np.int64), np.empty(1 << 14, dtype=np.uint64))
     pool, n, used = np.empty(1 << 16, dtype=np.uint8), 0, 0
@@ -252,8 +243,8 @@ def _numbered(texts: list[str]) -> tuple[list[str], np.ndarray]:
         if joined.count("\0") >= len(part):  # some text has one of its own, which is no word
             part = [text.replace("\0", " ") for text in part]
             joined = "\0".join(part)
-        if not joined.isascii():  # what is a word, and its lower case, is Python's to say
-            joined = "\0".join(text if text.isascii() else " ".join(_WORD.findall(text.lower())) for text in part)
+        if not joined.isascii():  # what is a word beyond ASCII, and its lower case, is the splitter's to say
+            joined = "\0".join(text if text.isascii() else " ".join(split(text)) for text in part)
         data = np.frombuffer(f"{joined}\0".encode(), dtype=np.uint8)
         most = n + len(data) // 3 + 1  # a word is at least two characters and what ends it
         if most > len(known.ends):

@@ -181,15 +181,34 @@ AsRead = Annotated[Collection, AfterValidator(_as_read)]  # what is read of a co
 # --- retrievers and strategies ----------------------------------------------------------------------------------------------------
 
 
+STEMMERS = (  # the algorithms of PyStemmer; porter is English too, as of 1980, and dutch_porter the older one for Dutch
+    "arabic", "armenian", "basque", "catalan", "czech", "danish", "dutch", "dutch_porter", "english", "esperanto", "estonian", "finnish",
+    "french", "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "persian",
+    "polish", "porter", "portuguese", "romanian", "russian", "serbian", "sesotho", "spanish", "swedish", "tamil", "turkish", "yiddish",
+)  # fmt: skip
+STOPWORDS = (  # the languages of bm25s and stopwordsiso
+    "afrikaans", "arabic", "armenian", "basque", "bengali", "breton", "bulgarian", "catalan", "chinese", "croatian", "czech", "danish",
+    "dutch", "english", "esperanto", "estonian", "finnish", "french", "galician", "german", "greek", "gujarati", "hebrew", "hindi",
+    "hungarian", "indonesian", "irish", "italian", "japanese", "korean", "kurdish", "latin", "latvian", "lithuanian", "malay", "marathi",
+    "norwegian", "persian", "polish", "portuguese", "romanian", "russian", "sesotho", "slovak", "slovenian", "somali", "spanish",
+    "swahili", "swedish", "tagalog", "thai", "turkish", "ukrainian", "urdu", "vietnamese", "yoruba", "zulu",
+)  # fmt: skip
+
+
 class BM25(Part):
-    """BM25 by bm25s; ``form`` is its idf, as :mod:`rd_utils.retrieval` writes them out."""
+    """BM25 by bm25s; ``form`` is its idf, as :mod:`rd_utils.retrieval` writes them out.
+
+    ``words``, ``stemmer`` and ``stopwords`` are its analysis, the way from a text to what is counted (see :mod:`rd_utils.words`): words
+    between spaces or pairs of characters, a Snowball algorithm, and a language's stop words.
+    """
 
     kind: Literal["bm25"] = "bm25"
     k1: float = Field(default=1.2, gt=0)
     b: float = Field(default=0.75, ge=0, le=1)
     form: Literal["lucene", "robertson"] = "lucene"
-    stemmer: Literal["english", "none"] = "english"
-    stopwords: Literal["english", "none"] = "english"
+    words: Literal["words", "character_pairs"] = Field(default="words", exclude_if=lambda value: value == "words")
+    stemmer: Literal[*STEMMERS, "none"] = "english"
+    stopwords: Literal[*STOPWORDS, "none"] = "english"
 
     @property
     def label(self) -> str:
@@ -288,6 +307,14 @@ class RunFile(Part):
     def label(self) -> str:
         """Return the name that tables show."""
         return self.name
+
+
+def bm25_of(retriever: Any) -> BM25 | None:
+    """Return the BM25 that a retriever is, re-ranks or pools, the first where it pools several; None where it has none."""
+    if isinstance(retriever, BM25):
+        return retriever
+    inner = retriever.retrievers if isinstance(retriever, Pooled) else (retriever.retriever,) if isinstance(retriever, Reranked) else ()
+    return next((found for part in inner if (found := bm25_of(part))), None)
 
 
 Retriever = Annotated[Union[BM25, Dense, Reranked, Pooled, RunFile], Field(discriminator="kind")]

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rd_utils import augmentation, collections, entropy, evaluation, leakage, locality, params, retrieval, sampling, teachers
+from rd_utils import augmentation, collections, entropy, evaluation, leakage, locality, params, retrieval, sampling, teachers, words
 from rd_utils.progress import LOGGER, Track, track
 from rd_utils.runs import Run, arrow, named, rows_of
 from rd_utils.store import (
@@ -415,6 +415,8 @@ class Pipeline:
         shutil.rmtree(self.store.checkpoints(spec), ignore_errors=True)
         draft.counts |= {"queries": len(queries), "pairs": len(run.docs)}
         draft.dropped["queries_without_candidates"] = int((run.lengths() == 0).sum())
+        if retriever.kind == "bm25":
+            draft.counts["queries_below_depth"] = self._say_short(spec, run, "queries")
 
     def _found(self, spec: Any, texts: pd.Series, rows: np.ndarray | None, depth: int, draft: Draft) -> Run:
         """Search a collection with BM25 or a bi-encoder: for its queries, or for the documents in ``rows``."""
@@ -436,6 +438,24 @@ class Pipeline:
         draft.counts["recall"], draft.counts["recall_queries"] = dense.recall(vectors, asked, run, depth, ties)
         return run
 
+    def _say_short(self, spec: Any, run: Run, of: str) -> int:
+        """Return how many lists of a search by BM25 are shorter than asked for, and say why where most are."""
+        wanted = min(spec.depth, len(self.ties(spec.collection)) - (of == "documents"))
+        short = int((run.lengths() < wanted).sum())
+        if 2 * short > len(run):
+            why = self._misfit(spec.retriever, spec.collection) or "their words stand in no more documents; lower depth, or fill shortages"
+            said = f"{spec.collection.label}: {short} of {len(run)} {of} find fewer than {wanted} documents by BM25"
+            LOGGER.warning("%s (%s): %s", said, words.analysed_as(spec.retriever), why)
+        return short
+
+    def _misfit(self, retriever: Any, collection: Any) -> str:
+        """Say why the analysis of the BM25 in a retriever does not fit a collection's first documents and queries, if it does not."""
+        retriever = params.bm25_of(retriever)
+        if retriever is None:
+            return ""
+        texts = (self.docs(collection)["text"], self.queries(collection)["text"])
+        return words.misfit(retriever, [text for column in texts for text in column.array[: words.SAMPLE].tolist()])
+
     def _make_neighbours(self, spec: params.NeighboursSpec, draft: Draft) -> None:
         if spec.retriever.kind not in ("bm25", "dense"):
             raise sampling.SamplingError(f"a graph is made by bm25 or a dense retriever, not by {spec.retriever.kind!r}")
@@ -447,6 +467,8 @@ class Pipeline:
         run.save(draft.folder)
         shutil.rmtree(self.store.checkpoints(spec), ignore_errors=True)
         draft.counts |= {"documents": len(rows), "pairs": len(run.docs)}
+        if spec.retriever.kind == "bm25":
+            draft.counts["documents_below_depth"] = self._say_short(spec, run, "documents")
 
     def _make_groups(self, spec: params.GroupsSpec, draft: Draft) -> None:
         if spec.cut is not None:
@@ -470,6 +492,7 @@ class Pipeline:
             fill_candidates=fill,
             vectors=self.vectors(needed["vectors"]) if "vectors" in needed else None,
             without_word=self._without_word(spec.collection),
+            why_short=lambda: self._misfit(getattr(spec.strategy, "retriever", None), spec.collection),
             track=self.track,
         )
         drawn.save(draft.folder / "groups.parquet")

@@ -12,6 +12,7 @@ probability ``a + (1 - a) * u / (N - t)``: N documents are no positives, t are t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,6 +155,7 @@ def draw_groups(
     fill_candidates: Run | None = None,
     vectors: np.ndarray | None = None,
     without_word: tuple[np.ndarray, np.ndarray] | None = None,
+    why_short: Callable[[], str] = str,
     track: Track = untracked,
 ) -> Groups:
     """Draw ``draws`` groups for every labelled positive.
@@ -176,6 +178,7 @@ def draw_groups(
             :class:`rd_utils.params.DiameterTargeted`.
         without_word: the rows of queries, and those of documents, that have no word. No group is drawn for such a query or positive: every
             score of it says nothing, so that nothing can be learnt. They are counted, and stay known positives.
+        why_short: called where no group is left: why the candidates are few, and the remedy, if something else than depth is to blame.
         track: wraps an iterable to show progress.
 
     Returns:
@@ -252,7 +255,7 @@ def draw_groups(
         raise SamplingError(
             f"no group could be drawn: {dropped['groups_for_shortage']} were short of {n_pooled} candidates, "
             f"{dropped['positives_not_in_collection']} positives are not in the collection{without}; "
-            "raise depth, lower group_size, or let shortage fill from corpus_random"
+            + (why_short() or "raise depth, lower group_size, or let shortage fill from corpus_random")
         )
     arrays = {name: array[: made.n] for name, array in made.arrays.items()}
     order = np.lexsort((doc_order[arrays["doc_rows"][:, 0]], query_order[arrays["query_rows"]], arrays["draw"]))

@@ -71,3 +71,12 @@ def real_collections() -> Path:
     if not REAL.is_dir():
         pytest.skip("no local copies of real collections beside the checkout (../shared/ir_datasets)")
     return Path(os.environ["IR_DATASETS_HOME"])
+
+
+@pytest.fixture(scope="session")
+def collections_in_folders() -> Path:
+    """Real collections in BEIR layout, one a folder, in several languages."""
+    folder = ROOT.parent / "shared" / "collections"
+    if not folder.is_dir():
+        pytest.skip("no real collections in folders beside the checkout (../shared/collections)")
+    return folder

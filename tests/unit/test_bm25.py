@@ -17,6 +17,7 @@ import pytest
 import Stemmer
 
 from rd_utils import bm25, params
+from rd_utils import words as words_of_texts
 from rd_utils.bm25 import BM25Error
 from rd_utils.retrieval import top_k
 from rd_utils.runs import tie_order
@@ -99,7 +100,7 @@ def test_thousands_of_words_outgrow_the_first_tables():
     letters = np.array(list("abcdefghij_0123"))
     words = ["".join(generator.choice(letters, length)) for length in generator.integers(1, 10, 60_000)]
     texts = [" ".join(words[start : start + 7]).upper() for start in range(0, 60_000, 7)] + ["", "", "a"]
-    found, ids = bm25._numbered(texts)
+    found, ids = bm25._numbered(texts, words_of_texts.splitter(params.BM25()))
     expected = [[word for word in text.lower().split() if len(word) > 1] for text in texts]
     assert len(found) == len(set(found)) > 40_000
     assert [found[number - 1] if number else None for number in ids] == [word for own in expected for word in [*own, None]]
