@@ -33,8 +33,8 @@ import filelock
 from rd_utils import energy, params
 
 PACKAGES = (
-    "accelerate", "bm25s", "faiss-cpu", "ir_datasets", "ir_measures", "numba", "numpy", "pandas", "pyarrow", "scipy",
-    "sentence-transformers", "tokenizers", "torch", "transformers",
+    "PyStemmer", "accelerate", "bm25s", "faiss-cpu", "ir_datasets", "ir_measures", "numba", "numpy", "pandas", "pyarrow", "scipy",
+    "sentence-transformers", "stopwordsiso", "tokenizers", "torch", "transformers",
 )  # fmt: skip
 
 # The modules whose code decides what a stage writes, beside the stage's own method in pipeline. A stage's inputs bring their own.
@@ -44,12 +44,12 @@ CODE = {
     "lexicon": ("lexicon", "tokens"),
     "tokens": ("models", "tokens"),
     "vectors": ("dense", "models", "packed", "runs", "tokens"),
-    "index": ("bm25", "dense", "runs"),
-    "candidates": ("bm25", "dense", "models", "packed", "retrieval", "runs", "teachers", "tokens"),
-    "neighbours": ("bm25", "dense", "retrieval", "runs"),
-    "groups": ("bm25", "collections", "entropy", "retrieval", "runs", "sampling", "teachers"),
-    "pairs": ("bm25", "models", "packed", "retrieval", "runs", "teachers", "tokens"),
-    "scores": ("bm25", "models", "packed", "retrieval", "runs", "sampling", "teachers", "tokens"),
+    "index": ("bm25", "dense", "runs", "words"),
+    "candidates": ("bm25", "dense", "models", "packed", "retrieval", "runs", "teachers", "tokens", "words"),
+    "neighbours": ("bm25", "dense", "retrieval", "runs", "words"),
+    "groups": ("bm25", "collections", "entropy", "retrieval", "runs", "sampling", "teachers", "words"),
+    "pairs": ("bm25", "models", "packed", "retrieval", "runs", "teachers", "tokens", "words"),
+    "scores": ("bm25", "models", "packed", "retrieval", "runs", "sampling", "teachers", "tokens", "words"),
     "student": (
         "augmentation",
         "collections",
@@ -67,7 +67,7 @@ CODE = {
     "search": (),
     "description": ("augmentation", "entropy", "locality", "models", "packed", "tokens"),
     "behaviour": ("behaviour", "entropy", "locality", "models", "packed", "tokens"),
-    "evaluation": ("bm25", "dense", "evaluation", "models", "packed", "retrieval", "runs", "teachers", "tokens"),
+    "evaluation": ("bm25", "dense", "evaluation", "models", "packed", "retrieval", "runs", "teachers", "tokens", "words"),
 }
 
 
