@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 
 from rd_utils import crossed
+from rd_utils.collections import doc_batches
 from rd_utils.crossed import Spread
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
-from rd_utils.store import outputs_root
+from rd_utils.store import identity, outputs_root, resolve_path, upstream
+from rd_utils.words import SAMPLE, misfit
 from rd_utils.workload import Sizes, drawn, listed
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ HONEST_SHARE = 0.10  # of one recipe's seeds called different from each other, a
 
 
 def before(plan: Plan) -> list[str]:
-    """Say what a study will be able to show, and what not; read are its file, sizes of collections and earlier studies' tables."""
-    return [*_unanswerable(plan), *_one_seed(plan), *_margins(plan), *_epochs(plan, {})]
+    """Say what a study will be able to show, and what not; read are its file, its folders' first texts, and earlier studies' tables."""
+    return [*_unanswerable(plan), *_one_seed(plan), *_margins(plan), *_epochs(plan, {}), *_misfits(plan)]
 
 
 def after(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame]) -> list[str]:
@@ -231,6 +233,20 @@ def _epochs(plan: Plan, counted: dict[tuple[str, str], int]) -> Iterator[str]:
                 f"{collection}, {architecture}: {epochs:,.0f} epochs over {groups:,} groups; students that see the same few groups so "
                 "often learn them by heart: lower training.documents, or train on more queries"
             )
+
+
+def _misfits(plan: Plan) -> Iterator[str]:
+    """Say which collections BM25's analysis does not fit, of those that lie in folders: others may have to be downloaded first."""
+    artefacts = {identity(spec): spec for node in plan.nodes for spec in node.artefacts}
+    for spec in list(artefacts.values()):
+        artefacts |= upstream(spec)
+    asked = {(spec.collection, spec.retriever) for spec in artefacts.values() if spec.stage == "index" and spec.retriever.kind == "bm25"}
+    for collection, retriever in sorted(asked, key=repr):
+        if collection.source == "folder":
+            first = next(doc_batches(collection, resolve_path(collection.path)), None)
+            why = misfit(retriever, first.column("text")[:SAMPLE].to_pylist()) if first else ""
+            if why:
+                yield f"{collection.label}: {why}"
 
 
 # --- after ------------------------------------------------------------------------------------------------------------------------
