@@ -8,11 +8,39 @@ built from parts (see :mod:`rd_utils.pipeline` for how each is made). What a stu
 from __future__ import annotations
 
 import difflib
-import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rd_utils.bounds import (
+    BelowOne,
+    Count,
+    DatasetId,
+    Depth,
+    Few,
+    Flag,
+    Fraction,
+    Length,
+    MeasureName,
+    Measures,
+    ModelText,
+    Name,
+    PathText,
+    Position,
+    Rate,
+    Scale,
+    Seed,
+    Seeds,
+    Share,
+    Spread,
+    Temperature,
+    Unique,
+    Width,
+    shown,
+)
 
 
 class Part(BaseModel):
@@ -46,12 +74,8 @@ class RandomSplit(Part):
     """
 
     part: Literal["train", "validation", "test"]
-    shares: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] = (
-        0.8,
-        0.1,
-        0.1,
-    )
-    seed: int = Field(default=0, ge=0)
+    shares: tuple[Share, Share, Share] = (0.8, 0.1, 0.1)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _shares_are_of_a_whole(self) -> RandomSplit:
@@ -97,9 +121,9 @@ class EmbeddedCollection(_Queries):
     source: Literal["embedded"] = "embedded"
     profile: Literal["smallest", "default"] = "smallest"
     world: Literal["additive", "compositional"] = "additive"
-    seed: int = Field(default=13, ge=0)
+    seed: Seed = 13
     split: Literal["train", "validation", "test"] = "train"
-    max_queries: int | None = Field(default=None, ge=1)
+    max_queries: Count | None = None
 
     @property
     def label(self) -> str:
@@ -115,9 +139,9 @@ class IrDatasetsCollection(_Queries):
     """
 
     source: Literal["ir_datasets"] = "ir_datasets"
-    id: str
-    skip_queries: int = Field(default=0, ge=0)
-    max_queries: int | None = Field(default=None, ge=1)
+    id: DatasetId
+    skip_queries: Position = 0
+    max_queries: Count | None = None
 
     @property
     def label(self) -> str:
@@ -129,10 +153,10 @@ class FolderCollection(_Queries):
     """A local folder in BEIR layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv."""
 
     source: Literal["folder"] = "folder"
-    path: str
-    split: str = "train"
-    skip_queries: int = Field(default=0, ge=0)
-    max_queries: int | None = Field(default=None, ge=1)
+    path: PathText
+    split: Name = "train"
+    skip_queries: Position = 0
+    max_queries: Count | None = None
 
     @property
     def label(self) -> str:
@@ -151,10 +175,10 @@ class PseudoQueries(_Queries):
 
     source: Literal["pseudo_queries"] = "pseudo_queries"
     documents: Documents
-    queries: int = Field(default=1000, ge=1)
-    words: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (3, 8)
+    queries: Count = 1000
+    words: tuple[Few, Few] = (3, 8)
     weighting: Literal["idf", "uniform"] = "idf"
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _words_ordered(self) -> PseudoQueries:
@@ -203,8 +227,8 @@ class BM25(Part):
     """
 
     kind: Literal["bm25"] = "bm25"
-    k1: float = Field(default=1.2, gt=0)
-    b: float = Field(default=0.75, ge=0, le=1)
+    k1: Scale = 1.2
+    b: Share = 0.75
     form: Literal["lucene", "robertson"] = "lucene"
     words: Literal["words", "character_pairs"] = Field(default="words", exclude_if=lambda value: value == "words")
     stemmer: Literal[*STEMMERS, "none"] = "english"
@@ -228,10 +252,10 @@ class _InvertedFile(Part):
     Cells are trained on ``sample`` documents; ``refine`` times the depth is found and scored again with the embeddings.
     """
 
-    nlist: int = Field(default=4096, ge=1)
-    nprobe: int = Field(default=64, ge=1)
-    sample: int = Field(default=200_000, ge=1)
-    refine: int = Field(default=4, ge=1)
+    nlist: Depth = 4096
+    nprobe: Depth = 64
+    sample: Count = 200_000
+    refine: Few = 4
 
     @model_validator(mode="after")
     def _probes_are_cells(self) -> _InvertedFile:
@@ -244,7 +268,7 @@ class IVFPQ(_InvertedFile):
     """An inverted file of vectors that are cut into ``m`` parts of a byte each (product quantisation)."""
 
     kind: Literal["ivf_pq"] = "ivf_pq"
-    m: int = Field(default=48, ge=1)
+    m: Few = 48
 
 
 class IVFOnDisk(_InvertedFile):
@@ -274,7 +298,7 @@ class Reranked(Part):
 
     kind: Literal["reranked"] = "reranked"
     retriever: Retriever
-    from_depth: int = Field(default=200, ge=1)
+    from_depth: Depth = 200
     teacher: Teacher
 
     @property
@@ -287,8 +311,8 @@ class Pooled(Part):
     """The union of several retrievers, at most ``at_most`` documents from each, ordered by the best rank that any of them gave."""
 
     kind: Literal["pooled"] = "pooled"
-    retrievers: tuple[Retriever, ...] = Field(min_length=2)
-    at_most: int = Field(default=10, ge=1)
+    retrievers: Annotated[tuple[Retriever, ...], Field(min_length=2, max_length=1_000)]
+    at_most: Depth = 10
 
     @property
     def label(self) -> str:
@@ -300,8 +324,8 @@ class RunFile(Part):
     """A run made elsewhere, in TREC format: ``query_id Q0 doc_id rank score tag``; ``name`` is what tables call it."""
 
     kind: Literal["run_file"] = "run_file"
-    path: str
-    name: str
+    path: PathText
+    name: Name
 
     @property
     def label(self) -> str:
@@ -321,7 +345,23 @@ Retriever = Annotated[Union[BM25, Dense, Reranked, Pooled, RunFile], Field(discr
 Draw = Literal["uniform", "top", "softmax"]
 
 
-class FalseNegativeFilter(Part):
+class Filtering(Part):
+    """The rule of a :class:`FalseNegativeFilter`, whoever its teacher is."""
+
+    rule: Literal["absolute_margin", "relative_margin", "share"] = "absolute_margin"
+    value: Spread
+    units: Literal["raw", "sigmoid", "exp"] = "raw"
+
+    @model_validator(mode="after")
+    def _something_is_kept(self) -> Filtering:
+        if self.rule == "share" and self.value > 1:
+            raise ValueError(f"value is {self.value:g}; expected a share of the positive's score, at most 1")
+        if self.rule != "share" and self.units != "raw" and self.value >= 1:
+            raise ValueError(f"value is {self.value:g}; in units of {self.units} scores are probabilities, so expected a margin below 1")
+        return self
+
+
+class FalseNegativeFilter(Filtering):
     """Drops candidates that a teacher finds likely relevant, measured against the query's lowest-scored positive.
 
     With p the positive's score and d the candidate's, both in ``units``, a candidate is dropped where
@@ -334,9 +374,6 @@ class FalseNegativeFilter(Part):
     """
 
     teacher: Teacher
-    rule: Literal["absolute_margin", "relative_margin", "share"] = "absolute_margin"
-    value: float = Field(ge=0)
-    units: Literal["raw", "sigmoid", "exp"] = "raw"
 
 
 class CorpusRandom(Part):
@@ -356,10 +393,10 @@ class FromCandidates(Part):
 
     kind: Literal["candidates"] = "candidates"
     retriever: Retriever = BM25()
-    from_rank: int = Field(default=1, ge=1)
-    depth: int = Field(default=200, ge=1)
+    from_rank: Depth = 1
+    depth: Depth = 200
     draw: Draw = "uniform"
-    draw_temperature: float = Field(default=1.0, gt=0)
+    draw_temperature: Temperature = 1.0
     filter: FalseNegativeFilter | None = None
 
     @model_validator(mode="after")
@@ -373,10 +410,10 @@ class Graph(Part):
 
     kind: Literal["graph"] = "graph"
     retriever: Retriever = BM25()
-    from_rank: int = Field(default=1, ge=1)
-    depth: int = Field(default=100, ge=1)
+    from_rank: Depth = 1
+    depth: Depth = 100
     draw: Draw = "uniform"
-    draw_temperature: float = Field(default=1.0, gt=0)
+    draw_temperature: Temperature = 1.0
 
     @model_validator(mode="after")
     def _window_is_open(self) -> Graph:
@@ -393,10 +430,10 @@ class DiameterTargeted(Part):
 
     kind: Literal["diameter_targeted"] = "diameter_targeted"
     retriever: Retriever = BM25()
-    from_rank: int = Field(default=1, ge=1)
-    depth: int = Field(default=200, ge=1)
-    quantile: float = Field(ge=0, le=1)
-    trials: int = Field(default=64, ge=2)
+    from_rank: Depth = 1
+    depth: Depth = 200
+    quantile: Share
+    trials: Few = Field(default=64, ge=2)
     reference: Encoder
 
     @model_validator(mode="after")
@@ -420,40 +457,46 @@ class StaticBi(Part):
     """Bi-encoder from scratch: the mean of token vectors, dot product times ``scale``."""
 
     kind: Literal["static_bi"] = "static_bi"
-    dimension: int = Field(default=64, ge=2)
-    scale: float = Field(default=4.0, gt=0)
-    initial_norm: float = Field(default=2.0, gt=0)
+    dimension: Width = Field(default=64, ge=2)
+    scale: Scale = 4.0
+    initial_norm: Scale = 2.0
 
 
 class InteractionCross(Part):
     """Cross-encoder from scratch: K-NRM, kernel-pooled cosine similarities of token vectors and a small feed-forward scorer."""
 
     kind: Literal["interaction_cross"] = "interaction_cross"
-    dimension: int = Field(default=64, ge=2)
-    kernels: int = Field(default=11, ge=2)
-    hidden: int = Field(default=16, ge=1)
+    dimension: Width = Field(default=64, ge=2)
+    kernels: Few = Field(default=11, ge=2)
+    hidden: Width = 16
 
 
 class TinyBertBi(Part):
     """Bi-encoder from scratch: a tiny BERT over the embedded token vectors, mean pooling, dot product times ``scale``."""
 
     kind: Literal["tiny_bert_bi"] = "tiny_bert_bi"
-    dimension: int = Field(default=64, ge=8)
-    layers: int = Field(default=1, ge=1)
-    heads: int = Field(default=4, ge=1)
-    feed_forward: int = Field(default=128, ge=1)
-    scale: float = Field(default=1.0, gt=0)
-    initial_norm: float = Field(default=4.0, gt=0)
+    dimension: Width = Field(default=64, ge=8)
+    layers: Few = 1
+    heads: Few = 4
+    feed_forward: Width = 128
+    scale: Scale = 1.0
+    initial_norm: Scale = 4.0
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> TinyBertBi:
+        if self.dimension % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide the dimension {self.dimension}; choose a divisor")
+        return self
 
 
 class TinyBertCross(Part):
     """Cross-encoder from scratch: a tiny BERT whose first attention layer starts as a soft matching of the two segments."""
 
     kind: Literal["tiny_bert_cross"] = "tiny_bert_cross"
-    dimension: int = Field(default=64, ge=8)
-    layers: int = Field(default=2, ge=1)
-    feed_forward: int = Field(default=64, ge=1)
-    initial_norm: float = Field(default=4.0, gt=0)
+    dimension: Width = Field(default=64, ge=8)
+    layers: Few = 2
+    feed_forward: Width = 64
+    initial_norm: Scale = 4.0
 
 
 class BiEncoder(Part):
@@ -463,12 +506,12 @@ class BiEncoder(Part):
     """
 
     kind: Literal["bi_encoder"] = "bi_encoder"
-    model: str
+    model: ModelText
     pooling: Literal["checkpoint", "cls", "mean"] = "checkpoint"
     similarity: Literal["dot", "cosine"] = "dot"
-    scale: float = Field(default=1.0, gt=0)
-    max_length: int = Field(default=256, ge=8)
-    max_query_length: int = Field(default=64, ge=4)
+    scale: Scale = 1.0
+    max_length: Length = Field(default=256, ge=8)
+    max_query_length: Length = 64
 
 
 class CrossEncoder(Part):
@@ -478,10 +521,10 @@ class CrossEncoder(Part):
     """
 
     kind: Literal["cross_encoder"] = "cross_encoder"
-    model: str
+    model: ModelText
     labels: Literal[1, 2] = 1
-    max_length: int = Field(default=256, ge=8)
-    max_query_length: int = Field(default=64, ge=4)
+    max_length: Length = Field(default=256, ge=8)
+    max_query_length: Length = 64
 
 
 Architecture = Annotated[Union[StaticBi, InteractionCross, TinyBertBi, TinyBertCross, BiEncoder, CrossEncoder], Field(discriminator="kind")]
@@ -506,21 +549,21 @@ class Training(Part):
     the number is part of what a student is.
     """
 
-    documents: int = Field(ge=1)
-    stop_at: int | None = Field(default=None, ge=1)
-    queries_per_batch: int = Field(default=8, ge=1)
-    accumulation_steps: int = Field(default=1, ge=1)
-    in_batch_negatives: bool = False
-    learning_rate: float = Field(default=1e-5, gt=0)
-    embedding_learning_rate: float | None = Field(default=None, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(default=0.01, ge=0)
-    warmup_share: float = Field(default=0.1, ge=0, le=1)
+    documents: Count
+    stop_at: Count | None = None
+    queries_per_batch: Depth = 8
+    accumulation_steps: Depth = 1
+    in_batch_negatives: Flag = False
+    learning_rate: Rate = 1e-5
+    embedding_learning_rate: Rate | None = None
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
+    weight_decay: BelowOne = 0.01
+    warmup_share: Share = 0.1
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    max_gradient_norm: float | None = Field(default=1.0, gt=0)
+    max_gradient_norm: Scale | None = 1.0
     precision: Precision = "fp32"
-    checkpoint_every: int | None = Field(default=None, ge=1)
-    processes: int = Field(default=1, ge=1)
+    checkpoint_every: Count | None = None
+    processes: Few = 1
 
     @model_validator(mode="after")
     def _processes_can_share_a_batch(self) -> Training:
@@ -566,15 +609,15 @@ class Augmentation(Part):
     uniform distribution; ``hard_weight`` is the weight of LCE beside the distillation loss.
     """
 
-    query_dropout: float = Field(default=0.0, ge=0, lt=1)
-    query_replacement: float = Field(default=0.0, ge=0, lt=1)
-    neighbours: int = Field(default=5, ge=1)
-    document_span: float = Field(default=1.0, gt=0, le=1)
-    noise: float = Field(default=0.0, ge=0)
-    top_k: int | None = Field(default=None, ge=1)
-    ranks: bool = False
-    smoothing: float = Field(default=0.0, ge=0, lt=1)
-    hard_weight: float = Field(default=0.0, ge=0, lt=1)
+    query_dropout: BelowOne = 0.0
+    query_replacement: BelowOne = 0.0
+    neighbours: Few = 5
+    document_span: Share = Field(default=1.0, gt=0)
+    noise: Spread = 0.0
+    top_k: Few | None = None
+    ranks: Flag = False
+    smoothing: BelowOne = 0.0
+    hard_weight: BelowOne = 0.0
 
     @property
     def changes_texts(self) -> bool:
@@ -599,18 +642,18 @@ class Oracle(Part):
     """
 
     kind: Literal["oracle"] = "oracle"
-    floor: float = Field(default=1e-4, ge=1e-30, lt=1)
-    noise: float = Field(default=0.0, ge=0)
-    noise_seed: int = Field(default=0, ge=0)
+    floor: Fraction = Field(default=1e-4, ge=1e-30)
+    noise: Spread = 0.0
+    noise_seed: Seed = 0
 
 
 class LoadedTeacher(Part):
     """A cross-encoder loaded by name, folder or ``package:NAME/FOLDER``; its raw output is the score."""
 
     kind: Literal["loaded"] = "loaded"
-    model: str
-    max_length: int = Field(default=256, ge=8)
-    max_query_length: int = Field(default=64, ge=4)
+    model: ModelText
+    max_length: Length = Field(default=256, ge=8)
+    max_query_length: Length = 64
     precision: Precision = "fp32"
 
 
@@ -633,7 +676,7 @@ class FileTeacher(Part):
     """Scores made elsewhere: a Parquet file with query_id, doc_id, score, or a TREC run; a pair that it lacks is an error."""
 
     kind: Literal["file"] = "file"
-    path: str
+    path: PathText
 
 
 class BM25Teacher(Part):
@@ -647,13 +690,14 @@ class EnsembleTeacher(Part):
     """The mean of several teachers, each standardised to mean 0 and SD 1 over the groups of ``calibration``."""
 
     kind: Literal["ensemble"] = "ensemble"
-    members: tuple[Teacher, ...] = Field(min_length=2)
+    members: Annotated[tuple[Teacher, ...], Field(min_length=2, max_length=1_000)]
     calibration: GroupsSpec
 
     @model_validator(mode="after")
     def _members_differ(self) -> EnsembleTeacher:
         if len(set(self.members)) != len(self.members):
             raise ValueError("an ensemble names the same teacher twice; give each member once")
+        _check_oracle(self.calibration.collection, self.members)
         return self
 
 
@@ -692,11 +736,11 @@ class CandidatesSpec(Spec):
     stage: ClassVar[str] = "candidates"
     collection: AsRead
     retriever: Retriever
-    depth: int = Field(ge=1)
+    depth: Depth
 
     @model_validator(mode="after")
     def _oracle_knows_the_collection(self) -> CandidatesSpec:
-        _check_oracle(getattr(self.retriever, "teacher", None), self.collection)
+        _check_oracle(self.collection, self.retriever)
         return self
 
 
@@ -711,7 +755,7 @@ class EntropyCut(Part):
 
     teacher: Teacher
     entropy: EntropyName = "pairwise_entropy"
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: Temperature = 1.0
     part: CutPart
 
 
@@ -726,17 +770,16 @@ class GroupsSpec(Spec):
     stage: ClassVar[str] = "groups"
     collection: AsRead
     strategy: Strategy
-    group_size: int = Field(default=16, ge=2)
+    group_size: Few = Field(default=16, ge=2)
     shortage: Literal["drop"] | Strategy = "drop"
-    draws: int = Field(default=1, ge=1)
-    random_share: float = Field(default=0.0, ge=0, le=1)
+    draws: Few = 1
+    random_share: Share = 0.0
     cut: EntropyCut | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _oracle_knows_the_collection(self) -> GroupsSpec:
-        for part in (getattr(self.strategy, "filter", None), getattr(self.shortage, "filter", None), self.cut):
-            _check_oracle(part and part.teacher, self.collection)
+        _check_oracle(self.collection, self.strategy, self.shortage, self.cut)
         return self
 
 
@@ -762,17 +805,22 @@ class NeighboursSpec(Spec):
     stage: ClassVar[str] = "neighbours"
     collection: AsRead
     retriever: Retriever
-    depth: int = Field(ge=1)
+    depth: Depth
+
+    @model_validator(mode="after")
+    def _oracle_knows_the_collection(self) -> NeighboursSpec:
+        _check_oracle(self.collection, self.retriever)
+        return self
 
 
 class Refresh(Part):
     """Negatives drawn anew every ``every`` steps from what the student itself ranks highest."""
 
-    every: int = Field(ge=1)
-    from_rank: int = Field(default=1, ge=1)
-    depth: int = Field(default=100, ge=1)
+    every: Count
+    from_rank: Depth = 1
+    depth: Depth = 100
     draw: Draw = "uniform"
-    draw_temperature: float = Field(default=1.0, gt=0)
+    draw_temperature: Temperature = 1.0
 
 
 class Search(Part):
@@ -782,15 +830,22 @@ class Search(Part):
     and at temperature 1; the rate with the highest mean of ``measure`` over the first stages is taken, the lower of two equal ones.
     """
 
-    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=2)
-    embedding_ratio: float = Field(default=1.0, gt=0)
+    learning_rates: Annotated[tuple[Rate, ...], Field(min_length=2, max_length=1_000)]
+    embedding_ratio: Scale = 1.0
     collection: Collection
     strategy: Strategy
     teacher: Teacher | None = None
     validation: Collection
     first_stages: tuple[FirstStage, ...] = Field(min_length=1)
-    measure: str = "nDCG@10"
-    seed: int = Field(default=0, ge=0)
+    measure: MeasureName = "nDCG@10"
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _rates_can_be_compared(self) -> Search:
+        check_rates(self.learning_rates, self.embedding_ratio)
+        _check_oracle(self.collection, self.strategy, self.teacher)
+        _check_oracle(self.validation, self.first_stages)
+        return self
 
 
 class StudentSpec(Spec):
@@ -803,14 +858,14 @@ class StudentSpec(Spec):
     groups: GroupsSpec
     loss: LossName
     teacher: Teacher | None = None
-    temperature: float = Field(default=1.0, gt=0)
-    target_entropy: float | None = Field(default=None, gt=0, lt=1)
+    temperature: Temperature = 1.0
+    target_entropy: Fraction | None = None
     augmentation: Augmentation = Augmentation()
     architecture: Architecture
     training: Training
     refresh: Refresh | None = None
     search: Search | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _loss_and_teacher_agree(self) -> StudentSpec:
@@ -836,7 +891,7 @@ class StudentSpec(Spec):
             raise ValueError("refresh draws from what the student retrieves, which needs a bi-encoder")
         if self.refresh is not None and self.groups.draws > 1:
             raise ValueError("refresh draws the groups anew itself; leave draws at 1")
-        _check_oracle(self.teacher, self.groups.collection)
+        _check_oracle(self.groups.collection, self.teacher)
         return self
 
 
@@ -847,7 +902,7 @@ class SearchSpec(Spec):
     candidates: tuple[StudentSpec, ...] = Field(min_length=2)
     collection: Collection
     first_stages: tuple[FirstStage, ...] = Field(min_length=1)
-    measure: str
+    measure: MeasureName
 
     @model_validator(mode="after")
     def _can_be_compared(self) -> SearchSpec:
@@ -865,19 +920,24 @@ class DescriptionSpec(Spec):
     stage: ClassVar[str] = "description"
     groups: GroupsSpec
     teacher: Teacher | None = None
-    temperature: float = Field(default=1.0, gt=0)
-    target_entropy: float | None = Field(default=None, gt=0, lt=1)
+    temperature: Temperature = 1.0
+    target_entropy: Fraction | None = None
     augmentation: Augmentation = Augmentation()
     reference: Encoder
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _oracle_knows_the_collection(self) -> DescriptionSpec:
+        _check_oracle(self.groups.collection, self.teacher)
+        return self
 
 
 class Probe(Part):
     """What a student's behaviour is measured on: groups of so many training queries, the same for all strategies, and so many documents."""
 
-    queries: int = Field(default=200, ge=2)
-    docs: int = Field(default=1000, ge=50)
-    seed: int = Field(default=0, ge=0)
+    queries: Count = Field(default=200, ge=2)
+    docs: Count = Field(default=1000, ge=50)
+    seed: Seed = 0
 
 
 class BehaviourSpec(Spec):
@@ -887,6 +947,11 @@ class BehaviourSpec(Spec):
     student: StudentSpec
     teacher: Teacher | None = None
     probe: Probe = Probe()
+
+    @model_validator(mode="after")
+    def _oracle_knows_the_collection(self) -> BehaviourSpec:
+        _check_oracle(self.student.groups.collection, self.teacher)
+        return self
 
 
 class ScoresSpec(Spec):
@@ -898,7 +963,7 @@ class ScoresSpec(Spec):
 
     @model_validator(mode="after")
     def _oracle_knows_the_collection(self) -> ScoresSpec:
-        _check_oracle(self.teacher, self.groups.collection)
+        _check_oracle(self.groups.collection, self.teacher)
         return self
 
 
@@ -922,7 +987,7 @@ class UntrainedSystem(Part):
     kind: Literal["untrained"] = "untrained"
     architecture: Architecture
     collection: AsRead
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 class StudentSystem(Part):
@@ -941,7 +1006,7 @@ class FirstStage(Part):
 
     kind: Literal["rerank", "full"] = "rerank"
     retriever: Retriever = BM25()
-    depth: int = Field(default=100, ge=1)
+    depth: Depth = 100
 
     @property
     def label(self) -> str:
@@ -956,13 +1021,12 @@ class EvaluationSpec(Spec):
     system: System
     collection: Collection
     first_stage: FirstStage
-    measures: tuple[str, ...] = ("nDCG@10", "AP", "RR@10", "R@100")
+    measures: Measures = ("nDCG@10", "AP", "RR@10", "R@100")
     precision: Precision = "fp32"
 
     @model_validator(mode="after")
     def _possible(self) -> EvaluationSpec:
-        if self.system.kind == "teacher":
-            _check_oracle(self.system.teacher, self.collection)
+        _check_oracle(self.collection, self.first_stage, *((self.system,) if self.system.kind in ("teacher", "first_stage") else ()))
         architecture = architecture_of(self.system)
         if self.first_stage.kind == "full" and self.system.kind != "first_stage" and not isinstance(architecture, BI_ENCODERS):
             raise ValueError("full retrieval needs a bi-encoder or a retriever; use first_stage kind 'rerank' for others")
@@ -983,14 +1047,14 @@ class LexiconSpec(Spec):
 
     stage: ClassVar[str] = "lexicon"
     docs: DocsSpec
-    dimension: int = Field(ge=2)
+    dimension: Width = Field(ge=2)
 
 
 class ModelTokenizer(Part):
     """The tokenizer of a checkpoint."""
 
     kind: Literal["model"] = "model"
-    model: str
+    model: ModelText
 
 
 class LexiconTokenizer(Part):
@@ -1047,16 +1111,42 @@ def search_spec(student: StudentSpec) -> SearchSpec | None:
     return SearchSpec(candidates=candidates, collection=search.validation, first_stages=search.first_stages, measure=search.measure)
 
 
+def check_rates(rates: tuple[float, ...], embedding_ratio: float) -> None:
+    """Raise a ValueError unless a search has two rates or more, and those of the embeddings are learning rates too."""
+    if len(set(rates)) < 2:
+        raise ValueError(f"learning_rates is {list(rates)}, one rate only; give two or more to choose from")
+    for rate in rates:
+        if not 0 < float(f"{rate * embedding_ratio:.6g}") <= 1:
+            raise ValueError(
+                f"embedding_ratio is {embedding_ratio:g}, which makes a learning rate of {rate * embedding_ratio:g} of {rate:g}; expected "
+                "one above 0 and at most 1"
+            )
+
+
 def with_rate(training: Training, rate: float, embedding_ratio: float) -> Training:
     """Return ``training`` at another learning rate, the embeddings' in the given ratio to it."""
     return training.model_copy(update={"learning_rate": rate, "embedding_learning_rate": float(f"{rate * embedding_ratio:.6g}")})
 
 
-def _check_oracle(teacher: Any, collection: Any) -> None:
-    for member in teacher.members if teacher is not None and teacher.kind == "ensemble" else ():
-        _check_oracle(member, collection)
-    if teacher is not None and teacher.kind == "oracle" and collection.source != "embedded":
+def _check_oracle(collection: Any, *parts: Any) -> None:
+    """Raise a ValueError where an oracle is asked about another collection than the embedded one, in whatever part it stands."""
+    if collection.source != "embedded" and any(isinstance(part, Oracle) for part in within(parts, below=Spec)):
         raise ValueError(f"the oracle knows the embedded collection only, not {collection.label!r}; use a trained or loaded teacher")
+
+
+def within(value: Any, below: type[Part] | None = None) -> Iterator[Part]:
+    """Yield all parts of a value, itself included; what is inside parts of the class ``below`` is left out."""
+    if isinstance(value, Part):
+        yield value
+        if below is None or not isinstance(value, below):
+            for name in type(value).model_fields:
+                yield from within(getattr(value, name), below)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from within(item, below)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from within(item, below)
 
 
 # --- notebook parameters ----------------------------------------------------------------------------------------------------------
@@ -1065,15 +1155,15 @@ def _check_oracle(teacher: Any, collection: Any) -> None:
 class TrainingChanges(Part):
     """What some students have of their own in the training settings; an absent value leaves the setting as it is."""
 
-    documents: int | None = Field(default=None, ge=1)
-    stop_at: int | None = Field(default=None, ge=1)
-    queries_per_batch: int | None = Field(default=None, ge=1)
-    accumulation_steps: int | None = Field(default=None, ge=1)
-    in_batch_negatives: bool | None = None
-    learning_rate: float | None = Field(default=None, gt=0)
-    embedding_learning_rate: float | None = Field(default=None, gt=0)
-    weight_decay: float | None = Field(default=None, ge=0)
-    processes: int | None = Field(default=None, ge=1)
+    documents: Count | None = None
+    stop_at: Count | None = None
+    queries_per_batch: Depth | None = None
+    accumulation_steps: Depth | None = None
+    in_batch_negatives: Flag | None = None
+    learning_rate: Rate | None = None
+    embedding_learning_rate: Rate | None = None
+    weight_decay: BelowOne | None = None
+    processes: Few | None = None
 
 
 OF_TRAINING = tuple(TrainingChanges.model_fields)
@@ -1086,8 +1176,8 @@ class LossSettings(TrainingChanges):
     """
 
     loss: LossName | None = None
-    temperature: float = Field(default=1.0, gt=0)
-    target_entropy: float | None = Field(default=None, gt=0, lt=1)
+    temperature: Temperature = 1.0
+    target_entropy: Fraction | None = None
     augmentation: Augmentation = Augmentation()
     search: Search | None = None
 
@@ -1106,14 +1196,14 @@ class MineParameters(Part):
 
     collection: Collection
     strategy: Strategy
-    group_size: int = Field(default=16, ge=2)
+    group_size: Few = Field(default=16, ge=2)
     shortage: Literal["drop"] | Strategy = "drop"
-    draws: int = Field(default=1, ge=1)
-    random_share: float = Field(default=0.0, ge=0, le=1)
+    draws: Few = 1
+    random_share: Share = 0.0
     cut: EntropyCut | None = None
     reference: Encoder | None = None
     test_collections: Literal["own"] | tuple[Collection, ...] = ()
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    seeds: Seeds = (0,)
 
     @model_validator(mode="before")
     @classmethod
@@ -1123,16 +1213,14 @@ class MineParameters(Part):
             return values
         return values | {"reference": {"collection": values["collection"]} | reference}
 
-    @model_validator(mode="after")
-    def _seeds_unique(self) -> MineParameters:
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds repeat: {list(self.seeds)}; name each seed once")
-        return self
-
     def groups(self, seed: int) -> GroupsSpec:
         """Return the groups artefact of one seed."""
         own = {name: getattr(self, name) for name in GroupsSpec.model_fields if name != "seed"}
         return GroupsSpec(**own, seed=seed)
+
+    def specs(self) -> list[Spec]:
+        """Return what the notebook makes; the error that this raises is one of the parameters."""
+        return [self.groups(self.seeds[0])]
 
 
 class ScoreParameters(MineParameters):
@@ -1144,12 +1232,16 @@ class ScoreParameters(MineParameters):
         """Return the teacher-scores artefact of one seed."""
         return ScoresSpec(groups=self.groups(seed), teacher=self.teacher)
 
+    def specs(self) -> list[Spec]:
+        """Return what the notebook makes."""
+        return [self.scores(self.seeds[0])]
+
 
 class TrainParameters(MineParameters):
     """Parameters of ``03_train``: ``losses`` names every way to train on these groups."""
 
     teacher: Teacher | None = None
-    losses: dict[str, LossSettings] = Field(min_length=1)
+    losses: dict[Name, LossSettings] = Field(min_length=1)
     architecture: Architecture
     training: Training
     refresh: Refresh | None = None
@@ -1208,6 +1300,12 @@ class TrainParameters(MineParameters):
             return {}
         return {key: BehaviourSpec(student=student, teacher=self.teacher, probe=self.probe) for key, student in self.students().items()}
 
+    def specs(self) -> list[Spec]:
+        """Return what the notebook makes."""
+        students = self.students()
+        searches = [search_spec(student) for student in students.values() if student.search is not None]
+        return [*students.values(), *searches, *self.descriptions().values(), *self.behaviours().values()]
+
 
 class SearchParameters(Part):
     """Parameters of ``06_search``: the students whose learning rate is chosen, each by its ``search``."""
@@ -1221,17 +1319,28 @@ class SearchParameters(Part):
                 raise ValueError(f"students[{number}] has no search; there is nothing to choose")
         return self
 
+    def specs(self) -> list[Spec]:
+        """Return what the notebook makes."""
+        return [search_spec(student) for student in self.students]
+
 
 class EvaluateParameters(TrainParameters):
     """Parameters of ``04_evaluate``."""
 
     first_stages: tuple[FirstStage, ...] = Field(default=(FirstStage(),), min_length=1)
-    measures: tuple[str, ...] = ("nDCG@10", "AP", "RR@10", "R@100")
+    measures: Measures = ("nDCG@10", "AP", "RR@10", "R@100")
     precision: Precision = "fp32"
-    systems: tuple[Literal["first_stage", "teacher", "untrained", "student"], ...] = ("first_stage", "teacher", "untrained", "student")
+    systems: Annotated[tuple[Literal["first_stage", "teacher", "untrained", "student"], ...], Unique] = (
+        "first_stage",
+        "teacher",
+        "untrained",
+        "student",
+    )
 
     @model_validator(mode="after")
     def _something_to_test_on(self) -> EvaluateParameters:
+        if not self.systems:
+            raise ValueError("systems is empty; name at least one to evaluate")
         if not self.test_collections:
             raise ValueError("test_collections is empty, or the collection has none of its own; name at least one to evaluate on")
         return self
@@ -1260,20 +1369,24 @@ class EvaluateParameters(TrainParameters):
             if serves(system, stage)
         ]
 
+    def specs(self) -> list[Spec]:
+        """Return what the notebook makes; what is tested on the collection's ``own`` is known once these are."""
+        return self.evaluations() if self.test_collections != "own" else super().specs()
+
 
 class AnalyseParameters(Part):
     """Parameters of ``05_analyse``; ``base`` is what the study was run on, where it was not its own."""
 
-    study: str
-    base: str | None = None
+    study: PathText
+    base: Name | None = None
 
 
 class AdviseParameters(Part):
     """Parameters of ``09_advise``: the studies whose cells are pooled, and on how many training queries features are measured."""
 
-    studies: tuple[str, ...] = Field(min_length=1)
-    base: str | None = None
-    pilot: int = Field(default=200, ge=10)
+    studies: Annotated[tuple[PathText, ...], Field(min_length=1), Unique]
+    base: Name | None = None
+    pilot: Count = Field(default=200, ge=10)
 
 
 def untrained_seeds(architecture: Any, seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -1291,7 +1404,7 @@ def serves(system: Any, stage: FirstStage) -> bool:
 def known(name: str, choices: Any, where: str) -> None:
     """Raise a ValueError that lists the choices and the nearest one unless ``name`` is among them."""
     if name not in choices:
-        raise ValueError(f"{where}: unknown name {name!r}{nearest(name, choices)}")
+        raise ValueError(f"{where}: unknown name {shown(name)}{nearest(name, choices)}")
 
 
 def nearest(name: str, choices: Any) -> str:
@@ -1310,61 +1423,175 @@ def nearest(name: str, choices: Any) -> str:
 
 
 def parse(model: type[Part], values: dict[str, Any], where: str) -> Any:
-    """Validate ``values`` as ``model``.
+    """Validate ``values`` as ``model``, and what it stands for: the artefacts that it names.
 
     Raises:
         ParameterError: one line per offender, with the nearest valid name.
     """
     try:
-        return model.model_validate(values)
+        parsed = model.model_validate(values)
+        if hasattr(parsed, "specs"):
+            parsed.specs()
+        return parsed
     except ValidationError as error:
         raise ParameterError(explain(error, model, where)) from None
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     """Turn a validation error into one line per offender, naming the nearest valid name."""
-    lines = []
-    items = error.errors()
-    deeper = {item["loc"][:end] for item in items for end in range(len(item["loc"]))}
-    for item in items:
-        if item["type"] == "too_short" and item["loc"] in deeper:
-            continue  # only short because of the mistake inside it
-        place = ".".join(str(part) for part in item["loc"]) or "(whole)"
-        if item["type"] == "extra_forbidden":
-            name = str(item["loc"][-1])
-            lines.append(f"{place}: unknown parameter {name!r}{nearest(name, sorted(_fields_at(model, item['loc'][:-1])))}")
-        elif item["type"] == "literal_error":
-            choices = re.findall(r"'([^']*)'", item["ctx"]["expected"])
-            lines.append(f"{place}: {item['input']!r} is not a valid value{nearest(str(item['input']), choices)}")
-        elif item["type"] == "union_tag_invalid":
-            choices = re.findall(r"'([^']*)'", item["ctx"]["expected_tags"])
-            lines.append(
-                f"{place}: unknown {item['ctx']['discriminator'].strip(chr(39))} {item['ctx']['tag']!r}"
-                f"{nearest(item['ctx']['tag'], choices)}"
-            )
-        elif item["type"] == "missing":
-            lines.append(f"{place}: required, but missing")
-        else:
-            lines.append(f"{place}: {item['msg'].removeprefix('Value error, ')}")
+    return listed(where, problems_of(error, model))
+
+
+def listed(where: str, problems: Iterable[str]) -> str:
+    """Return problems as one message: how many, then each on a line of its own.
+
+    >>> print(listed("study x", ["training.documents: required, but missing"]))
+    study x: 1 problem
+      training.documents: required, but missing
+    """
+    lines = list(dict.fromkeys(problems))
     return f"{where}: {len(lines)} problem{'s' if len(lines) != 1 else ''}\n  " + "\n  ".join(lines)
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Return what is wrong, each as ``place: problem; remedy`` without the place where it is the whole."""
+    items = error.errors()
+    deeper = {item["loc"][:end] for item in items for end in range(len(item["loc"]))}
+    kept = [item for item in items if item["type"] != "too_short" or item["loc"] not in deeper]  # only short because of what is inside it
+    found = []
+    for item in kept:
+        place, options = _place(model, item["loc"])
+        beside = [other for other in kept if other is not item and _place(model, other["loc"])[0].startswith(place)]
+        if item["type"] == "literal_error" and beside and not isinstance(item["input"], str):
+            continue  # a part was meant, whose own mistakes are listed
+        if item["type"] in _NO_MAPPING | {"tuple_type"} and any(other["type"] == "literal_error" for other in beside):
+            continue  # one line says what may stand here, name or part
+        text = _problem(item, place, options)
+        found += text.split("\n") if not place else [f"{place}: {text}"]
+    return list(dict.fromkeys(found))
 
 
-def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> set[str]:
-    """Return the field names that are valid at a place of a validation error."""
-    options = [model]
+_NO_MAPPING = {"model_type", "model_attributes_type", "dict_type", "union_tag_not_found"}
+_BOUNDS = {
+    "greater_than",
+    "greater_than_equal",
+    "less_than",
+    "less_than_equal",
+    "finite_number",
+    "string_type",
+    "tuple_type",
+    "string_too_long",
+}
+
+
+def _problem(item: Any, place: str, options: list[Any]) -> str:
+    """Return what is wrong with one value, and what is right.
+
+    Args:
+        item: as pydantic lists it.
+        place: where the value stands.
+        options: what may stand there.
+    """
+    kind, value, context = item["type"], item["input"], item.get("ctx", {})
+    if kind == "extra_forbidden":
+        name = str(item["loc"][-1])
+        return f"unknown parameter {shown(name)}{nearest(name, sorted(_fields_of(options)))}"
+    if kind == "missing":
+        return "required, but missing"
+    if kind == "union_tag_invalid":
+        return f"unknown {context['discriminator'].strip(chr(39))} {shown(context['tag'])}{_suggested(context['tag'], options)}"
+    if kind == "literal_error" or (kind in _NO_MAPPING and _choices(options)):
+        if isinstance(value, dict):
+            tag = "source" if any("source" in part.model_fields for part in options if _is_part(part)) else "kind"
+            return f"a {tag} is missing{nearest('', _choices(options))}"
+        parts = ", expected a mapping" if kind in _NO_MAPPING else " is not a valid value"
+        return f"{shown(value)}{parts}{_suggested(value, options, place)}"
+    if kind in _NO_MAPPING:
+        return f"{shown(value)} is no mapping{nearest('', sorted(_fields_of(options)))}"
+    if kind in _BOUNDS:
+        return f"{item['msg']}, not {shown(value)}"
+    return item["msg"].removeprefix("Value error, ")
+
+
+def _suggested(value: Any, options: list[Any], place: str = "") -> str:
+    """Return a clause that says how a value is written where its meaning is plain, and what else may stand there."""
+    choices = _choices(options)
+    tags = {tag_of(part): part for part in options if _is_part(part)}
+    written = ""
+    if isinstance(value, str) and place and value in tags:
+        written = _written(value, tags[value])
+    elif isinstance(value, str) and place:
+        inside = (
+            f"{{kind: {tag}, {field}: {_written(value, part)}}}"
+            for tag, model in tags.items()
+            for field in model.model_fields
+            for part in annotations(model.model_fields[field].annotation)
+            if _is_part(part) and tag_of(part) == value
+        )
+        written = next(inside, "")
+    if not written:
+        return nearest(str(value), choices)
+    key = place.rpartition(".")[2]
+    return f"; write {written} (in papermill -y '{{{key}: {written}}}'; choices: {', '.join(map(str, choices))})"
+
+
+def _written(tag: str, model: type[BaseModel]) -> str:
+    key = "kind" if "kind" in model.model_fields else "source"
+    needed = [f"{name}: ..." for name, field in model.model_fields.items() if field.is_required()]
+    return "{" + ", ".join([f"{key}: {tag}", *needed]) + "}"
+
+
+def _is_part(option: Any) -> bool:
+    return isinstance(option, type) and issubclass(option, BaseModel)
+
+
+def tag_of(model: Any) -> Any:
+    """Return the ``kind`` or ``source`` that a class of parts has; None where it has neither."""
+    if not _is_part(model):
+        return None
+    return next((model.model_fields[key].default for key in ("kind", "source") if key in model.model_fields), None)
+
+
+def _choices(options: list[Any]) -> list[Any]:
+    """Return the names that a place may hold, and the kinds of the parts that it may hold."""
+    names = [name for option in options if get_origin(option) is Literal for name in get_args(option)]
+    return names + [tag_of(part) for part in options if _is_part(part) and tag_of(part) is not None]
+
+
+def _fields_of(options: list[Any]) -> set[str]:
+    return {name for part in options if _is_part(part) for name in part.model_fields}
+
+
+def annotations(annotation: Any) -> list[Any]:
+    """Return what an annotation may be, each: classes, literals, tuples and mappings."""
+    if get_origin(annotation) is Annotated:
+        return annotations(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [option for argument in get_args(annotation) for option in annotations(argument)]
+    return [annotation]
+
+
+def _place(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, list[Any]]:
+    """Return a place of a validation error as people write it, and what may stand there; of an unknown parameter, what it stands in."""
+    options, names = [model], []
     for part in location:
-        tagged = [m for m in options for tag in ("kind", "source") if tag in m.model_fields and m.model_fields[tag].default == part]
-        if tagged:
+        tagged = [option for option in options if _is_part(option) and tag_of(option) == part]
+        found = [inner for option in options for argument in _arguments(option, part) for inner in annotations(argument)]
+        if tagged and not found:
             options = tagged
-            continue
-        for option in options:
-            if part in option.model_fields:
-                options = _models_in(option.model_fields[part].annotation) or options
-                break
-    return {name for option in options for name in option.model_fields}
+        elif found:
+            options = found
+        elif isinstance(part, str) and "[" in part:
+            continue  # what pydantic calls one of several types
+        names.append(str(part))
+    return ".".join(names), options
+
+
+def _arguments(option: Any, part: Any) -> list[Any]:
+    """Return what stands at a field, position or key of a type; nothing where it has no such."""
+    if _is_part(option):
+        return [option.model_fields[part].annotation] if part in option.model_fields else []
+    inside = [argument for argument in get_args(option) if argument is not Ellipsis]
+    if get_origin(option) is tuple and isinstance(part, int) and inside:
+        return [inside[part] if 1 < len(inside) > part else inside[0]]
+    return inside[1:] if get_origin(option) is dict else []

@@ -6,14 +6,41 @@ A study names its retrievers, strategies, teachers and architectures, and its gr
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import functools
+import graphlib
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from rd_utils import yaml_files
+from rd_utils.bounds import (
+    LONGEST_NAME,
+    NAME,
+    Alpha,
+    Count,
+    Depth,
+    Few,
+    Fraction,
+    Level,
+    Margin,
+    MeasureName,
+    Measures,
+    Name,
+    Rate,
+    Scale,
+    Seed,
+    Seeds,
+    Share,
+    Temperature,
+    Text,
+    Unique,
+    Watts,
+    shown,
+)
 from rd_utils.leakage import ids_overlap
 from rd_utils.params import (
     BI_ENCODERS,
@@ -28,6 +55,7 @@ from rd_utils.params import (
     Draw,
     EntropyName,
     FileTeacher,
+    Filtering,
     Flat,
     LoadedTeacher,
     LossName,
@@ -39,9 +67,12 @@ from rd_utils.params import (
     RunFile,
     Training,
     TrainingChanges,
-    known,
+    annotations,
+    check_rates,
+    listed,
     nearest,
-    parse,
+    problems_of,
+    tag_of,
 )
 
 
@@ -62,50 +93,47 @@ class DenseEntry(Part):
     """A named retriever of a study: a named bi-encoder, before training or trained on a named strategy's groups."""
 
     kind: Literal["dense"] = "dense"
-    architecture: str
-    strategy: str | None = None
+    architecture: Name
+    strategy: Name | None = None
     loss: LossName = "lce"
-    teacher: str | None = None
+    teacher: Name | None = None
     training: Training | None = None
     index: DenseIndex = Flat()
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 class RerankedEntry(Part):
     """A named retriever of a study: another's top ``from_depth`` re-ranked by a named teacher."""
 
     kind: Literal["reranked"] = "reranked"
-    retriever: str
-    from_depth: int = Field(default=200, ge=1)
-    teacher: str
+    retriever: Name
+    from_depth: Depth = 200
+    teacher: Name
 
 
 class PooledEntry(Part):
     """A named retriever of a study: the union of other named ones, at most ``at_most`` documents from each."""
 
     kind: Literal["pooled"] = "pooled"
-    retrievers: tuple[str, ...] = Field(min_length=2)
-    at_most: int = Field(default=10, ge=1)
+    retrievers: Annotated[tuple[Name, ...], Field(min_length=2), Unique]
+    at_most: Depth = 10
 
 
-class FilterEntry(Part):
+class FilterEntry(Filtering):
     """False-negative filtering by a named teacher; see :class:`FalseNegativeFilter`."""
 
-    teacher: str
-    rule: Literal["absolute_margin", "relative_margin", "share"] = "absolute_margin"
-    value: float = Field(ge=0)
-    units: Literal["raw", "sigmoid", "exp"] = "raw"
+    teacher: Name
 
 
 class FromCandidatesEntry(Part):
     """A named strategy of a study: drawn from a named retriever's candidates; see :class:`FromCandidates`."""
 
     kind: Literal["candidates"] = "candidates"
-    retriever: str
-    from_rank: int = Field(default=1, ge=1)
-    depth: int = Field(default=200, ge=1)
+    retriever: Name
+    from_rank: Depth = 1
+    depth: Depth = 200
     draw: Draw = "uniform"
-    draw_temperature: float = Field(default=1.0, gt=0)
+    draw_temperature: Temperature = 1.0
     filter: FilterEntry | None = None
 
 
@@ -113,53 +141,53 @@ class GraphEntry(Part):
     """A named strategy of a study: drawn from the positive's neighbours under a named retriever; see :class:`Graph`."""
 
     kind: Literal["graph"] = "graph"
-    retriever: str
-    from_rank: int = Field(default=1, ge=1)
-    depth: int = Field(default=100, ge=1)
+    retriever: Name
+    from_rank: Depth = 1
+    depth: Depth = 100
     draw: Draw = "uniform"
-    draw_temperature: float = Field(default=1.0, gt=0)
+    draw_temperature: Temperature = 1.0
 
 
 class DiameterTargetedEntry(Part):
     """A named strategy of a study: groups of a chosen diameter in the study's ``reference``; see :class:`DiameterTargeted`."""
 
     kind: Literal["diameter_targeted"] = "diameter_targeted"
-    retriever: str
-    from_rank: int = Field(default=1, ge=1)
-    depth: int = Field(default=200, ge=1)
-    quantile: float = Field(ge=0, le=1)
-    trials: int = Field(default=64, ge=2)
+    retriever: Name
+    from_rank: Depth = 1
+    depth: Depth = 200
+    quantile: Share
+    trials: Few = Field(default=64, ge=2)
 
 
 class RefreshedEntry(Part):
     """A named strategy of a study: a named strategy's groups at first, then the student's own candidates; see :class:`Refresh`."""
 
     kind: Literal["refreshed"] = "refreshed"
-    start: str
-    every: int = Field(ge=1)
-    from_rank: int = Field(default=1, ge=1)
-    depth: int = Field(default=100, ge=1)
+    start: Name
+    every: Count
+    from_rank: Depth = 1
+    depth: Depth = 100
     draw: Draw = "uniform"
-    draw_temperature: float = Field(default=1.0, gt=0)
+    draw_temperature: Temperature = 1.0
 
 
 class TrainedTeacherEntry(Part):
     """A named teacher of a study: a named architecture trained on a named strategy's groups, with LCE unless said otherwise."""
 
     kind: Literal["trained"] = "trained"
-    architecture: str
-    strategy: str
+    architecture: Name
+    strategy: Name
     loss: LossName = "lce"
-    teacher: str | None = None
+    teacher: Name | None = None
     training: Training
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 class EncoderTeacherEntry(Part):
     """A named teacher of a study: a named bi-encoder before training."""
 
     kind: Literal["encoder"] = "encoder"
-    architecture: str
+    architecture: Name
     precision: Precision = "fp32"
 
 
@@ -167,46 +195,51 @@ class BM25TeacherEntry(Part):
     """A named teacher of a study: a named BM25 retriever's score of every pair."""
 
     kind: Literal["bm25"] = "bm25"
-    retriever: str
+    retriever: Name
 
 
 class EnsembleTeacherEntry(Part):
     """A named teacher of a study: the mean of named ones, standardised over the groups of a named strategy."""
 
     kind: Literal["ensemble"] = "ensemble"
-    members: tuple[str, ...] = Field(min_length=2)
-    strategy: str
-    seed: int = Field(default=0, ge=0)
+    members: Annotated[tuple[Name, ...], Field(min_length=2), Unique]
+    strategy: Name
+    seed: Seed = 0
 
 
 class CutEntry(Part):
     """A named part of the training queries, by a named teacher's entropy over their groups; see :class:`EntropyCut`."""
 
-    teacher: str
+    teacher: Name
     entropy: EntropyName = "pairwise_entropy"
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: Temperature = 1.0
     part: CutPart
 
 
 class AugmentationEntry(Augmentation):
     """A named augmentation of a study; ``random_share`` of the negatives are replaced by corpus-random documents."""
 
-    random_share: float = Field(default=0.0, ge=0, le=1)
+    random_share: Share = 0.0
 
 
 class FirstStageEntry(Part):
     """What systems rank: a named retriever's top ``depth``, or with kind full the whole collection."""
 
     kind: Literal["rerank", "full"] = "rerank"
-    retriever: str
-    depth: int = Field(default=100, ge=1)
+    retriever: Name
+    depth: Depth = 100
 
 
 class SearchedRates(Part):
     """The learning rates that are tried for an architecture."""
 
-    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=2)
-    embedding_ratio: float = Field(default=1.0, gt=0)
+    learning_rates: Annotated[tuple[Rate, ...], Field(min_length=2, max_length=1_000), Unique]
+    embedding_ratio: Scale = 1.0
+
+    @model_validator(mode="after")
+    def _rates_can_be_compared(self) -> SearchedRates:
+        check_rates(self.learning_rates, self.embedding_ratio)
+        return self
 
 
 class SearchSettings(Part):
@@ -215,21 +248,21 @@ class SearchSettings(Part):
     It runs on the first of the study's collections, and its choice holds for all of them.
     """
 
-    architectures: dict[str, SearchedRates] = Field(min_length=1)
-    strategy: str
-    teacher: str | None = None
+    architectures: dict[Name, SearchedRates] = Field(min_length=1)
+    strategy: Name
+    teacher: Name | None = None
     validation: Collection
     first_stages: tuple[FirstStageEntry, ...] = Field(min_length=1)
-    measure: str = "nDCG@10"
-    seed: int = Field(default=0, ge=0)
+    measure: MeasureName = "nDCG@10"
+    seed: Seed = 0
 
 
 class EvaluationSettings(Part):
     """First stages and measures of a study; ``untrained`` names architectures to evaluate untrained that no grid trains."""
 
     first_stages: tuple[FirstStageEntry, ...] = Field(min_length=1)
-    untrained: tuple[str, ...] = ()
-    measures: tuple[str, ...] = ("nDCG@10", "AP", "RR@10", "R@100")
+    untrained: Annotated[tuple[Name, ...], Unique] = ()
+    measures: Measures = ("nDCG@10", "AP", "RR@10", "R@100")
     precision: Precision = "fp32"
 
 
@@ -240,28 +273,28 @@ class AnalysisSettings(Part):
     no counter measured is estimated from ``watts_per_core`` (and ``gpu_watts``), see :mod:`rd_utils.energy`.
     """
 
-    measure: str = "nDCG@10"
-    baseline_strategy: str
-    equivalence_margin: float = Field(default=0.02, gt=0)
-    margins_shown: tuple[Annotated[float, Field(gt=0)], ...] = (0.01, 0.02)
-    watts_per_core: float = Field(default=10.0, gt=0)
-    gpu_watts: float | None = Field(default=None, gt=0)
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)
-    level: float = Field(default=0.95, gt=0.5, lt=1)
+    measure: MeasureName = "nDCG@10"
+    baseline_strategy: Name
+    equivalence_margin: Margin = 0.02
+    margins_shown: Annotated[tuple[Margin, ...], Unique] = (0.01, 0.02)
+    watts_per_core: Watts = 10.0
+    gpu_watts: Watts | None = None
+    alpha: Alpha = 0.05
+    level: Level = 0.95
 
 
 class Grid(Part):
     """One block of cells: the product of its lists."""
 
-    strategies: tuple[str, ...] = Field(min_length=1)
-    teachers: tuple[str, ...] = ()
-    losses: tuple[LossName, ...] = Field(min_length=1)
-    architectures: tuple[str, ...] = Field(min_length=1)
-    temperatures: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(1.0,), min_length=1)
-    target_entropies: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
-    augmentations: tuple[str, ...] = Field(default=("none",), min_length=1)
-    cuts: tuple[str, ...] = Field(default=("all",), min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    strategies: Annotated[tuple[Name, ...], Field(min_length=1), Unique]
+    teachers: Annotated[tuple[Name, ...], Unique] = ()
+    losses: Annotated[tuple[LossName, ...], Field(min_length=1), Unique]
+    architectures: Annotated[tuple[Name, ...], Field(min_length=1), Unique]
+    temperatures: Annotated[tuple[Temperature, ...], Field(min_length=1), Unique] = (1.0,)
+    target_entropies: Annotated[tuple[Fraction, ...], Unique] = ()
+    augmentations: Annotated[tuple[Name, ...], Field(min_length=1), Unique] = ("none",)
+    cuts: Annotated[tuple[Name, ...], Field(min_length=1), Unique] = ("all",)
+    seeds: Seeds
 
     @model_validator(mode="after")
     def _teachers_where_needed(self) -> Grid:
@@ -272,28 +305,24 @@ class Grid(Part):
             raise ValueError(f"the grid names the teacher {self.teachers[0]!r}, but none of its losses {list(self.losses)} uses one")
         if self.target_entropies and self.temperatures != (1.0,):
             raise ValueError("a grid dials temperatures or target_entropies, not both; write two grids")
-        for name in type(self).model_fields:
-            values = getattr(self, name)
-            if len(set(values)) != len(values):
-                raise ValueError(f"{name} repeats a value: {list(values)}")
         return self
 
 
 class When(Part):
     """Which cells an override meets; an absent key meets all."""
 
-    strategy: str | None = None
-    teacher: str | None = None
+    strategy: Name | None = None
+    teacher: Name | None = None
     loss: LossName | None = None
-    architecture: str | None = None
-    augmentation: str | None = None
-    cut: str | None = None
+    architecture: Name | None = None
+    augmentation: Name | None = None
+    cut: Name | None = None
 
 
 class OverrideValues(TrainingChanges):
     """What an override sets: training settings, of which a learning rate is then not searched, and a teacher's temperature."""
 
-    temperature: float | None = Field(default=None, gt=0)
+    temperature: Temperature | None = None
 
 
 class Override(Part):
@@ -306,7 +335,7 @@ class Override(Part):
 class WorkflowSettings(Part):
     """How students are packed into notebook runs, at most how many in one; it changes no result."""
 
-    students_per_node: int = Field(default=12, ge=1)
+    students_per_node: Depth = 12
 
 
 RetrieverEntry = Annotated[Union[BM25, DenseEntry, RerankedEntry, PooledEntry, RunFile], Field(discriminator="kind")]
@@ -328,21 +357,21 @@ class Study(Part):
     has none of its own (see :func:`load_study`).
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
-    base: str | None = None
-    question: str
+    name: Annotated[Name, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+    base: Name | None = None
+    question: Text
     collections: tuple[StudyCollections, ...] = Field(min_length=1)
-    retrievers: dict[str, RetrieverEntry]
-    strategies: dict[str, StrategyEntry]
-    teachers: dict[str, TeacherEntry] = {}
-    architectures: dict[str, Architecture]
-    reference: str | None = None
+    retrievers: dict[Name, RetrieverEntry]
+    strategies: dict[Name, StrategyEntry]
+    teachers: dict[Name, TeacherEntry] = {}
+    architectures: dict[Name, Architecture]
+    reference: Name | None = None
     probe: Probe | None = None
-    augmentations: dict[str, AugmentationEntry] = {}
-    cuts: dict[str, CutEntry] = {}
-    group_size: int = Field(default=16, ge=2)
-    shortage: str = "drop"
-    draws: int = Field(default=1, ge=1)
+    augmentations: dict[Name, AugmentationEntry] = {}
+    cuts: dict[Name, CutEntry] = {}
+    group_size: Few = Field(default=16, ge=2)
+    shortage: Name = "drop"
+    draws: Few = 1
     training: Training
     search: SearchSettings | None = None
     grids: tuple[Grid, ...] = Field(min_length=1)
@@ -358,117 +387,203 @@ class Study(Part):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Study:
-        named = {"retriever": self.retrievers, "strategy": self.strategies, "teacher": self.teachers, "architecture": self.architectures}
-        uses: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        for kind, entries in (("retriever", self.retrievers), ("strategy", self.strategies), ("teacher", self.teachers)):
-            for name, entry in entries.items():
-                where = f"{'strategies' if kind == 'strategy' else kind + 's'}.{name}"
-                uses[(kind, name)] = list(_named_parts(entry))
-                for what, other in uses[(kind, name)]:
-                    known(other, named[what], f"{where}.{what}")
-                if entry.kind == "bm25" and kind == "teacher" and self.retrievers[entry.retriever].kind != "bm25":
-                    raise ValueError(
-                        f"{where}.retriever: {entry.retriever!r} is no bm25 retriever; its scores are not known for every pair"
-                    )
-        _check_acyclic(uses)
-        for name, entry in self.retrievers.items():
-            if entry.kind == "dense" and entry.strategy is None and (entry.teacher, entry.training) != (None, None):
-                raise ValueError(f"retrievers.{name}: without a strategy it is not trained; leave teacher and training out, or name one")
-            if entry.kind == "reranked" and any(
-                strategy.kind == "candidates" and strategy.retriever == name and strategy.depth > entry.from_depth
-                for strategy in self.strategies.values()
-            ):
-                raise ValueError(
-                    f"retrievers.{name}: from_depth is {entry.from_depth}, less than the depth of a strategy that draws from it"
-                )
-            if entry.kind == "dense" and not isinstance(self.architectures[entry.architecture], BI_ENCODERS):
-                raise ValueError(
-                    f"retrievers.{name}.architecture: {entry.architecture!r} is no bi-encoder; full retrieval needs embeddings"
-                )
-        for name, entry in self.teachers.items():
-            if entry.kind == "encoder" and not isinstance(self.architectures[entry.architecture], BI_ENCODERS):
-                raise ValueError(f"teachers.{name}.architecture: {entry.architecture!r} is no bi-encoder; untrained, its head is random")
-            if entry.kind == "ensemble" and self.strategies[entry.strategy].kind == "refreshed":
-                raise ValueError(f"teachers.{name}.strategy: {entry.strategy!r} is drawn anew while a student trains; calibrate on another")
-        for name, entry in self.augmentations.items():
-            if entry.top_k is not None and entry.top_k > self.group_size:
-                raise ValueError(f"augmentations.{name}.top_k is {entry.top_k}, but a group has {self.group_size} documents")
-            if entry.random_share and not round(entry.random_share * (self.group_size - 1)):
-                raise ValueError(f"augmentations.{name}.random_share is {entry.random_share}, not one of {self.group_size - 1} negatives")
-        for name, entry in self.strategies.items():
-            if entry.kind == "graph" and self.retrievers[entry.retriever].kind not in ("bm25", "dense"):
-                raise ValueError(f"strategies.{name}.retriever: {entry.retriever!r} reads no documents; a graph needs bm25 or a dense one")
-        for name, entry in self.cuts.items():
-            known(entry.teacher, self.teachers, f"cuts.{name}.teacher")
-        for reserved, entries in (("all", self.cuts), ("none", self.augmentations), ("drop", self.strategies)):
-            if reserved in entries:
-                raise ValueError(f"the name {reserved!r} has a meaning of its own; choose another")
-        dimensions = {
-            "strategies": self.strategies,
-            "teachers": self.teachers,
-            "architectures": self.architectures,
-            "augmentations": ("none", *self.augmentations),
-            "cuts": ("all", *self.cuts),
-        }
-        for number, grid in enumerate(self.grids):
-            for field, choices in dimensions.items():
-                for name in getattr(grid, field):
-                    known(name, choices, f"grids[{number}].{field}")
-        for number, override in enumerate(self.overrides):
-            for field, choices in (
-                ("strategy", self.strategies),
-                ("teacher", self.teachers),
-                ("architecture", self.architectures),
-                ("augmentation", dimensions["augmentations"]),
-                ("cut", dimensions["cuts"]),
-            ):
-                value = getattr(override.when, field)
-                if value is not None:
-                    known(value, choices, f"overrides[{number}].when.{field}")
-        for number, stage in enumerate(self.evaluation.first_stages):
-            known(stage.retriever, self.retrievers, f"evaluation.first_stages[{number}].retriever")
-        for name in self.evaluation.untrained:
-            known(name, self.architectures, "evaluation.untrained")
-        if self.reference is not None:
-            known(self.reference, self.architectures, "reference")
-            if not isinstance(self.architectures[self.reference], BI_ENCODERS):
-                raise ValueError(f"reference: {self.reference!r} is no bi-encoder; distances need embeddings")
-        elif any(entry.kind == "diameter_targeted" for entry in self.strategies.values()):
-            raise ValueError("a diameter_targeted strategy needs a reference: name a bi-encoder of `architectures`")
-        if self.shortage != "drop":
-            known(self.shortage, {"drop": None, **self.strategies}, "shortage")
-            fill = self.strategies[self.shortage]
-            plain = fill.kind in ("candidates", "graph") and self.retrievers[fill.retriever].kind in ("bm25", "run_file")
-            if fill.kind != "corpus_random" and (not plain or getattr(fill, "filter", None) is not None):
-                raise ValueError(
-                    f"shortage: {self.shortage!r} cannot fill, since what it draws from is made from groups or a teacher itself; "
-                    "name a corpus_random strategy, or one of a bm25 or run_file retriever without a filter"
-                )
-        if self.search is not None:
-            for pair in self.collections:
-                for kind, collection in (("training", pair.train), *(("test", test) for test in pair.test)):
-                    allowed = self.search.validation.shared_queries == "allow"
-                    if not allowed and ids_overlap(self.search.validation, collection):
-                        raise ValueError(
-                            f"search.validation: {self.search.validation.label} shares queries with the {kind} collection "
-                            f"{collection.label}, so the learning rate would not be chosen on queries of its own; choose another split, "
-                            "or part them by random_split, or by skip_queries and max_queries"
-                        )
-            known(self.search.strategy, self.strategies, "search.strategy")
-            if self.strategies[self.search.strategy].kind == "refreshed":
-                raise ValueError("search.strategy: a refreshed strategy cannot be searched on; name the one that it starts from")
-            for name in self.search.architectures:
-                known(name, self.architectures, "search.architectures")
-            for number, stage in enumerate(self.search.first_stages):
-                known(stage.retriever, self.retrievers, f"search.first_stages[{number}].retriever")
-            distils = any(NEEDS_TEACHER[loss] for grid in self.grids for loss in grid.losses)
-            if self.search.teacher is not None:
-                known(self.search.teacher, self.teachers, "search.teacher")
-            elif distils:
-                raise ValueError("search.teacher: a loss of the grids distils a teacher; name the one that the search uses")
-        known(self.analysis.baseline_strategy, self.strategies, "analysis.baseline_strategy")
-        known(self.analysis.measure, dict.fromkeys(self.evaluation.measures), "analysis.measure")
+        problems = list(problems_of_names(self))
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
+
+
+# --- names ------------------------------------------------------------------------------------------------------------------------
+
+
+def problems_of_names(study: Any) -> list[str]:
+    """Return what is wrong with how a study's parts name one another, each as ``place: problem``.
+
+    Args:
+        study: a study, or the sound parts of one (see :func:`sound`): what is None there is passed over.
+    """
+    checks = (_unknown, _made_of_themselves, _retrievers, _teachers, _augmentations, _strategies, _grids, _references, _search, _analysis)
+    return [problem for check in checks for problem in check(study)]
+
+
+def _entries(study: Any, kind: str) -> dict[str, Any]:
+    """Return the named parts of one kind."""
+    return getattr(study, _PLURALS[kind]) or {}
+
+
+def _kind(study: Any, of: str, name: Any) -> str | None:
+    """Return the kind of a named part; None where it is unknown."""
+    return getattr(_entries(study, of).get(name), "kind", None)
+
+
+_PLURALS = {
+    "retriever": "retrievers", "strategy": "strategies", "teacher": "teachers", "architecture": "architectures",
+    "augmentation": "augmentations", "cut": "cuts",
+}  # fmt: skip
+_RESERVED = {"cut": "all", "augmentation": "none", "strategy": "drop"}  # what a name of that kind stands for of itself
+
+
+def _unknown_name(study: Any, kind: str, name: Any, where: str, *more: str) -> Iterator[str]:
+    choices = (*more, *_entries(study, kind))
+    if isinstance(name, str) and name not in choices:
+        yield f"{where}: unknown name {shown(name)}{nearest(name, choices)}"
+
+
+def _unknown(study: Any) -> Iterator[str]:
+    """Yield the names that stand for nothing."""
+    for kind in ("retriever", "strategy", "teacher"):
+        for name, entry in _entries(study, kind).items():
+            for what, other in _named_parts(entry):
+                yield from _unknown_name(study, what, other, f"{_PLURALS[kind]}.{name}.{what}")
+    for name, entry in _entries(study, "cut").items():
+        yield from _unknown_name(study, "teacher", getattr(entry, "teacher", None), f"cuts.{name}.teacher")
+    for number, grid in enumerate(study.grids or ()):
+        for kind in ("strategy", "teacher", "architecture", "augmentation", "cut"):
+            more = (_RESERVED[kind],) if kind in ("augmentation", "cut") else ()
+            for name in getattr(grid, _PLURALS[kind], None) or ():
+                yield from _unknown_name(study, kind, name, f"grids[{number}].{_PLURALS[kind]}", *more)
+    for number, override in enumerate(study.overrides or ()):
+        for kind in ("strategy", "teacher", "architecture", "augmentation", "cut"):
+            more = (_RESERVED[kind],) if kind in ("augmentation", "cut") else ()
+            name = getattr(getattr(override, "when", None), kind, None)
+            yield from _unknown_name(study, kind, name, f"overrides[{number}].when.{kind}", *more)
+    for part, settings in (("evaluation", study.evaluation), ("search", study.search)):
+        for number, stage in enumerate(getattr(settings, "first_stages", None) or ()):
+            yield from _unknown_name(study, "retriever", getattr(stage, "retriever", None), f"{part}.first_stages[{number}].retriever")
+    for name in getattr(study.evaluation, "untrained", None) or ():
+        yield from _unknown_name(study, "architecture", name, "evaluation.untrained")
+    yield from _unknown_name(study, "architecture", study.reference, "reference")
+    yield from _unknown_name(study, "strategy", study.shortage, "shortage", "drop")
+    for kind in ("strategy", "teacher"):
+        yield from _unknown_name(study, kind, getattr(study.search, kind, None), f"search.{kind}")
+    for name in getattr(study.search, "architectures", None) or ():
+        yield from _unknown_name(study, "architecture", name, "search.architectures")
+    yield from _unknown_name(study, "strategy", getattr(study.analysis, "baseline_strategy", None), "analysis.baseline_strategy")
+    for kind, reserved in _RESERVED.items():
+        if reserved in _entries(study, kind):
+            yield f"{_PLURALS[kind]}.{reserved}: the name {reserved!r} has a meaning of its own; choose another"
+
+
+def _made_of_themselves(study: Any) -> Iterator[str]:
+    """Yield a way round on which an entry is made, in the end, from itself."""
+    kinds = ("retriever", "strategy", "teacher")
+    uses = {(kind, name): list(_named_parts(entry)) for kind in kinds for name, entry in _entries(study, kind).items()}
+    try:
+        graphlib.TopologicalSorter(uses).prepare()
+    except graphlib.CycleError as error:
+        way = error.args[1][::-1]
+        round_it = " -> ".join(f"{kind} {name}" for kind, name in way)
+        yield f"{_PLURALS[way[0][0]]}.{way[0][1]}: made from itself: {round_it}; let one of them name another"
+
+
+def _bi_encoder(study: Any, architecture: Any) -> bool:
+    """Tell whether a named architecture is a bi-encoder, or unknown."""
+    kind = _kind(study, "architecture", architecture)
+    return kind is None or kind in {part.model_fields["kind"].default for part in BI_ENCODERS}
+
+
+def _retrievers(study: Any) -> Iterator[str]:
+    for name, entry in _entries(study, "retriever").items():
+        kind, where = getattr(entry, "kind", None), f"retrievers.{name}"
+        if kind == "dense" and entry.strategy is None and (entry.teacher, entry.training) != (None, None):
+            yield f"{where}: without a strategy it is not trained; leave teacher and training out, or name one"
+        if kind == "dense" and not _bi_encoder(study, entry.architecture):
+            yield f"{where}.architecture: {entry.architecture!r} is no bi-encoder; full retrieval needs embeddings"
+        deepest = [
+            strategy.depth
+            for strategy in _entries(study, "strategy").values()
+            if getattr(strategy, "kind", None) == "candidates" and strategy.retriever == name and strategy.depth is not None
+        ]
+        if kind == "reranked" and entry.from_depth is not None and max(deepest, default=0) > entry.from_depth:
+            yield f"{where}: from_depth is {entry.from_depth}, less than the depth of a strategy that draws from it; raise it"
+
+
+def _teachers(study: Any) -> Iterator[str]:
+    for name, entry in _entries(study, "teacher").items():
+        kind, where = getattr(entry, "kind", None), f"teachers.{name}"
+        if kind == "bm25" and _kind(study, "retriever", entry.retriever) not in (None, "bm25"):
+            yield f"{where}.retriever: {entry.retriever!r} is no bm25 retriever; its scores are not known for every pair"
+        if kind == "encoder" and not _bi_encoder(study, entry.architecture):
+            yield f"{where}.architecture: {entry.architecture!r} is no bi-encoder; untrained, its head is random"
+        if kind == "ensemble" and _kind(study, "strategy", entry.strategy) == "refreshed":
+            yield f"{where}.strategy: {entry.strategy!r} is drawn anew while a student trains; calibrate on another"
+
+
+def _augmentations(study: Any) -> Iterator[str]:
+    for name, entry in _entries(study, "augmentation").items():
+        top, share, size = getattr(entry, "top_k", None), getattr(entry, "random_share", None), study.group_size
+        if top is not None and size is not None and top > size:
+            yield f"augmentations.{name}.top_k is {top}, but a group has {size} documents"
+        if share and size is not None and not round(share * (size - 1)):
+            yield f"augmentations.{name}.random_share is {share}, not one of {size - 1} negatives"
+
+
+def _strategies(study: Any) -> Iterator[str]:
+    for name, entry in _entries(study, "strategy").items():
+        kind = getattr(entry, "kind", None)
+        if kind == "graph" and _kind(study, "retriever", entry.retriever) not in (None, "bm25", "dense"):
+            yield f"strategies.{name}.retriever: {entry.retriever!r} reads no documents; a graph needs bm25 or a dense one"
+
+
+def _grids(study: Any) -> Iterator[str]:
+    """Yield a size that nobody means."""
+    students = 0
+    for grid in study.grids or ():
+        lists = (getattr(grid, name, None) or () for name in Grid.model_fields)
+        students += math.prod(max(1, len(values)) for values in lists)
+    students *= len(study.collections or ())
+    if students > MOST_STUDENTS:
+        yield f"grids: about {students:,} students, more than {MOST_STUDENTS:,}; write studies of their own"
+
+
+MOST_STUDENTS = 100_000
+
+
+def _references(study: Any) -> Iterator[str]:
+    if study.reference is not None and not _bi_encoder(study, study.reference):
+        yield f"reference: {study.reference!r} is no bi-encoder; distances need embeddings"
+    if study.reference is None and any(
+        getattr(entry, "kind", None) == "diameter_targeted" for entry in _entries(study, "strategy").values()
+    ):
+        yield "reference: a diameter_targeted strategy needs a reference: name a bi-encoder of `architectures`"
+    fill = _entries(study, "strategy").get(study.shortage)
+    kind = getattr(fill, "kind", None)
+    if kind not in (None, "corpus_random"):
+        plain = kind in ("candidates", "graph") and _kind(study, "retriever", fill.retriever) in (None, "bm25", "run_file")
+        if not plain or getattr(fill, "filter", None) is not None:
+            yield (
+                f"shortage: {study.shortage!r} cannot fill, since what it draws from is made from groups or a teacher itself; "
+                "name a corpus_random strategy, or one of a bm25 or run_file retriever without a filter"
+            )
+
+
+def _search(study: Any) -> Iterator[str]:
+    search = study.search
+    if search is None:
+        return
+    validation = search.validation if isinstance(search.validation, Part) else None
+    for pair in study.collections or ():
+        tests = getattr(pair, "test", None) or ()
+        for kind, collection in (("training", getattr(pair, "train", None)), *(("test", test) for test in tests)):
+            if validation is None or not isinstance(collection, Part) or validation.shared_queries == "allow":
+                continue
+            if ids_overlap(validation, collection):
+                yield (
+                    f"search.validation: {validation.label} shares queries with the {kind} collection "
+                    f"{collection.label}, so the learning rate would not be chosen on queries of its own; choose another split, "
+                    "or part them by random_split, or by skip_queries and max_queries"
+                )
+    if _kind(study, "strategy", search.strategy) == "refreshed":
+        yield "search.strategy: a refreshed strategy cannot be searched on; name the one that it starts from"
+    losses = {loss for grid in study.grids or () for loss in getattr(grid, "losses", None) or ()}
+    if search.teacher is None and any(NEEDS_TEACHER.get(loss) for loss in losses):
+        yield "search.teacher: a loss of the grids distils a teacher; name the one that the search uses"
+
+
+def _analysis(study: Any) -> Iterator[str]:
+    measures, asked = getattr(study.evaluation, "measures", None), getattr(study.analysis, "measure", None)
+    if measures and asked is not None and asked not in measures:
+        yield f"analysis.measure: unknown name {shown(asked)}{nearest(asked, measures)}"
 
 
 def _named_parts(entry: Any) -> Iterator[tuple[str, str]]:
@@ -479,29 +594,30 @@ def _named_parts(entry: Any) -> Iterator[tuple[str, str]]:
     ):  # fmt: skip
         value = getattr(entry, field, None)
         if kind == "filter" and value is not None:
-            yield "teacher", value.teacher
+            yield from (("teacher", name) for name in (value.teacher,) if name is not None)
         elif value is not None:
-            for name in (value,) if isinstance(value, str) else value:
-                yield kind, name
-
-
-def _check_acyclic(uses: dict[tuple[str, str], list[tuple[str, str]]]) -> None:
-    """Raise where an entry is made, in the end, from itself."""
-    done: set[tuple[str, str]] = set()
-
-    def visit(key: tuple[str, str], path: tuple[tuple[str, str], ...]) -> None:
-        if key in path:
-            raise ValueError("made from itself: " + " -> ".join(f"{kind} {name}" for kind, name in (*path[path.index(key) :], key)))
-        if key not in done:
-            for other in uses.get(key, []):
-                visit(other, (*path, key))
-            done.add(key)
-
-    for key in uses:
-        visit(key, ())
+            yield from ((kind, name) for name in ((value,) if isinstance(value, str) else value) if name is not None)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------------------
+
+
+class Draft(NamedTuple):
+    """What was read of a study's file and its bases.
+
+    Attributes:
+        path: of the study's own file.
+        study: None where something is wrong with it.
+        sound: the study, or what of it can be read (see :func:`sound`).
+        problems: what is wrong, each with its line.
+        line: turns a problem into one with its line.
+    """
+
+    path: Path
+    study: Study | None
+    sound: Any
+    problems: list[str]
+    line: Callable[[str], str]
 
 
 def load_study(path: str | Path, base: str | None = None) -> Study:
@@ -514,45 +630,122 @@ def load_study(path: str | Path, base: str | None = None) -> Study:
         path: the study's file.
         base: replaces the study's own ``base`` and ``collections``, and is then part of its name, so that reports on different bases lie
             side by side.
+
+    Raises:
+        ParameterError: a file cannot be read, or says what cannot be; the message lists all problems.
+    """
+    draft = read_study(path, base)
+    if draft.study is None:
+        raise ParameterError(listed(str(draft.path), draft.problems))
+    return draft.study
+
+
+def read_study(path: str | Path, base: str | None = None) -> Draft:
+    """Read one study file as far as it can be read; see :func:`load_study`.
+
+    Raises:
+        ParameterError: a file cannot be read, or there is no such base.
     """
     path = Path(path)
-    values = _read_yaml(path)
+    settings = yaml_files.read(path, "study")
+    values = dict(settings.values)
     if base is not None and base != values.get("base"):
-        values |= {"base": base, "name": f"{values.get('name')}_{base}"}
+        name = values.get("name")
+        values |= {"base": base} | ({"name": f"{name}_{base}"} if isinstance(name, str) else {})
         values.pop("collections", None)
-    return parse(Study, _on_base(path, values), str(path))
+    values, files = _on_base(settings._replace(values=values))
 
+    def line(problem: str) -> str:
+        return f"{_line(problem, files)}{problem}"
 
-def _on_base(path: Path, values: dict[str, Any], above: tuple[str, ...] = ()) -> dict[str, Any]:
-    base = values.get("base")
-    if base is None:
-        return values
-    if base in above:
-        raise ParameterError(f"{path}: bases on one another: {' -> '.join((*above, base))}; delete one of these `base`")
-    below = _base_file(path, str(base))
-    return _merged(_on_base(below, _read_yaml(below), (*above, base)), values)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        folder = path.parent if path.parent.is_dir() else Path("params")
-        raise ParameterError(f"no study file {path}{nearest(path.name, sorted(p.name for p in folder.glob('*.yaml')))}")
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise ParameterError(f"{path} holds {type(values).__name__}, expected a mapping of parameters")
-    return values
+        study = Study.model_validate(values)
+    except ValidationError as error:
+        parts = sound(Study, _paired(values))
+        return Draft(path, None, parts, [line(problem) for problem in [*problems_of(error, Study), *problems_of_names(parts)]], line)
+    return Draft(path, study, study, [], line)
+
+
+def sound(annotation: Any, value: Any) -> Any:
+    """Return what of a value is as its type wants it: the value itself, or the sound parts of it, with None in place of the others."""
+    try:
+        return _adapter(annotation).validate_python(value)
+    except ValidationError:
+        pass
+    options = [option for option in annotations(annotation) if option is not type(None)]
+    tags = {value.get(key) for key in ("kind", "source") if isinstance(value.get(key), str)} if isinstance(value, dict) else set()
+    tagged = [option for option in options if tag_of(option) in tags] if len(options) > 1 else options
+    if len(tagged) != 1:
+        return None
+    (option,) = tagged
+    if isinstance(option, type) and issubclass(option, Part) and isinstance(value, dict):
+        fields = {
+            name: (Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation, field)
+            for name, field in option.model_fields.items()
+        }
+        return SimpleNamespace(
+            **{
+                name: sound(of, value[name]) if name in value else None if field.is_required() else field.get_default()
+                for name, (of, field) in fields.items()
+            }
+        )
+    inside = [argument for argument in get_args(option) if argument is not Ellipsis]
+    if get_origin(option) is dict and isinstance(value, dict):
+        return {name: sound(inside[1], item) for name, item in value.items()}
+    if get_origin(option) is tuple and isinstance(value, list):
+        return tuple(sound(inside[0], item) for item in value)
+    return None
+
+
+@functools.cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation)
+
+
+def _paired(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a study's values with its collections as a list of pairs."""
+    one = values.get("collections")
+    return values | {"collections": [one]} if isinstance(one, dict) else values
+
+
+def _line(problem: str, files: list[yaml_files.Settings]) -> str:
+    """Return where a problem's place stands, ``line 3: ``, with the file where it is a base's; nothing for what stands nowhere."""
+    place = problem.partition(": ")[0].partition(" is ")[0]
+    found = [(*file.line_of(place), -number, file) for number, file in enumerate(files)]
+    deep, line, number, file = max(found, key=lambda item: (item[0], item[2]))
+    if not deep:
+        return ""
+    return f"line {line}: " if not number else f"{file.path.parent.name}/{file.path.name} line {line}: "
+
+
+def _on_base(settings: yaml_files.Settings, above: tuple[str, ...] = ()) -> tuple[dict[str, Any], list[yaml_files.Settings]]:
+    """Return a study's values merged with those of its base, and the files they are from, its own first."""
+    base = settings.values.get("base")
+    if base is None:
+        return settings.values, [settings]
+    if not isinstance(base, str) or not NAME.fullmatch(base) or len(base) > LONGEST_NAME:
+        raise ParameterError(
+            f"{settings.path}: base: {shown(base)} is no name of a file in params/bases{nearest('', _bases(settings.path))}"
+        )
+    if base in above:
+        raise ParameterError(f"{settings.path}: bases on one another: {' -> '.join((*above, base))}; delete one of these `base`")
+    below, files = _on_base(yaml_files.read(_base_file(settings.path, base), "base"), (*above, base))
+    return _merged(below, settings.values), [settings, *files]
+
+
+def _base_folders(path: Path) -> list[Path]:
+    return [folder / "bases" for folder in path.resolve().parents if (folder / "bases").is_dir()]
+
+
+def _bases(path: Path) -> list[str]:
+    return sorted(file.stem for folder in _base_folders(path) for file in folder.glob("*.yaml"))
 
 
 def _base_file(path: Path, base: str) -> Path:
-    folders = [folder / "bases" for folder in path.resolve().parents if (folder / "bases").is_dir()]
-    for folder in folders:
+    for folder in _base_folders(path):
         if (folder / f"{base}.yaml").is_file():
             return folder / f"{base}.yaml"
-    choices = sorted(file.stem for folder in folders for file in folder.glob("*.yaml"))
-    raise ParameterError(f"{path}: no base {base!r}{nearest(base, choices)}")
+    raise ParameterError(f"{path}: no base {base!r}{nearest(base, _bases(path))}")
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -562,19 +755,3 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         nested = isinstance(value, dict) and isinstance(below.get(key), dict) and not {"kind", "source"} & value.keys()
         merged[key] = _merged(below[key], value) if nested else value
     return merged
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML in which a repeated key is an error and ``1e-5`` is a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_UniqueKeyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)

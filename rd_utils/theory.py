@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import entr, expit, log_expit, log_softmax, rel_entr
 from torch import Tensor
 
-from rd_utils import entropy, locality, losses, params, stats
+from rd_utils import bounds, entropy, locality, losses, params, stats
 from rd_utils.collections import positives
 from rd_utils.store import tokenizer_of
 from rd_utils.tokens import TokenTable, take
@@ -966,25 +966,25 @@ class TheoryParameters(params.Part):
     """
 
     collection: params.Documents
-    training_queries: int = Field(ge=8)
-    held_out_queries: int | None = Field(default=None, ge=2)
-    strategies: dict[str, params.Strategy]
-    trained_on: str
-    targets: tuple[str, ...] = Field(min_length=1)
-    random_share: float = Field(default=0.2, gt=0, lt=1)
-    group_size: int = Field(default=16, ge=2)
+    training_queries: bounds.Count = Field(ge=8)
+    held_out_queries: bounds.Count | None = Field(default=None, ge=2)
+    strategies: dict[bounds.Name, params.Strategy]
+    trained_on: bounds.Name
+    targets: Annotated[tuple[bounds.Name, ...], Field(min_length=1), bounds.Unique]
+    random_share: bounds.Fraction = 0.2
+    group_size: bounds.Few = Field(default=16, ge=2)
     teacher: params.Teacher
     loss: params.LossName = "ranknet"
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: bounds.Temperature = 1.0
     architecture: params.Architecture
     training: params.Training
-    seed: int = Field(default=0, ge=0)
-    n: tuple[int, ...] = Field(min_length=1)
-    n_repeats: int = Field(default=200, ge=20)
-    delta: float = Field(default=0.05, gt=0, lt=1)
-    clip: float = Field(default=2.0, gt=0)
-    sigmas: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
-    perturbations: int = Field(default=20, ge=2)
+    seed: bounds.Seed = Field(default=0, lt=2**53)  # times a thousand, it is torch's
+    n: Annotated[tuple[bounds.Count, ...], Field(min_length=1), bounds.Unique]
+    n_repeats: bounds.Few = Field(default=200, ge=20)
+    delta: bounds.Fraction = 0.05
+    clip: bounds.Scale = 2.0
+    sigmas: Annotated[tuple[bounds.Scale, ...], Field(min_length=1), bounds.Unique] = (0.03, 0.1, 0.3, 1.0)
+    perturbations: bounds.Few = Field(default=20, ge=2)
 
     @model_validator(mode="after")
     def _runs(self) -> TheoryParameters:
@@ -1030,6 +1030,11 @@ class TheoryParameters(params.Part):
             random_share=random_share,
             seed=self.seed,
         )
+
+    def specs(self) -> list[params.Spec]:
+        """Return what the notebook makes."""
+        groups = [self.groups(name) for name in self.strategies]
+        return [self.student(), *(params.ScoresSpec(groups=each, teacher=self.teacher) for each in groups)]
 
 
 class Steepness(NamedTuple):
