@@ -54,7 +54,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
-    _flush_one(path.parent)
+    flush_folder(path.parent)
 
 
 def write_text(path: Path, text: str, newline: str | None = None) -> None:
@@ -76,10 +76,11 @@ def flush(path: Path) -> None:
         for inner in sorted(path.iterdir()):
             flush(inner)
     if not path.is_symlink():
-        _flush_one(path)
+        flush_folder(path)
 
 
-def _flush_one(path: Path) -> None:
+def flush_folder(path: Path) -> None:
+    """Wait until what a folder lists, or a file holds, is on the disk; what lies below is not waited for."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -117,12 +118,12 @@ def refusal(error: BaseException, place: Path) -> str | None:
     """Return what to say of an error if it is the refusal of a disk; None for any other error."""
     for cause in _causes(error):
         own = getattr(cause, "filename", None) if isinstance(cause, OSError) else None
-        where = Path(own) if isinstance(own, str) and os.path.isabs(own) else place
+        where = Path(own) if isinstance(own, str) and os.path.isabs(own) and not Path(own).is_relative_to(place) else place
         number, text = cause.errno if isinstance(cause, OSError) else None, str(cause)
         if number in _FULL or _SAY_FULL.search(text):
             return _full(where if number in _FULL else place)
         if number in _REFUSED:
-            return _refused(where, number)
+            return _refused(Path(own or place), number)
         if _SAY_READ_ONLY.search(text):
             return _refused(place, errno.EROFS)
     if isinstance(error, (OSError, RuntimeError)) and getattr(error, "errno", None) is None and _is_full(place):

@@ -1,7 +1,7 @@
 """How each artefact is made: the one place where parameters, the store and the stages' functions meet.
 
 ``Pipeline().build(spec)`` returns the artefact's folder; what is missing upstream is made first, what is there is reused. Two processes
-that want the same artefact wait for each other.
+that want the same artefact wait for each other. An artefact that was damaged since it was made is made again, with a warning.
 """
 
 from __future__ import annotations
@@ -21,18 +21,24 @@ from rd_utils import augmentation, collections, entropy, evaluation, leakage, lo
 from rd_utils.progress import LOGGER, Track, track
 from rd_utils.runs import Run, arrow, named, rows_of
 from rd_utils.store import (
+    Damage,
     Draft,
     Store,
+    StoreError,
+    check_outside,
     docs_of,
     identity,
     index_of,
     inputs,
     lexicon_of,
+    one_look,
     pool_of,
     resolve_path,
     search_evaluations,
+    teacher_files,
     teacher_identity,
     tokenizer_of,
+    unchanged,
     vectors_of,
 )
 
@@ -64,44 +70,81 @@ class Pipeline:
         return self._scoring
 
     def build(self, spec: Any) -> Path:
-        """Return the folder of an artefact, making it and what it needs first where they are missing."""
-        if self.store.has(spec):
+        """Return the folder of an artefact, making it and what it needs first where they are missing or damaged.
+
+        Raises:
+            StoreError: what it is made from is not there or changes meanwhile, or the disk refuses.
+        """
+        with one_look():
+            if not self.store.sound(spec):
+                check_outside(spec)
+                if spec.stage == "evaluation":  # before anything is trained
+                    leakage.check_evaluation(spec, self)
+                for part in inputs(spec).values():
+                    self.build(part)
+                _import_for(spec)
+                name = f"{spec.stage} {identity(spec)}"
+                with self.store.lock(name.replace(" ", "-"), f"makes {name}", self.track):
+                    if not self.store.sound(spec):
+                        self._make(spec, name)
             return self.store.folder(spec)
-        if spec.stage == "evaluation":  # before anything is trained
-            leakage.check_evaluation(spec, self)
-        for part in inputs(spec).values():
-            self.build(part)
-        _import_for(spec)
-        with self.store.lock(f"{spec.stage}-{identity(spec)}"):
-            if not self.store.has(spec):
-                LOGGER.info("making %s %s", spec.stage, identity(spec))
-                make: Callable[[Any, Draft], None] = getattr(self, f"_make_{spec.stage}")
-                outer = self._scoring
-                try:
-                    with self.store.draft(spec) as draft:
-                        self._scoring = draft.scoring
-                        make(spec, draft)
-                finally:
-                    self._scoring = outer
-        return self.store.folder(spec)
+
+    def _make(self, spec: Any, name: str) -> None:
+        damaged = self.store.damage(spec)
+        if damaged:
+            LOGGER.warning("%s/%s, so %s is made again; %s", damaged.folder, "; ".join(damaged.problems), name, damaged.depending())
+        LOGGER.info("making %s", name)
+        make: Callable[[Any, Draft], None] = getattr(self, f"_make_{spec.stage}")
+        outer = self._scoring
+        try:
+            with self.store.draft(spec) as draft:
+                self._scoring = draft.scoring
+                make(spec, draft)
+        finally:
+            self._scoring = outer
+        if damaged:
+            self._compare_with_what_was(damaged, spec, name)
+
+    def _compare_with_what_was(self, damaged: Damage, spec: Any, name: str) -> None:
+        """Say whether an artefact that was damaged is now what it was before."""
+        now = self.store.manifest(spec)["files"]
+        if damaged.files is None:
+            LOGGER.warning("%s is made again; its old manifest could not say whether to the same bytes", name)
+        elif now == damaged.files:
+            LOGGER.warning("%s is made again, to the same bytes as before the damage", name)
+        else:
+            other = sorted(file for file in now.keys() | damaged.files.keys() if now.get(file) != damaged.files.get(file))
+            LOGGER.warning("%s is made again, to other bytes than before in %s; %s", name, ", ".join(other), damaged.depending())
 
     def manifest(self, spec: Any) -> dict[str, Any]:
         """Return the manifest of an artefact, making it first where it is missing."""
-        self.build(spec)
-        return self.store.manifest(spec)
-
-    def _remember(self, kind: str, spec: Any, read: Callable[[], Any]) -> Any:
-        key = (kind, identity(spec))
-        if key not in self._memory:
+        with one_look():
             self.build(spec)
-            self._memory[key] = read()
-        return self._memory[key]
+            return self.store.manifest(spec)
+
+    def _remember(self, kind: str, spec: Any, read: Callable[[Path], Any]) -> Any:
+        """Return what ``read`` makes of an artefact's folder, kept in memory under its identity."""
+        with one_look():
+            key = (kind, identity(spec))
+            if key not in self._memory:
+                self._memory[key] = self._opened(spec, read)
+            return self._memory[key]
+
+    def _opened(self, spec: Any, read: Callable[[Path], Any]) -> Any:
+        """Return what ``read`` makes of an artefact's folder; where it fails because of damage, that is what is raised."""
+        folder = self.build(spec)
+        try:
+            return read(folder)
+        except Exception as error:
+            if not isinstance(error, StoreError) and (damaged := self.store.damage(spec, hashed_up_to=float("inf"))):
+                raise StoreError(damaged.say()) from error
+            raise
 
     # --- reading ------------------------------------------------------------------------------------------------------------------
 
     def frame(self, spec: Any, name: str) -> pd.DataFrame:
         """Return one table of an artefact: a Parquet file, or an Arrow file, which is memory-mapped."""
-        return self._remember(name, spec, lambda: collections.read_table(self.store.folder(spec), name))
+        return self._remember(name, spec, lambda folder: collections.read_table(folder, name))
 
     def docs(self, collection: Any) -> pd.DataFrame:
         """Return doc_id, text; the strings stay in a file that is mapped into memory."""
@@ -110,7 +153,7 @@ class Pipeline:
     def ties(self, collection: Any) -> np.ndarray:
         """Return each document's rank among the sorted doc_ids, int32 (n_docs,): the order in which equal scores are listed."""
         spec = docs_of(collection)
-        return self._remember("ties", spec, lambda: np.asarray(np.load(self.store.folder(spec) / "ties.npy", mmap_mode="r")))
+        return self._remember("ties", spec, lambda folder: np.asarray(np.load(folder / "ties.npy", mmap_mode="r")))
 
     def queries(self, collection: Any) -> pd.DataFrame:
         """Return query_id, text."""
@@ -122,33 +165,34 @@ class Pipeline:
 
     def run(self, spec: params.CandidatesSpec | params.NeighboursSpec) -> Run:
         """Return candidates, a list for every query, or neighbours, a list for every positive, whose rows are its keys."""
-        return self._remember("run", spec, lambda: Run.load(self.store.folder(spec)))
+        return self._remember("run", spec, Run.load)
 
     def candidates(self, spec: params.CandidatesSpec | params.NeighboursSpec) -> pd.DataFrame:
         """Return a run as query_id, doc_id, score; for neighbours query_id is a positive's doc_id."""
         doc_ids = self.docs(spec.collection)["doc_id"]
         ids = doc_ids if spec.stage == "neighbours" else self.queries(spec.collection)["query_id"]
-        return self._remember("candidates", spec, lambda: self.run(spec).frame(ids, doc_ids))
+        return self._remember("candidates", spec, lambda _: self.run(spec).frame(ids, doc_ids))
 
     def groups(self, spec: params.GroupsSpec) -> pd.DataFrame:
         """Return the groups by ids, positive first: query_id, draw, doc_ids, n_filled, n_random, inclusion, density_ratio."""
-        return self._remember("groups", spec, lambda: self.drawn(spec).frame)
+        return self._remember("groups", spec, lambda _: self.drawn(spec).frame)
 
     def drawn(self, spec: params.GroupsSpec) -> sampling.Groups:
         """Return the groups as flat arrays of row numbers."""
 
-        def read() -> sampling.Groups:
+        def read(folder: Path) -> sampling.Groups:
             ids = self.queries(spec.collection)["query_id"], self.docs(spec.collection)["doc_id"]
-            return sampling.Groups.load(self.store.folder(spec) / "groups.parquet", *ids)
+            return sampling.Groups.load(folder / "groups.parquet", *ids)
 
         return self._remember("drawn", spec, read)
 
     def group_scores(self, spec: params.ScoresSpec) -> np.ndarray:
         """Return the teacher's scores (n_groups, group_size), float32, aligned with the groups."""
-        path = self.store.folder(spec) / "scores.parquet"
-        return self._remember(
-            "group scores", spec, lambda: sampling.matrix(pq.read_table(path, columns=["teacher_scores"])["teacher_scores"])
-        )
+
+        def read(folder: Path) -> np.ndarray:
+            return sampling.matrix(pq.read_table(folder / "scores.parquet", columns=["teacher_scores"])["teacher_scores"])
+
+        return self._remember("group scores", spec, read)
 
     def tokens(self, of: str, collection: Any, tokenizer: Any) -> TokenTable:
         """Return the token table of the documents or queries."""
@@ -156,7 +200,7 @@ class Pipeline:
 
         collection = docs_of(collection).collection if of == "docs" else collection
         spec = params.TokensSpec(of=of, collection=collection, tokenizer=tokenizer)
-        return self._remember("tokens", spec, lambda: TokenTable.load(self.store.folder(spec)))
+        return self._remember("tokens", spec, TokenTable.load)
 
     def query_rows(self, collection: Any, query_ids: pd.Series) -> np.ndarray:
         """Return the rows of query_ids in the collection's queries."""
@@ -182,8 +226,7 @@ class Pipeline:
         spec = index_of(collection, retriever)
         if spec is None:
             return None
-        folder = self.store.folder(spec)
-        read = (lambda: bm25.Index.load(folder)) if retriever.kind == "bm25" else (lambda: dense.load(folder, retriever.index))
+        read = bm25.Index.load if retriever.kind == "bm25" else lambda folder: dense.load(folder, retriever.index)
         return self._remember("index", spec, read)
 
     def group_rows(self, spec: params.GroupsSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -198,14 +241,17 @@ class Pipeline:
         from rd_utils import models
 
         lexicon = lexicon_of(architecture, collection)
-        student = models.build(architecture, seed=seed, lexicon=self.build(lexicon) if lexicon else None)
+        if lexicon is None:
+            student = models.build(architecture, seed=seed, lexicon=None)
+        else:
+            student = self._opened(lexicon, lambda folder: models.build(architecture, seed=seed, lexicon=folder))
         return _on_device(student) if on_device else student
 
     def student(self, spec: params.StudentSpec) -> Student:
         """Return a trained student, training it first where it is missing."""
         from rd_utils import models
 
-        return _on_device(models.load(self.build(spec) / "model"))
+        return self._opened(spec, lambda folder: _on_device(models.load(folder / "model")))
 
     def _system(self, system: Any) -> tuple[Student, Any]:
         """Return the student behind a system, trained or not, and the tokenizer that it reads."""
@@ -226,22 +272,30 @@ class Pipeline:
             return self._teacher(teacher, collection)(query_rows, doc_rows), 0
         n_docs = len(self.docs(collection))
         name = f"{teacher_identity(teacher, collection)}-{identity(params.QueriesSpec(collection=collection))[:10]}"
-        with self.store.lock(f"pairs-{name}"):
-            kept = teachers.PairScores(self.store.root / "pairs" / name, n_docs)
-            pairs = kept.pairs(query_rows, doc_rows)
-            wanted = teachers.distinct(pairs)
-            scored, before = 0, kept.seconds
-            if len(kept.missing(wanted)):
-                score = self._teacher(teacher, collection)
-                if _scores_fast(teacher):
-                    scored = teachers.score_missing(kept, wanted, score, track=self.track)
-                else:
-                    lengths = self._pair_lengths(teacher, collection)
-                    scored = teachers.score_missing(kept, wanted, score, chunk=2_000, lengths=lengths, track=self.track)
+        kept = teachers.PairScores(self.store.root / "pairs" / name, n_docs)
+        pairs = kept.pairs(query_rows, doc_rows)
+        wanted = teachers.distinct(pairs)
+        scored, wall, cpu = 0, 0.0, 0.0
+        if len(kept.missing(wanted)):  # where nothing is, nothing is written, a lock neither
+            with self.store.lock(f"pairs-{name}", f"scores pairs of the teacher {name}", self.track):
+                kept = teachers.PairScores(kept.folder, n_docs)
+                before = kept.seconds
+                scored = self._score_missing(teacher, collection, kept, wanted)
             wall, cpu = (round(float(value), 3) for value in kept.seconds - before)
-            bill = {"teacher": name, "pairs": len(wanted), "scored_now": scored, "wall_seconds": wall, "cpu_seconds": cpu}
-            self._scoring.append(bill)
-            return kept.lookup(pairs), scored
+        bill = {"teacher": name, "pairs": len(wanted), "scored_now": scored, "wall_seconds": wall, "cpu_seconds": cpu}
+        self._scoring.append(bill)
+        return kept.lookup(pairs), scored
+
+    def _score_missing(self, teacher: Any, collection: Any, kept: teachers.PairScores, wanted: np.ndarray) -> int:
+        """Score the pairs that have no score yet; return how many these were."""
+        if not len(kept.missing(wanted)):  # another process has scored them meanwhile
+            return 0
+        with unchanged(teacher_files(teacher), f"the scorer {teacher.kind}"):
+            score = self._teacher(teacher, collection)
+        if _scores_fast(teacher):
+            return teachers.score_missing(kept, wanted, score, track=self.track)
+        lengths = self._pair_lengths(teacher, collection)
+        return teachers.score_missing(kept, wanted, score, chunk=2_000, lengths=lengths, track=self.track)
 
     def ensemble_scores(
         self, teacher: params.EnsembleTeacher, collection: Any, query_rows: np.ndarray, doc_rows: np.ndarray
@@ -354,7 +408,7 @@ class Pipeline:
         if spec.tokenizer.kind == "lexicon":
             from tokenizers import Tokenizer
 
-            tokenizer = Tokenizer.from_file(str(self.build(spec.tokenizer.lexicon) / "tokenizer.json"))
+            tokenizer = self._opened(spec.tokenizer.lexicon, lambda folder: Tokenizer.from_file(str(folder / "tokenizer.json")))
         else:
             tokenizer = models.tokenizer_of(spec.tokenizer)
         texts = self.docs(spec.collection) if spec.of == "docs" else self.queries(spec.collection)
@@ -382,7 +436,7 @@ class Pipeline:
 
     def vectors(self, spec: params.VectorsSpec) -> np.ndarray:
         """Return the embeddings of a collection's documents, (n_docs, dimension), memory-mapped."""
-        return self._remember("vectors", spec, lambda: np.load(self.store.folder(spec) / "vectors.npy", mmap_mode="r"))
+        return self._remember("vectors", spec, lambda folder: np.load(folder / "vectors.npy", mmap_mode="r"))
 
     def _make_index(self, spec: params.IndexSpec, draft: Draft) -> None:
         from rd_utils import bm25, dense

@@ -3,13 +3,15 @@
 An identity is the SHA-256 of an artefact's stage, its parameters, the identities of its inputs, and the code that its stage runs
 (comments and docstrings left out), so that the same parameters find the same artefact and a changed parameter finds another.
 
-A folder ``<root>/<stage>/<identity>`` exists only when it is complete: it is written under another name and renamed last.
+A folder ``<root>/<stage>/<identity>`` exists only when it is complete: it is written under another name, flushed and renamed last. Its
+manifest has the size and the SHA-256 of every file, and a checksum of itself, so that what was damaged since is noticed before it is used.
+
+What a person owns and names by path (collections, models, runs, scores) is looked at whenever an identity is asked for (:func:`one_look`).
 """
 
 from __future__ import annotations
 
 import ast
-import errno
 import functools
 import hashlib
 import importlib.metadata
@@ -19,18 +21,23 @@ import os
 import platform
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import filelock
 
-from rd_utils import energy, params
+from rd_utils import energy, files, params
+from rd_utils.files import StoreError, tree_sha256
+from rd_utils.progress import LOGGER, Track, untracked
 
 PACKAGES = (
     "PyStemmer", "accelerate", "bm25s", "faiss-cpu", "ir_datasets", "ir_measures", "numba", "numpy", "pandas", "pyarrow", "scipy",
@@ -71,8 +78,10 @@ CODE = {
 }
 
 
-class StoreError(RuntimeError):
-    """The store cannot do what was asked; the message names the file and the remedy."""
+# Of an artefact's files: up to how many bytes the hash of each is compared on the first opening of the artefact; all sizes always are.
+SMALL = 8 * 1024 * 1024
+_FIRST_WORD, _SELDOM = 3.0, 300.0  # seconds until a wait for another process is said for the first time, and at most between two times
+_RECENT = 2_000_000_000  # nanoseconds within which a file may change again without another time of change, on the coarsest file systems
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -339,7 +348,7 @@ def code_version(modules: tuple[str, ...]) -> str:
 
 def stage_code(stage: str) -> str:
     """Return the version of the code that makes a stage: its modules, and its own methods in pipeline."""
-    scoring = ("teacher_scores", "ensemble_scores", "_teacher", "_pair_lengths")
+    scoring = ("teacher_scores", "_score_missing", "ensemble_scores", "_teacher", "_pair_lengths")
     own = {
         "vectors": ("_embedded", "_encoded"),
         "candidates": ("_found", "_encoded", *scoring),
@@ -358,7 +367,31 @@ def stage_code(stage: str) -> str:
     return code_version((*CODE[stage], *(f"pipeline:{method}" for method in methods)))
 
 
-@functools.cache
+def _by_content(function: Callable[[Any], Any]) -> Any:
+    """Remember what a function returns for a spec, as long as what the spec names by path, or its inputs do, has the same content.
+
+    A spec that names nothing by path is remembered for good.
+    """
+    known: dict[Any, tuple[tuple[Named, ...], dict[tuple[str | None, ...], Any]]] = {}
+
+    @functools.wraps(function)
+    def remembered(spec: Any) -> Any:
+        if spec not in known:
+            known[spec] = (named_outside(spec), {})
+        names, values = known[spec]
+        if not names and values:
+            return values[()]
+        with one_look():
+            content = tuple(_content(name) for name in names)
+            if content not in values:
+                values[content] = function(spec)
+        return values[content]
+
+    remembered.cache_clear = known.clear
+    return remembered
+
+
+@_by_content
 def identity(spec: Any) -> str:
     """Return the identity of an artefact: 20 hexadecimal digits."""
     record = {
@@ -371,7 +404,7 @@ def identity(spec: Any) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:20]
 
 
-@functools.cache
+@_by_content
 def upstream(spec: Any) -> dict[str, Any]:
     """Return everything that an artefact is made from, by identity, each after what it is made from itself."""
     found: dict[str, Any] = {}
@@ -380,26 +413,126 @@ def upstream(spec: Any) -> dict[str, Any]:
     return found
 
 
-def outside_content(spec: Any) -> dict[str, str]:
-    """Return the fingerprints of what a spec names by path: collections' and models' folders, files of scores and runs."""
-    found: dict[str, str] = {}
+# --- what lies outside ------------------------------------------------------------------------------------------------------------
+
+
+class Named(NamedTuple):
+    """What a spec names by path: a ``collection`` or ``model`` folder, or a ``file`` of scores or of a run."""
+
+    kind: str
+    name: str
+
+
+_LOOK: ContextVar[dict[Named, str | None] | None] = ContextVar("look", default=None)
+
+
+@contextmanager
+def one_look(fresh: bool = False) -> Iterator[None]:
+    """Look at every outside file once within the block, so that all identities in it are of one moment.
+
+    Blocks within blocks share the look of the outermost, unless they ask for a ``fresh`` one.
+    """
+    if _LOOK.get() is not None and not fresh:
+        yield
+        return
+    token = _LOOK.set({})
+    try:
+        yield
+    finally:
+        _LOOK.reset(token)
+
+
+def _names(part: Any) -> tuple[Named, ...]:
+    """Return what a spec, or a part of one, names by path itself."""
+    found: dict[Named, None] = {}
 
     def visit(value: Any) -> None:
         if isinstance(value, dict):
             if value.get("source") == "folder":
-                found[value["path"]] = folder_fingerprint(resolve_path(value["path"]))
+                found[Named("collection", value["path"])] = None
             if value.get("kind") in ("file", "run_file"):
-                file = resolve_path(value["path"])
-                found[value["path"]] = file_sha256(file) if file.is_file() else "missing"
+                found[Named("file", value["path"])] = None
             if isinstance(value.get("model"), str):
-                folder = resolve_path(value["model"])
-                if folder.is_dir():
-                    found[value["model"]] = folder_fingerprint(folder)
-            for item in value.values():
-                visit(item)
+                found[Named("model", value["model"])] = None
+        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            visit(item)
 
-    visit(spec.model_dump(mode="json"))
+    visit(part.model_dump(mode="json"))
+    return tuple(found)
+
+
+@functools.cache
+def named_outside(spec: Any) -> tuple[Named, ...]:
+    """Return what a spec, and everything that it is made from, names by path."""
+    return tuple(dict.fromkeys(chain(_names(spec), *(named_outside(part) for part in inputs(spec).values()))))
+
+
+def _content(named: Named) -> str | None:
+    """Return the fingerprint of what is named; ``missing`` where it is not there; None for a model that is no folder, but a hub's."""
+    look = _LOOK.get()
+    if look is not None and named in look:
+        return look[named]
+    path = resolve_path(named.name)
+    try:
+        if named.kind == "file":
+            found = file_sha256(path) if path.is_file() else "missing"
+        else:
+            found = folder_fingerprint(path) if path.is_dir() else None if named.kind == "model" else "missing"
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename or path} cannot be read ({error.strerror or error}); make it readable, or name another"
+        ) from error
+    if look is not None:
+        look[named] = found
     return found
+
+
+def outside_content(spec: Any) -> dict[str, str]:
+    """Return the fingerprints of what a spec names by path: collections' and models' folders, files of scores and runs."""
+    return {named.name: content for named in _names(spec) if (content := _content(named)) is not None}
+
+
+def check_outside(spec: Any) -> None:
+    """Check that what an artefact is made from outside the store is there.
+
+    Raises:
+        StoreError: naming every file and folder that is missing.
+    """
+    missing = [named for named in named_outside(spec) if _content(named) == "missing"]
+    if missing:
+        what = ", ".join(f"no {'file' if named.kind == 'file' else 'folder'} {resolve_path(named.name)}" for named in missing)
+        raise StoreError(f"{spec.stage} {identity(spec)} cannot be made: there is {what}; put it there, or name another")
+
+
+def teacher_files(teacher: Any) -> tuple[Named, ...]:
+    """Return the models and files that a teacher is read from."""
+    return tuple(named for named in _names(teacher) if named.kind != "collection")
+
+
+def _read_by(spec: Any) -> tuple[Named, ...]:
+    """Return what an artefact's own stage reads of what its spec names: only documents and queries are read from a collection's folder."""
+    return tuple(named for named in _names(spec) if named.kind != "collection" or spec.stage in ("docs", "queries"))
+
+
+@contextmanager
+def unchanged(names: Sequence[Named], what: str) -> Iterator[None]:
+    """Check when the block ends well that what is named is as it was when it began, or when this look at the outside began.
+
+    Args:
+        names: what the block reads.
+        what: it makes, as the message says it.
+
+    Raises:
+        StoreError: naming the first that changed meanwhile.
+    """
+    before = [_content(named) for named in names]
+    yield
+    with one_look(fresh=True):
+        for named, content in zip(names, before, strict=True):
+            if _content(named) != content:
+                raise StoreError(
+                    f"{resolve_path(named.name)} changed while {what} was made from it, so nothing was kept; run again when it stays"
+                )
 
 
 def resolve_path(name: str) -> Path:
@@ -420,25 +553,36 @@ def resolve_path(name: str) -> Path:
     return path if path.is_absolute() else project_root() / path
 
 
-@functools.cache
 def folder_fingerprint(folder: Path) -> str:
-    """Return the SHA-256 over the names and contents of a folder's files."""
+    """Return the SHA-256 over the names and contents of a folder's files; those that have not changed since are not read again."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
         digest.update(str(path.relative_to(folder)).encode() + b"\0" + file_sha256(path).encode())
     return digest.hexdigest()
 
 
+_HASHES: dict[Path, tuple[tuple[int, ...], str]] = {}
+
+
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file; one that has not changed since is not read again."""
+    """Return the SHA-256 of a file; one that has not changed since is not read again.
+
+    What tells are size, times and inode. A file that changed just now is read every time: it may change again within the same tick.
+    """
     about = path.stat()
-    return _file_sha256(path, about.st_size, about.st_mtime_ns)
+    signature = _signature(about)
+    known = _HASHES.get(path)
+    if known is not None and known[0] == signature:
+        return known[1]
+    settled = time.time_ns() - max(about.st_mtime_ns, about.st_ctime_ns) > _RECENT
+    digest = tree_sha256(path)
+    if settled:
+        _HASHES[path] = (signature, digest)
+    return digest
 
 
-@functools.cache
-def _file_sha256(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _signature(about: os.stat_result) -> tuple[int, ...]:
+    return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino
 
 
 # --- drafts and manifests ---------------------------------------------------------------------------------------------------------
@@ -469,84 +613,310 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = Path(root) if root else outputs_root() / "store"
+        self._seen: dict[Path, tuple[tuple[int, ...], int]] = {}  # manifests that were looked at, and up to which size files were hashed
 
     def folder(self, spec: Any) -> Path:
         """Return where the artefact lies or would lie."""
         return self.root / spec.stage / identity(spec)
 
     def has(self, spec: Any) -> bool:
-        """Tell whether the artefact is complete."""
-        return (self.folder(spec) / "manifest.json").is_file()
+        """Tell whether the artefact is complete: its manifest is sound, and every file is there in its size."""
+        return self._looked(spec, 0)
+
+    def sound(self, spec: Any) -> bool:
+        """Tell whether the artefact is complete, and every file up to 8 MiB what it was when it was made."""
+        return self._looked(spec, SMALL)
+
+    def _looked(self, spec: Any, hashed_up_to: int) -> bool:
+        """Tell whether nothing is wrong with an artefact; it is looked at once, unless its manifest is another since."""
+        folder = self.folder(spec)
+        try:
+            signature = _signature((folder / MANIFEST).stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise _unreadable(folder / MANIFEST, error) from error
+        seen, up_to = self._seen.get(folder, ((), -1))
+        if seen == signature and up_to >= hashed_up_to:
+            return True
+        if damage_of(folder, hashed_up_to) is not None:
+            return False
+        self._seen[folder] = (signature, hashed_up_to)
+        return True
+
+    def damage(self, spec: Any, hashed_up_to: float = SMALL) -> Damage | None:
+        """Return what is wrong with an artefact's folder; None where nothing is, or there is none."""
+        folder = self.folder(spec)
+        return damage_of(folder, hashed_up_to) if folder.exists() else None
 
     def manifest(self, spec: Any) -> dict[str, Any]:
-        """Return the manifest of a complete artefact."""
-        path = self.folder(spec) / "manifest.json"
-        if not path.is_file():
-            raise StoreError(f"the {spec.stage} artefact {identity(spec)} does not exist; run the notebook of its stage, or make study")
-        return json.loads(path.read_text(encoding="utf-8"))
+        """Return the manifest of a complete artefact.
 
-    def lock(self, name: str) -> filelock.FileLock:
-        """Return a lock between processes, so that nothing is computed twice at the same time."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return filelock.FileLock(str(folder / f"{name}.lock"))
+        Raises:
+            StoreError: there is none, or it is damaged.
+        """
+        folder = self.folder(spec)
+        if not (folder / MANIFEST).is_file():
+            raise StoreError(f"the {spec.stage} artefact {folder.name} does not exist; run the notebook of its stage, or make study")
+        return read_manifest(folder)
+
+    @contextmanager
+    def lock(self, name: str, doing: str = "has the lock", track: Track = untracked) -> Iterator[None]:
+        """Hold a lock between processes, so that nothing is computed twice at the same time.
+
+        Who holds it is written beside it, so that others can say for what they wait. A lock that a killed process held is free.
+
+        Args:
+            name: of the lock.
+            doing: what the holder does, as those who wait say it: ``makes scores 0123``.
+            track: shows a wait that lasts.
+        """
+        place = self.root / "locks" / f"{name}.lock"
+        note = place.with_suffix(".json")
+        with files.writing(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            held = filelock.FileLock(str(place))
+            _acquire(held, note, doing, track)
+        try:
+            with suppress(OSError):  # it is for those who wait, and the lock holds without it
+                note.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname(), "began": time.time()}), encoding="utf-8")
+            yield
+        finally:
+            with suppress(OSError):
+                note.unlink(missing_ok=True)
+            held.release()
 
     def checkpoints(self, spec: Any) -> Path:
         """Return where a long computation keeps what it needs to go on after an interruption."""
         return self.root / "checkpoints" / identity(spec)
 
     def verify(self, spec: Any) -> None:
-        """Compare every file of an artefact with the SHA-256 in its manifest.
+        """Compare every file of an artefact with its size and the SHA-256 in its manifest.
 
         Raises:
-            StoreError: naming the first file that differs or is missing.
+            StoreError: naming every file that differs or is missing.
         """
-        for name, expected in self.manifest(spec)["files"].items():
-            path = self.folder(spec) / name
-            if not path.is_file() or file_sha256(path) != expected:
-                raise StoreError(f"{path} is damaged or missing; delete the folder {path.parent} and run again")
+        self.manifest(spec)
+        found = self.damage(spec, hashed_up_to=float("inf"))
+        if found is not None:
+            raise StoreError(found.say())
 
     @contextmanager
     def draft(self, spec: Any) -> Iterator[Draft]:
-        """Write one artefact: yields a :class:`Draft`, then adds the manifest and renames the folder into place."""
-        final = self.folder(spec)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in final.parent.glob(f".{final.name}.*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        draft = Draft(final.parent / f".{final.name}.{os.getpid()}")
-        draft.folder.mkdir()
-        meter = Meter()
+        """Write one artefact: yields a :class:`Draft`, then adds the manifest, flushes all to the disk and renames the folder into place.
+
+        A damaged folder that stands there stays until it is replaced.
+
+        Raises:
+            StoreError: the disk refuses, or a file of a person's own that this is made from changed meanwhile.
+        """
+        with one_look():
+            final = self.folder(spec)
+            draft = Draft(final.parent / f".{final.name}.{os.getpid()}")
+            try:
+                with files.writing(self.root):
+                    final.parent.mkdir(parents=True, exist_ok=True)
+                    for leftover in final.parent.glob(f".{final.name}.*"):
+                        shutil.rmtree(leftover, ignore_errors=True)
+                    draft.folder.mkdir()
+                    meter = Meter()
+                    with unchanged(_read_by(spec), f"{spec.stage} {final.name}"):
+                        yield draft
+                    self._finish(spec, draft, final, meter)
+            except BaseException:
+                shutil.rmtree(draft.folder, ignore_errors=True)
+                raise
+
+    def _finish(self, spec: Any, draft: Draft, final: Path, meter: Meter) -> None:
+        """Write the manifest of a draft, and put it into its place."""
+        written = {str(path.relative_to(draft.folder)): path for path in sorted(draft.folder.rglob("*")) if path.is_file()}
+        manifest = {
+            "stage": spec.stage,
+            "identity": final.name,
+            "parameters": spec.model_dump(mode="json"),
+            "inputs": {role: {"stage": part.stage, "identity": identity(part)} for role, part in inputs(spec).items()},
+            "seed": getattr(spec, "seed", None),
+            "code": stage_code(spec.stage),
+            "content": outside_content(spec),
+            "counts": draft.counts,
+            "dropped": draft.dropped,
+            "cost": meter.read(draft.processes),
+            "scoring": draft.scoring,
+            "files": {name: tree_sha256(path) for name, path in written.items()},
+            "sizes": {name: path.stat().st_size for name, path in written.items()},
+            "node": os.environ.get("RD_NODE"),
+            **surroundings(),
+        }
+        write_manifest(draft.folder, manifest)
+        files.flush(draft.folder)
+        aside = final.with_name(f".{final.name}.{os.getpid()}.damaged")
+        if final.exists():
+            os.rename(final, aside)
+        os.rename(draft.folder, final)
+        files.flush_folder(final.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _acquire(held: filelock.FileLock, note: Path, doing: str, track: Track) -> None:
+    """Wait for a lock, and say for what: after some seconds for the first time, then ever more seldom."""
+
+    def attempts() -> Iterator[None]:
+        patience = _FIRST_WORD
+        while True:
+            try:
+                held.acquire(timeout=patience)
+                return
+            except filelock.Timeout:
+                patience = min(2 * patience, _SELDOM)
+                yield
+
+    waiting = attempts()
+    if next(waiting, StopIteration) is StopIteration:
+        return
+    LOGGER.info("waiting for %s", _holder(note, doing))
+    for _ in track(waiting, f"waiting for another process that {doing}", None):
+        LOGGER.info("still waiting for %s", _holder(note, doing))
+
+
+def _holder(note: Path, doing: str) -> str:
+    """Return who holds a lock, as far as it is known."""
+    try:
+        about = json.loads(note.read_text(encoding="utf-8"))
+        since = f"it began {max(0.0, time.time() - about['began']):.0f} s ago (process {about['process']} on {about['host']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        since = "it has not said since when"
+    return f"another process that {doing}; {since}"
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------------------
+
+
+MANIFEST = "manifest.json"
+_KEYS = ("stage", "identity", "parameters", "inputs", "counts", "dropped", "cost", "scoring", "files", "sizes", "checksum")
+
+
+class DamageError(StoreError):
+    """What an artefact's folder holds is not what was written; the message names the file and the remedy."""
+
+
+class Damage(NamedTuple):
+    """What is wrong with the folder of an artefact.
+
+    Attributes:
+        folder: of the artefact.
+        problems: one a file, its name first.
+        files: the SHA-256 of the files as they were made; None where the manifest cannot say.
+    """
+
+    folder: Path
+    problems: list[str]
+    files: dict[str, str] | None
+
+    def say(self) -> str:
+        """Return what is wrong, what can be done, and what is made from it."""
+        others = f" (and {len(self.problems) - 1} more: {'; '.join(self.problems[1:])})" if len(self.problems) > 1 else ""
+        return f"{self.folder}/{self.problems[0]}{others}; delete the folder {self.folder} and run again; {self.depending()}"
+
+    def depending(self) -> str:
+        """Return what of the store is made from the artefact, by stage."""
+        counts = Counter(folder.parent.name for folder in dependents(self.folder))
+        if not counts:
+            return "nothing in the store is made from it"
+        named = ", ".join(f"{number} {stage}" for stage, number in sorted(counts.items()))
+        return f"made from it are {named}, which are right unless they were made after the damage"
+
+
+def damage_of(folder: Path, hashed_up_to: float) -> Damage | None:
+    """Compare an artefact's folder with its manifest: every file's size, and the SHA-256 of files of up to so many bytes."""
+    try:
+        manifest = read_manifest(folder)
+    except DamageError as error:
+        return Damage(folder, [str(error).split("; ")[0].removeprefix(f"{folder}/")], None)
+    problems = []
+    for name, size in manifest["sizes"].items():
+        path = folder / name
         try:
-            yield draft
-            manifest = {
-                "stage": spec.stage,
-                "identity": final.name,
-                "parameters": spec.model_dump(mode="json"),
-                "inputs": {role: {"stage": part.stage, "identity": identity(part)} for role, part in inputs(spec).items()},
-                "seed": getattr(spec, "seed", None),
-                "code": stage_code(spec.stage),
-                "counts": draft.counts,
-                "dropped": draft.dropped,
-                "cost": meter.read(draft.processes),
-                "scoring": draft.scoring,
-                "files": {
-                    str(path.relative_to(draft.folder)): file_sha256(path) for path in sorted(draft.folder.rglob("*")) if path.is_file()
-                },
-                "node": os.environ.get("RD_NODE"),
-                **surroundings(),
-            }
-            (draft.folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
-            os.rename(draft.folder, final)
-        except OSError as error:
-            shutil.rmtree(draft.folder, ignore_errors=True)
-            if error.errno == errno.ENOSPC:
-                raise StoreError(
-                    f"no space left on the disk that holds {self.root}; free some and run again: finished artefacts are kept"
-                ) from error
-            raise
-        except BaseException:
-            shutil.rmtree(draft.folder, ignore_errors=True)
-            raise
+            found = path.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            problems.append(f"{name} is missing")
+            continue
+        if found != size:
+            problems.append(f"{name} is damaged: it has {found:,} bytes, not {size:,}")
+        elif size <= hashed_up_to and (digest := _read_sha256(path)) != manifest["files"][name]:
+            problems.append(f"{name} is damaged: its SHA-256 is {digest[:12]}..., not {manifest['files'][name][:12]}...")
+    return Damage(folder, problems, manifest["files"]) if problems else None
+
+
+def _read_sha256(path: Path) -> str:
+    try:
+        return tree_sha256(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"{path} cannot be read ({error.strerror or error}); make it readable, or look after the disk")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of an artefact's folder.
+
+    Raises:
+        DamageError: it is missing, empty, cut, changed, or another artefact's.
+        StoreError: the disk does not give it.
+    """
+    path, remedy = folder / MANIFEST, f"delete the folder {folder} and run again"
+    try:
+        text = path.read_bytes()
+        manifest = json.loads(text)
+    except FileNotFoundError:
+        raise DamageError(f"{path} is missing; {remedy}") from None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (ValueError, RecursionError):  # no UTF-8, or no JSON
+        raise DamageError(f"{path} is damaged: it {'is no JSON' if text else 'is empty'}; {remedy}") from None
+    if not isinstance(manifest, dict) or (lacking := [key for key in _KEYS if key not in manifest]):
+        lacks = f"lacks {', '.join(lacking)}" if isinstance(manifest, dict) else "is no JSON object"
+        raise DamageError(f"{path} is damaged, or of an earlier version: it {lacks}; {remedy}")
+    if (manifest["stage"], manifest["identity"]) != (folder.parent.name, folder.name):
+        raise DamageError(f"{path} is of another artefact, {manifest['stage']} {manifest['identity']}; {remedy}")
+    if manifest["checksum"] != _checksum(manifest):
+        raise DamageError(f"{path} is damaged: its checksum is another; {remedy}")
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write the manifest of an artefact's folder, with a checksum of itself."""
+    plain = json.loads(json.dumps(manifest))
+    plain["checksum"] = _checksum(plain)
+    files.write_text(folder / MANIFEST, json.dumps(plain, indent=1, sort_keys=True))
+
+
+def _checksum(manifest: dict[str, Any]) -> str:
+    rest = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def dependents(folder: Path) -> list[Path]:
+    """Return the folders of the artefacts of a store that are made from one of it, directly or not."""
+    root = folder.parent.parent
+    made_from: dict[tuple[str, str], list[Path]] = {}
+    for path in sorted(root.glob(f"*/*/{MANIFEST}")):
+        try:
+            parts = read_manifest(path.parent)["inputs"].values()
+        except StoreError:
+            continue
+        for part in parts:
+            made_from.setdefault((part["stage"], part["identity"]), []).append(path.parent)
+    found: dict[Path, None] = {}
+    waiting = [folder]
+    while waiting:
+        own = waiting.pop()
+        for next_one in made_from.get((own.parent.name, own.name), ()):
+            if next_one not in found:
+                found[next_one] = None
+                waiting.append(next_one)
+    return list(found)
 
 
 class Meter:

@@ -141,7 +141,11 @@ class Known:
         self.manifests: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
         self.by_parameters: dict[tuple[str, str], tuple[Path, dict[str, Any]]] = {}
         for path in sorted(store.root.glob("*/*/manifest.json")):
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                manifest = json.loads(path.read_text(encoding="utf-8"))
+                manifest["parameters"], manifest["counts"], manifest["cost"]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # damaged, or being replaced: it counts as not there
             stage = path.parent.parent.name
             self.manifests.setdefault(stage, []).append((path.parent, manifest))
             self.by_parameters[stage, json.dumps(manifest["parameters"], sort_keys=True)] = (path.parent, manifest)

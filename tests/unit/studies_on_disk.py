@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import yaml
 from rd_utils import params, plan
 from rd_utils.evaluation import write_run
 from rd_utils.pipeline import Pipeline
-from rd_utils.store import Store, upstream
+from rd_utils.store import Store, file_sha256, upstream, write_manifest
 from rd_utils.teachers import PairScores
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,7 +98,16 @@ def put(store: Store, spec: Any, counts=None, dropped=None, scoring=None, cost=N
     if scoring is None:
         scoring = [bill(spec.teacher.kind)] if spec.stage == "scores" else []
     manifest = {"cost": known | (cost or {}), "counts": counts or {}, "dropped": dropped or {}, "parameters": {}, "scoring": scoring}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    seal(folder, manifest)
+
+
+def seal(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write a manifest of what stands in an artefact's folder."""
+    written = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    about = {"stage": folder.parent.name, "identity": folder.name, "inputs": {}}
+    about |= {"files": {str(path.relative_to(folder)): file_sha256(path) for path in written}}
+    about |= {"sizes": {str(path.relative_to(folder)): path.stat().st_size for path in written}}
+    write_manifest(folder, about | manifest)
 
 
 def put_all(store: Store, this: plan.Plan) -> None:
@@ -126,5 +134,7 @@ def students(this: plan.Plan) -> list[tuple[plan.Cell, params.StudentSpec]]:
 
 def put_run(store: Store, spec: params.EvaluationSpec, run: Any, **tables: Any) -> None:
     """Put an evaluation with its run into the store."""
+    folder = store.folder(spec)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_run(run, folder / "run.trec", "x")
     put(store, spec, **tables)
-    write_run(run, store.folder(spec) / "run.trec", "x")

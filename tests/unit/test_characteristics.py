@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from studies_on_disk import AUGMENTED, EMBEDDED, GRID, SEARCH, Tables, planned, put, put_run, students
+from studies_on_disk import AUGMENTED, EMBEDDED, GRID, SEARCH, Tables, planned, put, put_run, seal, students
 
 from rd_utils import characteristics, params
 from rd_utils.progress import untracked
@@ -157,8 +157,10 @@ def test_examples_are_groups_of_every_strategy_before_augmentation(tmp_path, pip
     for cell, student in students(this):
         spec = this.description(cell, student)
         describe(pipeline.store, spec)
-        frame = pipeline.store.folder(spec) / "description.parquet"
-        pd.read_parquet(frame).assign(positive_entropy=0.1, listwise_entropy=0.2).to_parquet(frame)
+        folder = pipeline.store.folder(spec)
+        frame = pd.read_parquet(folder / "description.parquet")
+        frame.assign(positive_entropy=0.1, listwise_entropy=0.2).to_parquet(folder / "description.parquet")
+        seal(folder, {key: value for key, value in pipeline.store.manifest(spec).items() if key not in ("files", "sizes")})
     train = this.study.collections[0].train
     put(
         pipeline.store,

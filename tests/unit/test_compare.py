@@ -16,7 +16,7 @@ from scipy import stats as scipy_stats
 
 from rd_utils import compare, params, plan
 from rd_utils.params import ParameterError
-from rd_utils.store import Store, StoreError, upstream
+from rd_utils.store import Store, StoreError, upstream, write_manifest
 from rd_utils.teachers import PairScores
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -269,10 +269,9 @@ def put(spec, values=None) -> None:
             draft.scoring.append({"teacher": "oracle", "pairs": 100, "scored": 50, "wall_seconds": 0.0, "cpu_seconds": 64.0})
         if values is not None:
             values.to_parquet(draft.folder / "per_query.parquet", index=False)
-    path = store.folder(spec) / "manifest.json"
-    manifest = json.loads(path.read_text())
+    manifest = store.manifest(spec)
     manifest["cost"] |= {"wall_seconds": 0.0, "cpu_seconds": float(SECONDS[spec.stage])}
-    path.write_text(json.dumps(manifest))
+    write_manifest(store.folder(spec), manifest)
 
 
 def finish(study: Path, *names: str, stages: tuple[str, ...] = tuple(SECONDS)) -> plan.Plan:
@@ -462,7 +461,7 @@ def test_a_damaged_artefact_is_named(study):
     (student, *_) = [cell for cell in this.cells if cell.name == KL][0].students.values()
     spec = this.evaluations(params.StudentSystem(student=student), this.labels[0])[0]
     (Store().folder(spec) / "per_query.parquet").write_bytes(b"")
-    with pytest.raises(StoreError, match="per_query.parquet is damaged or missing"):
+    with pytest.raises(StoreError, match="per_query.parquet is damaged: it has 0 bytes, not .*; delete the folder .* and run again"):
         asked(LCE, KL, "--study", study)
 
 

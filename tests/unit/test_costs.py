@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +11,7 @@ from rd_utils import costs as module
 from rd_utils import params
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
-from rd_utils.store import Store, StoreError, identity, upstream
+from rd_utils.store import Store, StoreError, identity, upstream, write_manifest
 
 TEXTS = 8 + 8 + 4  # the tokens of documents and queries, and the lexicon
 MINE = 1 + 2 + 16 + 32  # documents, queries, their candidates, groups
@@ -187,10 +185,9 @@ def test_costs_of_some_cells_are_those_rows_of_all(tmp_path, pipeline):
 
 def changed(pipeline, spec, **cost) -> None:
     """Change what a manifest says that an artefact cost."""
-    path = pipeline.store.folder(spec) / "manifest.json"
-    manifest = json.loads(path.read_text())
+    manifest = pipeline.store.manifest(spec)
     manifest["cost"] |= cost
-    path.write_text(json.dumps(manifest))
+    write_manifest(pipeline.store.folder(spec), manifest)
 
 
 def of(this, name, seed=0) -> params.StudentSpec:

@@ -16,7 +16,7 @@ from rd_utils import devices, estimates, params, plan
 from rd_utils.__main__ import main
 from rd_utils.estimates import Cost
 from rd_utils.params import ParameterError
-from rd_utils.store import Store
+from rd_utils.store import Store, write_manifest
 from rd_utils.workload import Counter, Known, demanded
 
 H200 = devices.GPUS["h200"]
@@ -198,10 +198,9 @@ def test_what_was_measured_sets_the_rate_and_is_not_left(tmp_path, store):
     first = cell.students[0]
     with store.draft(first) as draft:
         draft.counts |= {"documents_seen": 20480}
-    manifest = store.folder(first) / "manifest.json"
-    record = json.loads(manifest.read_text())
+    record = store.manifest(first)
     record["cost"] |= {"cpu_seconds": 2.0, "gpu_seconds": 0.0}
-    manifest.write_text(json.dumps(record))
+    write_manifest(store.folder(first), record)
     found = estimated(study, store)
     same = [c for c in study.cells if c.architecture == cell.architecture]
     assert found.stages["train"].bases["measured"] == pytest.approx(2.0 * sum(len(c.students) for c in same))
@@ -229,8 +228,7 @@ def test_a_teachers_pairs_take_what_they_took_before(tmp_path, store):
     scores = next(spec for spec in study.specs() if spec.stage == "scores" and spec.teacher.kind == "oracle")
     bill = {"teacher": "oracle", "pairs": 100, "scored_now": 50, "wall_seconds": 5.0, "cpu_seconds": 10.0}
     put(store, scores, scoring=[bill], cost={"cpu_seconds": 11.0})
-    path = store.folder(scores) / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"parameters": scores.model_dump(mode="json")}))
+    write_manifest(store.folder(scores), store.manifest(scores) | {"parameters": scores.model_dump(mode="json")})
     counter, prices = Counter(Known(store)), estimates.Prices(CORE, [])
     prices.learn(counter.known, counter)
     (work,) = counter.pairs(scores.teacher, scores.groups.collection, 1000)
@@ -271,10 +269,9 @@ def test_an_unknown_model_is_named_and_left_out_until_it_was_measured(tmp_path, 
     student = study.cells[0].students[0]
     with store.draft(student) as draft:
         draft.counts |= {"documents_seen": 20480}
-    path = store.folder(student) / "manifest.json"
-    record = json.loads(path.read_text())
+    record = store.manifest(student)
     record["cost"] |= {"cpu_seconds": 30.0, "gpu_seconds": 0.0}
-    path.write_text(json.dumps(record))
+    write_manifest(store.folder(student), record)
     measured = estimated(study, store).stages["train"]
     assert not measured.unknown and measured.core_seconds == pytest.approx(4 * 30.0)
 

@@ -157,7 +157,6 @@ def test_the_content_of_a_run_or_a_file_of_scores_is_part_of_the_identity_and_it
     for text in (None, "q Q0 d 1 1.0 x\n", "q Q0 d 1 2.0 x\n"):
         if text is not None:
             path.write_text(text)
-        store.identity.cache_clear()
         found.append([identity(spec) for spec in specs])
         assert store.outside_content(specs[0])[str(path)] == ("missing" if text is None else store.file_sha256(path))
     assert all(len(set(column)) == 3 for column in zip(*found, strict=True))
@@ -251,8 +250,6 @@ def test_a_folder_collections_content_is_part_of_the_identity(toy):
     spec = params.DocsSpec(collection=params.FolderCollection(path=str(toy)))
     before = identity(spec)
     (toy / "corpus.jsonl").write_text('{"_id": "d1", "text": "other"}\n')
-    store.folder_fingerprint.cache_clear()
-    store.identity.cache_clear()
     assert identity(spec) != before
 
 
