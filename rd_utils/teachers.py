@@ -7,20 +7,24 @@ chunk it was at. Now and then the shards are merged into flat arrays, 8 bytes a 
     main-000007/offsets.npy     int64    the pairs of query row q stand at offsets[q]:offsets[q + 1]
     main-000007/documents.npy   int32    their document rows, sorted within a query
     main-000007/scores.npy      float32  their scores
-    main-000007/about.json      the number of documents, and the seconds that scoring these pairs took
-    shard-000007-000001.npz     pairs that were scored since, with their seconds
+    main-000007/about.json      the number of documents, the seconds that scoring these pairs took, and the files' sizes and hashes
+    shard-000007-000001.npz     pairs that were scored since, with their seconds; the format checks what it holds by itself (CRC-32)
 
 A merge writes the next number's folder beside the last one and renames it into place; from then on the shards of the number before count
-as merged, whether they are deleted yet or not. Every shard says what scoring it took, so that a pair has a price whoever paid it.
+as merged, whether they are deleted yet or not. Every shard says what scoring it took, so that a pair has a price whoever paid it. Arrays or
+a shard that were damaged since count as not there, with a warning: their pairs are scored again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,10 +32,11 @@ import filelock
 import numpy as np
 import pandas as pd
 
+from rd_utils import files
 from rd_utils.progress import LOGGER, Track, untracked
 from rd_utils.retrieval import read_pairs
 from rd_utils.runs import DECIMALS, rows_of
-from rd_utils.store import cpu_seconds
+from rd_utils.store import SMALL, cpu_seconds
 
 MERGE_PAIRS = 4_000_000  # shards are merged when they hold as many pairs; a merge works in blocks of as many
 MERGE_SHARDS = 16  # or, at the end of a scoring, when there are more of them
@@ -62,7 +67,6 @@ class PairScores:
 
     def __init__(self, folder: Path, n_docs: int | None = None) -> None:
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._open()
         known = self._about["n_docs"]
         self.n_docs = n_docs if n_docs is not None else known or 1
@@ -129,7 +133,7 @@ class PairScores:
                 f"document row {first % self.n_docs}; try precision fp32, or look at that text"
             )
         shard = {"pairs": pairs, "scores": np.round(scores, DECIMALS).astype(np.float32), "seconds": np.array(seconds, dtype=np.float64)}
-        with self._lock():
+        with files.writing(self.folder), self._lock():
             names = os.listdir(self.folder)
             for name in names:
                 if name.startswith(".shard"):  # nobody else writes now, so a process was killed at it
@@ -137,12 +141,14 @@ class PairScores:
             temporary = self.folder / f".shard-{os.getpid()}.tmp"
             with temporary.open("wb") as stream:
                 np.savez(stream, **shard, n_docs=np.array(self.n_docs))
+            files.flush(temporary)
             if self._number != _newest(names):  # another process has merged since
                 self._open()
             self._take_in_shards(sorted(names))  # those of others, whose scores came first
             numbers = [int(found[2]) for found in map(_SHARD.fullmatch, names) if found and int(found[1]) == self._number]
             path = self.folder / f"shard-{self._number:06d}-{max(numbers, default=0) + 1:06d}.npz"
             os.replace(temporary, path)
+            files.flush_folder(self.folder)
             self._take_in(path.name, shard)
             if self._n_new >= MERGE_PAIRS:
                 self._merge()
@@ -154,7 +160,7 @@ class PairScores:
 
     def merge(self) -> None:
         """Merge all shards into the flat arrays: one pass over both, in blocks, so that memory does not grow with the number of pairs."""
-        with self._lock():
+        with files.writing(self.folder), self._lock():
             self._merge()
 
     def rate(self) -> np.ndarray:
@@ -164,25 +170,31 @@ class PairScores:
     # --- reading ---
 
     def _lock(self) -> filelock.FileLock:
+        self.folder.mkdir(parents=True, exist_ok=True)
         return filelock.FileLock(str(self.folder / ".lock"))
 
     def _open(self) -> None:
         """Map the newest arrays and read the shards beside them."""
         while True:
-            names = sorted(os.listdir(self.folder))
+            names = self._names()
             try:
                 self._read(names)
                 return
             except FileNotFoundError:  # merged by another process since the folder was listed
-                if names == sorted(os.listdir(self.folder)):
+                if names == self._names():
                     raise
+
+    def _names(self) -> list[str]:
+        return sorted(os.listdir(self.folder)) if self.folder.is_dir() else []
 
     def _read(self, names: list[str]) -> None:
         self._number = _newest(names)
         self._about = {"n_docs": None, "wall_seconds": 0.0, "cpu_seconds": 0.0}
         self._offsets, self._documents, self._scores = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
-        if self._number:
-            main = self.folder / f"main-{self._number:06d}"
+        main = self.folder / f"main-{self._number:06d}"
+        if self._number and (wrong := damage_of_arrays(main, SMALL)):
+            LOGGER.warning("%s/%s, so the pairs in these arrays are scored again when they are asked for", main, wrong)
+        elif self._number:
             self._about = json.loads((main / "about.json").read_text(encoding="utf-8"))
             # plain views: slices of a memmap object cost more than the search in them
             self._offsets, self._documents, self._scores = (np.asarray(np.load(main / f"{name}.npy", mmap_mode="r")) for name in _ARRAYS)
@@ -198,9 +210,13 @@ class PairScores:
         for name in names:
             numbered = _SHARD.fullmatch(name)
             if numbered and int(numbered[1]) == self._number and name not in self._shards:
-                with np.load(self.folder / name) as shard:
-                    self._about["n_docs"] = int(shard["n_docs"])
-                    self._take_in(name, {part: shard[part] for part in ("pairs", "scores", "seconds")})
+                try:
+                    shard = read_shard(self.folder / name)
+                except TeacherError as error:
+                    LOGGER.warning("%s, so its pairs are scored again when they are asked for", error)
+                    continue
+                self._about["n_docs"] = int(shard.pop("n_docs"))
+                self._take_in(name, shard)
 
     def _take_in(self, name: str, shard: dict[str, np.ndarray]) -> None:
         self._shards.append(name)
@@ -302,8 +318,11 @@ class PairScores:
                 block_documents.tofile(documents)
                 block_scores.tofile(values)
         about = {"n_docs": self.n_docs, "wall_seconds": float(self.seconds[0]), "cpu_seconds": float(self.seconds[1])}
-        (draft / "about.json").write_text(json.dumps(about), encoding="utf-8")
+        about["files"] = {f"{name}.npy": [(path := draft / f"{name}.npy").stat().st_size, files.tree_sha256(path)] for name in _ARRAYS}
+        (draft / "about.json").write_text(json.dumps(about | {"checksum": _checksum(about)}), encoding="utf-8")
+        files.flush(draft)
         os.rename(draft, self.folder / f"main-{self._number + 1:06d}")
+        files.flush_folder(self.folder)
         LOGGER.info("merged %d new pairs into %d, %.1f s", len(pairs), offsets[-1], time.perf_counter() - start)
         self._clear(self._number + 1)
         self._open()
@@ -331,6 +350,64 @@ class PairScores:
 
 
 _ARRAYS = ("offsets", "documents", "scores")
+_LOOKED_AT: set[tuple] = set()  # files of arrays, with their times, whose hashes were compared in this process
+
+
+def damage_of_arrays(main: Path, hashed_up_to: float) -> str | None:
+    """Return what is wrong with a folder of merged arrays; None where nothing is.
+
+    Args:
+        main: the folder.
+        hashed_up_to: bytes up to which a file's hash is compared too, once a process; all sizes always are.
+
+    Raises:
+        FileNotFoundError: the folder is not there.
+    """
+    try:
+        about = json.loads((main / "about.json").read_bytes())
+        sums = about["files"]
+        if about["checksum"] != _checksum(about):
+            return "about.json is damaged: its checksum is another"
+    except FileNotFoundError:
+        if not main.is_dir():
+            raise
+        return "about.json is missing"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "about.json is damaged: it is not what was written"
+    for name, (size, digest) in sums.items():
+        path = main / name
+        if not path.is_file():
+            return f"{name} is missing"
+        found = path.stat()
+        if found.st_size != size:
+            return f"{name} is damaged: it has {found.st_size:,} bytes, not {size:,}"
+        seen = (path, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        if size <= hashed_up_to and (seen not in _LOOKED_AT or hashed_up_to > SMALL):
+            if files.tree_sha256(path) != digest:
+                return f"{name} is damaged: its SHA-256 is another"
+            _LOOKED_AT.add(seen)
+    return None
+
+
+def _checksum(about: dict) -> str:
+    rest = {key: value for key, value in about.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def read_shard(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a shard: n_docs, pairs, scores, seconds.
+
+    Raises:
+        TeacherError: the file is damaged.
+    """
+    try:
+        with np.load(path) as shard:
+            found = {part: shard[part] for part in ("n_docs", "pairs", "scores", "seconds")}
+        if len(found["pairs"]) != len(found["scores"]) or found["seconds"].shape != (2,):
+            raise ValueError("its arrays do not fit each other")
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, TypeError, NotImplementedError, AttributeError) as error:
+        raise TeacherError(f"{path} is damaged ({error})") from error
+    return found
 
 
 def score_missing(
