@@ -12,7 +12,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import os
+import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -25,10 +26,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
+from rd_utils import files
 from rd_utils.losses import find_loss, group_loss
 from rd_utils.models import BiStudent, GroupBatch, Student, check_precision
 from rd_utils.packed import to_device
 from rd_utils.params import Training
+from rd_utils.progress import LOGGER
 from rd_utils.tokens import TokenTable
 
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -271,7 +274,7 @@ class _Run:
         self.checkpoint = Path(checkpoint_folder) / _CHECKPOINT if keeps else None
         self.settings = self._settings()
         self.regrouped = False
-        if self.checkpoint is not None and self.checkpoint.exists():
+        if self.checkpoint is not None and self.checkpoint.exists() and _is_whole(self.checkpoint):
             self._resume()
 
     def epoch(self, step: int) -> int:
@@ -396,7 +399,6 @@ class _Run:
         """Write the checkpoint beside its place, then rename it, so that it is whole or absent."""
         tokens = self.accelerator.gather(torch.tensor([self.tokens_seen], device=self.accelerator.device)).tolist()
         if self.accelerator.is_main_process:
-            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
             state = {
                 "settings": self.settings,
                 "student": self.student.state_dict(),
@@ -407,9 +409,10 @@ class _Run:
                 "tokens_seen": tokens,
                 "groups": [None if array is None else torch.tensor(array) for array in self.groups[:3]] if self.regrouped else None,
             }
-            partial = self.checkpoint.with_suffix(".partial")
-            torch.save(state, partial)
-            os.replace(partial, self.checkpoint)
+            with files.writing(self.checkpoint.parent):
+                self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+                with files.replacing(self.checkpoint) as draft:
+                    torch.save(state, draft)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
@@ -441,6 +444,18 @@ class _Run:
             "groups": _digest(self.groups).hexdigest(),
             "processes": self.accelerator.num_processes,
         }
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Tell whether a checkpoint is what was written, by the CRC-32 of all it holds; one that is not is said and counts as not there."""
+    try:
+        with zipfile.ZipFile(checkpoint) as held:
+            broken = held.testzip()
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError) as error:
+        broken = str(error)
+    if broken is not None:
+        LOGGER.warning("the checkpoint %s is damaged (%s), so the training begins anew", checkpoint, broken)
+    return broken is None
 
 
 class _Sent(NamedTuple):
