@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rd_utils import files
 from rd_utils.progress import Track, untracked
 from rd_utils.runs import DECIMALS, ArrayWriter, Run, arrow, blocks, made_in_parts, rows_of
 from rd_utils.words import Split, analysed_as, prepared, splitter, stem, stop_words
@@ -194,7 +195,7 @@ def _make_shard(place: Path, texts: list[str], retriever: Any) -> None:
     """Write a shard, unless it is there: its words, and per word the documents (counted from 0) with the word's frequency in each."""
     from scipy import sparse
 
-    if place.is_dir():
+    if files.has_part(place):
         return
     stems, ids, lengths = _tokenised(texts, retriever)
     documents = np.repeat(np.arange(len(texts), dtype=np.int32), lengths)
@@ -208,7 +209,7 @@ def _make_shard(place: Path, texts: list[str], retriever: Any) -> None:
     np.save(draft / _OFFSETS, counts.indptr.astype(np.int64))
     np.save(draft / _DOCS, counts.indices.astype(np.int32))
     np.save(draft / _FREQUENCIES, counts.data.astype(np.min_scalar_type(int(counts.data.max(initial=0)))))
-    os.replace(draft, place)
+    files.keep_part(draft, place)
 
 
 def _tokenised(texts: list[str], retriever: Any) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from rd_utils import files
 from rd_utils.progress import Track, untracked
 from rd_utils.runs import DECIMALS, ArrayWriter, Run, made_in_parts
 
@@ -63,10 +64,10 @@ def embed_in_chunks(
     places = [(start, min(start + size, n)) for start in range(0, n, size)]
     for start, stop in places:
         place = chunks / f"{start}-{stop}.npy"
-        if not place.is_file():
+        if not files.has_part(place):
             draft = place.with_name(f".{place.stem}.{os.getpid()}.npy")
             np.save(draft, np.asarray(embed(start, stop), dtype=np.float32))
-            os.replace(draft, place)
+            files.keep_part(draft, place)
     width = np.load(chunks / f"0-{places[0][1]}.npy", mmap_mode="r").shape[1]
     with ArrayWriter(path, np.float32, (n, width)) as out:
         for start, stop in places:  # one file open at a time
@@ -260,7 +261,7 @@ def build(doc_vectors: np.ndarray, settings: Any, folder: Path, *, shards: Path 
     folder.mkdir(parents=True, exist_ok=True)
     shards.mkdir(parents=True, exist_ok=True)
     trained = shards / f"trained-{_digest(doc_vectors, settings)}.faiss"
-    if not trained.is_file():
+    if not files.has_part(trained):
         for start in range(0, n, BLOCK):  # before the training, which takes long
             _block(doc_vectors, start, start + BLOCK, "document")
         sample = np.sort(np.random.default_rng(0).choice(n, size=min(n, settings.sample), replace=False))
@@ -275,7 +276,7 @@ def build(doc_vectors: np.ndarray, settings: Any, folder: Path, *, shards: Path 
     starts = range(0, n, BLOCK)
     for start in track(starts, "dense: documents into cells", len(starts)):
         place = shards / f"{trained.stem}-{start}.faiss"
-        if not place.is_file():
+        if not files.has_part(place):
             index = faiss.read_index(str(trained))
             block = np.ascontiguousarray(doc_vectors[start : start + BLOCK], dtype=np.float32)
             index.add_with_ids(block, np.arange(start, start + len(block), dtype=np.int64))
@@ -325,7 +326,7 @@ def _write(index: Any, place: Path) -> None:
 
     draft = place.with_name(f".{place.name}.{os.getpid()}")
     faiss.write_index(index, str(draft))
-    os.replace(draft, place)
+    files.keep_part(draft, place)
 
 
 def _digest(doc_vectors: np.ndarray, settings: Any) -> str:

@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rd_utils import files
 from rd_utils.progress import Track, untracked
 
 DECIMALS = 5  # scores are rounded to 5 decimals before ranking: beyond that they depend on how texts fell into batches
@@ -225,11 +226,11 @@ def made_in_parts(
             parts.append(make(start, stop))
             continue
         place = Path(folder) / f"{start}-{stop}"
-        if not place.is_dir():
+        if not files.has_part(place):
             draft = place.with_name(f".{place.name}.{os.getpid()}")
             shutil.rmtree(draft, ignore_errors=True)
             make(start, stop).save(draft)
-            os.replace(draft, place)
+            files.keep_part(draft, place)
         places.append(place)
     return _read(places) if places else join(parts)
 
