@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 
 import filelock
 
-from rd_utils import energy, files, params
+from rd_utils import durable, energy, files, params
 from rd_utils.files import StoreError, tree_sha256
 from rd_utils.progress import LOGGER, Track, untracked
 
@@ -748,13 +748,12 @@ class Store:
             **surroundings(),
         }
         write_manifest(draft.folder, manifest)
-        files.flush(draft.folder)
+        durable.flush(draft.folder)
         aside = final.with_name(f".{final.name}.{os.getpid()}.damaged")
         if final.exists():
             os.rename(final, aside)
-        os.rename(draft.folder, final)
-        files.flush_folder(final.parent)
-        shutil.rmtree(aside, ignore_errors=True)
+        durable.rename(draft.folder, final)
+        durable.remove(aside)
 
 
 def _acquire(held: filelock.FileLock, note: Path, doing: str, track: Track) -> None:
@@ -889,7 +888,7 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Write the manifest of an artefact's folder, with a checksum of itself."""
     plain = json.loads(json.dumps(manifest))
     plain["checksum"] = _checksum(plain)
-    files.write_text(folder / MANIFEST, json.dumps(plain, indent=1, sort_keys=True))
+    durable.write_text(folder / MANIFEST, json.dumps(plain, indent=1, sort_keys=True))
 
 
 def _checksum(manifest: dict[str, Any]) -> str:

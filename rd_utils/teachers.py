@@ -32,7 +32,7 @@ import filelock
 import numpy as np
 import pandas as pd
 
-from rd_utils import files
+from rd_utils import durable, files
 from rd_utils.progress import LOGGER, Track, untracked
 from rd_utils.retrieval import read_pairs
 from rd_utils.runs import DECIMALS, rows_of
@@ -141,14 +141,13 @@ class PairScores:
             temporary = self.folder / f".shard-{os.getpid()}.tmp"
             with temporary.open("wb") as stream:
                 np.savez(stream, **shard, n_docs=np.array(self.n_docs))
-            files.flush(temporary)
+            durable.flush(temporary)
             if self._number != _newest(names):  # another process has merged since
                 self._open()
             self._take_in_shards(sorted(names))  # those of others, whose scores came first
             numbers = [int(found[2]) for found in map(_SHARD.fullmatch, names) if found and int(found[1]) == self._number]
             path = self.folder / f"shard-{self._number:06d}-{max(numbers, default=0) + 1:06d}.npz"
-            os.replace(temporary, path)
-            files.flush_folder(self.folder)
+            durable.rename(temporary, path)
             self._take_in(path.name, shard)
             if self._n_new >= MERGE_PAIRS:
                 self._merge()
@@ -320,9 +319,8 @@ class PairScores:
         about = {"n_docs": self.n_docs, "wall_seconds": float(self.seconds[0]), "cpu_seconds": float(self.seconds[1])}
         about["files"] = {f"{name}.npy": [(path := draft / f"{name}.npy").stat().st_size, files.tree_sha256(path)] for name in _ARRAYS}
         (draft / "about.json").write_text(json.dumps(about | {"checksum": _checksum(about)}), encoding="utf-8")
-        files.flush(draft)
-        os.rename(draft, self.folder / f"main-{self._number + 1:06d}")
-        files.flush_folder(self.folder)
+        durable.flush(draft)
+        durable.rename(draft, self.folder / f"main-{self._number + 1:06d}")
         LOGGER.info("merged %d new pairs into %d, %.1f s", len(pairs), offsets[-1], time.perf_counter() - start)
         self._clear(self._number + 1)
         self._open()

@@ -26,7 +26,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
-from rd_utils import files
+from rd_utils import durable, files
 from rd_utils.losses import find_loss, group_loss
 from rd_utils.models import BiStudent, GroupBatch, Student, check_precision
 from rd_utils.packed import to_device
@@ -411,7 +411,7 @@ class _Run:
             }
             with files.writing(self.checkpoint.parent):
                 self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-                with files.replacing(self.checkpoint) as draft:
+                with durable.replacing(self.checkpoint) as draft:
                     torch.save(state, draft)
         self.accelerator.wait_for_everyone()
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and the refusals of disks; full and read-only ones are real where a test may mount them."""
+"""The refusals of disks, full and read-only ones real where a test may mount them, and the parts of long work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rd_utils import files
+from rd_utils import durable, files
 from rd_utils.files import StoreError
 
 
@@ -30,33 +30,7 @@ def read_only(folder: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
 
 
-def test_a_file_is_replaced_whole_or_stays_as_it_was(tmp_path):
-    path = tmp_path / "a.json"
-    files.write_text(path, "one")
-    with pytest.raises(RuntimeError, match="killed"), files.replacing(path) as draft:
-        draft.write_text("tw")
-        assert path.read_text() == "one" and draft.suffix == ".json" and draft.name.startswith(".")
-        raise RuntimeError("killed")
-    assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
-    files.write_bytes(path, b"two")
-    assert path.read_bytes() == b"two" and list(tmp_path.iterdir()) == [path]
-
-
-def test_everything_is_flushed_before_it_is_renamed(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(files.os, "fsync", lambda number: calls.append(os.readlink(f"/proc/self/fd/{number}")))
-    replace = os.replace
-    monkeypatch.setattr(files.os, "replace", lambda *paths: (calls.append("renamed"), replace(*paths)))
-    files.write_text(tmp_path / "a.txt", "a")
-    assert [Path(call).name for call in calls] == [f".a.{os.getpid()}.tmp.txt", "renamed", tmp_path.name]
-    (tmp_path / "folder" / "inner").mkdir(parents=True)
-    (tmp_path / "folder" / "inner" / "b").write_text("b")
-    calls.clear()
-    files.flush(tmp_path / "folder")
-    assert [Path(call).name for call in calls] == ["b", "inner", "folder"]
-
-
-@pytest.mark.parametrize("write", [lambda path: files.write_bytes(path, bytes(4 << 20)), lambda path: np.zeros(1 << 20).tofile(path)])
+@pytest.mark.parametrize("write", [lambda path: durable.write_bytes(path, bytes(4 << 20)), lambda path: np.zeros(1 << 20).tofile(path)])
 def test_a_full_disk_is_said_whoever_writes(small_disk, write):
     with pytest.raises(StoreError, match="no space left on the disk that holds .*disk.*; free some"), files.writing(small_disk):
         write(small_disk / "a")
@@ -77,18 +51,17 @@ def test_a_library_that_does_not_say_why_it_failed_is_explained_by_the_full_disk
 def test_a_read_only_disk_is_said_with_what_to_do(small_disk):
     (small_disk / "a.txt").write_text("old")
     read_only(small_disk)
-    with pytest.raises(StoreError, match=r"a\..*cannot be written: its disk is read-only; make it writable, or set RD_OUTPUTS"):
+    with pytest.raises(StoreError, match="a.*cannot be written, its disk is read-only; make it writable, or .* RD_OUTPUTS"):
         with files.writing(small_disk):
-            files.write_text(small_disk / "a.txt", "new")
+            durable.write_text(small_disk / "a.txt", "new")
     assert (small_disk / "a.txt").read_text() == "old"
 
 
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (errno.EDQUOT, "no space left on the disk that holds /data/x"),
-        (errno.EACCES, "/data/x cannot be read or written: permission denied"),
-        (errno.EIO, "/data/x cannot be read or written: its disk reports an input/output error"),
+        (errno.EDQUOT, "the quota is used up of the disk that holds /data/x"),
+        (errno.EACCES, "/data/x cannot be written, permission is denied"),
     ],
 )
 def test_other_refusals_name_the_file_also_when_another_error_wraps_them(number, said, tmp_path):
