@@ -12,6 +12,8 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 # what every target needs; `make ... READY=` takes the environment that is active instead
 READY ?= $(VENV)/.ready
+# the lock alone says what is installed: each file has one of the hashes listed for it, and nothing is fetched to build it
+LOCKED := --quiet --require-hashes --no-deps --no-build-isolation
 export PATH := $(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules reason --show-failed-logs
@@ -45,7 +47,7 @@ end-to-end: $(READY)  ## the smallest study through papermill and snakemake, and
 	HF_HUB_OFFLINE=1 pytest -q -m 'not slurm' tests/integration
 
 test-slurm: $(READY)  ## a study through a real Slurm, one of this machine's own where there is none (as root, on Debian)
-	python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+	python -m pip install $(LOCKED) --requirement locks/cluster.txt
 	HF_HUB_OFFLINE=1 pytest -q -s tests/integration/test_slurm.py
 
 lab: $(READY)  ## JupyterLab on the notebooks
@@ -64,8 +66,8 @@ scale: $(READY)  ## how time and memory grow with the collection, drawn to docs/
 	OMP_NUM_THREADS=$(CORES) python -m benchmarks.scale run --sizes $(SIZES)
 	python -m benchmarks.scale chart
 
-lock: $(READY)  ## write constraints.txt from what is installed
-	python -m rd_utils lock
+lock: $(READY)  ## write constraints.txt and locks/ from what is installed (needs a network)
+	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; python -m venv $$d && $$d/bin/python -m pip install --quiet uv && PATH=$$PATH:$$d/bin python -m rd_utils lock
 
 bench: bench-setup  ## compare with the peers, row by row (40 minutes; nothing else should run meanwhile)
 	@python -m benchmarks
@@ -82,8 +84,12 @@ bench-setup: $(READY)  ## install the peers of the benchmark into environments o
 clean:  ## delete the environment (outputs stay)
 	rm -rf $(VENV) .snakemake
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml $(wildcard constraints.txt locks/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, found " + sys.version.split()[0] + "; set PYTHON=...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install $(LOCKED) --requirement locks/build.txt
+	$(BIN)/python -m pip install $(LOCKED) --requirement constraints.txt
+	@if $(BIN)/python -c 'from importlib.metadata import requires; exit(not any("nvidia" in need for need in requires("torch")))'; then \
+		$(BIN)/python -m pip install $(LOCKED) --requirement locks/cuda.txt; fi
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

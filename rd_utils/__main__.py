@@ -39,13 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
     about = "say whether B differs from A, is equivalent, how sure that is, and at what cost: two cells of a study, or two TREC runs"
     compare.add_arguments(commands.add_parser("compare", help=about, description=about))
     commands.add_parser("execute", help="execute the notebooks in place on their defaults, as they are committed")
-    commands.add_parser("lock", help="write constraints.txt from what is installed")
+    commands.add_parser("lock", help="write constraints.txt and locks/ from what is installed")
     options = parser.parse_args(arguments)
     if options.command == "execute":
         execute_notebooks()
         return 0
     if options.command == "lock":
-        lock()
+        from rd_utils import lock
+
+        for name, n in lock.write(project_root()).items():
+            print(f"{name}: {n} packages")
         return 0
     try:
         if options.command == "compare":
@@ -128,38 +131,6 @@ def _joined(outputs: Iterable[Any]) -> list[Any]:
         else:
             found.append(output)
     return found
-
-
-def lock() -> None:
-    """Write constraints.txt: the installed versions of everything that this package needs, its development extra included."""
-    import importlib.metadata
-
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
-    pins: dict[str, str] = {}
-    wanted = [("rd-utils", frozenset({"dev"}))]
-    seen = set(wanted)
-    while wanted:
-        name, extras = wanted.pop()
-        try:
-            distribution = importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # for another platform
-        pins[canonicalize_name(name)] = distribution.version.split("+")[0]
-        for text in distribution.requires or []:
-            requirement = Requirement(text)
-            marker = requirement.marker
-            if marker is None or any(marker.evaluate({"extra": extra}) for extra in (*extras, "")):
-                found = (canonicalize_name(requirement.name), frozenset(requirement.extras))
-                if found not in seen:
-                    seen.add(found)
-                    wanted.append(found)
-    pins.pop("rd-utils")
-    lines = [f"{name}=={version}" for name, version in sorted(pins.items())]
-    header = "# What make installs. Written by `make lock`; pip reads it as constraints.\n"
-    (project_root() / "constraints.txt").write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
-    print(f"constraints.txt: {len(lines)} distributions")
 
 
 def _at_least_one(text: str) -> int:

@@ -12,7 +12,7 @@ apportions its own power model and no counter. Measured energies compare when th
 finds no counter it takes power from a table of processors; that is an estimate, and is not used here. Its figure for memory always comes
 from a model, and is left out.
 
-Both libraries are optional (``pip install 'rd-utils[energy]'``) and are imported only where there is a counter to read.
+Both libraries are optional (``pip install --require-hashes --no-deps -r locks/energy.txt``), and imported only where there is a counter.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MEASURED = {
     "zeus (GPU only)": "measured (zeus, GPU only)",
 }
 
-_INSTALL = "pip install 'rd-utils[energy]'"
+_INSTALL = "pip install --require-hashes --no-deps -r locks/energy.txt"
 _SETTINGS = {
     "tracking_mode": "process",
     "measure_power_secs": 15,  # a server's counter wraps in about 15 minutes: it must be read often, not only at both ends

@@ -177,7 +177,7 @@ def test_one_readable_zone_is_enough(powercap, no_gpu, codecarbon):
 def test_a_library_that_is_not_installed_is_named_with_the_remedy(powercap, no_gpu, absent):
     absent("codecarbon")
     record = measured(EnergyMeter(powercap=powercap, devices=no_gpu))
-    assert record == {"joules": None, "method": "none", "reason": "codecarbon is not installed: pip install 'rd-utils[energy]'"}
+    assert record == {"joules": None, "method": "none", "reason": "codecarbon is not installed: pip install --require-hashes --no-deps -r locks/energy.txt"}
 
 
 def test_a_meter_without_counters_imports_starts_and_asks_nothing(tmp_path, no_gpu):
@@ -298,12 +298,12 @@ def test_a_gpu_without_zeus_is_left_to_codecarbon(powercap, a_gpu, codecarbon, a
     absent("zeus")
     record = measured(EnergyMeter(powercap=powercap, devices=a_gpu))
     assert (record["joules"], record["method"]) == (pytest.approx(108.0), "codecarbon (process)")
-    assert record["reason"].endswith("; zeus is not installed: pip install 'rd-utils[energy]'")
+    assert record["reason"].endswith("; zeus is not installed: pip install --require-hashes --no-deps -r locks/energy.txt")
 
 
 def test_a_gpu_and_neither_library_gives_both_reasons(powercap, a_gpu, absent):
     absent("zeus", "codecarbon")
-    install = "is not installed: pip install 'rd-utils[energy]'"
+    install = "is not installed: pip install --require-hashes --no-deps -r locks/energy.txt"
     assert measured(EnergyMeter(powercap=powercap, devices=a_gpu))["reason"] == f"zeus {install}; codecarbon {install}"
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.metadata
 import re
+import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from rd_utils import lock
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -29,11 +35,9 @@ def by_name(requirements):
     return {canonicalize_name(r.name): r for r in requirements}
 
 
-def locked() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = [re.fullmatch(r"([\w.-]+)==([\w.!]+)", line) for line in lines if line and not line.startswith("#")]
-    assert all(pins), "every line of constraints.txt is name==version"
-    return {canonicalize_name(pin[1]): pin[2] for pin in pins}
+def locked(*names: str) -> dict[str, str]:
+    parts = [lock.read(ROOT / name) for name in names or ("constraints.txt", "locks/build.txt")]
+    return {name: version for part in parts for name, (version, _) in part.items()}
 
 
 def imported() -> set[str]:
@@ -61,7 +65,7 @@ def test_environment_yml_says_the_same_as_pyproject():
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     assert f"python{PROJECT['requires-python']}" in conda
     assert {"make", "git", "pip"} <= set(conda)
-    assert pip == ["--constraint constraints.txt", "--editable .[dev]"]
+    assert pip == ["--requirement locks/build.txt", "--requirement locks/cuda.txt", "--requirement constraints.txt"]
 
 
 def test_the_lock_pins_every_dependency_within_its_range():
@@ -94,6 +98,70 @@ def test_the_cluster_extra_holds_the_plugin_of_every_profile():
     assert not wanted & set(locked())  # like energy's, these are not what make installs
 
 
+@pytest.mark.parametrize(("extra", "wanted"), [("cluster", CLUSTER), ("energy", ENERGY)])
+def test_every_extra_is_locked(extra, wanted):
+    pins = locked(f"locks/{extra}.txt")
+    for name, requirement in by_name(wanted).items():
+        assert requirement.specifier.contains(pins[name]), (name, pins[name], str(requirement.specifier))
+
+
+@pytest.mark.parametrize("name", lock.FILES)
+def test_every_line_of_the_lock_is_a_pin_or_a_hash_and_every_pin_has_one(name):
+    lines = (ROOT / name).read_text().splitlines()
+    pin, digest = re.compile(r"[a-z0-9-]+==[\w.!]+( ; [^\\]+)? \\"), re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
+    assert lines[0].startswith("# ") and all(pin.fullmatch(line) or digest.fullmatch(line) for line in lines[1:])
+    found = lock.read(ROOT / name)
+    assert sum(bool(pin.fullmatch(line)) for line in lines) == len(found) > 0
+    assert all(hashes for _, hashes in found.values())
+
+
+def test_no_package_stands_in_two_files_that_are_installed_together():
+    both = [name for file in list(lock.FILES)[:3] for name in lock.read(ROOT / file)]
+    assert len(both) == len(set(both))
+
+
+def test_a_file_that_is_not_in_the_lock_is_refused(tmp_path):
+    """A wheel of our own under a locked name and version."""
+    version, hashes = lock.read(ROOT / "constraints.txt")["stopwordsiso"]
+    wheel = tmp_path / f"stopwordsiso-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("stopwordsiso.py", "")
+        info = f"stopwordsiso-{version}.dist-info"
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: stopwordsiso\nVersion: {version}\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    own = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--isolated",
+        "install",
+        "--no-index",
+        "--find-links",
+        str(tmp_path),
+        "--no-deps",
+        "--require-hashes",
+    ]
+    for digest, passes in ((own, True), (sorted(hashes)[0], False)):
+        (tmp_path / "lock.txt").write_text(f"stopwordsiso=={version} --hash=sha256:{digest}\n")
+        target = tmp_path / digest
+        done = subprocess.run([*pip, "--target", str(target), "-r", str(tmp_path / "lock.txt")], capture_output=True, text=True)
+        assert (done.returncode == 0) == passes == (target / "stopwordsiso.py").is_file(), done.stderr
+
+
+def test_a_lock_is_read_as_it_is_written(tmp_path):
+    one, two = "one==1.0 ; sys_platform == 'linux' \\", "two-b==2.post1 \\"
+    hashes = [f"    --hash=sha256:{letter * 64}" for letter in "abc"]
+    (tmp_path / "some.txt").write_text("\n".join(["# Head.", one, f"{hashes[0]} \\", hashes[1], two, hashes[2], ""]))
+    assert lock.read(tmp_path / "some.txt") == {"one": ("1.0", {"a" * 64, "b" * 64}), "two-b": ("2.post1", {"c" * 64})}
+
+
+def test_without_uv_the_lock_says_what_to_do(tmp_path):
+    with pytest.raises(lock.LockError, match="no program no-such-uv; run make lock"):
+        lock.write(ROOT, uv="no-such-uv")
+
+
 def test_installed_plugins_are_within_the_ranges_of_the_cluster_extra():
     for name, requirement in by_name(CLUSTER).items():
         try:
@@ -104,4 +172,19 @@ def test_installed_plugins_are_within_the_ranges_of_the_cluster_extra():
 
 
 def test_make_installs_under_the_lock():
-    assert "--constraint constraints.txt --editable '.[dev]'" in (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    assert "LOCKED := --quiet --require-hashes --no-deps --no-build-isolation\n" in makefile
+    rule = makefile[makefile.index("$(VENV)/.ready: ") :].split("\n\n")[0]
+    installs = [line.partition("pip install ")[2].partition(";")[0].strip() for line in rule.splitlines() if "pip install" in line]
+    assert installs == [
+        *(f"$(LOCKED) --requirement {name}" for name in ("locks/build.txt", "constraints.txt", "locks/cuda.txt")),
+        "--quiet --no-deps --no-build-isolation --editable .",
+    ]
+    others = [line for line in makefile.replace(rule, "").splitlines() if "pip install" in line and "$(LOCKED)" not in line]
+    assert len(others) == 1 and "pip install --quiet uv" in others[0]  # the tool that writes the lock, in an environment of its own
+
+
+def test_the_readme_installs_under_the_lock():
+    text = (ROOT / "README.md").read_text()
+    for line in re.findall(r"pip install -[^\n`&]*", text):
+        assert "--require-hashes --no-deps -r locks/" in line or line.strip() == "pip install --no-deps --no-build-isolation -e .", line
