@@ -20,7 +20,7 @@ from rd_utils.collections import CollectionError
 from rd_utils.params import Augmentation, nearest
 from rd_utils.retrieval import top_k
 from rd_utils.sampling import stream
-from rd_utils.tokens import TokenTable
+from rd_utils.tokens import TokenTable, with_prompt_of, without_prompt
 
 # Third word of the streams [seed, epoch, purpose]. Not 0: numpy pads short seeds with zeros, and [seed, epoch] orders the groups.
 _REPLACEMENT, _DROPOUT, _SPAN, _NOISE = 1, 2, 3, 4
@@ -214,7 +214,7 @@ def augment_texts(
 ) -> tuple[TokenTable, TokenTable]:
     """Make one epoch's texts: words of the queries replaced, then left out; the documents cut down to spans.
 
-    Each of the three draws from the stream ``numpy.random.default_rng([seed, epoch, purpose])`` of its own.
+    Prompts stay whole. Each of the three draws from the stream ``numpy.random.default_rng([seed, epoch, purpose])`` of its own.
 
     Args:
         queries: Tokens of the queries.
@@ -237,14 +237,16 @@ def augment_texts(
     >>> queries is table, len(docs.ids)
     (True, 4)
     """
+    asked, docs_read = without_prompt(queries), without_prompt(docs)
     if augmentation.query_replacement:
         if neighbours is None:
             raise ValueError(f"query_replacement is {augmentation.query_replacement}, but there are no neighbours; give nearest_words(...)")
         generator = np.random.default_rng([seed, epoch, _REPLACEMENT])
-        queries = replace_words(queries, starts, neighbours, augmentation.query_replacement, generator)
+        asked = replace_words(asked, starts, neighbours, augmentation.query_replacement, generator)
     if augmentation.query_dropout:
-        queries = drop_words(queries, starts, augmentation.query_dropout, np.random.default_rng([seed, epoch, _DROPOUT]))
-    return queries, keep_spans(docs, augmentation.document_span, np.random.default_rng([seed, epoch, _SPAN]))
+        asked = drop_words(asked, starts, augmentation.query_dropout, np.random.default_rng([seed, epoch, _DROPOUT]))
+    docs_read = keep_spans(docs_read, augmentation.document_span, np.random.default_rng([seed, epoch, _SPAN]))
+    return with_prompt_of(asked, queries), with_prompt_of(docs_read, docs)
 
 
 # --- targets ------------------------------------------------------------------------------------------------------------------------

@@ -12,11 +12,14 @@ as the student did:
 Texts arrive as token tables (:mod:`rd_utils.tokens`), so that a batch costs a gather and not a call of the tokenizer. Within a batch a
 text that repeats is encoded once. Encoders that :mod:`rd_utils.packed` serves run without padding over one stream of all its texts;
 other models run as they are, texts of similar length together.
+
+A checkpoint (:mod:`rd_utils.checkpoints`) is served as its own library serves it: its prompts, its truncation of embeddings, its own
+limits where they are below the study's, pairs that are too long cut as ``predict`` cuts them. After building, a few texts are read both
+ways, and a checkpoint that is not read alike is refused. Weights are float32 whatever is stored; a precision decides the arithmetic alone.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -30,28 +33,17 @@ import torch.nn.functional as F
 from pydantic import TypeAdapter
 from scipy.sparse import csr_matrix
 from sentence_transformers import CrossEncoder, SentenceTransformer
-from sentence_transformers.base.modules import InputModule, Transformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
-from sentence_transformers.util import is_sentence_transformer_model
+from sentence_transformers.base.modules import Dense, InputModule, Transformer
+from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Normalize, Pooling, StaticEmbedding
 from tokenizers import Tokenizer
-from tokenizers.normalizers import Lowercase
-from tokenizers.normalizers import Sequence as Normalizers
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoTokenizer,
-    BertConfig,
-    BertForSequenceClassification,
-    BertModel,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from rd_utils import packed, params
+from rd_utils import checkpoints, packed, params
+from rd_utils.checkpoints import CheckpointError
 from rd_utils.store import resolve_path
-from rd_utils.tokens import TokenTable, gather, join, length_buckets, take, tokenize
+from rd_utils.tokens import TokenTable, beside, gather, is_token, join, length_buckets, longest_first, plain_copy, take, tokenize
 
 SCRATCH_MAX_LENGTH = 256  # tokens of a text or pair, special tokens included, for the students from scratch that have a limit
 SCRATCH_MAX_QUERY_LENGTH = 64
@@ -60,6 +52,7 @@ TRAINING_TOKENS = 8192  # most tokens of one forward pass within a training batc
 INTERACTION_TOKENS = 12_288  # the same for the interaction cross-encoder
 ACCELERATOR_TOKENS = 131_072  # the same on an accelerator, where few large passes are faster
 INFERENCE_TOKENS = 8192  # the same without gradients, on a CPU
+_FLOAT32 = {"dtype": torch.float32}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LOGGER = logging.getLogger("rd_utils")
 _ARCHITECTURE = "architecture.json"
@@ -88,6 +81,8 @@ class Student(nn.Module):
         self.architecture = architecture
         self.model = model
         self._packed: packed.PackedEncoder | None = None  # what runs the model's encoder; None where the model runs as it is
+        self._prompts = {"query": "", "document": ""}  # what stands before the texts of each kind
+        self._tokenised: dict[str, tuple[TokenTable, TokenTable]] = {}  # the last table of each kind that lacked its prompt, and with it
 
     @property
     def device(self) -> torch.device:
@@ -188,6 +183,20 @@ class Student(nn.Module):
         """
         raise NotImplementedError
 
+    def _prompted(self, table: TokenTable, kind: str) -> TokenTable:
+        """Return a table whose texts were tokenised with the prompt of their kind: the table itself, or its texts tokenised anew."""
+        prompt = self._prompts[kind]
+        if table.prompt == prompt:
+            return table
+        if table.texts is None:
+            raise ValueError(
+                f"the texts were tokenised with the prompt {table.prompt!r}, but this model reads a {kind} with the prompt {prompt!r}; "
+                "tokenise them with it: tokenize(texts, student.tokenizer, prompt=...)"
+            )
+        if kind not in self._tokenised or self._tokenised[kind][0] is not table:
+            self._tokenised[kind] = table, tokenize(table.texts, self.tokenizer, prompt=prompt)
+        return self._tokenised[kind][1]
+
     def _token_embeddings(self) -> nn.Parameter:
         first = self.model[0]
         return first.model.get_input_embeddings().weight if isinstance(first, Transformer) else first.embedding.weight
@@ -226,16 +235,28 @@ class BiStudent(Student):
     def __init__(self, architecture: Any, model: SentenceTransformer) -> None:
         super().__init__(architecture, model)
         self.is_static = isinstance(model[0], StaticEmbedding)
+        self._prompts = {kind: model.prompts.get(kind) or "" for kind in self._prompts}
+        self._renormalises = model.truncate_dim is not None and getattr(architecture, "similarity", "dot") == "cosine"
+        self._excluded: dict[str, int] = {}  # tokens of each kind's prompt, its special tokens included, that pooling leaves out
         if self.is_static:
+            cut = self.tokenizer.truncation or {}
+            self._max_lengths = dict.fromkeys(self._prompts, cut.get("max_length"))
+            self._keep = _kept_end(cut.get("direction", "right"))
             return
         # BertModel's pooler is not part of a sentence embedding: without this its missing gradient stops distributed training
         pooler = getattr(model[0].model, "pooler", None)
         for parameter in pooler.parameters() if isinstance(pooler, nn.Module) else ():
             parameter.requires_grad_(False)
         self._pad = self.tokenizer.pad_token_id
-        self._packed = _packed_encoder(model[0].model) if _pools_tokens(model[1]) else None
-        self._frames = {kind: _frame(self.tokenizer, model.prompts.get(kind) or "") for kind in ("query", "document")}
-        self._max_lengths = {"query": model[0].query_length or model.max_seq_length, "document": model.max_seq_length}
+        self._keep = _kept_end(self.tokenizer.truncation_side)
+        self._frame = _frame(self.tokenizer)
+        self._max_lengths = {
+            "query": model[0].query_length or model.max_seq_length,
+            "document": model[0].document_length or model.max_seq_length,
+        }
+        if any(isinstance(module, Pooling) and not module.include_prompt for module in model):
+            self._excluded = {kind: _prompt_length(model, prompt, kind) for kind, prompt in self._prompts.items() if prompt}
+        self._packed = _packed_encoder(model[0].model) if _pools_tokens(model) and not self._excluded else None
 
     def forward(self, batch: GroupBatch, in_batch: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Score groups: (B, G); with ``in_batch`` also every query with every document of the batch.
@@ -249,9 +270,15 @@ class BiStudent(Student):
             ``numpy.unique(batch.doc_rows)``, -inf for the documents of the query's own group.
         """
         docs, doc_of_row = np.unique(batch.doc_rows, return_inverse=True)
-        texts = join([self._prepared(batch.queries, batch.query_rows, "query"), self._prepared(batch.docs, docs, "document")])
-        embeddings = self._embed(texts, self._max_tokens())  # one stream: the token embeddings get one gradient, not two
-        queries, docs = embeddings.split([len(batch.query_rows), len(docs)])
+        prepared = {
+            "query": self._prepared(self._prompted(batch.queries, "query"), batch.query_rows, "query"),
+            "document": self._prepared(self._prompted(batch.docs, "document"), docs, "document"),
+        }
+        if self._excluded:
+            queries, docs = (self._embed(texts, self._max_tokens(), kind) for kind, texts in prepared.items())
+        else:  # one stream: the token embeddings get one gradient, not two
+            embeddings = self._embed(join([*prepared.values()]), self._max_tokens())
+            queries, docs = embeddings.split([len(batch.query_rows), len(docs)])
         scores = queries @ docs.T  # every query with every document of the batch: cheaper than gathering vectors
         columns = _long(doc_of_row.reshape(batch.doc_rows.shape), self.device)
         group_scores = self.architecture.scale * scores.gather(1, columns)
@@ -270,8 +297,11 @@ class BiStudent(Student):
     ) -> np.ndarray:
         """Embed every text of a table without gradients, in order of length; rows are unit vectors where the similarity is cosine.
 
+        They are what ``encode_query`` or ``encode_document`` of the model returns, its prompt and truncation included; only where the
+        similarity is cosine and the model truncates, they are normalised again after it, as ``similarity`` of the model does.
+
         Args:
-            table: The token table.
+            table: The token table; one that was made without the model's prompt is tokenised anew where it holds its texts.
             kind: ``query`` or ``document``: which length limit and prompt apply.
             max_tokens: Most padded tokens of one forward pass; None is what suits the device.
             progress: Called with the number of texts done, and their total.
@@ -283,11 +313,12 @@ class BiStudent(Student):
         if kind not in ("query", "document"):
             raise ValueError(f"kind is {kind!r}; choose from query, document")
         max_tokens = self._inference_tokens(max_tokens)
+        table = self._prompted(table, kind)
         embeddings = np.empty((len(table), self.model.get_embedding_dimension()), dtype=np.float32)
         done = 0
         with self._inference(precision):
-            for rows in length_buckets(table.lengths() if self.is_static else self._framed_lengths(table, kind), max_tokens):
-                embeddings[rows] = self._embed(self._prepared(table, rows, kind), max_tokens).float().cpu().numpy()
+            for rows in length_buckets(self._framed_lengths(table, kind), max_tokens):
+                embeddings[rows] = self._embed(self._prepared(table, rows, kind), max_tokens, kind).float().cpu().numpy()
                 done += len(rows)
                 if progress is not None:
                     progress(done, len(table))
@@ -321,46 +352,78 @@ class BiStudent(Student):
             scores[part] = np.einsum("nd,nd->n", query_vectors[query_of_pair[part]], doc_vectors[doc_of_pair[part]])
         return np.float32(self.architecture.scale) * scores
 
+    def read_both_ways(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Yield what is compared, as the student gives it and as the model's own library does: tokens, then embeddings."""
+        for kind, prompt in self._prompts.items():
+            limit = self._max_lengths[kind] or 1
+            texts = [*_TEXTS, "", " ".join([_SENTENCE] * limit)]
+            prepared = self._prepared(tokenize(texts, self.tokenizer, prompt=prompt), np.arange(len(texts)), kind)
+            features = self.model.preprocess(texts, prompt=prompt, task=kind)
+            if self.is_static:
+                yield f"the tokens of a {kind}", prepared.ids, features["input_ids"].numpy()
+                continue
+            for row in range(len(texts)):
+                ids = prepared.row(row)
+                yield f"the tokens of a {kind}", np.stack([ids, np.zeros_like(ids)]), _features(features, row)
+        for kind, encode in (("query", self.model.encode_query), ("document", self.model.encode_document)):
+            theirs = encode(list(_TEXTS), show_progress_bar=False)
+            if self._renormalises:
+                theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
+            yield f"the embeddings of a {kind}", self.encode(tokenize(_TEXTS, self.tokenizer), kind=kind, max_tokens=1), theirs
+
     def token_counts(self, batch: GroupBatch) -> int:
         """Count every query of a batch once and every document of every group; see :meth:`Student.token_counts`."""
-        parts = [(batch.queries, batch.query_rows, "query"), (batch.docs, batch.doc_rows.reshape(-1), "document")]
-        if self.is_static:
-            return sum(int((table.offsets[rows + 1] - table.offsets[rows]).sum()) for table, rows, _ in parts)
+        queries, docs = self._prompted(batch.queries, "query"), self._prompted(batch.docs, "document")
+        parts = [(queries, batch.query_rows, "query"), (docs, batch.doc_rows.reshape(-1), "document")]
         return sum(int(self._framed_lengths(table, kind, rows).sum()) for table, rows, kind in parts)
 
     def _framed_lengths(self, table: TokenTable, kind: str, rows: np.ndarray | None = None) -> np.ndarray:
-        prefix, suffix = self._frames[kind]
         lengths = table.lengths() if rows is None else table.offsets[rows + 1] - table.offsets[rows]
-        return np.minimum(lengths + len(prefix) + len(suffix), self._max_lengths[kind])
+        special = 0 if self.is_static else sum(map(len, self._frame))
+        return lengths if self._max_lengths[kind] is None else np.minimum(lengths + special, self._max_lengths[kind])
 
     def _prepared(self, table: TokenTable, rows: np.ndarray, kind: str) -> TokenTable:
-        """Return the rows as the model takes them: framed by special tokens (and the prompt) and cut; as they are where it is static."""
-        if self.is_static:
-            return take(table, rows)
-        prefix, suffix = self._frames[kind]
-        return take(table, rows, self._max_lengths[kind], prefix=prefix, suffix=suffix)
+        """Return the rows as the model takes them: framed by special tokens and cut; only cut where it is static."""
+        prefix, suffix = ((), ()) if self.is_static else self._frame
+        return take(table, rows, self._max_lengths[kind], prefix=prefix, suffix=suffix, keep=self._keep)
 
-    def _embed(self, texts: TokenTable, max_tokens: int) -> Tensor:
-        """Embed prepared texts: (n, dimension)."""
-        if self.is_static:
-            if len(self.model) == 1 and self.device.type == "cpu" and torch.is_grad_enabled():
-                return _MeanOfTokens.apply(self.model[0].embedding.weight, texts)
+    def _embed(self, texts: TokenTable, max_tokens: int, kind: str | None = None) -> Tensor:
+        """Embed prepared texts, all of one kind where pooling leaves its prompt out: (n, dimension)."""
+        if self.is_static and len(self.model) == 1 and self.device.type == "cpu" and torch.is_grad_enabled():
+            embeddings = _MeanOfTokens.apply(self.model[0].embedding.weight, texts)
+        elif self.is_static:
             features = {"input_ids": _long(texts.ids, self.device), "offsets": _long(texts.offsets[:-1], self.device)}
-            return self.model(features)["sentence_embedding"]
-        if self._packed is not None:
-            pooling = self.model[1].pooling_mode
-            stream = self._packed.lay_out(texts, self._pad, device=self.device)
-            states = self._packed(stream, first_only=pooling == "cls", max_tokens=max_tokens)
-            features = {"sentence_embedding": states if pooling == "cls" else packed.mean_of_tokens(states, stream)}
-            for module in list(self.model)[2:]:
-                features = module(features)
-            return _in_order(features["sentence_embedding"], stream.order)
+            embeddings = self.model(features)["sentence_embedding"]
+        elif self._packed is not None and self._packed.reads(texts):
+            embeddings = self._embed_packed(texts, max_tokens)
+        else:
+            embeddings = self._embed_padded(texts, max_tokens, self._excluded.get(kind))
+        if self.model.truncate_dim is None:
+            return embeddings
+        embeddings = embeddings[:, : self.model.truncate_dim]
+        return F.normalize(embeddings, dim=1) if self._renormalises else embeddings
+
+    def _embed_packed(self, texts: TokenTable, max_tokens: int) -> Tensor:
+        pooling = self.model[1].pooling_mode
+        stream = self._packed.lay_out(texts, self._pad, device=self.device)
+        states = self._packed(stream, first_only=pooling == "cls", max_tokens=max_tokens)
+        features = {"sentence_embedding": states if pooling == "cls" else packed.mean_of_tokens(states, stream)}
+        for module in list(self.model)[2:]:
+            features = module(features)
+        return _in_order(features["sentence_embedding"], stream.order)
+
+    def _embed_padded(self, texts: TokenTable, max_tokens: int, excluded: int | None) -> Tensor:
+        side = self.tokenizer.padding_side
         buckets = length_buckets(texts.lengths(), max_tokens)
         embeddings = []
         for rows in buckets:
-            ids, lengths = gather(texts, rows, pad=self._pad)
-            mask = np.arange(ids.shape[1]) < lengths[:, None]
+            ids, lengths = gather(texts, rows, pad=self._pad, padding_side=side)
+            mask = is_token(lengths, side)
+            if not ids.shape[1]:  # texts without a token, in a model without special tokens
+                ids, mask = np.full((len(rows), 1), self._pad), np.zeros((len(rows), 1), dtype=bool)
             features = {"input_ids": _long(ids, self.device), "attention_mask": _long(mask, self.device)}
+            if excluded is not None:
+                features["prompt_length"] = excluded
             embeddings.append(self.model(features)["sentence_embedding"])
         return _in_order(torch.cat(embeddings), np.concatenate(buckets))
 
@@ -391,7 +454,7 @@ class CrossStudent(Student):
     def __init__(self, architecture: Any, model: CrossEncoder) -> None:
         super().__init__(architecture, model)
         self.is_interaction = isinstance(model[0], KernelInteraction)
-        self._max_query_length = getattr(architecture, "max_query_length", SCRATCH_MAX_QUERY_LENGTH)
+        self._prompts["query"] = model.prompts.get(model.default_prompt_name) or ""
         self._max_length = model.max_seq_length
         self._frame = None if self.is_interaction else _pair_frame(self.tokenizer)
         self._packed = None if self.is_interaction or len(model) > 1 else _packed_encoder(model[0].model)
@@ -400,15 +463,16 @@ class CrossStudent(Student):
     def forward(self, batch: GroupBatch) -> Tensor:
         """Score groups: (B, G)."""
         shape = batch.doc_rows.shape
-        pairs = np.repeat(batch.query_rows.astype(np.int64), shape[1]) * len(batch.docs) + batch.doc_rows.reshape(-1)
+        queries, docs = self._prompted(batch.queries, "query"), self._prompted(batch.docs, "document")
+        pairs = np.repeat(batch.query_rows.astype(np.int64), shape[1]) * len(docs) + batch.doc_rows.reshape(-1)
         unique, pair_of_row = np.unique(pairs, return_inverse=True)
-        query_rows, doc_rows = np.divmod(unique, len(batch.docs))
+        query_rows, doc_rows = np.divmod(unique, len(docs))
         max_tokens = self._max_tokens()
         if self._packed is not None:
-            scores = self._scores(batch.queries, batch.docs, query_rows, doc_rows, max_tokens)
+            scores = self._scores(queries, docs, query_rows, doc_rows, max_tokens)
         else:
-            buckets = length_buckets(self._lengths(batch.queries, batch.docs, query_rows, doc_rows), max_tokens)
-            parts = [self._scores(batch.queries, batch.docs, query_rows[rows], doc_rows[rows], max_tokens) for rows in buckets]
+            buckets = length_buckets(self._lengths(queries, docs, query_rows, doc_rows), max_tokens)
+            parts = [self._scores(queries, docs, query_rows[rows], doc_rows[rows], max_tokens) for rows in buckets]
             scores = _in_order(torch.cat(parts), np.concatenate(buckets))
         return scores[_long(pair_of_row.reshape(shape), self.device)]
 
@@ -425,6 +489,7 @@ class CrossStudent(Student):
     ) -> np.ndarray:
         """Score pairs in order of length; see :meth:`Student.score_pairs`."""
         query_rows, doc_rows = np.asarray(query_rows), np.asarray(doc_rows)
+        queries, docs = self._prompted(queries, "query"), self._prompted(docs, "document")
         max_tokens = self._inference_tokens(max_tokens)
         scores = np.empty(len(query_rows), dtype=np.float32)
         done = 0
@@ -436,24 +501,45 @@ class CrossStudent(Student):
                     progress(done, len(scores))
         return scores
 
+    def read_both_ways(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Yield what is compared, as the student gives it and as the model's own library does: tokens of pairs, then scores."""
+        prompt, long = self._prompts["query"], " ".join([_SENTENCE] * self._max_length)
+        texts = [*_TEXTS, "", long]
+        places = np.array([(0, 1), (1, 0), (0, 2), (2, 1), (0, 3), (3, 1), (3, 3)])
+        tables = tokenize(texts, self.tokenizer, prompt=prompt), tokenize(texts, self.tokenizer)
+        ours = self._frame.pad_together(*self._frame.join(*tables, *places.T, self._max_length))
+        theirs = self.model.preprocess([(texts[query], texts[doc]) for query, doc in places], prompt=prompt)
+        for row in range(len(places)):
+            yield "the tokens of a pair", _features(ours, row), _features(theirs, row)
+        pairs = [(texts[query], texts[doc]) for query, doc in places[:2]]
+        scores = self.model.predict(pairs, convert_to_tensor=True, show_progress_bar=False)
+        if scores.ndim > 1:
+            scores = torch.log_softmax(scores, dim=1)[:, 1]
+        yield "the scores of pairs", self.score_pairs(*tables, *places[:2].T, max_tokens=1), scores.numpy()
+
     def token_counts(self, batch: GroupBatch) -> int:
         """Count the tokens of every pair of a batch; see :meth:`Student.token_counts`."""
         query_rows = np.repeat(batch.query_rows, batch.doc_rows.shape[1])
-        return int(self._lengths(batch.queries, batch.docs, query_rows, batch.doc_rows.reshape(-1)).sum())
+        queries, docs = self._prompted(batch.queries, "query"), self._prompted(batch.docs, "document")
+        return int(self._lengths(queries, docs, query_rows, batch.doc_rows.reshape(-1)).sum())
 
     def _lengths(self, queries: TokenTable, docs: TokenTable, query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
-        query_lengths = np.minimum(queries.offsets[query_rows + 1] - queries.offsets[query_rows], self._max_query_length)
-        lengths = query_lengths + (docs.offsets[doc_rows + 1] - docs.offsets[doc_rows]) + self._special
-        return np.minimum(lengths, self._max_length)
+        query_lengths, doc_lengths = (
+            table.offsets[rows + 1] - table.offsets[rows] for table, rows in ((queries, query_rows), (docs, doc_rows))
+        )
+        if self.is_interaction:
+            query_lengths = np.minimum(query_lengths, self.model[0].max_query_length)
+        return np.minimum(query_lengths + doc_lengths + self._special, self._max_length)
 
     def _scores(self, queries: TokenTable, docs: TokenTable, query_rows: np.ndarray, doc_rows: np.ndarray, max_tokens: int) -> Tensor:
         """Score pairs: (n,)."""
         if self.is_interaction:
             outputs = self._run(self.model[0].features(queries, docs, query_rows, doc_rows))
-        elif self._packed is None:
-            outputs = self._run(self._frame.features(queries, docs, query_rows, doc_rows, self._max_query_length, self._max_length))
+            return outputs[:, 0]
+        texts, starts = self._frame.join(queries, docs, query_rows, doc_rows, self._max_length)
+        if self._packed is None or not self._packed.reads(texts):
+            outputs = self._run(self._frame.pad_together(texts, starts))
         else:
-            texts, starts = self._frame.join(queries, docs, query_rows, doc_rows, self._max_query_length, self._max_length)
             types = None if self._frame.types is None else (starts, self._frame.types)
             stream = self._packed.lay_out(texts, self._frame.pad, types=types, device=self.device)
             firsts = self._packed(stream, first_only=True, max_tokens=max_tokens)
@@ -469,9 +555,40 @@ def _packed_encoder(model: nn.Module) -> packed.PackedEncoder | None:
     return packed.PackedEncoder(encoder) if packed.can_pack(encoder) else None
 
 
-def _pools_tokens(pooling: nn.Module) -> bool:
-    """Tell whether a pooling takes the first token or the mean of all, as :meth:`BiStudent._embed` does for packed texts."""
-    return isinstance(pooling, Pooling) and pooling.include_prompt and pooling.pooling_mode in ("cls", "mean")
+def _pools_tokens(model: SentenceTransformer) -> bool:
+    """Tell whether a model takes the first token or the mean of all, and goes on from the sentence's vector alone.
+
+    Then :meth:`BiStudent._embed_packed` computes the same.
+    """
+    first, *rest = model
+    if not rest or not isinstance(rest[0], Pooling) or rest[0].pooling_mode not in ("cls", "mean"):
+        return False
+    text = first.modality_config.get("text", {})
+    is_plain = text == {"method": "forward", "method_output_name": "last_hidden_state"} and first.module_output_name == "token_embeddings"
+    on_vectors = (module for module in rest[1:] if not (isinstance(module, Dense) and module.module_input_name != "sentence_embedding"))
+    return is_plain and len([module for module in on_vectors if type(module) in (Dense, Normalize, LayerNorm, Dropout)]) == len(rest) - 1
+
+
+def _kept_end(truncation_side: str) -> str:
+    return "last" if truncation_side == "left" else "first"
+
+
+def _prompt_length(model: SentenceTransformer, prompt: str, kind: str) -> int:
+    """Return how many leading positions pooling leaves out where it excludes a prompt, as the library counts them."""
+    with _same_tokenizer(model):
+        return int(model.preprocess(["a"], prompt=prompt, task=kind)["prompt_length"])
+
+
+@contextmanager
+def _same_tokenizer(model: SentenceTransformer | CrossEncoder) -> Iterator[None]:
+    """Leave the tokenizer's own cutting and padding as they were: the library sets them when it reads texts, and they are saved with it."""
+    engine = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
+    truncation, padding = engine.truncation, engine.padding
+    try:
+        yield
+    finally:
+        engine.no_truncation() if truncation is None else engine.enable_truncation(**truncation)
+        engine.no_padding() if padding is None else engine.enable_padding(**padding)
 
 
 def _head(model: nn.Module, firsts: Tensor) -> Tensor:
@@ -656,12 +773,13 @@ def build(architecture: Any, *, seed: int, lexicon: Path | None = None) -> Stude
     Raises:
         ValueError: When a lexicon is missing or does not fit, or a checkpoint cannot be what the architecture asks for.
     """
-    with torch.random.fork_rng(devices=[]), _quiet():
+    with torch.random.fork_rng(devices=[]), checkpoints.quiet():
         torch.manual_seed(seed)
         if isinstance(architecture, params.FROM_SCRATCH):
             student = _BUILDERS[architecture.kind](architecture, tokenizer_of(architecture, lexicon), _vectors(architecture, lexicon))
         else:
             student = _BUILDERS[architecture.kind](architecture)
+            _refuse_what_is_read_otherwise(student.eval())
     return student.eval()
 
 
@@ -677,30 +795,48 @@ def load(folder: Path) -> Student:
             f"no student in {folder}: {_ARCHITECTURE} is missing; for a model that this package did not save use build()"
         )
     architecture = TypeAdapter(params.Architecture).validate_json((folder / _ARCHITECTURE).read_text(encoding="utf-8"))
-    options = {"device": "cpu", "local_files_only": True}
-    with torch.random.fork_rng(devices=[]), _quiet():
-        if isinstance(architecture, params.BI_ENCODERS):
-            return BiStudent(architecture, SentenceTransformer(str(folder), **options)).eval()
-        trusted = isinstance(architecture, params.InteractionCross)
-        return CrossStudent(architecture, CrossEncoder(str(folder), trust_remote_code=trusted, **options)).eval()
+    options = {"device": "cpu", "local_files_only": True, "model_kwargs": {"dtype": torch.float32}}
+    with torch.random.fork_rng(devices=[]), checkpoints.loading(str(folder)) as loaded:
+        if isinstance(architecture, params.InteractionCross):
+            student = CrossStudent(architecture, _load_interaction(folder))
+        elif isinstance(architecture, params.BI_ENCODERS):
+            student = BiStudent(architecture, SentenceTransformer(str(folder), **options))
+        else:
+            student = CrossStudent(architecture, CrossEncoder(str(folder), activation_fn=nn.Identity(), **options))
+        loaded.check(student.model)
+    return student.eval()
+
+
+def _load_interaction(folder: Path) -> CrossEncoder:
+    """Load an interaction cross-encoder; its one module is this package's own class, and no other code that a folder names is run."""
+    expected = f"{KernelInteraction.__module__}.{KernelInteraction.__name__}"
+    found = [part["type"] for part in checkpoints.modules(str(folder))]
+    if found != [expected]:
+        raise CheckpointError(
+            f"{folder}: {_ARCHITECTURE} says interaction_cross, but its modules are {', '.join(map(str, found)) or 'missing'}; expected "
+            f"{expected} alone, as this package saves it"
+        )
+    return CrossEncoder(modules=[KernelInteraction.load(str(folder), local_files_only=True)], device="cpu", activation_fn=nn.Identity())
 
 
 def load_scorer(model: str, *, max_length: int = 256, max_query_length: int = 64) -> CrossStudent:
     """Load a trained cross-encoder, to score with: a hub name, a folder, or ``package:NAME/FOLDER``.
 
+    Args:
+        model: The checkpoint.
+        max_length: Most tokens of a pair, special tokens included; one that is too long is cut as ``predict`` cuts it.
+        max_query_length: Of no effect: ``predict`` has no limit of the query alone.
+
     Raises:
-        ValueError: When the checkpoint has no classification head, and so would score at random.
+        CheckpointError: When the checkpoint has no whole classification head, and so would score at random, or cannot be served.
     """
-    path = resolve_model(model)
-    config = AutoConfig.from_pretrained(path)
-    names = config.architectures or []
-    if not any(name.endswith("ForSequenceClassification") for name in names):
-        raise ValueError(
-            f"{model} is no trained cross-encoder: its architecture is {', '.join(names) or 'not named'}, without a classification head, "
-            "so its scores would be random; name a cross-encoder, or train one (teacher kind: trained)"
-        )
-    architecture = params.CrossEncoder(model=model, labels=config.num_labels, max_length=max_length, max_query_length=max_query_length)
-    return build(architecture, seed=0)
+    checkpoints.check(params.LoadedTeacher(model=model, max_length=max_length, max_query_length=max_query_length))
+    labels = checkpoints.labels(model)
+    architecture = params.CrossEncoder(model=model, labels=labels, max_length=max_length, max_query_length=max_query_length)
+    with torch.random.fork_rng(devices=[]):
+        student = _cross_encoder(architecture, may_be_new=False)
+        _refuse_what_is_read_otherwise(student.eval())
+    return student.eval()
 
 
 def resolve_model(name: str) -> str:
@@ -713,21 +849,15 @@ def resolve_model(name: str) -> str:
     return str(folder) if folder.is_dir() else name
 
 
-def tokenizer_of(architecture: Any, lexicon: Path | None = None) -> PreTrainedTokenizerFast:
-    """Return the tokenizer whose ids a student of this architecture takes, a fast tokenizer of transformers.
+def tokenizer_of(architecture: Any, lexicon: Path | None = None) -> PreTrainedTokenizerFast | Tokenizer:
+    """Return the tokenizer whose ids a student of this architecture takes: a fast one of transformers, of tokenizers where it is static.
 
     Args:
         architecture: An architecture, or anything with the ``model`` of a checkpoint.
         lexicon: The lexicon's folder, for students from scratch.
     """
     if not isinstance(architecture, params.FROM_SCRATCH):
-        path = resolve_model(architecture.model)
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        settings = Path(path) / "sentence_bert_config.json"
-        if settings.exists() and json.loads(settings.read_text(encoding="utf-8")).get("do_lower_case"):
-            engine = tokenizer.backend_tokenizer
-            engine.normalizer = Normalizers([Lowercase(), *([engine.normalizer] if engine.normalizer else [])])
-        return tokenizer
+        return checkpoints.tokenizer(architecture.model)
     engine = Tokenizer.from_file(str(_lexicon_file(architecture, lexicon, "tokenizer.json")))
     specials = [(token, engine.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     engine.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=specials)
@@ -776,27 +906,118 @@ def _tiny_bert_cross(architecture: params.TinyBertCross, tokenizer: PreTrainedTo
 
 
 def _bi_encoder(architecture: params.BiEncoder) -> BiStudent:
-    path = resolve_model(architecture.model)
-    if architecture.pooling == "checkpoint":
-        if not is_sentence_transformer_model(path):
-            raise ValueError(f"{architecture.model} is no sentence-transformers model, so it names no pooling; set pooling to cls or mean")
-        model = SentenceTransformer(path, device="cpu", similarity_fn_name=architecture.similarity)
+    checkpoints.check(architecture)
+    path, name = resolve_model(architecture.model), architecture.model
+    with checkpoints.loading(name) as loaded:
+        if architecture.pooling == "checkpoint":
+            model = SentenceTransformer(path, device="cpu", similarity_fn_name=architecture.similarity, model_kwargs=_FLOAT32)
+        else:
+            transformer = _transformer(path, name)
+            modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=architecture.pooling)]
+            model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name=architecture.similarity)
+        model.float()
+        loaded.check(model)
         if not isinstance(model[0], StaticEmbedding):  # which reads texts whole
-            model.max_seq_length = architecture.max_length
-            model[0].query_length = architecture.max_query_length
-    else:
-        transformer = Transformer(path, max_seq_length=architecture.max_length, query_length=architecture.max_query_length)
-        modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=architecture.pooling)]
-        model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name=architecture.similarity)
-    if architecture.similarity == "cosine" and not any(isinstance(module, Normalize) for module in model):
-        model.append(Normalize())  # a dot product of what encode() returns is then the cosine, everywhere
-    return BiStudent(architecture, model)
+            first = model[0]
+            _check_tokenizer(first, name)
+            _limit(first, name, architecture.max_length)
+            query_length, document_length = first.query_length, first.document_length
+            first.query_length = min(architecture.max_query_length, query_length or first.max_seq_length, first.max_seq_length)
+            if document_length is not None:
+                first.document_length = min(document_length, first.max_seq_length)
+        if architecture.similarity == "cosine" and not any(isinstance(module, Normalize) for module in model):
+            model.append(Normalize())  # a dot product of what encode() returns is then the cosine, everywhere
+        return BiStudent(architecture, model)
 
 
-def _cross_encoder(architecture: params.CrossEncoder) -> CrossStudent:
-    path = resolve_model(architecture.model)
-    options = {"num_labels": architecture.labels, "max_length": architecture.max_length, "activation_fn": nn.Identity()}
-    return CrossStudent(architecture, CrossEncoder(path, device="cpu", **options))
+def _transformer(path: str, name: str) -> Transformer:
+    """Load the encoder of a checkpoint without what its own library puts behind it."""
+    parts = checkpoints.modules(name)
+    if parts:
+        return Transformer.load(path, subfolder=parts[0]["path"], model_kwargs=_FLOAT32)
+    transformer = Transformer(path, model_kwargs=_FLOAT32)
+    if "message" in transformer.modality_config:
+        raise CheckpointError(
+            f"{name}: its tokenizer has a chat template, which its own library writes every text into, and which is not served; delete "
+            "chat_template from tokenizer_config.json, or name another checkpoint"
+        )
+    return transformer
+
+
+def _cross_encoder(architecture: params.CrossEncoder, *, may_be_new: bool = True) -> CrossStudent:
+    checkpoints.check(architecture)
+    path, name = resolve_model(architecture.model), architecture.model
+    with checkpoints.loading(name) as loaded:
+        model = CrossEncoder(path, device="cpu", num_labels=architecture.labels, activation_fn=nn.Identity(), model_kwargs=_FLOAT32)
+        model.float()
+        loaded.check(model, may_be_new=may_be_new)
+        if checkpoints.transformer_settings(name).get("do_lower_case"):
+            checkpoints.lower_case(model.tokenizer)
+        _check_tokenizer(model[0], name)
+        _limit(model[0], name, architecture.max_length)
+        return CrossStudent(architecture, model)
+
+
+def _check_tokenizer(first: Transformer, name: str) -> None:
+    checkpoints.check_tokenizer(name, first.tokenizer, first.model.get_input_embeddings().num_embeddings)
+
+
+def _limit(first: Transformer, name: str, asked: int) -> None:
+    """Set the most tokens that an encoder reads: as many as asked for, or fewer where it reads no more."""
+    own = min(first.max_seq_length or asked, _positions(first.model) or asked)
+    if asked > own:
+        checkpoints.say(name, f"max_length is {asked}, but it reads at most {own} tokens, where texts are cut; set max_length to {own}")
+    first.max_seq_length = min(asked, own)
+
+
+def _positions(network: nn.Module) -> int | None:
+    """Return how many positions an encoder has vectors for; None where nothing limits them."""
+    for module in network.modules():
+        table = getattr(module, "position_embeddings", None)
+        if isinstance(table, nn.Embedding):
+            before = getattr(module, "padding_idx", None)  # of those that count from behind the padding token's number
+            return table.num_embeddings - (before + 1 if isinstance(before, int) else 0)
+    most = getattr(network.config, "max_position_embeddings", None)
+    return most if most and most > 0 else None
+
+
+# --- read as its own library reads it ---------------------------------------------------------------------------------------------
+
+
+_SENTENCE = "The flow of air over a wing, and what it costs."
+_TEXTS = ("air", _SENTENCE)
+
+
+def _refuse_what_is_read_otherwise(student: Student) -> None:
+    """Read a few texts both ways, by the student and by the model's own library, and refuse a checkpoint where they differ.
+
+    The tokens of a short, an empty and a long text must be the same, and the outputs of two texts equal to a thousandth of the largest; the
+    student computes each alone, so that a model whose output depends on the texts beside it is refused too.
+    """
+    name = student.architecture.model
+    with _same_tokenizer(student.model), torch.inference_mode():
+        for what, ours, theirs in student.read_both_ways():
+            rounding = 0.0 if theirs.dtype.kind == "i" else 1e-3 * np.abs(theirs).max(initial=0.0)
+            if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=0, atol=rounding):
+                raise CheckpointError(
+                    f"{name}: {what} differ from those of its own library ({_shown(ours)} for {_shown(theirs)}), so that it cannot be "
+                    "served; name another checkpoint"
+                )
+
+
+def _shown(values: np.ndarray) -> str:
+    return f"{' '.join(f'{value:g}' for value in values.reshape(-1)[:8])}{' ...' if values.size > 8 else ''}"
+
+
+def _features(features: dict[str, Any], row: int) -> np.ndarray:
+    """Return the tokens of one text as the library gives them to a model, with their types where they are not all 0."""
+    unknown = sorted(features.keys() - {"input_ids", "attention_mask", "token_type_ids", "modality", "prompt_length"})
+    if unknown:
+        return np.array([-1])  # more than a student gives it
+    mask = features["attention_mask"][row].numpy().astype(bool)
+    ids = features["input_ids"][row].numpy()[mask]
+    types = features["token_type_ids"][row].numpy()[mask] if "token_type_ids" in features else np.zeros_like(ids)
+    return np.stack([ids, types])
 
 
 _BUILDERS = {
@@ -807,23 +1028,6 @@ _BUILDERS = {
     "bi_encoder": _bi_encoder,
     "cross_encoder": _cross_encoder,
 }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back progress bars and remarks on heads that no checkpoint gives: both are expected here."""
-    ours = logging.getLogger("sentence_transformers")
-    level, verbosity, bars = ours.level, transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    ours.setLevel(logging.ERROR)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        ours.setLevel(level)
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 def _bert_config(architecture: Any, tokenizer: PreTrainedTokenizerFast, **options: Any) -> BertConfig:
@@ -918,80 +1122,56 @@ class PairFrame(NamedTuple):
     suffix: list[int]
     types: tuple[int, int] | None
     pad: int
+    keep: str  # which tokens of a text that is cut stay: first or last
+    padding_side: str
 
     @property
     def special(self) -> int:
         """Return the number of special tokens of a pair."""
         return len(self.prefix) + len(self.middle) + len(self.suffix)
 
-    def features(
-        self,
-        queries: TokenTable,
-        docs: TokenTable,
-        query_rows: np.ndarray,
-        doc_rows: np.ndarray,
-        max_query_length: int,
-        max_length: int,
-    ) -> dict[str, Tensor]:
-        """Gather pairs into one padded block; the query is cut to its own limit, the document to what is left."""
-        texts, starts = self.join(queries, docs, query_rows, doc_rows, max_query_length, max_length)
-        lengths = texts.lengths()[:, None]
-        columns = np.arange(int(lengths.max(initial=0)))
-        is_text = columns < lengths
-        ids = np.full(is_text.shape, self.pad, dtype=np.int64)
-        ids[is_text] = texts.ids
-        features = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(is_text.astype(np.int64))}
+    def join(
+        self, queries: TokenTable, docs: TokenTable, query_rows: np.ndarray, doc_rows: np.ndarray, max_length: int
+    ) -> tuple[TokenTable, np.ndarray]:
+        """Put pairs together, those that are too long cut as the tokenizer cuts them; also return where each document begins."""
+        lengths = (table.offsets[rows + 1] - table.offsets[rows] for table, rows in ((queries, query_rows), (docs, doc_rows)))
+        query_lengths, doc_lengths = longest_first(*lengths, max(max_length - self.special, 0))
+        query_frame = len(self.prefix) + len(self.middle)
+        left = take(queries, query_rows, query_lengths + query_frame, prefix=self.prefix, suffix=self.middle, keep=self.keep)
+        right = take(docs, doc_rows, doc_lengths + len(self.suffix), suffix=self.suffix, keep=self.keep)
+        return TokenTable(*beside(left, right)), left.lengths()
+
+    def pad_together(self, texts: TokenTable, starts: np.ndarray) -> dict[str, Tensor]:
+        """Pad joined pairs into one block: ids, mask and token types, each (n, longest)."""
+        ids, lengths = gather(texts, np.arange(len(texts)), pad=self.pad, padding_side=self.padding_side)
+        mask = is_token(lengths, self.padding_side)
+        features = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
         if self.types is not None:
-            types = np.where(columns < starts[:, None], self.types[0], self.types[1]) * is_text
+            types = np.where(np.cumsum(mask, axis=1) <= starts[:, None], self.types[0], self.types[1]) * mask
             features["token_type_ids"] = torch.from_numpy(types.astype(np.int64))
         return features
 
-    def join(
-        self,
-        queries: TokenTable,
-        docs: TokenTable,
-        query_rows: np.ndarray,
-        doc_rows: np.ndarray,
-        max_query_length: int,
-        max_length: int,
-    ) -> tuple[TokenTable, np.ndarray]:
-        """Put pairs together, the query cut to its own limit and the document to what is left; also return where each document begins."""
-        query_frame = len(self.prefix) + len(self.middle)
-        left = take(queries, query_rows, max_query_length + query_frame, prefix=self.prefix, suffix=self.middle)
-        starts = left.lengths()
-        right = take(docs, doc_rows, max_length - starts, suffix=self.suffix)
-        offsets = left.offsets + right.offsets
-        is_left = np.arange(int(offsets[-1])) < np.repeat(offsets[:-1] + starts, np.diff(offsets))
-        ids = np.empty(len(is_left), dtype=np.int32)
-        ids[is_left], ids[~is_left] = left.ids, right.ids
-        return TokenTable(ids=ids, offsets=offsets), starts
 
-
-def _frame(tokenizer: PreTrainedTokenizerBase, prompt: str) -> tuple[list[int], list[int]]:
-    """Return what stands before a text, the prompt included, and after it."""
-    encoding = tokenizer.backend_tokenizer.encode("a", add_special_tokens=True)
-    sequence = encoding.sequence_ids
-    text = [i for i, s in enumerate(sequence) if s is not None]
-    prompt_ids = tokenizer.backend_tokenizer.encode(prompt, add_special_tokens=False).ids if prompt else []
-    return encoding.ids[: text[0]] + prompt_ids, encoding.ids[text[-1] + 1 : len(sequence) - _padding(encoding)]
+def _frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the special tokens before a text and after it."""
+    encoding = plain_copy(tokenizer).encode("a", add_special_tokens=True)
+    text = [i for i, s in enumerate(encoding.sequence_ids) if s is not None]
+    return encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]
 
 
 def _pair_frame(tokenizer: PreTrainedTokenizerBase) -> PairFrame:
-    encoding = tokenizer.backend_tokenizer.encode("a", "a", add_special_tokens=True)
+    encoding = plain_copy(tokenizer).encode("a", "a", add_special_tokens=True)
     first, second = ([i for i, s in enumerate(encoding.sequence_ids) if s == side] for side in (0, 1))
     typed = "token_type_ids" in tokenizer.model_input_names
     return PairFrame(
         prefix=encoding.ids[: first[0]],
         middle=encoding.ids[first[-1] + 1 : second[0]],
-        suffix=encoding.ids[second[-1] + 1 : len(encoding.ids) - _padding(encoding)],
+        suffix=encoding.ids[second[-1] + 1 :],
         types=(encoding.type_ids[first[0]], encoding.type_ids[second[0]]) if typed else None,
         pad=tokenizer.pad_token_id,
+        keep=_kept_end(tokenizer.truncation_side),
+        padding_side=tokenizer.padding_side,
     )
-
-
-def _padding(encoding: Any) -> int:
-    """Return how many tokens of an encoding are padding, which some checkpoints' tokenizers switch on."""
-    return len(encoding.attention_mask) - sum(encoding.attention_mask)
 
 
 def _long(values: np.ndarray, device: torch.device) -> Tensor:

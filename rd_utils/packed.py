@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import BertModel, CamembertModel, ElectraModel, RobertaModel, XLMRobertaModel
 from transformers.activations import GELUActivation
 
 from rd_utils.tokens import TokenTable
@@ -57,12 +58,12 @@ class Stream(NamedTuple):
 
 
 def can_pack(model: nn.Module) -> bool:
-    """Tell whether a transformers model is an encoder that :class:`PackedEncoder` serves."""
+    """Tell whether a transformers model is an encoder that :class:`PackedEncoder` serves: of one of its families' own classes."""
     config = getattr(model, "config", None)
-    if getattr(config, "model_type", None) not in FAMILIES or getattr(config, "is_decoder", False):
+    if type(model) not in (BertModel, ElectraModel, RobertaModel, XLMRobertaModel, CamembertModel) or config.model_type not in FAMILIES:
         return False
     absolute = getattr(config, "position_embedding_type", None) in (None, "absolute")
-    return absolute and not getattr(config, "chunk_size_feed_forward", 0) and hasattr(model, "embeddings") and hasattr(model, "encoder")
+    return absolute and not any(getattr(config, name, 0) for name in ("is_decoder", "add_cross_attention", "chunk_size_feed_forward"))
 
 
 def by_onednn(device: torch.device, dtype: torch.dtype) -> bool:
@@ -152,6 +153,10 @@ class PackedEncoder:
         self.embeddings, self.layers = model.embeddings, [_Layer(layer) for layer in model.encoder.layer]
         self.project = getattr(model, "embeddings_project", None)  # of ELECTRA, where embeddings are narrower than the layers
         self.first_position = model.config.pad_token_id + 1 if model.config.model_type in POSITIONS_FROM_PADDING else 0
+
+    def reads(self, texts: TokenTable) -> bool:
+        """Tell whether these texts can be laid out: none is empty, nor names the padding token where positions are counted by it."""
+        return bool((texts.lengths() > 0).all()) and not (self.first_position and (texts.ids == self.first_position - 1).any())
 
     def lay_out(self, texts: TokenTable, pad: int, **options: Any) -> Stream:
         """Lay texts out as this encoder runs best on their device; see :func:`lay_out`."""

@@ -502,7 +502,8 @@ class TinyBertCross(Part):
 class BiEncoder(Part):
     """Bi-encoder from a Hugging Face or sentence-transformers checkpoint; query and document share the weights.
 
-    ``model`` is a hub name, a folder, or ``package:NAME/FOLDER`` (a folder inside an installed Python package).
+    ``model`` is a hub name, a folder, or ``package:NAME/FOLDER`` (a folder inside an installed Python package). Texts are cut at
+    ``max_length`` or ``max_query_length`` tokens, or at the checkpoint's own limit where it is lower.
     """
 
     kind: Literal["bi_encoder"] = "bi_encoder"
@@ -517,7 +518,9 @@ class BiEncoder(Part):
 class CrossEncoder(Part):
     """Cross-encoder from a Hugging Face checkpoint; a missing classification head is drawn from the seed.
 
-    ``labels=2`` scores with the log-softmax of the relevant class, as the published students do (so at most 0).
+    A pair of more than ``max_length`` tokens is cut as ``CrossEncoder.predict`` cuts it, the longer text first; ``max_query_length`` has no
+    effect, because a saved cross-encoder has no limit of the query alone. ``labels=2`` scores with the log-softmax of the relevant class,
+    as the published students do (so at most 0).
     """
 
     kind: Literal["cross_encoder"] = "cross_encoder"
@@ -648,7 +651,10 @@ class Oracle(Part):
 
 
 class LoadedTeacher(Part):
-    """A cross-encoder loaded by name, folder or ``package:NAME/FOLDER``; its raw output is the score."""
+    """A cross-encoder loaded by name, folder or ``package:NAME/FOLDER``; its raw output is the score.
+
+    Pairs are cut as :class:`CrossEncoder` says.
+    """
 
     kind: Literal["loaded"] = "loaded"
     model: ModelText
@@ -1051,10 +1057,12 @@ class LexiconSpec(Spec):
 
 
 class ModelTokenizer(Part):
-    """The tokenizer of a checkpoint."""
+    """The tokenizer of a checkpoint, and what the model that reads its tokens puts before queries and documents."""
 
     kind: Literal["model"] = "model"
     model: ModelText
+    query_prompt: str = Field(default="", exclude_if=lambda value: not value)
+    document_prompt: str = Field(default="", exclude_if=lambda value: not value)
 
 
 class LexiconTokenizer(Part):

@@ -348,7 +348,7 @@ class Pipeline:
                 models.load_scorer(teacher.model, max_length=teacher.max_length, max_query_length=teacher.max_query_length)
             )
             precision = teacher.precision
-            tokenizer = params.ModelTokenizer(model=teacher.model)
+            tokenizer = tokenizer_of(teacher, collection)
         queries, docs = self.tokens("queries", collection, tokenizer), self.tokens("docs", collection, tokenizer)
         return lambda query_rows, doc_rows: student.score_pairs(queries, docs, query_rows, doc_rows, precision=precision)
 
@@ -357,7 +357,7 @@ class Pipeline:
         if teacher.kind == "trained":
             tokenizer = tokenizer_of(teacher.student.architecture, teacher.student.groups.collection)
         else:
-            tokenizer = params.ModelTokenizer(model=teacher.model)
+            tokenizer = tokenizer_of(teacher, collection)
         queries, docs = (self.tokens(of, collection, tokenizer).lengths() for of in ("queries", "docs"))
         return lambda query_rows, doc_rows: queries[query_rows] + docs[doc_rows]
 
@@ -403,7 +403,7 @@ class Pipeline:
 
     def _make_tokens(self, spec: params.TokensSpec, draft: Draft) -> None:
         from rd_utils import models
-        from rd_utils.tokens import tokenize
+        from rd_utils.tokens import count_unknown, tokenize
 
         if spec.tokenizer.kind == "lexicon":
             from tokenizers import Tokenizer
@@ -412,16 +412,22 @@ class Pipeline:
         else:
             tokenizer = models.tokenizer_of(spec.tokenizer)
         texts = self.docs(spec.collection) if spec.of == "docs" else self.queries(spec.collection)
-        table = tokenize(self.track(iter(texts["text"]), f"tokenising {spec.of}", len(texts)), tokenizer)
+        prompt = getattr(spec.tokenizer, "query_prompt" if spec.of == "queries" else "document_prompt", "")
+        table = tokenize(self.track(iter(texts["text"]), f"tokenising {spec.of}", len(texts)), tokenizer, prompt=prompt)
         table.save(draft.folder)
         draft.counts |= {"texts": len(table), "tokens": len(table.ids)}
+        unknown = count_unknown(table, tokenizer)
+        if unknown:
+            draft.counts["unknown_tokens"] = unknown
+        if unknown * 2 > len(table.ids):
+            _warn_of_unknown_words(spec, unknown / len(table.ids))
 
     def _make_vectors(self, spec: params.VectorsSpec, draft: Draft) -> None:
         student, tokenizer = self._system(spec.encoder)
         docs = self.tokens("docs", spec.collection, tokenizer)
         vectors = self._embedded(student, docs, draft.folder / "vectors.npy", self.store.checkpoints(spec), "fp32")
         draft.counts |= {"documents": len(vectors), "dimension": vectors.shape[1]}
-        draft.counts["documents_without_word"] = int((docs.lengths() == 0).sum())
+        draft.counts["documents_without_word"] = int((docs.text_lengths() == 0).sum())
 
     def _embedded(self, student: Student, docs: TokenTable, path: Path, chunks: Path, precision: str) -> np.ndarray:
         """Write documents' embeddings to a file, a chunk at a time, and return them memory-mapped."""
@@ -950,7 +956,7 @@ class Pipeline:
 def _encoded(student: Student, texts: TokenTable, **options: Any) -> np.ndarray:
     """Embed texts; one without a token has the zero vector, since what a model makes of special tokens alone says nothing of it."""
     vectors = student.encode(texts, **options)
-    vectors[texts.lengths() == 0] = 0.0
+    vectors[texts.text_lengths() == 0] = 0.0
     return vectors
 
 
@@ -958,6 +964,18 @@ def _warn_of_texts(collection: Any, of: str, wordless: int, n: int, first: str) 
     """Say that texts have no word, and which is the first."""
     follows = "nothing is retrieved for them, nor learnt" if of == "queries" else "nothing retrieves them, and they have no embedding"
     LOGGER.warning("%s: %d of %d %s have no word, the first is %r; %s", collection.label, wordless, n, of, first, follows)
+
+
+def _warn_of_unknown_words(spec: params.TokensSpec, share: float) -> None:
+    """Say that most tokens of a collection are unknown to a tokenizer."""
+    LOGGER.warning(
+        "%s: %.0f %% of the tokens of its %s are unknown to the tokenizer of %s, to which most words are so the same; name a model of this "
+        "language, or look whether the tokenizer is the model's own",
+        spec.collection.label,
+        100 * share,
+        spec.of,
+        getattr(spec.tokenizer, "model", "the lexicon"),
+    )
 
 
 def save_student(student: Student, record: TrainingRecord, folder: Path) -> None:

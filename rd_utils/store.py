@@ -49,16 +49,17 @@ CODE = {
     "docs": ("collections", "synthetic"),
     "queries": ("augmentation", "collections", "runs", "sampling", "synthetic"),
     "lexicon": ("lexicon", "tokens"),
-    "tokens": ("models", "tokens"),
-    "vectors": ("dense", "models", "packed", "runs", "tokens"),
+    "tokens": ("checkpoints", "models", "tokens"),
+    "vectors": ("checkpoints", "dense", "models", "packed", "runs", "tokens"),
     "index": ("bm25", "dense", "runs", "words"),
-    "candidates": ("bm25", "dense", "models", "packed", "retrieval", "runs", "teachers", "tokens", "words"),
+    "candidates": ("bm25", "checkpoints", "dense", "models", "packed", "retrieval", "runs", "teachers", "tokens", "words"),
     "neighbours": ("bm25", "dense", "retrieval", "runs", "words"),
     "groups": ("bm25", "collections", "entropy", "retrieval", "runs", "sampling", "teachers", "words"),
-    "pairs": ("bm25", "models", "packed", "retrieval", "runs", "teachers", "tokens", "words"),
-    "scores": ("bm25", "models", "packed", "retrieval", "runs", "sampling", "teachers", "tokens", "words"),
+    "pairs": ("bm25", "checkpoints", "models", "packed", "retrieval", "runs", "teachers", "tokens", "words"),
+    "scores": ("bm25", "checkpoints", "models", "packed", "retrieval", "runs", "sampling", "teachers", "tokens", "words"),
     "student": (
         "augmentation",
+        "checkpoints",
         "collections",
         "dense",
         "entropy",
@@ -72,9 +73,9 @@ CODE = {
         "training",
     ),
     "search": (),
-    "description": ("augmentation", "entropy", "locality", "models", "packed", "tokens"),
-    "behaviour": ("behaviour", "entropy", "locality", "models", "packed", "tokens"),
-    "evaluation": ("bm25", "dense", "evaluation", "models", "packed", "retrieval", "runs", "teachers", "tokens", "words"),
+    "description": ("augmentation", "checkpoints", "entropy", "locality", "models", "packed", "tokens"),
+    "behaviour": ("behaviour", "checkpoints", "entropy", "locality", "models", "packed", "tokens"),
+    "evaluation": ("bm25", "checkpoints", "dense", "evaluation", "models", "packed", "retrieval", "runs", "teachers", "tokens", "words"),
 }
 
 
@@ -240,9 +241,14 @@ def lexicon_of(architecture: Any, collection: Any) -> params.LexiconSpec | None:
 
 
 def tokenizer_of(architecture: Any, collection: Any) -> Any:
-    """Return the tokenizer part that a student reads; ``collection`` is where a from-scratch student takes its vocabulary from."""
+    """Return the tokenizer part that a student or loaded teacher reads; a from-scratch student's vocabulary is of ``collection``."""
+    from rd_utils import checkpoints  # which finds its folders here
+
     lexicon = lexicon_of(architecture, collection)
-    return params.LexiconTokenizer(lexicon=lexicon) if lexicon else params.ModelTokenizer(model=architecture.model)
+    if lexicon:
+        return params.LexiconTokenizer(lexicon=lexicon)
+    query_prompt, document_prompt = checkpoints.prompts(architecture)
+    return params.ModelTokenizer(model=architecture.model, query_prompt=query_prompt, document_prompt=document_prompt)
 
 
 def token_inputs(tokenizer: Any, collection: Any) -> dict[str, Any]:
@@ -299,7 +305,7 @@ def teacher_inputs(teacher: Any, collection: Any) -> dict[str, Any]:
             found[f"calibration_{number}"] = params.ScoresSpec(groups=teacher.calibration, teacher=member)
             found |= {f"{role}_{number}": part for role, part in teacher_inputs(member, collection).items()}
         return found
-    return token_inputs(params.ModelTokenizer(model=teacher.model), collection)
+    return token_inputs(tokenizer_of(teacher, collection), collection)
 
 
 def first_stage_inputs(spec: params.EvaluationSpec) -> dict[str, Any]:

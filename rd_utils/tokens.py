@@ -138,6 +138,15 @@ def tokenize(
     return TokenTable(flat, offsets, prompt, np.array(prompt_lengths, dtype=np.int32) if prompt else None, kept)
 
 
+def count_unknown(table: TokenTable, tokenizer: Any) -> int:
+    """Return how many tokens of a table stand for what its tokenizer does not know; 0 where it knows everything, as bytes do."""
+    if hasattr(tokenizer, "unk_token_id"):
+        unknown = tokenizer.unk_token_id
+    else:
+        unknown = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "[UNK]")
+    return 0 if unknown is None else int((table.ids == unknown).sum())
+
+
 def take(
     table: TokenTable,
     rows: np.ndarray,

@@ -289,9 +289,10 @@ class Counter:
             return length("queries"), length("docs")
         if isinstance(architecture, params.BI_ENCODERS):
             return length("queries", cut=longest_query, special=2), length("docs", cut=longest, special=2)
-        query = length("queries", cut=longest_query)
         if isinstance(architecture, params.InteractionCross):
+            query = length("queries", cut=longest_query)
             return query, length("docs", cut=256 - query.mean)
+        query = length("queries", cut=longest)
         special = query.mean + 3
         return query, length("docs", cut=longest, special=special)
 
