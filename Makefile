@@ -26,7 +26,7 @@ help:  ## list what can be made
 
 study: $(READY)  ## run a study (STUDY=params/x.yaml BASE=name CORES=2 NURSERY=1) and print where its report is
 	@python -m rd_utils check $(STUDY) --base '$(BASE)'
-	@$(SNAKEMAKE) --config study=$(STUDY) base='$(BASE)' nursery=$(NURSERY)
+	@RD_MAKE=$$PPID $(SNAKEMAKE) --config study=$(STUDY) base='$(BASE)' nursery=$(NURSERY)
 	@python -m rd_utils where $(STUDY) --base '$(BASE)'
 
 test: lint unit notebooks-test end-to-end  ## lint, unit tests and doctests, nbval, and the smallest study end to end

@@ -4,25 +4,31 @@
     snakemake --profile params/profiles/slurm --config study=params/embedded.yaml
 
 A node's executed notebook is its output, and appears only when the run has ended well. What a node makes lies in the store under
-identities of its own, so a node that is run again after an interruption makes only what is missing.
+identities of its own, so a node that is run again after an interruption makes only what is missing. Runs that need the same nodes take
+turns. Where this process ends, its nodes do, but for those that a cluster executes.
 """
 
 import os
 
-from rd_utils import kernels
+from rd_utils import kernels, workflow as runs
 from rd_utils import plan as planning
+from snakemake.exceptions import WorkflowError
 
 STUDY = config.get("study", "params/embedded.yaml")
 BASE = config.get("base") or ""  # another base than the study's own
 if workflow.is_main_process or "RD_NODES" not in os.environ:  # Snakemake reads this file again for every job; the plan is the same
-    PLAN = planning.load_plan(STUDY, BASE or None)
-    os.environ["RD_NODES"] = str(planning.write_nodes(PLAN))
+    try:
+        PLAN = planning.load_plan(STUDY, BASE or None)
+        if workflow.is_main_process:
+            if not workflow.non_local_exec:
+                kernels.begin_run(ends_with=os.environ.pop("RD_MAKE", None))
+            TURN = runs.begin(PLAN, wait=not workflow.dryrun)
+        os.environ["RD_NODES"] = str(planning.write_nodes(PLAN))
+    except runs.REFUSALS as error:
+        raise WorkflowError(runs.told(error))
 NODES = planning.read_nodes(os.environ["RD_NODES"])
 FOLDER = str(planning.node_folder("{node}"))
 OUTPUTS = str(planning.outputs_root())
-
-if workflow.is_main_process:
-    planning.prepare(PLAN)
 
 # glibc gives every large activation back to the kernel and faults it in again each step, unless told to keep big blocks; and it keeps the
 # few bytes that aligning a block cuts off for small requests, so that the block is not whole again when it is free and the heap grows.
@@ -40,10 +46,12 @@ onstart:
 
 onsuccess:
     kernels.stop(*NURSERY)
+    TURN.leave()
 
 
 onerror:
     kernels.stop(*NURSERY)
+    TURN.leave()
 
 
 def upstream(wildcards):
@@ -81,6 +89,5 @@ for notebook in planning.NOTEBOOKS:
         threads: THREADS
         shell:
             "export RD_NODE={wildcards.node} RD_OUTPUTS={OUTPUTS:q} OMP_NUM_THREADS={threads} GLIBC_TUNABLES={MALLOC} TOKENIZERS_PARALLELISM=false; "
-            "python -S -P rd_utils/kernels.py {params.notebook} {params.folder:q}/running-$$.ipynb -f {params.folder:q}/parameters.yaml "
-            "--cwd notebooks --log-output --no-progress-bar > {log:q} 2>&1 "
-            "&& mv {params.folder:q}/running-$$.ipynb {output.notebook:q}"
+            "python -S -P rd_utils/kernels.py --node {params.folder:q} {output.notebook:q} {log:q} {params.notebook} "
+            "-f {params.folder:q}/parameters.yaml --cwd notebooks --log-output --no-progress-bar"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from rd_utils import compare, devices, estimates
+from rd_utils import compare, devices, estimates, workflow
 from rd_utils import plan as planning
 from rd_utils.params import ParameterError
 from rd_utils.store import Store, StoreError, project_root
@@ -62,13 +62,16 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "plan":
             print_plan(plan, options)
         elif options.command == "prepare":
-            planning.prepare(plan)
+            workflow.begin(plan).leave()
         elif options.command == "where":
             print(f"report: {plan.folder / 'report.html'}")
         else:
             planning.publish(plan)
     except (ParameterError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {workflow.told(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -94,8 +94,9 @@ def remove(path: str | Path) -> None:
 
 
 def beside(name: str) -> str:
-    """Return the name under which this process writes what will be called ``name``."""
-    return f".{name}.{socket.gethostname()}.{os.getpid()}.{ENDING}"
+    """Return the name under which this process writes what will be called ``name``; it keeps the suffix, which some writers look at."""
+    stem, suffix = os.path.splitext(name)
+    return f".{stem}.{socket.gethostname()}.{os.getpid()}.{ENDING}{suffix}"
 
 
 def clear(folder: str | Path) -> list[Path]:
@@ -104,19 +105,24 @@ def clear(folder: str | Path) -> list[Path]:
     What another machine's process was writing goes when nobody has touched it for a day.
     """
     found = []
-    for path in Path(folder).glob(f".*.{ENDING}"):
-        if is_left(path, path.name.removesuffix(f".{ENDING}")):
+    for path in Path(folder).glob(f".*.{ENDING}*"):
+        if is_left(path, path.name.rpartition(f".{ENDING}")[0]):
             remove(path)
             found.append(path)
     return found
 
 
 def is_left(path: Path, owner: str) -> bool:
-    """Tell whether the owner of a file or folder is gone; ``owner`` ends with the machine and the process, as ``HOST.PID``."""
+    """Tell whether the owner of a file or folder is gone.
+
+    Args:
+        path: The file or folder.
+        owner: Ends with the machine and the process, as ``HOST.PID``, or is ``PID`` alone, of this machine.
+    """
     rest, _, pid = owner.rpartition(".")
     if not pid.isdigit():
         return False
-    if rest == socket.gethostname() or rest.endswith(f".{socket.gethostname()}"):
+    if not rest or rest == socket.gethostname() or rest.endswith(f".{socket.gethostname()}"):
         return not lives(int(pid))
     with contextlib.suppress(OSError):
         return time.time() - path.lstat().st_mtime > STRANGER_SECONDS

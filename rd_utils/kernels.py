@@ -5,15 +5,26 @@ Snakemake. This module is the other side: :func:`start` and :func:`stop` in the 
 which asks the nursery to run papermill and waits::
 
     python -S -P rd_utils/kernels.py NOTEBOOK OUTPUT --cwd notebooks ...     # the arguments of papermill
+    python -S -P rd_utils/kernels.py --node FOLDER EXECUTED LOG NOTEBOOK --cwd notebooks ...
 
-It imports nothing but the standard library, not even the package, because it is itself part of what a node costs. A node runs as plain
-papermill where no nursery is named or none answers (on another host of a cluster, say), where its environment differs from the
+The second form is the workflow's: the notebook is executed in the node's folder, and put in its place when it has ended well, sealed
+(:func:`sealed`) and flushed, so that what stands there is whole.
+
+It imports nothing but the standard library and one module that does the same, because it is itself part of what a node costs. A node runs
+as plain papermill where no nursery is named or none answers (on another host of a cluster, say), where its environment differs from the
 nursery's, and where the package has changed on disk since the nursery imported it; its log says which.
+
+A node ends with the run that it belongs to. Its command looks twice a second whether the processes live that stand between it and the
+run's own, which :func:`begin_run` names; when one of them has ended, however it did, the command ends what it has started, and itself.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
+import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -22,9 +33,26 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+if __package__:
+    from rd_utils import durable
+else:  # a node's command, which does not import the package
+    _found = importlib.util.spec_from_file_location("durable", Path(__file__).with_name("durable.py"))
+    durable = importlib.util.module_from_spec(_found)
+    _found.loader.exec_module(durable)
 
 ADDRESS = "RD_NURSERY"  # the environment variable that holds the folder of the nursery's socket
+RUN = "RD_RUN"  # the one that holds the run's own process, as HOST PID STARTED
 SOCKET = "socket"
+NURSERY = "rd-nursery-"  # begins the name of that folder
+SEAL = "rd_utils"  # the key of a notebook's metadata under which its checksum stands
+SECONDS_BETWEEN_LOOKS = 0.5  # at the processes that a node's command ends with
+GRACE_SECONDS = 5.0  # between asking a node to end and killing it
 SHOWN = 3  # differing environment variables that a refusal names
 
 
@@ -66,10 +94,11 @@ def start(environment: dict[str, str], *, cwd: str, idle_seconds: float = 900.0)
     """
     if not supported():
         return None
-    folder = tempfile.mkdtemp(prefix="rd-nursery-")  # mode 700
+    prefix = f"{NURSERY}{os.getpid()}-"
+    folder = tempfile.mkdtemp(prefix=prefix)  # mode 700
     if len(folder) > 80:  # a socket's path has about 100 bytes
         os.rmdir(folder)
-        folder = tempfile.mkdtemp(prefix="rd-nursery-", dir="/tmp")
+        folder = tempfile.mkdtemp(prefix=prefix, dir="/tmp")
     command = "from rd_utils import nursery; nursery.main()"  # as a kernel does: sys.path begins with the working folder
     with socket.socket(socket.AF_UNIX) as listener:  # bound here, so that a node can ask from now on
         listener.bind(os.path.join(folder, SOCKET))
@@ -96,23 +125,188 @@ def stop(nursery: subprocess.Popen | None = None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def clear_nurseries() -> list[Path]:
+    """Remove the folders of nurseries that are gone, and return them: this user's, whose socket nobody listens to."""
+    found = []
+    for folder in {path for place in (tempfile.gettempdir(), "/tmp") for path in Path(place).glob(f"{NURSERY}*")}:
+        owner = folder.name.removeprefix(NURSERY).partition("-")[0]
+        with contextlib.suppress(OSError):
+            if folder.lstat().st_uid == os.getuid() and not (owner.isdigit() and durable.lives(int(owner))) and not _answers(folder):
+                durable.remove(folder)
+                found.append(folder)
+    return found
+
+
+def _answers(folder: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1.0)
+        try:
+            connection.connect(str(folder / SOCKET))
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+    return True
+
+
+# --- what ends together -----------------------------------------------------------------------------------------------------------
+
+
+def begin_run(ends_with: str | None = None) -> None:
+    """Name this process to the nodes that it will start as the run that they belong to.
+
+    Args:
+        ends_with: a process, such as the `make` that started this one: when it has ended, this process is killed, and so its nodes end.
+    """
+    os.environ[RUN] = f"{socket.gethostname()} {os.getpid()} {durable.started(os.getpid())}"
+    if ends_with and ends_with.isdigit() and (began := durable.started(int(ends_with))) is not None:
+
+        def end() -> None:
+            print("study: make has ended, so its run ends; make again to go on", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        _watch({int(ends_with): began}, end)
+
+
+def _above() -> dict[int, str]:
+    """Return the processes that this one ends with, and when they started: its parent, and what stands above it up to the run's own.
+
+    Raises:
+        ProcessLookupError: the run has ended already.
+    """
+    parent = os.getppid()
+    found = {parent: durable.started(parent) or ""}
+    host, _, rest = os.environ.get(RUN, "").partition(" ")
+    if host != socket.gethostname():
+        return found
+    pid, _, began = rest.partition(" ")
+    run = int(pid)
+    if durable.started(run) != began:
+        raise ProcessLookupError(f"the run (process {run}) has ended")
+    while parent not in (run, 0, 1) and os.path.isdir("/proc/self"):
+        parent = int(Path(f"/proc/{parent}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+        found[parent] = durable.started(parent) or ""
+    return (found if parent == run else {os.getppid(): found[os.getppid()]}) | {run: began}
+
+
+def _watch(processes: dict[int, str], act: Callable[[], None]) -> None:
+    """Act, in a thread, when one of these processes has ended."""
+
+    def watch() -> None:
+        while all(durable.started(pid) == began for pid, began in processes.items()):
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        act()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _end_process(pid: int) -> None:
+    """Ask a process to end, and kill it when it does not."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while durable.lives(pid):
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                return
+            time.sleep(0.05)
+
+
+# --- an executed notebook ---------------------------------------------------------------------------------------------------------
+
+
+def sealed(notebook: dict[str, Any]) -> dict[str, Any]:
+    """Return a notebook whose metadata holds the SHA-256 of all the rest, by which :func:`damage` knows that it is whole."""
+    metadata = {key: value for key, value in notebook.get("metadata", {}).items() if key != SEAL}
+    rest = notebook | {"metadata": metadata}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+    return rest | {"metadata": metadata | {SEAL: {"sha256": digest}}}
+
+
+def damage(path: Path, sealed: bool = True) -> str | None:
+    """Return what is wrong with an executed notebook, None where it is whole.
+
+    Args:
+        path: the notebook.
+        sealed: whether what holds no cell is damaged too; a seal that is there must fit.
+    """
+    try:
+        notebook = json.loads(path.read_bytes())
+        whole = isinstance(notebook, dict) and (bool(notebook.get("cells")) or not sealed)
+        if whole and SEAL in notebook.get("metadata", {}):
+            whole = _sealed(notebook) == notebook
+    except FileNotFoundError:
+        return f"{path} is missing"
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        whole = False
+    return None if whole else f"{path} is damaged"
+
+
+_sealed = sealed
+
+
+def put(executed: Path, place: Path) -> None:
+    """Put an executed notebook in its place, sealed."""
+    text = json.dumps(sealed(json.loads(executed.read_bytes())), indent=1, sort_keys=True, ensure_ascii=False)
+    durable.write_bytes(place, (text + "\n").encode("utf-8", "surrogatepass"))
+
+
 # --- the command of a node --------------------------------------------------------------------------------------------------------
 
 
-def run(arguments: list[str]) -> int:
-    """Run papermill with these arguments in the nursery; return its exit status, or become plain papermill.
+def main(arguments: list[str]) -> int:
+    """Run one of the two forms of the command; return its exit status."""
+    try:
+        above = _above()
+    except (OSError, ValueError):
+        print("the run that this node belongs to has ended; run again", file=sys.stderr)
+        return 1
+    if arguments[:1] == ["--node"]:
+        folder, place, log, *rest = arguments[1:]
+        return run_node(Path(folder), Path(place), Path(log), rest, above)
+    return run(arguments, above)
+
+
+def run_node(folder: Path, place: Path, log: Path, arguments: list[str], above: dict[int, str]) -> int:
+    """Execute a notebook in a node's folder, with a log, and put it in its place when it has ended well; return the exit status.
+
+    A full or read-only disk is named on what was this process's standard error, because the log may lie on it.
+    """
+    told = os.dup(2)
+    draft = folder / f"running-{socket.gethostname()}.{os.getpid()}.ipynb"
+    try:
+        stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
+        for number in (1, 2):
+            os.dup2(stream, number)
+        os.close(stream)
+        status = run([arguments[0], str(draft), *arguments[1:]], above)
+        if status == 0:
+            put(draft, place)
+            durable.remove(draft)
+    except OSError as error:
+        status = 1
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+    except ValueError:
+        status = 1
+        os.write(2, f"{draft} is no whole notebook after its execution; run again\n".encode())
+    if status:
+        for place in dict.fromkeys((str(folder), tempfile.gettempdir(), os.path.expanduser("~"))):
+            if refused := durable.refusal(place):
+                os.write(told, f"error: {refused}\n".encode())
+                break
+    return status
+
+
+def run(arguments: list[str], above: dict[int, str] | None = None) -> int:
+    """Run papermill with these arguments in the nursery, or plainly; return its exit status.
 
     What the node writes to standard output and standard error goes where this process's goes. An interrupt or a termination of this
     process is passed on; when it vanishes, the nursery ends the node.
+
+    Args:
+        arguments: papermill's.
+        above: the processes that the node ends with, and when they started.
     """
-    folder = os.environ.get(ADDRESS)
-    if not folder:
-        return _plain(arguments)
-    connection = socket.socket(socket.AF_UNIX)
-    try:
-        connection.connect(os.path.join(folder, SOCKET))
-    except OSError:
-        return _plain(arguments, "no nursery answers")
     node: list[int] = []
 
     def forward(number: int, frame: object) -> None:
@@ -121,8 +315,24 @@ def run(arguments: list[str]) -> int:
         with contextlib.suppress(ProcessLookupError):
             os.kill(node[0], number)
 
+    def end() -> None:
+        os.write(2, f"{arguments[0]} ends, because a process above it has ended; run again\n".encode())
+        for pid in node:
+            _end_process(pid)
+        os._exit(1)
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, forward)
+    if above:
+        _watch(above, end)
+    folder = os.environ.get(ADDRESS)
+    if not folder:
+        return _plain(arguments, node)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(os.path.join(folder, SOCKET))
+    except OSError:
+        return _plain(arguments, node, "no nursery answers")
     request = json.dumps({"arguments": arguments, "cwd": os.getcwd(), "environment": dict(os.environ)}).encode() + b"\n"
     answers = connection.makefile("r", encoding="utf-8")
     try:
@@ -131,9 +341,9 @@ def run(arguments: list[str]) -> int:
             connection.sendall(request[sent:])
         word, _, rest = answers.readline().strip().partition(" ")
         if word == "refused":
-            return _plain(arguments, rest)
+            return _plain(arguments, node, rest)
         if word != "started":
-            return _plain(arguments, "the nursery ended")
+            return _plain(arguments, node, "the nursery ended")
         node.append(int(rest))
         word, _, rest = answers.readline().strip().partition(" ")
     except OSError:
@@ -145,19 +355,24 @@ def run(arguments: list[str]) -> int:
             return 128 - status
         return status
     if not node:
-        return _plain(arguments, "the nursery ended")
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(node[0], signal.SIGTERM)
+        return _plain(arguments, node, "the nursery ended")
+    _end_process(node[0])
     print(f"the nursery ended while {arguments[0]} ran in it; run again", file=sys.stderr)
     return 1
 
 
-def _plain(arguments: list[str], reason: str = "") -> int:
-    """Become papermill in a fresh process."""
+def _plain(arguments: list[str], node: list[int], reason: str = "") -> int:
+    """Run papermill in a fresh process, which gets a termination when this one ends, and return its exit status."""
     if reason:
         print(f"run as plain papermill: {reason}", file=sys.stderr, flush=True)
-    os.execvp("papermill", ["papermill", *arguments])
+    library = ctypes.CDLL(None) if supported() else None
+    child = subprocess.Popen(["papermill", *arguments], preexec_fn=functools.partial(library.prctl, 1, signal.SIGTERM) if library else None)
+    node.append(child.pid)
+    status = child.wait()
+    if status < 0:
+        print(f"the process that ran {arguments[0]} was ended by signal {-status}; run again", file=sys.stderr)
+    return status if status >= 0 else 128 - status
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

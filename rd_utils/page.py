@@ -12,7 +12,6 @@ import gzip
 import html
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from rd_utils import durable
 from rd_utils.drawing import VERDICTS, as_text, distinct
 from rd_utils.params import nearest
 from rd_utils.report import Drawn, draw, relative, vega_lite_version
@@ -454,9 +454,7 @@ def html_report(
     ]
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    draft.replace(path)
+    durable.write_text(path, "\n".join(lines) + "\n")
     return path
 
 

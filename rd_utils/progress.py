@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from rd_utils import durable
+
 Track = Callable[[Iterable[Any], str, "int | None"], Iterable[Any]]
 
 LOGGER = logging.getLogger("rd_utils")
@@ -53,16 +55,35 @@ def track(iterable: Iterable[Any], description: str, total: int | None = None) -
 
 
 def log_to(path: Path) -> None:
-    """Append the package's log lines to a file; calling it again with the same file changes nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Append the package's log lines to a file; calling it again with the same file changes nothing.
+
+    A log that cannot be written keeps nothing from its work: it is said once where standard error goes.
+    """
     for handler in LOGGER.handlers:
         if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename) == path.resolve():
             return
-    handler = logging.FileHandler(path.resolve(), encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = _Log(path.resolve(), encoding="utf-8")
+    except OSError as error:
+        print(f"no log is kept: {durable.explain(error, path) or error}", file=sys.stderr)
+        return
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(message)s"))
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
+
+
+class _Log(logging.FileHandler):
+    """A log whose disk may fill up or be taken away."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say once that lines are missing, without a traceback for each."""
+        if not getattr(self, "said", False):
+            self.said = True
+            error = sys.exc_info()[1]
+            found = durable.explain(error, self.baseFilename) if isinstance(error, OSError) else None
+            print(f"lines of the log are missing: {found or error}", file=sys.stderr)
 
 
 # --- in a notebook ----------------------------------------------------------------------------------------------------

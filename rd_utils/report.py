@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import altair as alt
 import pandas as pd
 
+from rd_utils import durable
 from rd_utils.crossed import THESE_ONLY
 from rd_utils.drawing import (
     ACROSS_COLUMNS,
@@ -565,7 +566,7 @@ def save_chart(chart: Any, path_stem: str | Path) -> ChartFiles:
     stem.parent.mkdir(parents=True, exist_ok=True)
     drawn = chart if isinstance(chart, Drawn) else draw(chart)
     files = ChartFiles(*(stem.with_name(f"{stem.name}.{ending}") for ending in ChartFiles._fields))
-    files.json.write_text(json.dumps(drawn.spec, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    files.svg.write_text(drawn.svg, encoding="utf-8")
-    files.png.write_bytes(vl_convert.svg_to_png(drawn.svg, scale=2))
+    durable.write_text(files.json, json.dumps(drawn.spec, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    durable.write_text(files.svg, drawn.svg)
+    durable.write_bytes(files.png, vl_convert.svg_to_png(drawn.svg, scale=2))
     return files

@@ -6,7 +6,6 @@ executed notebook that made it, which the workflow copies to ``notebooks/`` besi
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from rd_utils import charts as drawn
-from rd_utils import in_short, page, report
+from rd_utils import durable, in_short, page, report
 from rd_utils import tables as layout
 from rd_utils.analysis import ROWS_SHOWN, at, judged, optima
 from rd_utils.characteristics import groups_made, pooled_bins
@@ -25,7 +24,7 @@ from rd_utils.drawing import AGAINST, MISSING, as_setting, distinct, varying
 from rd_utils.page import Figure, Point, Section, Short, Table
 from rd_utils.params import StudentSystem, nearest
 from rd_utils.pipeline import Pipeline
-from rd_utils.plan import DIMENSIONS, PLACE, Plan
+from rd_utils.plan import DIMENSIONS, PLACE, Plan, write_record
 from rd_utils.progress import LOGGER
 from rd_utils.store import identity, inputs
 
@@ -76,13 +75,16 @@ def write(
     folder = plan.folder
     folder.mkdir(parents=True, exist_ok=True)
     written = {name: table for name, table in tables.items() if len(table) or name in needed}
+    files: list[Path] = []
     for name, table in written.items():
-        table.to_parquet(folder / f"{name}.parquet", index=False)
+        with durable.replacing(folder / f"{name}.parquet") as draft:
+            table.to_parquet(draft, index=False)
+        files.append(folder / f"{name}.parquet")
     for stem, (table, caption) in _printed(plan, written).items():
-        layout.save_table(table, folder / "tables" / stem, caption=caption, label=f"tab:{stem}", highlight=stem.startswith("main"))
+        files += layout.save_table(table, folder / "tables" / stem, caption=caption, label=f"tab:{stem}", highlight=stem.startswith("main"))
     pictures = {name: report.draw(chart) for name, chart in charts.items()}
     for name, picture in pictures.items():
-        report.save_chart(picture, folder / "charts" / _file_name(name))
+        files += report.save_chart(picture, folder / "charts" / _file_name(name))
     notebooks = executed_notebooks(plan)
     path = page.html_report(
         [section for section in _sections(plan, pipeline, written, pictures, advice, notebooks) if section.blocks],
@@ -93,8 +95,7 @@ def write(
         short=_short(plan, written, warnings, notebooks),
         made_by=notebooks.analysis,
     )
-    record = {"study": plan.study.name, "report_version": plan.report_version, "parameters": plan.study.model_dump(mode="json")}
-    (folder / "study.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+    write_record(plan, [*files, path])
     LOGGER.info("wrote %s", path)
     return [folder / f"{name}.parquet" for name in written] + [path]
 

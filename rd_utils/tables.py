@@ -23,6 +23,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from rd_utils import durable
 from rd_utils.drawing import MISSING, MUTED, as_text, require
 from rd_utils.params import nearest
 
@@ -157,7 +158,7 @@ def save_table(
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_name(f"{stem.name}.{ending}") for ending in texts]
     for path, text in zip(paths, texts.values(), strict=True):
-        path.write_text(text, encoding="utf-8", newline="\n")
+        durable.write_text(path, text)
     return TableFiles(*paths)
 
 
