@@ -1,8 +1,14 @@
-"""Command line: ``python -m rd_utils check|plan|where|prepare|publish STUDY``, ``compare A B``, and for developers ``execute|lock``."""
+"""Command line: ``python -m rd_utils check|plan|where|prepare|publish STUDY``, ``compare A B``, and for developers ``execute|lock``.
+
+``verify [STUDY]``, ``rerun CELL --study STUDY`` and ``trace STUDY CELL MEASURE`` say whether results can be trusted.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -38,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
     about = "say whether B differs from A, is equivalent, how sure that is, and at what cost: two cells of a study, or two TREC runs"
     compare.add_arguments(commands.add_parser("compare", help=about, description=about))
+    add_provenance(commands)
     commands.add_parser("execute", help="execute the notebooks in place on their defaults, as they are committed")
     commands.add_parser("lock", help="write constraints.txt and locks/ from what is installed")
     options = parser.parse_args(arguments)
@@ -54,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "compare":
             print(compare.run(options))
             return 0
+        if options.command in ("verify", "rerun", "trace"):
+            return {"verify": verify, "rerun": rerun, "trace": trace}[options.command](options)
         plan = planning.load_plan(options.study, options.base or None)
         if options.command == "check":
             planning.check_runs(plan)
@@ -73,6 +82,81 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {workflow.told(error)}", file=sys.stderr)
         return 2
+    return 0
+
+
+def add_provenance(commands: Any) -> None:
+    """Add the commands that say whether the store can be trusted."""
+    about = "compare every file of the store, or of one study in it, with what its manifest says; exit status 1 if one is damaged"
+    command = commands.add_parser("verify", help=about, description=about)
+    command.add_argument("study", nargs="?", help="a study file (default: everything in the store)")
+    command.add_argument("--discard", action="store_true", help="delete what is damaged, unfinished or left over, so that it is made again")
+    base = {"help": "the study as run on another base: the name of a file in params/bases"}
+    command.add_argument("--base", **base)
+    about = (
+        "make one cell of a finished study again in an empty store, and say file by file whether it repeats; exit status 1 if it does not"
+    )
+    command = commands.add_parser("rerun", help=about, description=about)
+    command.add_argument("cell", help="a cell, or a row that is not trained, such as BM25")
+    command.add_argument("--study", required=True, help="a study file, such as params/embedded.yaml")
+    command.add_argument("--base", **base)
+    command.add_argument("--seed", type=int, help="one seed of the cell (default: all)")
+    command.add_argument("--folder", help="where the other store goes, and stays (default: a temporary folder)")
+    about = "walk from a cell's mean of a measure to the parameters, inputs, seeds, versions and hashes that it rests on"
+    command = commands.add_parser("trace", help=about, description=about)
+    command.add_argument("study", help="a study file, such as params/embedded.yaml")
+    command.add_argument("cell", help="a cell, or a row that is not trained, such as BM25")
+    command.add_argument("measure", help="one of the study's, such as nDCG@10")
+    command.add_argument("--base", **base)
+    command.add_argument("--seed", type=int, help="one seed of the cell (default: all)")
+    command.add_argument("--format", choices=("text", "json"), default="text", help="json: all that the manifests say")
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Verify the store, or one study in it; return the exit status."""
+    from rd_utils import provenance
+    from rd_utils.progress import track
+
+    specs = planning.load_plan(options.study, options.base or None).specs() if options.study else None
+    if specs is None and options.base:
+        raise ParameterError(f"--base {options.base}: only a study has a base; name it")
+    found = provenance.verify(Store(), specs, track)
+    discarded = provenance.discard(found.findings) if options.discard else []
+    print(provenance.say_verified(found, discarded))
+    return int(found.damaged)
+
+
+def rerun(options: argparse.Namespace) -> int:
+    """Make a cell again and compare; return the exit status.
+
+    It is done with as many threads as the results were made with, since sums round otherwise with others.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from rd_utils import provenance
+    from rd_utils.progress import track
+
+    plan, store = planning.load_plan(options.study, options.base or None), Store()
+    threads = provenance.recorded_threads(plan, options.cell, store)
+    if threads != os.environ.get("OMP_NUM_THREADS"):
+        chosen = {key: value for key in ("study", "base", "seed", "folder") if (value := getattr(options, key)) is not None}
+        command = [sys.executable, "-m", "rd_utils", "rerun", options.cell, *(f"--{key}={value}" for key, value in chosen.items())]
+        environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+        return subprocess.run(command, env=environment | ({"OMP_NUM_THREADS": threads} if threads else {})).returncode
+    with tempfile.TemporaryDirectory(prefix="rd-rerun-", ignore_cleanup_errors=True) as folder:
+        found = provenance.rerun(plan, options.cell, store, Path(options.folder or folder), options.seed, track)
+    print(provenance.say_rerun(found))
+    return int(not found.repeats)
+
+
+def trace(options: argparse.Namespace) -> int:
+    """Print what a number rests on; return the exit status."""
+    from rd_utils import provenance
+
+    plan = planning.load_plan(options.study, options.base or None)
+    found = provenance.trace(plan, options.cell, options.measure, Store(), options.seed)
+    print(json.dumps(found, indent=1) if options.format == "json" else provenance.say_trace(found))
     return 0
 
 

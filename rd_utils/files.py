@@ -9,6 +9,8 @@ import errno
 import hashlib
 import os
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,15 +91,34 @@ def has_part(place: Path) -> bool:
     place = Path(place)
     if not place.exists():
         return False
-    try:
-        if _sum_of(place).read_text(encoding="utf-8") == tree_sha256(place):
-            return True
-    except (FileNotFoundError, UnicodeDecodeError):
-        pass
+    if is_whole_part(place):
+        return True
     LOGGER.warning("%s is damaged, so this part is made again", place)
     with writing(place):
         durable.remove(place)
     return False
+
+
+def is_whole_part(place: Path) -> bool:
+    """Tell whether a part is what was written."""
+    try:
+        return _sum_of(place).read_text(encoding="utf-8") == tree_sha256(place)
+    except (FileNotFoundError, UnicodeDecodeError):
+        return False
+
+
+def has_sum(place: Path) -> bool:
+    """Tell whether the hash of a part stands beside a place."""
+    return _sum_of(place).is_file()
+
+
+def broken_archive(path: Path) -> str | None:
+    """Return what is wrong with a zip archive, such as a checkpoint of torch, by the CRC-32 of all that it holds; None where nothing is."""
+    try:
+        with zipfile.ZipFile(path) as held:
+            return held.testzip()
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError) as error:
+        return str(error)
 
 
 def _sum_of(place: Path) -> Path:

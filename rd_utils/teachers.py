@@ -43,7 +43,7 @@ MERGE_SHARDS = 16  # or, at the end of a scoring, when there are more of them
 MERGE_SHARE = 8  # or, then, when they hold at least this part of the merged pairs
 _LONG_RUN = 8  # pairs of one query side by side, on average, from which on one search a query is the fastest
 _GOLDEN = 0x9E3779B97F4A7C15  # the increment of SplitMix64: 2**64 over the golden ratio, odd
-_MAIN, _SHARD = re.compile(r"main-(\d{6})"), re.compile(r"shard-(\d{6})-(\d{6})\.npz")
+MAIN, _SHARD = re.compile(r"main-(\d{6})"), re.compile(r"shard-(\d{6})-(\d{6})\.npz")
 
 
 class TeacherError(ValueError):
@@ -340,7 +340,7 @@ class PairScores:
     def _clear(self, number: int) -> None:
         """Delete the arrays and shards from before a number: what it holds already, and what an interrupted merge left."""
         for name in os.listdir(self.folder):
-            main, shard = _MAIN.fullmatch(name), _SHARD.fullmatch(name)
+            main, shard = MAIN.fullmatch(name), _SHARD.fullmatch(name)
             if main and int(main[1]) < number:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
             if shard and int(shard[1]) < number:
@@ -461,7 +461,7 @@ def distinct(pairs: np.ndarray) -> np.ndarray:
 
 def _newest(names: list[str]) -> int:
     """Return the highest number of the merged arrays among the names in a folder; 0 where nothing was merged yet."""
-    return max((int(found[1]) for found in map(_MAIN.fullmatch, names) if found), default=0)
+    return max((int(found[1]) for found in map(MAIN.fullmatch, names) if found), default=0)
 
 
 def _blocks(n: int) -> list[slice]:

@@ -12,8 +12,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import zipfile
-import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -448,11 +446,7 @@ class _Run:
 
 def _is_whole(checkpoint: Path) -> bool:
     """Tell whether a checkpoint is what was written, by the CRC-32 of all it holds; one that is not is said and counts as not there."""
-    try:
-        with zipfile.ZipFile(checkpoint) as held:
-            broken = held.testzip()
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError) as error:
-        broken = str(error)
+    broken = files.broken_archive(checkpoint)
     if broken is not None:
         LOGGER.warning("the checkpoint %s is damaged (%s), so the training begins anew", checkpoint, broken)
     return broken is None
