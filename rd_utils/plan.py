@@ -709,13 +709,14 @@ def report_damage(plan: Plan) -> str | None:
     path = plan.folder / "study.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        version, files = record["report_version"], {name: (about["size"], about["sha256"]) for name, about in record["files"].items()}
+        about_study = {key: record[key] for key in ("study", "report_version", "parameters")}
+        files = {name: (about["size"], about["sha256"]) for name, about in record["files"].items()}
     except FileNotFoundError:
         return f"{path} is missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{path} is damaged"
-    if version != plan.report_version:
-        return f"{path} is of another version of the study or of the code"
+    if about_study != _about(plan):
+        return f"{path} is not of this study and the code as it is now"
     for name, about in files.items():
         file = plan.folder / name
         try:
@@ -729,13 +730,12 @@ def report_damage(plan: Plan) -> str | None:
 def write_record(plan: Plan, written: Iterable[Path]) -> None:
     """Write the record of a report, after the report itself: what it is of, and what :func:`report_damage` compares its files with."""
     files = {str(path.relative_to(plan.folder)): {"size": path.stat().st_size, "sha256": _sha256(path)} for path in written}
-    record = {
-        "study": plan.study.name,
-        "report_version": plan.report_version,
-        "parameters": plan.study.model_dump(mode="json"),
-        "files": files,
-    }
-    durable.write_text(plan.folder / "study.json", json.dumps(record, indent=1, sort_keys=True))
+    durable.write_text(plan.folder / "study.json", json.dumps(_about(plan) | {"files": files}, indent=1, sort_keys=True))
+
+
+def _about(plan: Plan) -> dict[str, Any]:
+    """Return what a report's record says of the study."""
+    return {"study": plan.study.name, "report_version": plan.report_version, "parameters": plan.study.model_dump(mode="json")}
 
 
 def _sha256(path: Path) -> str:
