@@ -691,8 +691,8 @@ def _missing(node: Node, plan: Plan, store: Store) -> str | None:
         return ""
     if damage := kernels.damage(executed):
         return damage
-    if gone := next((spec for spec in node.artefacts if not store.has(spec)), None):
-        return f"the {gone.stage} artefact {identity(gone)} is not there any more"
+    if gone := next((spec for spec in node.artefacts if not store.sound(spec)), None):
+        return f"the {gone.stage} artefact {identity(gone)} is damaged or not there any more"
     return report_damage(plan) if node.notebook == "05_analyse" else None
 
 
