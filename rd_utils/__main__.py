@@ -63,9 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.command in ("verify", "rerun", "trace"):
             return {"verify": verify, "rerun": rerun, "trace": trace}[options.command](options)
-        plan = planning.load_plan(options.study, options.base or None)
+        plan = planning.load_plan(options.study, options.base or None, runs=options.command == "check")
         if options.command == "check":
-            planning.check_runs(plan)
             print(f"{options.study}: valid; {_size(plan)}")
             print_notes(plan)
         elif options.command == "plan":

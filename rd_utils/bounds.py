@@ -87,7 +87,12 @@ def _model(text: str) -> str:
     return _path(text)
 
 
-def _measure(text: str) -> str:
+def check_measure(text: str) -> str:
+    """Return a measure's name; the tools behind ir_measures end the process at cutoffs of 0, so these are refused here.
+
+    Raises:
+        ValueError: it is no name of a measure, or its cutoff or a setting is out of its range.
+    """
     found = _MEASURE.fullmatch(text)
     if found is None:
         raise ValueError(f"{shown(text)} is no measure; write it as ir_measures does, such as nDCG@10 or AP(rel=2)")
@@ -126,13 +131,14 @@ Length = Annotated[Whole, Field(ge=4, le=2**20)]  # tokens of a text
 Share = Annotated[Finite, Field(ge=0, le=1)]
 Fraction = Annotated[Finite, Field(gt=0, lt=1)]  # a share that is neither nothing nor all
 BelowOne = Annotated[Finite, Field(ge=0, lt=1)]  # a probability of dropping, a decay, a beta of Adam
-Rate = Annotated[Finite, Field(gt=0, le=1)]  # a learning rate
+Rate = Annotated[Finite, Field(gt=0, le=1)]  # a learning rate, a share that is not nothing
 Temperature = Annotated[Finite, Field(gt=0, ge=1e-6, le=1e6)]
 Scale = Annotated[Finite, Field(gt=0, le=1e6)]
 Spread = Annotated[Finite, Field(ge=0, le=1e6)]  # the SD of noise, in units of scores
 Margin = Annotated[Finite, Field(gt=0, ge=1e-6, lt=1)]  # of equivalence, in units of a measure
 Alpha = Annotated[Finite, Field(gt=0, ge=1e-9, lt=0.5)]
 Level = Annotated[Finite, Field(gt=0.5, lt=1, le=1 - 1e-9)]
+PerSecond = Annotated[Finite, Field(gt=0, le=1e30)]  # operations, bytes, documents
 Watts = Annotated[Finite, Field(gt=0, le=1e6)]
 
 # texts
@@ -141,6 +147,6 @@ Name = Annotated[str, Strict(), AfterValidator(_name)]
 PathText = Annotated[Text, Field(max_length=4_000), AfterValidator(_path)]
 ModelText = Annotated[PathText, AfterValidator(_model)]
 DatasetId = Annotated[Text, Field(max_length=200)]
-MeasureName = Annotated[str, Strict(), Field(max_length=100), AfterValidator(_measure)]
+MeasureName = Annotated[str, Strict(), Field(max_length=100), AfterValidator(check_measure)]
 Measures = Annotated[tuple[MeasureName, ...], Field(min_length=1), Unique]
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), Unique]

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rd_utils.bounds import shown
 from rd_utils.params import ParameterError, nearest
 from rd_utils.store import Store, StoreError, identity, upstream
 
@@ -148,6 +149,9 @@ def run(options: argparse.Namespace) -> str:
         )
     if options.base and not options.study:
         raise ParameterError(f"--base {options.base}: only a study has a base; name it with --study")
+    for name, text in (("A", options.a), ("B", options.b)):
+        if not text.strip() or not text.isprintable():
+            raise ParameterError(f"{name} is {shown(text)}; expected a run file or a cell")
     result = _of_cells(options) if options.study else _of_runs(options)
     return json.dumps(as_record(result), indent=1, allow_nan=False) if options.json else as_text(result)
 
@@ -156,11 +160,11 @@ def _settings(options: argparse.Namespace, defaults: dict[str, Any]) -> Settings
     """Return the settings asked for, checked; what was not asked for is as in ``defaults``."""
     asked = {name: getattr(options, name) for name in ("margin", "alpha", "level")}
     found = {name: defaults[name] if value is None else value for name, value in asked.items()}
-    for name, upper in (("margin", float("inf")), ("alpha", 0.5), ("level", 1.0)):
-        if not 0 < found[name] < upper:
-            raise ParameterError(f"--{name} is {found[name]}; expected a number above 0" + (f" and below {upper:g}" if upper <= 1 else ""))
-    if options.seed < 0:
-        raise ParameterError(f"--seed is {options.seed}; expected a whole number, 0 or above")
+    for name, least, upper in (("margin", 1e-6, 1.0), ("alpha", 1e-9, 0.5), ("level", 1e-9, 1.0)):
+        if not least <= found[name] < upper:
+            raise ParameterError(f"--{name} is {found[name]}; expected a number above 0 and below {upper:g}")
+    if not 0 <= options.seed < 2**63:
+        raise ParameterError(f"--seed is {options.seed}; expected a whole number, 0 or above and below 2**63")
     return Settings(**found, seed=options.seed)
 
 
@@ -280,7 +284,9 @@ def _read_run(name: str) -> pd.DataFrame:
 
     path = Path(name).expanduser()
     if not path.is_file():
-        raise ParameterError(f"there is no run {name}; name a file of lines query_id Q0 doc_id rank score tag, or --study FILE for cells")
+        raise ParameterError(
+            f"there is no run {shown(name)[1:-1]}; name a file of lines query_id Q0 doc_id rank score tag, or --study FILE for cells"
+        )
     try:
         pairs = read_pairs(path, ParameterError)
     except OSError as error:
@@ -290,14 +296,14 @@ def _read_run(name: str) -> pd.DataFrame:
 
 
 def _of_runs(options: argparse.Namespace) -> Result:
-    from rd_utils.evaluation import EvaluationError, parse_measures
+    from rd_utils.evaluation import EvaluationError, try_measures
 
     settings, measures = _settings(options, DEFAULTS), tuple(dict.fromkeys(options.measure or DEFAULTS["measure"]))
     try:
-        parse_measures(measures)
+        try_measures(measures)
     except EvaluationError as error:
         raise ParameterError(f"--measure: {error}") from None
-    if Path(options.a).resolve() == Path(options.b).resolve():
+    if options.a == options.b or Path(options.a).resolve() == Path(options.b).resolve():
         raise ParameterError(f"A and B are one file, {options.a}; name two runs")
     runs = {path: _read_run(path) for path in (options.a, options.b)}
     qrels = read_qrels(options.qrels)
@@ -424,7 +430,7 @@ def _side(plan: Plan, name: str, other: str) -> Side:
     near = difflib.get_close_matches(name, [*names, *others], n=3, cutoff=0.3)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"one is {names[0]!r};"
     raise ParameterError(
-        f"study {plan.study.name} has no cell {name!r}; {hint} `python -m rd_utils plan {plan.path}` prints all {len(names)}; rows "
+        f"study {plan.study.name} has no cell {shown(name)}; {hint} `python -m rd_utils plan {plan.path}` prints all {len(names)}; rows "
         f"that are not trained: {', '.join(others)}"
     )
 

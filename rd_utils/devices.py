@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rd_utils import energy, params
+from rd_utils import bounds, energy, params, yaml_files
 from rd_utils.params import ParameterError
 
 
@@ -34,15 +33,21 @@ class Device(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str
-    gpu: bool = True
-    peak: dict[str, float]
-    bandwidth: float = Field(gt=0)
-    memory: float | None = None
-    watts: float | None = None
-    train: float = Field(default=0.30, gt=0, le=1)
-    infer: float = Field(default=0.40, gt=0, le=1)
-    here: bool = False
+    name: bounds.Name
+    gpu: bounds.Flag = True
+    peak: dict[params.Precision, bounds.PerSecond] = Field(min_length=1)
+    bandwidth: bounds.PerSecond
+    memory: bounds.PerSecond | None = None
+    watts: bounds.Watts | None = None
+    train: bounds.Rate = 0.30
+    infer: bounds.Rate = 0.40
+    here: bounds.Flag = False
+
+    @model_validator(mode="after")
+    def _a_core_computes_in_fp32(self) -> Device:
+        if not self.gpu and "fp32" not in self.peak:
+            raise ValueError(f"peak has {', '.join(self.peak)}; a core needs fp32, which stands for precisions that it does not list")
+        return self
 
 
 # NVIDIA's data sheets, SXM modules: dense tensor-core rates (half of those with sparsity); fp32 without TF32, as torch computes it.
@@ -93,11 +98,9 @@ def device_of(name: str | None) -> Device:
         return GPUS[name]
     if Path(name).suffix not in (".yaml", ".yml"):
         others = params.nearest(name, [*GPUS, "cpu"])
-        raise ParameterError(f"--device: unknown device {name!r}{others}, or a YAML file with its peak, bandwidth and watts")
+        raise ParameterError(f"--device: unknown device {bounds.shown(name)}{others}, or a YAML file with its peak, bandwidth and watts")
     try:
-        return Device.model_validate(yaml.safe_load(Path(name).read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as error:
-        raise ParameterError(f"--device {name}: {error}") from None
+        return Device.model_validate(yaml_files.read(name, "device").values)
     except ValidationError as error:
         raise ParameterError(params.explain(error, Device, f"--device {name}")) from None
 
@@ -131,12 +134,12 @@ class Benchmark(BaseModel):
     precision: params.Precision
     work: Literal["train", "infer"]
     kind: Literal["bi", "cross"]
-    layers: int
-    hidden: int
-    tokens: float = Field(gt=0)
-    documents_per_second: float = Field(gt=0)
-    flops_per_second: float = Field(gt=0)
-    share_of_peak: float = Field(gt=0, le=1)
+    layers: bounds.Few
+    hidden: bounds.Width
+    tokens: bounds.PerSecond
+    documents_per_second: bounds.PerSecond
+    flops_per_second: bounds.PerSecond
+    share_of_peak: bounds.Rate
 
 
 def read_benchmarks(folder: Path) -> list[Benchmark]:
@@ -147,8 +150,14 @@ def read_benchmarks(folder: Path) -> list[Benchmark]:
     """
     found = []
     for path in sorted(Path(folder).glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        for number, entry in enumerate(content.get("throughput", []) if isinstance(content, dict) else []):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ParameterError(f"{path} is no JSON: {error}; measure again, or delete it") from None
+        entries = content.get("throughput", []) if isinstance(content, dict) else []
+        if not isinstance(entries, list):
+            raise ParameterError(f"{path}: throughput is no list; measure again, or delete the file")
+        for number, entry in enumerate(entries):
             try:
                 found.append(Benchmark.model_validate(entry))
             except ValidationError as error:

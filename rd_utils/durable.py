@@ -175,8 +175,8 @@ def explain(error: OSError, path: str | Path) -> str | None:
         return f"{what} that holds {path}; free some and run again: what is finished is kept"
     if error.errno == errno.EROFS:
         return (
-            f"{path} cannot be written, its disk is read-only; make it writable, or name another folder in RD_OUTPUTS and run again: what is "
-            "finished is read where it lies, if `store` in that folder is a link to this store"
+            f"{path} cannot be written, its disk is read-only; make it writable, or name another folder in RD_OUTPUTS and run again: what "
+            "is finished is read where it lies, if `store` in that folder is a link to this store"
         )
     if error.errno == errno.EIO:
         return f"{path} cannot be read or written, its disk reports an error; look after the disk, then run again"

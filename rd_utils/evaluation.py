@@ -8,11 +8,14 @@ which a run has nothing counts 0.
 from __future__ import annotations
 
 import math
+import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from rd_utils.bounds import check_measure, shown
 from rd_utils.params import nearest
 from rd_utils.retrieval import rerank
 from rd_utils.runs import DECIMALS, Run, tie_order
@@ -28,20 +31,63 @@ def parse_measures(names: tuple[str, ...]) -> list[object]:
     """Return ir_measures' measures of these names.
 
     Raises:
-        EvaluationError: a name that ir_measures does not know, with the nearest known one.
+        EvaluationError: a name that ir_measures does not know, with the nearest known one; one that is written otherwise, or named twice.
     """
     import ir_measures
 
     parsed = []
     for name in names:
         try:
+            check_measure(name)  # a cutoff of 0 would end the process
             measure = ir_measures.parse_measure(name)
-        except (NameError, ValueError, SyntaxError) as error:
-            raise EvaluationError(f"unknown measure {name!r}{nearest(name, MEASURE_EXAMPLES)}") from error
+            str(measure)  # fails where a setting is none of the measure's
+        except (NameError, SyntaxError, KeyError, TypeError) as error:
+            raise EvaluationError(f"unknown measure {shown(name)}{_near(name)}") from error
+        except ValueError as error:
+            raise EvaluationError(f"{error}{nearest(name, MEASURE_EXAMPLES)}") from error
         if str(measure) != name:
             raise EvaluationError(f"the measure {name!r} is written {str(measure)!r}; use that name")
+        off = next((key for key in _SHARES & measure.params.keys() if not 0 <= measure.params[key] <= 1), None)
+        if off is not None:
+            raise EvaluationError(f"the measure {name!r} has {off} {measure.params[off]}; expected a number from 0 to 1")
+        if measure in parsed:
+            raise EvaluationError(f"the measure {name!r} is named twice; name it once")
         parsed.append(measure)
     return parsed
+
+
+def _near(name: str) -> str:
+    """Return a clause with the name that a measure goes by in another case, or the nearest example."""
+    import ir_measures
+
+    start = re.split(r"[(@]", name)[0]
+    own = next((m.NAME for key, m in ir_measures.measures.registry.items() if key.casefold() == start.casefold()), None)
+    return f"; did you mean {own + name[len(start) :]!r}?" if own and own != start else nearest(name, MEASURE_EXAMPLES)
+
+
+_SHARES = {"p", "alpha", "recall"}  # settings of measures
+
+
+def try_measures(names: tuple[str, ...]) -> None:
+    """Compute measures on two queries, so that one that cannot be computed is known before anything is made.
+
+    Raises:
+        EvaluationError: a measure is unknown, lacks a setting or what computes it, or is no number.
+    """
+    import ir_measures
+
+    qrels = {"q1": {"d1": 1, "d2": 0}, "2": {"d3": 2}}
+    run = {"q1": {"d1": 2.0, "d4": 1.0}, "2": {"d3": 1.0, "d1": 0.5}}
+    for name, measure in zip(names, parse_measures(names), strict=True):
+        try:
+            values = [float(found.value) for found in ir_measures.iter_calc([measure], qrels, run)]
+        except Exception as error:  # whatever the tools behind ir_measures raise
+            why = " ".join(str(error).split()) or type(error).__name__
+            if isinstance(error, subprocess.CalledProcessError):
+                why = f"the tool behind it fails ({error.cmd[0]}, status {error.returncode})"
+            raise EvaluationError(f"the measure {name!r} cannot be computed: {why}; choose another, such as nDCG@10") from error
+        if not np.isfinite(values).all():
+            raise EvaluationError(f"the measure {name!r} is no number on two queries: {values}; choose another, such as nDCG@10")
 
 
 def rank(run: Run, scores: np.ndarray, query_ids: pd.Series, doc_ids: pd.Series, ties: np.ndarray) -> pd.DataFrame:

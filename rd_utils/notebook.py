@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from rd_utils import leakage, params
+from rd_utils import checks, leakage, params
 from rd_utils.collections import own_tests
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import LOGGER, log_to, show_below_cells
@@ -40,8 +40,8 @@ def validate(model: type[params.Part], namespace: dict[str, Any]) -> Any:
         The parameters as one frozen value; ``test_collections="own"`` is replaced by what belongs to the collection.
 
     Raises:
-        ParameterError: unknown, missing or impossible parameters, each with the nearest valid name; or test queries that students are
-            trained on (see :mod:`rd_utils.leakage`).
+        ParameterError: unknown, missing or impossible parameters, each with the nearest valid name; collections, folders, files or measures
+            that are not there; or test queries that students are trained on (see :mod:`rd_utils.leakage`).
     """
     plain = (str, int, float, bool, list, tuple, dict, type(None))
     values = {
@@ -54,12 +54,20 @@ def validate(model: type[params.Part], namespace: dict[str, Any]) -> Any:
     first = namespace.setdefault("_parameters", set(values))
     fields = list(model.model_fields)
     values = {n: v for n, v in values.items() if n in first or n in fields or difflib.get_close_matches(n, fields, 1, 0.8)}
-    parameters = params.parse(model, values, "parameters")
+    parameters = _valid(model, values)
     if getattr(parameters, "test_collections", None) == "own":
-        tests = own_tests(parameters.collection, _folder(parameters.collection))
-        parameters = params.parse(model, values | {"test_collections": tests}, "parameters")
+        parameters = _valid(model, values | {"test_collections": own_tests(parameters.collection, _folder(parameters.collection))})
     if isinstance(parameters, params.TrainParameters):
         leakage.check_parameters(parameters, Pipeline())
+    return parameters
+
+
+def _valid(model: type[params.Part], values: dict[str, Any]) -> Any:
+    """Return parameters that can be, of what there is; all problems are told at once."""
+    parameters, problems = params.attempt(model, values)
+    problems += checks.problems(parameters)
+    if problems:
+        raise params.ParameterError(params.listed("parameters", problems))
     return parameters
 
 

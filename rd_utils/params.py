@@ -8,12 +8,13 @@ built from parts (see :mod:`rd_utils.pipeline` for how each is made). What a stu
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import UnionType
+from types import SimpleNamespace, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from rd_utils.bounds import (
     BelowOne,
@@ -1436,13 +1437,28 @@ def parse(model: type[Part], values: dict[str, Any], where: str) -> Any:
     Raises:
         ParameterError: one line per offender, with the nearest valid name.
     """
+    parsed, problems = attempt(model, values)
+    if problems:
+        raise ParameterError(listed(where, problems))
+    return parsed
+
+
+def attempt(model: type[Part], values: dict[str, Any]) -> tuple[Any, list[str]]:
+    """Validate ``values`` as ``model``, and what it stands for.
+
+    Returns:
+        The parameters and no problem; or what of them is sound (see :func:`sound`), and the problems.
+    """
     try:
         parsed = model.model_validate(values)
+    except ValidationError as error:
+        return sound(model, values), problems_of(error, model)
+    try:
         if hasattr(parsed, "specs"):
             parsed.specs()
-        return parsed
     except ValidationError as error:
-        raise ParameterError(explain(error, model, where)) from None
+        return parsed, problems_of(error, model)
+    return parsed, []
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
@@ -1461,6 +1477,42 @@ def listed(where: str, problems: Iterable[str]) -> str:
     return f"{where}: {len(lines)} problem{'s' if len(lines) != 1 else ''}\n  " + "\n  ".join(lines)
 
 
+def sound(annotation: Any, value: Any) -> Any:
+    """Return what of a value is as its type wants it: the value itself, or the sound parts of it, with None in place of the others."""
+    try:
+        return _adapter(annotation).validate_python(value)
+    except ValidationError:
+        pass
+    options = [option for option in annotations(annotation) if option is not type(None)]
+    tags = {value.get(key) for key in ("kind", "source") if isinstance(value.get(key), str)} if isinstance(value, dict) else set()
+    tagged = [option for option in options if tag_of(option) in tags] if len(options) > 1 else options
+    if len(tagged) != 1:
+        return None
+    (option,) = tagged
+    if isinstance(option, type) and issubclass(option, Part) and isinstance(value, dict):
+        fields = {
+            name: (Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation, field)
+            for name, field in option.model_fields.items()
+        }
+        return SimpleNamespace(
+            **{
+                name: sound(of, value[name]) if name in value else None if field.is_required() else field.get_default()
+                for name, (of, field) in fields.items()
+            }
+        )
+    inside = [argument for argument in get_args(option) if argument is not Ellipsis]
+    if get_origin(option) is dict and isinstance(value, dict):
+        return {name: sound(inside[1], item) for name, item in value.items()}
+    if get_origin(option) is tuple and isinstance(value, list):
+        return tuple(sound(inside[0], item) for item in value)
+    return None
+
+
+@functools.cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation)
+
+
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Return what is wrong, each as ``place: problem; remedy`` without the place where it is the whole."""
     items = error.errors()
@@ -1472,7 +1524,11 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
         beside = [other for other in kept if other is not item and _place(model, other["loc"])[0].startswith(place)]
         if item["type"] == "literal_error" and beside and not isinstance(item["input"], str):
             continue  # a part was meant, whose own mistakes are listed
-        if item["type"] in _NO_MAPPING | {"tuple_type"} and any(other["type"] == "literal_error" for other in beside):
+        if (
+            item["type"] in _NO_MAPPING | {"tuple_type"}
+            and isinstance(item["input"], str)
+            and any(other["type"] == "literal_error" for other in beside)
+        ):
             continue  # one line says what may stand here, name or part
         text = _problem(item, place, options)
         found += text.split("\n") if not place else [f"{place}: {text}"]
@@ -1487,7 +1543,6 @@ _BOUNDS = {
     "less_than_equal",
     "finite_number",
     "string_type",
-    "tuple_type",
     "string_too_long",
 }
 
@@ -1512,10 +1567,12 @@ def _problem(item: Any, place: str, options: list[Any]) -> str:
         if isinstance(value, dict):
             tag = "source" if any("source" in part.model_fields for part in options if _is_part(part)) else "kind"
             return f"a {tag} is missing{nearest('', _choices(options))}"
-        parts = ", expected a mapping" if kind in _NO_MAPPING else " is not a valid value"
+        parts = " is no mapping" if kind in _NO_MAPPING else " is not a valid value"
         return f"{shown(value)}{parts}{_suggested(value, options, place)}"
     if kind in _NO_MAPPING:
         return f"{shown(value)} is no mapping{nearest('', sorted(_fields_of(options)))}"
+    if kind == "tuple_type":
+        return f"{shown(value)} is no list; write [...]"
     if kind in _BOUNDS:
         return f"{item['msg']}, not {shown(value)}"
     return item["msg"].removeprefix("Value error, ")
@@ -1539,8 +1596,8 @@ def _suggested(value: Any, options: list[Any], place: str = "") -> str:
         written = next(inside, "")
     if not written:
         return nearest(str(value), choices)
-    key = place.rpartition(".")[2]
-    return f"; write {written} (in papermill -y '{{{key}: {written}}}'; choices: {', '.join(map(str, choices))})"
+    papermill = f"with papermill -y '{{{place}: {written}}}'; " if "." not in place else ""
+    return f"; write {written} ({papermill}choices: {', '.join(map(str, choices))})"
 
 
 def _written(tag: str, model: type[BaseModel]) -> str:

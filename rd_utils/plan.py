@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import ValidationError
 
-from rd_utils import durable, kernels, leakage, params, studies
+from rd_utils import checks, durable, kernels, leakage, params, studies
+from rd_utils.collections import CollectionError
 from rd_utils.params import ParameterError
 from rd_utils.resolve import Resolver
 from rd_utils.store import (
@@ -33,7 +34,7 @@ from rd_utils.store import (
     outputs_root,
     outside_content,
     project_root,
-    resolve_path,
+    search_evaluations,
     upstream,
 )
 from rd_utils.studies import Study
@@ -178,7 +179,10 @@ class Plan:
     def nodes(self) -> list[Node]:
         """Return the nodes in an order in which every node comes after those that it needs."""
         builder = _NodeBuilder(self)
-        builder.build()
+        try:
+            builder.build()
+        except ValidationError as error:
+            raise ParameterError(params.explain(error, params.TrainParameters, f"study {self.study.name}")) from None
         return builder.nodes
 
     def specs(self) -> list[Any]:
@@ -190,109 +194,179 @@ class Plan:
         return list(found.values())
 
 
-def load_plan(path: str | Path, base: str | None = None) -> Plan:
+def load_plan(path: str | Path, base: str | None = None, *, runs: bool = False) -> Plan:
     """Read a study file and expand it, on another base where one is given (see :func:`rd_utils.studies.load_study`).
+
+    Args:
+        path: the study's file.
+        base: another base than its own.
+        runs: whether the run and score files have to be there that the study uses, which planning does not need.
 
     Raises:
         ParameterError: the study cannot be run; the message names each offender.
     """
-    study = studies.load_study(path, base)
-    check_files(study)
+    draft = studies.read_study(path, base)
+    plan, problems = None, [*draft.problems, *map(draft.line, outside_problems(draft.sound))]
     path = Path(path).resolve()
     root = project_root()
+    if draft.study is not None:
+        try:
+            plan = Plan(draft.study, str(path.relative_to(root)) if path.is_relative_to(root) else str(path))
+        except PlanError as error:
+            problems += map(draft.line, error.problems)
+    if plan is not None and not problems:
+        problems += [*_not_evaluated(plan), *(missing_runs(plan) if runs else [])]
+    if plan is None or problems:
+        raise ParameterError(params.listed(f"study {draft.path}", problems))
     try:
-        return Plan(study, str(path.relative_to(root)) if path.is_relative_to(root) else str(path))
-    except ValidationError as error:
-        raise ParameterError(params.explain(error, params.StudentSpec, f"study {study.name}")) from None
+        leakage.check_study(plan.study)
+    except CollectionError as error:
+        raise ParameterError(f"study {plan.study.name}: {error}") from None
+    return plan
 
 
-def check_files(study: Study) -> None:
-    """Check the names that only the outside knows: collections, folders, measures."""
-    from rd_utils.collections import CollectionError, check_source
-    from rd_utils.evaluation import EvaluationError, parse_measures
+class PlanError(ParameterError):
+    """A study has cells that cannot be; ``problems`` says which, each as a line."""
 
-    try:
-        validation = () if study.search is None else (study.search.validation,)
-        for collection in chain(validation, *((pair.train, *pair.test) for pair in study.collections)):
-            source = collection.documents if collection.source == "pseudo_queries" else collection
-            check_source(source, resolve_path(source.path) if source.source == "folder" else None, queries=source is collection)
-        leakage.check_study(study)
-        parse_measures((*study.evaluation.measures, *(() if study.search is None else (study.search.measure,))))
-    except (CollectionError, EvaluationError) as error:
-        raise ParameterError(f"study {study.name}: {error}") from None
-    for pair in study.collections:
-        stages = [Resolver(study, pair.train).first_stage(stage) for stage in study.evaluation.first_stages]
-        for what, parts in (("test collections", pair.test), ("first stages", stages)):
-            labels = [part.label for part in parts]
-            if len(set(labels)) != len(labels):
-                raise ParameterError(
-                    f"study {study.name}: two {what} have the same name in tables: {labels}; put them into studies of their own"
-                )
-    first = study.collections[0].train
-    if study.search is not None and docs_of(study.search.validation) != docs_of(first):
-        raise ParameterError(
-            f"study {study.name}: search.validation is {study.search.validation.label}, of other documents than the first training "
-            f"collection {first.label}; search on validation queries of the same ones"
+    def __init__(self, study: Study, problems: list[str]) -> None:
+        super().__init__(params.listed(f"study {study.name}", problems))
+        self.problems = problems
+
+
+def outside_problems(study: Any) -> list[str]:
+    """Return what is wrong with the names that only the outside knows, collections, folders and measures, and with the study's own labels.
+
+    Args:
+        study: a study, or the sound parts of one.
+    """
+    found = checks.problems(study, files=False)
+    trains: list[Any] = []
+    for number, pair in enumerate(study.collections or ()):
+        train, tests = getattr(pair, "train", None), getattr(pair, "test", None) or ()
+        trains += [train] if isinstance(train, params.Part) else []
+        found += _same_names(f"collections[{number}].test", "test collections", [part for part in tests if isinstance(part, params.Part)])
+    if isinstance(study, Study):
+        try:
+            stages = [Resolver(study, study.collections[0].train).first_stage(stage) for stage in study.evaluation.first_stages]
+            found += _same_names("evaluation.first_stages", "first stages", stages)
+        except ValidationError as error:
+            found += [f"evaluation.first_stages: {problem}" for problem in params.problems_of(error, params.FirstStage)]
+    validation = getattr(study.search, "validation", None)
+    if isinstance(validation, params.Part) and trains and not found and docs_of(validation) != docs_of(trains[0]):
+        found.append(
+            f"search.validation is {validation.label}, of other documents than the first training collection {trains[0].label}; search on "
+            "validation queries of the same ones"
         )
-    labels = [pair.train.label for pair in study.collections]
+    labels = [train.label for train in trains]
     if len(set(labels)) != len(labels):
-        raise ParameterError(f"study {study.name}: two training collections are the same: {labels}; list each once")
-    for kind, parts in (("architectures", study.architectures), ("teachers", study.teachers), ("retrievers", study.retrievers)):
-        for name, part in parts.items():
-            model = getattr(part, "model", None)
-            if model is not None and model.startswith(("package:", "/", ".", "~")) and not resolve_path(model).is_dir():
-                raise ParameterError(f"study {study.name}: {kind}.{name}.model: no folder {model}; give a hub name or an existing folder")
+        found.append(f"collections: two training collections are the same: {labels}; list each once")
+    return found
+
+
+def _same_names(place: str, what: str, parts: list[Any]) -> list[str]:
+    labels = [part.label for part in parts]
+    if len(set(labels)) == len(labels):
+        return []
+    return [f"{place}: two {what} have the same name in tables: {labels}; put them into studies of their own"]
+
+
+def _not_evaluated(plan: Plan) -> list[str]:
+    """Return why rows or searches of a plan cannot be evaluated."""
+    problems: list[str] = []
+    searches = {student.search: student for cell in plan.cells for student in cell.students.values() if student.search is not None}
+    for row in plan.baselines:
+        for system in row.systems.values():
+            try:
+                plan.evaluations(system, plan.labels[row.pair])
+            except ValidationError as error:
+                problems += [f"the row {row.name}: {problem}" for problem in params.problems_of(error, params.EvaluationSpec)]
+    for student in searches.values():
+        try:
+            search_evaluations(params.search_spec(student))
+        except ValidationError as error:
+            problems += [f"search: {problem}" for problem in params.problems_of(error, params.SearchSpec)]
+    return list(dict.fromkeys(problems))
+
+
+def missing_runs(plan: Plan) -> list[str]:
+    """Return which run and score files are not there that a study uses."""
+    artefacts = {identity(spec): spec for node in plan.nodes for spec in node.artefacts}
+    used = chain.from_iterable(upstream(spec).values() for spec in artefacts.values())
+    needed = {identity(spec): spec for spec in used if spec.stage in ("candidates", "groups", "scores")}
+    paths = {path for spec in needed.values() for path, content in outside_content(spec).items() if content == "missing"}
+    return [f"no file {path}; put it there, or name another" for path in sorted(paths)]
 
 
 def check_runs(plan: Plan) -> None:
-    """Check that the run and score files are there that a study uses, which planning does not need.
+    """Check that the run and score files are there that a study uses.
 
     Raises:
-        ParameterError: naming the first that is missing.
+        ParameterError: naming each that is missing.
     """
-    artefacts = {identity(spec): spec for node in plan.nodes for spec in node.artefacts}
-    used = chain.from_iterable(upstream(spec).values() for spec in artefacts.values())
-    for spec in {identity(spec): spec for spec in used if spec.stage in ("candidates", "groups", "scores")}.values():
-        missing = [path for path, content in outside_content(spec).items() if content == "missing"]
-        if missing:
-            raise ParameterError(f"study {plan.study.name}: no file {missing[0]}; put it there, or name another")
+    missing = missing_runs(plan)
+    if missing:
+        raise ParameterError(params.listed(f"study {plan.study.name}", missing))
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------------------
 
 
 def _cells(study: Study, resolvers: list[Resolver]) -> list[Cell]:
+    """Return all cells.
+
+    Raises:
+        PlanError: cells cannot be, or would have one name; or an override meets none.
+    """
     cells: dict[tuple[str, str], Cell] = {}
     used = [False] * len(study.overrides)
     seen: set[tuple[int, str, str]] = set()
+    refused: dict[str, list[str]] = {}  # what is wrong, and with which cells
     for (number, grid), resolver in product(enumerate(study.grids), resolvers):
         for point in _points(grid):
-            cell = _cell(study, resolver, grid, point, used)
+            name = _cell_name(point, point["temperature"])
+            try:
+                cell = _cell(study, resolver, grid, point, used)
+            except ValidationError as error:
+                for problem in params.problems_of(error, params.StudentSpec):
+                    refused.setdefault(problem, []).append(name)
+                continue
+            except ParameterError as error:
+                refused.setdefault(str(error), []).append(name)
+                continue
             key = (resolver.collection.label, cell.name)
             if (number, *key) in seen:
-                raise ParameterError(
-                    f"study {study.name}: grids[{number}] makes the cell {cell.name} twice; an override sets its temperature"
-                )
+                refused[f"grids[{number}] makes the cell {cell.name} twice; an override sets its temperature"] = []
+                continue
             seen.add((number, *key))
             if key in cells:
-                other = cells[key]
-                shared = cell.students.keys() & other.students.keys()
-                if cell._replace(students={}, target_entropy=0) != other._replace(students={}, target_entropy=0) or any(
-                    cell.students[seed] != other.students[seed] for seed in shared
-                ):
-                    raise ParameterError(
-                        f"study {study.name}: two different cells would be called {cell.name}; rename an augmentation, a cut or a teacher"
-                    )
+                if not _one_cell(cell, cells[key]):
+                    refused[f"two different cells would be called {cell.name}; rename an augmentation, a cut or a teacher"] = []
                 cell = cell._replace(students={**cells[key].students, **cell.students})
             cells[key] = cell
+    problems = [f"{problem}{_of_cells(names)}" for problem, names in refused.items()]
     for number, (met, override) in enumerate(zip(used, study.overrides, strict=True)):
         if not met and study.base is None:  # a base's overrides are for all the studies on it
-            raise ParameterError(
-                f"study {study.name}: overrides[{number}] meets no cell: {override.when.model_dump(exclude_none=True)}; "
-                "correct its `when` or delete it"
+            problems.append(
+                f"overrides[{number}] meets no cell: {override.when.model_dump(exclude_none=True)}; correct its `when` or delete it"
             )
+    if problems:
+        raise PlanError(study, problems)
     order = [resolver.collection.label for resolver in resolvers]
     return sorted(cells.values(), key=lambda cell: order.index(cell.collection))
+
+
+def _of_cells(names: list[str]) -> str:
+    """Return which cells have a problem, in brackets; nothing for none."""
+    distinct = list(dict.fromkeys(names))
+    return f" ({', '.join(distinct[:2])}{f' and {len(distinct) - 2} more cells' if len(distinct) > 2 else ''})" if distinct else ""
+
+
+def _one_cell(cell: Cell, other: Cell) -> bool:
+    """Tell whether two cells of one name are the same cell with other seeds."""
+    shared = cell.students.keys() & other.students.keys()
+    return cell._replace(students={}, target_entropy=0) == other._replace(students={}, target_entropy=0) and all(
+        cell.students[seed] == other.students[seed] for seed in shared
+    )
 
 
 def _points(grid: studies.Grid) -> Iterator[dict[str, Any]]:
@@ -320,11 +394,7 @@ def _cell(study: Study, resolver: Resolver, grid: studies.Grid, point: dict[str,
     architecture, strategy, teacher, loss = (point[key] for key in ("architecture", "strategy", "teacher", "loss"))
     target, augmentation = point["target_entropy"], study.augmentations.get(point["augmentation"])
     if augmentation is not None and augmentation.random_share and study.strategies[strategy].kind == "corpus_random":
-        raise ParameterError(f"study {study.name}: random documents change nothing in the groups of {strategy}; leave that cell out")
-    name = "-".join(part for part in (architecture, strategy, teacher, loss) if part)
-    name += f"-T{temperature:g}" if temperature != 1.0 else ""
-    name += f"-H{target:g}" if target is not None else ""
-    name += "".join(f"-{point[key]}" for key, plain in (("augmentation", "none"), ("cut", "all")) if point[key] != plain)
+        raise ParameterError(f"random documents change nothing in the groups of {strategy}; leave that cell out")
     students = {
         seed: params.StudentSpec(
             groups=resolver.groups(strategy, seed, point["augmentation"], point["cut"]),
@@ -343,7 +413,16 @@ def _cell(study: Study, resolver: Resolver, grid: studies.Grid, point: dict[str,
     }
     about = {key: point[key] for key in ("strategy", "teacher", "loss", "architecture", "augmentation", "cut")}
     dials = {"temperature": temperature, "target_entropy": float("nan") if target is None else target}
+    name = _cell_name(point, temperature)
     return Cell(name=name, collection=resolver.collection.label, **about, **dials, students=students)
+
+
+def _cell_name(point: dict[str, Any], temperature: float) -> str:
+    target = point["target_entropy"]
+    name = "-".join(part for part in (point[key] for key in ("architecture", "strategy", "teacher", "loss")) if part)
+    name += f"-T{temperature:g}" if temperature != 1.0 else ""
+    name += f"-H{target:g}" if target is not None else ""
+    return name + "".join(f"-{point[key]}" for key, plain in (("augmentation", "none"), ("cut", "all")) if point[key] != plain)
 
 
 def _overridden(study: Study, used: list[bool], point: dict[str, Any]) -> tuple[params.Training, float, bool]:
@@ -607,7 +686,7 @@ class _NodeBuilder:
         digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
         before = set(needs) | {found for spec in artefacts for found in upstream(spec)}
         node_needs = dict.fromkeys(self.maker[found] for found in sorted(before) if found in self.maker)
-        name = f"{notebook}-{name}"
+        name = _short(f"{notebook}-{name}")
         taken = {node.name for node in self.nodes}
         name = next(candidate for candidate in chain([name], (f"{name}-{n}" for n in count(2))) if candidate not in taken)
         node = Node(f"{notebook}-{digest}", name, notebook, parameters, artefacts, tuple(node_needs))
@@ -615,6 +694,18 @@ class _NodeBuilder:
         for spec in artefacts:
             self.maker.setdefault(identity(spec), node.id)
         return node
+
+
+def _short(name: str) -> str:
+    """Return a name that a file can have, with room for a suffix: a long one ends in a digest of the whole."""
+    return (
+        name
+        if len(name.encode()) <= LONGEST_FILE_NAME
+        else f"{name[: LONGEST_FILE_NAME // 4]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    )
+
+
+LONGEST_FILE_NAME = 200  # bytes; file systems take 255
 
 
 def _common(groups: params.GroupsSpec, seeds: list[int]) -> dict[str, Any]:

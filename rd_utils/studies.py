@@ -6,15 +6,13 @@ A study names its retrievers, strategies, teachers and architectures, and its gr
 
 from __future__ import annotations
 
-import functools
 import graphlib
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from rd_utils import yaml_files
 from rd_utils.bounds import (
@@ -67,12 +65,11 @@ from rd_utils.params import (
     RunFile,
     Training,
     TrainingChanges,
-    annotations,
     check_rates,
     listed,
     nearest,
     problems_of,
-    tag_of,
+    sound,
 )
 
 
@@ -400,7 +397,7 @@ def problems_of_names(study: Any) -> list[str]:
     """Return what is wrong with how a study's parts name one another, each as ``place: problem``.
 
     Args:
-        study: a study, or the sound parts of one (see :func:`sound`): what is None there is passed over.
+        study: a study, or the sound parts of one (see :func:`rd_utils.params.sound`): what is None there is passed over.
     """
     checks = (_unknown, _made_of_themselves, _retrievers, _teachers, _augmentations, _strategies, _grids, _references, _search, _analysis)
     return [problem for check in checks for problem in check(study)]
@@ -608,7 +605,7 @@ class Draft(NamedTuple):
     Attributes:
         path: of the study's own file.
         study: None where something is wrong with it.
-        sound: the study, or what of it can be read (see :func:`sound`).
+        sound: the study, or what of it can be read (see :func:`rd_utils.params.sound`).
         problems: what is wrong, each with its line.
         line: turns a problem into one with its line.
     """
@@ -664,42 +661,6 @@ def read_study(path: str | Path, base: str | None = None) -> Draft:
         parts = sound(Study, _paired(values))
         return Draft(path, None, parts, [line(problem) for problem in [*problems_of(error, Study), *problems_of_names(parts)]], line)
     return Draft(path, study, study, [], line)
-
-
-def sound(annotation: Any, value: Any) -> Any:
-    """Return what of a value is as its type wants it: the value itself, or the sound parts of it, with None in place of the others."""
-    try:
-        return _adapter(annotation).validate_python(value)
-    except ValidationError:
-        pass
-    options = [option for option in annotations(annotation) if option is not type(None)]
-    tags = {value.get(key) for key in ("kind", "source") if isinstance(value.get(key), str)} if isinstance(value, dict) else set()
-    tagged = [option for option in options if tag_of(option) in tags] if len(options) > 1 else options
-    if len(tagged) != 1:
-        return None
-    (option,) = tagged
-    if isinstance(option, type) and issubclass(option, Part) and isinstance(value, dict):
-        fields = {
-            name: (Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation, field)
-            for name, field in option.model_fields.items()
-        }
-        return SimpleNamespace(
-            **{
-                name: sound(of, value[name]) if name in value else None if field.is_required() else field.get_default()
-                for name, (of, field) in fields.items()
-            }
-        )
-    inside = [argument for argument in get_args(option) if argument is not Ellipsis]
-    if get_origin(option) is dict and isinstance(value, dict):
-        return {name: sound(inside[1], item) for name, item in value.items()}
-    if get_origin(option) is tuple and isinstance(value, list):
-        return tuple(sound(inside[0], item) for item in value)
-    return None
-
-
-@functools.cache
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(annotation)
 
 
 def _paired(values: dict[str, Any]) -> dict[str, Any]:

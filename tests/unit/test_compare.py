@@ -120,7 +120,7 @@ def test_equal_scores_are_ranked_by_doc_id_and_scores_are_not_rounded(runs):
 
 def test_the_options_reach_the_tests(runs):
     options = ("a.trec", "b.trec", "--qrels", "qrels", "--measure", "RR@10")
-    (row,) = record(*options, "--margin", "2", "--level", "0.5")["comparisons"]
+    (row,) = record(*options, "--margin", "0.9", "--alpha", "0.2", "--level", "0.5")["comparisons"]
     assert row["verdict"] == "equivalent" and row["high"] < 0.6
     assert record(*options, "--alpha", "0.499")["comparisons"][0]["verdict"] == "different"  # p is 0.495
     assert record(*options, "--seed", "1") == record(*options, "--seed", "1")
@@ -167,9 +167,9 @@ def test_qrels_by_their_id(runs, monkeypatch):
         (("a.trec", "qrels", "--qrels", "qrels"), "qrels cannot be read .*fewer than six fields"),
         (("a.trec", "b.trec", "--qrels", "a.trec"), "a.trec is no TREC qrels file: line 1 has 6 fields; expected lines of four fields"),
         (("a.trec", "b.trec", "--qrels", "qrels", "--measure", "nDGC@10"), "--measure: unknown measure 'nDGC@10'; did you mean 'nDCG@10'"),
-        (("a.trec", "b.trec", "--qrels", "qrels", "--measure", "INSQ"), "--measure: one of INSQ cannot be computed: .*max_rel"),
-        (("a.trec", "b.trec", "--qrels", "qrels", "--margin", "0"), "--margin is 0.0; expected a number above 0$"),
-        (("a.trec", "b.trec", "--qrels", "qrels", "--margin", "nan"), "--margin is nan; expected a number above 0$"),
+        (("a.trec", "b.trec", "--qrels", "qrels", "--measure", "INSQ"), "--measure: the measure 'INSQ' cannot be computed: .*max_rel"),
+        (("a.trec", "b.trec", "--qrels", "qrels", "--margin", "0"), "--margin is 0.0; expected a number above 0 and below 1$"),
+        (("a.trec", "b.trec", "--qrels", "qrels", "--margin", "nan"), "--margin is nan; expected a number above 0 and below 1$"),
         (("a.trec", "b.trec", "--qrels", "qrels", "--alpha", "0.5"), "--alpha is 0.5; expected a number above 0 and below 0.5$"),
         (("a.trec", "b.trec", "--qrels", "qrels", "--level", "95"), "--level is 95.0; expected a number above 0 and below 1$"),
         (("a.trec", "b.trec", "--qrels", "qrels", "--seed", "-1"), "--seed is -1; expected a whole number, 0 or above"),
@@ -400,9 +400,9 @@ def test_settings_are_the_studys_own_and_another_margin_is_noted(tmp_path, outpu
     assert found["settings"] == {"margin": 0.25, "alpha": 0.1, "level": 0.8, "seed": 0, "strict_margin": 0.01}
     assert {row["measure"] for row in found["comparisons"]} == {"AP"}
     assert {row["verdict"] for row in found["comparisons"]} == {"undecided"} and not any("beforehand" in note for note in found["notes"])
-    other = record(LCE, KL, "--study", study, "--margin", "2")
-    assert {row["verdict"] for row in other["comparisons"]} == {"equivalent"}  # t = (2 - 0.2) / 0.1 with 1 degree of freedom
-    assert "the study's file fixed the margin 0.25 beforehand; 2 was asked for here" in other["notes"]
+    other = record(LCE, KL, "--study", study, "--margin", "0.9")
+    assert {row["verdict"] for row in other["comparisons"]} == {"equivalent"}  # t = (0.9 - 0.2) / 0.1 with 1 degree of freedom
+    assert "the study's file fixed the margin 0.25 beforehand; 0.9 was asked for here" in other["notes"]
 
 
 def test_seeds_and_first_stages_of_one_cell_alone_are_named(tmp_path, outputs):

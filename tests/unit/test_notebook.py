@@ -30,7 +30,7 @@ def test_a_second_run_without_a_new_kernel_takes_no_result_for_a_parameter():
 
 
 def test_what_is_about_to_run_is_printed(capsys):
-    values = GOOD | {"strategy": {"kind": "candidates", "depth": 50}, "teacher": None, "training": {"documents": 10}}
+    values = GOOD | {"strategy": {"kind": "candidates", "depth": 50}, "teacher": {"kind": "oracle"}, "training": {"documents": 10}}
     values |= {"losses": {"lce": {}, "kl": {"temperature": 2.0}}, "architecture": {"kind": "static_bi"}}
     notebook.describe(params.parse(params.TrainParameters, values, "parameters"))
     lines = {line[:17].strip(): line[18:] for line in capsys.readouterr().out.splitlines()}
@@ -64,7 +64,7 @@ def test_notebooks_with_the_parameters_of_groups_take_them_all(model, values):
 
 
 def test_seeds_that_repeat_and_losses_that_no_one_knows_are_refused():
-    with pytest.raises(ParameterError, match=r"seeds repeat: \[1, 1\]"):
+    with pytest.raises(ParameterError, match=r"seeds: 1 repeats in \[1, 1\]"):
         notebook.validate(params.MineParameters, GOOD | {"seeds": [1, 1]})
     values = GOOD | {"losses": {"kl-T4": {"temperature": 4.0}}, "architecture": {"kind": "static_bi"}, "training": {"documents": 10}}
     with pytest.raises(ParameterError, match="losses: unknown name 'kl-T4'; did you mean 'kl'"):
@@ -90,8 +90,9 @@ def test_a_reference_that_names_its_collection_keeps_it():
     assert found.reference.collection == params.EmbeddedCollection(seed=2) and found.test_collections == ()
 
 
-def test_a_folder_without_a_test_split_has_no_test_collection_and_cannot_be_evaluated(tmp_path):
-    own = GOOD | OWN | {"collection": {"source": "folder", "path": str(tmp_path)}}
+def test_a_folder_without_a_test_split_has_no_test_collection_and_cannot_be_evaluated(toy):
+    (toy / "qrels" / "test.tsv").unlink()
+    own = GOOD | OWN | {"collection": {"source": "folder", "path": str(toy)}}
     assert notebook.validate(params.MineParameters, own).test_collections == ()
     own |= {"losses": {"lce": {}}, "architecture": {"kind": "static_bi"}, "training": {"documents": 10}}
     with pytest.raises(ParameterError, match="test_collections is empty, or the collection has none of its own; name at least one"):

@@ -1,0 +1,102 @@
+"""What a study or a notebook names and only the outside knows: collections, models, files, measures; looked for before anything is made.
+
+Every check is cheap, and all of what is wrong is returned at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from rd_utils import params
+from rd_utils.bounds import shown
+from rd_utils.collections import CollectionError, check_source
+from rd_utils.evaluation import EvaluationError, try_measures
+from rd_utils.store import StoreError, resolve_path
+
+COLLECTIONS = (params.EmbeddedCollection, params.IrDatasetsCollection, params.FolderCollection, params.PseudoQueries)
+_HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[\w.-]+)?")
+
+
+def problems(value: Any, *, files: bool = True) -> list[str]:
+    """Return what is wrong with what a value names, each as ``place: problem; remedy``.
+
+    Args:
+        value: parameters, a study, or the sound parts of one.
+        files: whether run and score files have to be there.
+    """
+    found: list[str] = []
+    seen: set[Any] = set()
+    measures: dict[str, str] = {}
+    for place, part in places(value):
+        if isinstance(part, COLLECTIONS) and part not in seen:
+            seen.add(part)
+            found += [f"{place}: {problem}" for problem in _of_collection(part)]
+        elif isinstance(part, str) and place.rpartition(".")[2] == "model" and part not in seen:
+            seen.add(part)
+            found += [f"{place}: {problem}" for check in OF_MODELS for problem in check(part)]
+        elif files and isinstance(part, params.RunFile | params.FileTeacher) and not resolve_path(part.path).is_file():
+            found.append(f"{place}.path: no file {part.path}{_near(resolve_path(part.path))}; put it there, or name another")
+        elif isinstance(part, str) and re.search(r"(^|\.)(measure|measures\[\d+\])$", place):
+            measures.setdefault(part, place)
+    for name, place in measures.items():
+        try:
+            try_measures((name,))
+        except EvaluationError as error:
+            found.append(f"{place}: {error}")
+    return list(dict.fromkeys(found))
+
+
+def places(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every part, text and number of a value with its place, such as ``evaluation.measures[0]``."""
+    yield place, value
+    if isinstance(value, params.Part):
+        for name in type(value).model_fields:
+            yield from places(getattr(value, name), f"{place}.{name}".lstrip("."))
+    elif isinstance(value, SimpleNamespace | dict):
+        for name, item in (vars(value) if isinstance(value, SimpleNamespace) else value).items():
+            yield from places(item, f"{place}.{name}".lstrip("."))
+    elif isinstance(value, tuple | list):
+        for number, item in enumerate(value):
+            yield from places(item, f"{place}[{number}]")
+
+
+def _of_collection(collection: Any) -> Iterator[str]:
+    source = collection.documents if collection.source == "pseudo_queries" else collection
+    folder = None
+    if source.source == "folder":
+        folder = resolve_path(source.path)
+        if not folder.is_dir():
+            yield f"no folder {source.path}{_near(folder)}; name an existing folder in BEIR layout"
+            return
+    try:
+        check_source(source, folder, queries=source is collection)
+    except CollectionError as error:
+        yield str(error)
+
+
+def _near(path: Path) -> str:
+    """Return a clause with what a path's own folder has that is called nearly so."""
+    try:
+        there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError:
+        there = []
+    close = difflib.get_close_matches(path.name, there, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _of_model_folder(model: str) -> Iterable[str]:
+    """Yield why a model's name stands for nothing: no folder, and no name of a hub."""
+    try:
+        folder = resolve_path(model)
+        if not folder.is_dir() and (model.startswith(("/", ".", "~")) or not _HUB_NAME.fullmatch(model)):
+            yield f"no folder {shown(model)[1:-1]}{_near(folder)}; give a hub name or an existing folder"
+    except StoreError as error:
+        yield str(error)
+
+
+OF_MODELS: list[Callable[[str], Iterable[str]]] = [_of_model_folder]
