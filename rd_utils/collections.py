@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,14 +18,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rd_utils import reading
 from rd_utils.params import SPLIT_PARTS, nearest
 from rd_utils.progress import Track, untracked
+from rd_utils.runs import rows_of
 
 DOCS = pa.schema([("doc_id", pa.large_string()), ("text", pa.large_string())])
 BATCH = 1 << 16  # documents or queries that are read at once, as Python objects
 
 
 WORD = re.compile(r"\w")  # a letter, a digit or an underscore: what a text without a word has none of
+CORPUS, QUERIES = "corpus.jsonl", "queries.jsonl"  # of a folder
+CHEAP_CORPUS, CHEAP_QUERIES = 32 << 20, 200 << 20  # bytes that are read where a collection is checked
+FIRST_LINES = 1000  # that are read of larger files
 _WHOLE = {"skip_queries": 0, "max_queries": None}
 
 
@@ -49,8 +53,8 @@ def read_docs(collection: Any, folder: Path | None = None, track: Track = untrac
         CollectionError: there are no documents, a document has no id or text, or an id stands twice.
     """
     table = pa.Table.from_batches(doc_batches(collection, folder, track), schema=DOCS)
-    _check_ids(table.column("doc_id"), collection.label)
-    return _as_frame(table)
+    _check_ids(table.column("doc_id"), collection.label, folder)
+    return reading.as_frame(table)
 
 
 def write_docs(collection: Any, path: Path, folder: Path | None = None, track: Track = untracked) -> Written:
@@ -77,7 +81,7 @@ def write_docs(collection: Any, path: Path, folder: Path | None = None, track: T
             blank += sum(not text.strip() for text in batch.column("text").take(pa.array(wordless)).tolist())
             writer.write_batch(batch)
     ids = _mapped(path).column("doc_id")
-    order = _check_ids(ids, collection.label)
+    order = _check_ids(ids, collection.label, folder)
     ties = np.empty(len(order), dtype=np.int32)
     ties[order] = np.arange(len(order), dtype=np.int32)
     return Written(len(ids), blank, without_word, first, ties)
@@ -125,7 +129,7 @@ def open_docs(path: Path) -> pd.DataFrame:
 
     A column that is turned into Python strings takes the memory that they take; ``series.array`` and Arrow's functions do not.
     """
-    return _as_frame(_mapped(path))
+    return reading.as_frame(_mapped(path))
 
 
 def doc_batches(collection: Any, folder: Path | None = None, track: Track = untracked) -> Iterator[pa.RecordBatch]:
@@ -146,22 +150,22 @@ def doc_batches(collection: Any, folder: Path | None = None, track: Track = untr
         dataset = _ir_dataset(collection.id)
         with _downloads(collection.id):
             records = track(dataset.docs_iter(), f"reading documents of {collection.id}", dataset.docs_count())
-            yield from _batches((doc.doc_id, doc.default_text()) for doc in records)
+            yield from _batches(_told(doc.doc_id, doc.default_text(), "document") for doc in records)
     else:
-        rows = track(_json_lines(folder / "corpus.jsonl"), f"reading {folder.name}/corpus.jsonl", None)
-        yield from _batches((_field(row, "_id", where), _title_and_text(row, where)) for where, row in rows)
+        path = file_of(folder, CORPUS)
+        yield from _batches(track(reading.texts(path, CollectionError, titles=True), f"reading {folder.name}/{path.name}", None))
 
 
-def _batches(docs: Iterator[tuple[Any, Any]]) -> Iterator[pa.RecordBatch]:
+def _batches(docs: Iterable[tuple[str, str]]) -> Iterator[pa.RecordBatch]:
     docs = iter(docs)
     while part := list(itertools.islice(docs, BATCH)):
-        part = [_told(*doc, "document") for doc in part]
-        columns = (pa.array([doc[place] for doc in part], type=pa.large_string()) for place in range(2))
-        yield pa.record_batch(list(columns), schema=DOCS)
+        names, texts = zip(*part, strict=True)
+        _check_names(names)
+        yield pa.record_batch([_column(values, names) for values in (names, texts)], schema=DOCS)
 
 
 def _told(name: Any, text: Any, of: str) -> tuple[str, str]:
-    """Return an id and a text as str; None is neither, and not the word "None"."""
+    """Return an id and a text of ir_datasets as str; None is neither, and not the word "None"."""
     if name is None:
         raise CollectionError(f"a {of} has no id, its text begins {str(text)[:40]!r}; give it one in the source")
     if text is None:
@@ -169,15 +173,27 @@ def _told(name: Any, text: Any, of: str) -> tuple[str, str]:
     return str(name), str(text)
 
 
+def _column(values: Sequence[str], names: Sequence[str]) -> pa.Array:
+    """Return strings as an Arrow column; a text that UTF-8 cannot hold is refused, which in a folder the reader has done already."""
+    try:
+        return pa.array(values, type=pa.large_string())
+    except UnicodeEncodeError as reason:
+        name = next(name for name, value in zip(names, values, strict=True) if value == reason.object)
+        raise CollectionError(f"the text of {name!r} holds half a character, a surrogate alone; correct it in the source") from None
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse ids that no run could hold, which in a folder the reader has done already."""
+    if not reading.are_ids(names):
+        name, problem = next((name, problem) for name in names if (problem := reading.id_problem(name)))
+        raise CollectionError(f"the id {reading.shown(name)} {problem}")
+
+
 def _mapped(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def _as_frame(table: pa.Table) -> pd.DataFrame:
-    return table.to_pandas(types_mapper={pa.large_string(): pd.StringDtype("pyarrow", na_value=np.nan)}.get)
-
-
-def _check_ids(ids: pa.ChunkedArray, label: str) -> np.ndarray:
+def _check_ids(ids: pa.ChunkedArray, label: str, folder: Path | None = None) -> np.ndarray:
     """Return the rows sorted by id; ids must be there, each once."""
     if not len(ids):
         raise CollectionError(f"{label}: no doc was read; check the source")
@@ -188,7 +204,7 @@ def _check_ids(ids: pa.ChunkedArray, label: str) -> np.ndarray:
         at = np.flatnonzero(same)
         rows = np.sort(order.to_numpy()[at + 1])
         first = ids[int(rows[0])].as_py()
-        raise CollectionError(f"{label}: {len(at)} values of doc_id stand twice, the first is {first!r}; ids must be unique")
+        raise CollectionError(_twice(label, "doc_id", len(at), first, folder and file_of(folder, CORPUS)))
     return order.to_numpy()
 
 
@@ -213,19 +229,10 @@ def read_queries(collection: Any, folder: Path | None = None, track: Track = unt
             records = track(dataset.qrels_iter(), f"reading qrels of {collection.id}", dataset.qrels_count())
             qrels = _frame(((q.query_id, q.doc_id, q.relevance) for q in records), ["query_id", "doc_id", "relevance"])
     else:
-        rows = track(_json_lines(folder / "queries.jsonl"), f"reading {folder.name}/queries.jsonl", None)
-        queries = _frame(((_field(row, "_id", where), _field(row, "text", where)) for where, row in rows), ["query_id", "text"])
-        qrels = _read_qrels(folder / "qrels", collection.split)
-        queries = queries[queries["query_id"].isin(qrels["query_id"])]  # BEIR keeps all splits' queries in one file
-    queries = _checked(queries, "query_id", collection.label)
-    unknown = sorted(set(qrels["query_id"]) - set(queries["query_id"]))
-    if unknown:
-        raise CollectionError(f"{collection.label}: {len(unknown)} queries of the qrels have no text, the first is {unknown[0]!r}")
-    twice = qrels[qrels.duplicated(["query_id", "doc_id"])]
-    if len(twice):
-        raise CollectionError(
-            f"{collection.label}: {len(twice)} qrels stand twice, the first is {tuple(twice.iloc[0][['query_id', 'doc_id']])}"
-        )
+        queries, qrels = _read_folder(collection, folder, track)
+    queries = _checked(queries, "query_id", collection.label, folder)
+    if collection.source != "folder":
+        _check_qrels(queries, qrels, collection.label)
     queries, qrels = random_part(collection, queries, qrels)
     skipped = getattr(collection, "skip_queries", 0)
     if collection.max_queries is not None or skipped:
@@ -233,7 +240,36 @@ def read_queries(collection: Any, folder: Path | None = None, track: Track = unt
         if not kept:
             raise CollectionError(f"{collection.label}: skip_queries leaves none of {qrels['query_id'].nunique()} queries; lower it")
         queries, qrels = queries[queries["query_id"].isin(kept)], qrels[qrels["query_id"].isin(kept)]
+    if positives(qrels).empty:
+        raise CollectionError(
+            f"{collection.label}: none of {len(qrels)} qrels is above 0, so nothing is relevant: there is nothing to learn, and every "
+            "measure is 0; judge some documents above 0"
+        )
     return queries.reset_index(drop=True), qrels.reset_index(drop=True)
+
+
+def _read_folder(collection: Any, folder: Path, track: Track) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the queries that a folder's qrels name, and the qrels; BEIR keeps all splits' queries in one file."""
+    path, judged = file_of(folder, QUERIES), reading.qrels(_qrels_file(collection, folder), CollectionError)
+    rows = track(reading.texts(path, CollectionError), f"reading {folder.name}/{path.name}", None)
+    queries = _frame(rows, ["query_id", "text"])
+    unknown = np.flatnonzero(~judged.frame["query_id"].isin(queries["query_id"]))
+    problems = reading.Problems(_qrels_file(collection, folder), CollectionError)
+    for row in unknown.tolist():
+        name = reading.shown(judged.frame["query_id"].iloc[row])
+        problems.add(int(judged.lines[row]), f"the query {name} has no text in {path.name}; add it there, or take the line out")
+    problems.check()
+    return queries[queries["query_id"].isin(judged.frame["query_id"])], judged.frame
+
+
+def _check_qrels(queries: pd.DataFrame, qrels: pd.DataFrame, label: str) -> None:
+    """Refuse qrels of queries without a text, and pairs that are judged twice; of a folder the reader has named the lines already."""
+    unknown = sorted(set(qrels["query_id"]) - set(queries["query_id"]))
+    if unknown:
+        raise CollectionError(f"{label}: {len(unknown)} queries of the qrels have no text, the first is {unknown[0]!r}")
+    twice = qrels[qrels.duplicated(["query_id", "doc_id"])]
+    if len(twice):
+        raise CollectionError(f"{label}: {len(twice)} qrels stand twice, the first is {tuple(twice.iloc[0][['query_id', 'doc_id']])}")
 
 
 def random_part(collection: Any, queries: pd.DataFrame, qrels: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -282,20 +318,88 @@ def plain_texts(texts: pd.Series) -> list[str]:
 
 
 def check_source(collection: Any, folder: Path | None = None, queries: bool = True) -> None:
-    """Check, without reading it, that a collection can be read: a known ir_datasets id (with queries, if wanted), a folder with its files.
+    """Check what is quickly known of a collection: an ir_datasets id (with queries, if wanted), a folder's files.
+
+    Of a folder, queries and qrels are read whole where they are no more than 200 MB, else the first 1,000 queries alone; the corpus whole
+    up to 32 MB, else its first 1,000 lines.
 
     Raises:
-        CollectionError: naming the offender and the nearest valid name.
+        CollectionError: naming each offender, with the nearest valid name, or the file and the line.
     """
     if collection.source == "ir_datasets":
         dataset = _ir_dataset(collection.id)
         if queries:
             _check_parts(collection.id, dataset)
     elif collection.source == "folder":
-        for name in ("corpus.jsonl", "queries.jsonl", f"qrels/{collection.split}.tsv"):
-            if not (folder / name).is_file():
-                there = sorted(p.stem for p in (folder / "qrels").glob("*.tsv")) if name.startswith("qrels") else []
-                raise CollectionError(f"{collection.path}: no file {name}; a BEIR folder needs it{nearest(collection.split, there)}")
+        missing = [name for name in (CORPUS, QUERIES, f"qrels/{collection.split}.tsv") if reading.present(folder / name) is None]
+        if missing:
+            near = nearest(collection.split, _splits(folder)) if missing[-1].startswith("qrels") else ""
+            raise CollectionError(f"{collection.path}: no file {' and no '.join(missing)}; a BEIR folder needs it{near}")
+        problems = []
+        for check in (_check_corpus, *((_check_queries,) if queries else ())):
+            try:
+                check(collection, folder)
+            except CollectionError as error:
+                problems.append(str(error))
+        if problems:
+            raise CollectionError("\n".join(problems))
+
+
+def _check_corpus(collection: Any, folder: Path) -> None:
+    path = file_of(folder, CORPUS)
+    if reading.weight(path) > CHEAP_CORPUS:
+        for _ in reading.texts(path, CollectionError, titles=True, most=FIRST_LINES):
+            pass
+        return
+    docs = read_docs(collection, folder)
+    judged = reading.qrels(_qrels_file(collection, folder), CollectionError)
+    absent_positives(judged.frame, docs["doc_id"], collection.label)
+
+
+def _check_queries(collection: Any, folder: Path) -> None:
+    path, judged = file_of(folder, QUERIES), _qrels_file(collection, folder)
+    if reading.weight(path) + reading.weight(judged) <= CHEAP_QUERIES:
+        read_queries(collection, folder)
+        return
+    for _ in reading.texts(path, CollectionError, most=FIRST_LINES):
+        pass
+
+
+def absent_positives(qrels: pd.DataFrame, doc_ids: pd.Series, label: str) -> tuple[int, int]:
+    """Count the positives that are no document of a collection, and the queries that have no other.
+
+    Raises:
+        CollectionError: no positive is a document.
+
+    >>> qrels = pd.DataFrame({"query_id": ["q1", "q1", "q2"], "doc_id": ["d1", "d9", "d9"], "relevance": [1, 1, 1]})
+    >>> absent_positives(qrels, pd.Series(["d1", "d2"]), "toy")
+    (2, 1)
+    """
+    known = positives(qrels)
+    absent = rows_of(known["doc_id"], doc_ids) < 0
+    if len(known) and absent.all():
+        raise CollectionError(
+            f"{label}: none of the {len(known)} positives of the qrels is a document of the collection, the first is "
+            f"{reading.shown(known['doc_id'].iloc[0])}, the first document {reading.shown(doc_ids.iloc[0])}; give qrels over the same "
+            "documents, under the same ids"
+        )
+    return int(absent.sum()), known["query_id"].nunique() - known["query_id"][~absent].nunique()
+
+
+def file_of(folder: Path, name: str) -> Path:
+    """Return a file of a folder, or the same with ``.gz`` where that is there instead."""
+    return reading.present(folder / name) or folder / name
+
+
+def _qrels_file(collection: Any, folder: Path) -> Path:
+    path = file_of(folder, f"qrels/{collection.split}.tsv")
+    if not path.is_file():
+        raise CollectionError(f"{folder}: no qrels for split {collection.split!r}{nearest(collection.split, _splits(folder))}")
+    return path
+
+
+def _splits(folder: Path) -> list[str]:
+    return sorted({path.name.partition(".tsv")[0] for path in (folder / "qrels").glob("*.tsv*")})
 
 
 def _check_parts(name: str, dataset: Any) -> None:
@@ -323,7 +427,7 @@ def own_tests(collection: Any, folder: Path | None = None) -> tuple[Any, ...]:
     if collection.source == "ir_datasets":
         ids = (f"{collection.id.rpartition('/')[0]}/test", f"{collection.id}/test")
         return tuple(collection.model_copy(update=_WHOLE | {"id": test}) for test in ids if test != collection.id and _is_judged(test))[:1]
-    there = collection.source == "embedded" or (folder / "qrels" / "test.tsv").is_file()
+    there = collection.source == "embedded" or reading.present(folder / "qrels" / "test.tsv") is not None
     whole = {name: value for name, value in (_WHOLE | {"split": "test"}).items() if name in type(collection).model_fields}
     return (collection.model_copy(update=whole),) if there and collection.split != "test" else ()
 
@@ -397,47 +501,16 @@ def _frame(rows: Iterator[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({column: [] for column in columns}).astype(types)
 
 
-def _checked(frame: pd.DataFrame, key: str, label: str) -> pd.DataFrame:
+def _checked(frame: pd.DataFrame, key: str, label: str, folder: Path | None = None) -> pd.DataFrame:
     if frame.empty:
         raise CollectionError(f"{label}: no {key.removesuffix('_id')} was read; check the source")
     twice = frame[key][frame[key].duplicated()]
     if len(twice):
-        raise CollectionError(f"{label}: {len(twice)} values of {key} stand twice, the first is {twice.iloc[0]!r}; ids must be unique")
+        raise CollectionError(_twice(label, key, len(twice), twice.iloc[0], folder and file_of(folder, QUERIES)))
     return frame.reset_index(drop=True)
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with path.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                where = f"{path.name} line {number}"
-                try:
-                    yield where, json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise CollectionError(f"{where} is not valid JSON: {error}") from None
-
-
-def _field(row: dict[str, Any], name: str, where: str) -> str:
-    if name not in row:
-        raise CollectionError(f"{where} has no field {name!r}; it has {', '.join(sorted(row))}")
-    if row[name] is None:
-        known = f"of {row['_id']!r} " if name != "_id" and row.get("_id") is not None else ""
-        raise CollectionError(f"{where}: the field {name!r} {known}is null; give it a value, an empty text where there is nothing to say")
-    return str(row[name])
-
-
-def _title_and_text(row: dict[str, Any], where: str) -> str:
-    title = str(row.get("title") or "")
-    return f"{title} {_field(row, 'text', where)}".strip()
-
-
-def _read_qrels(folder: Path, split: str) -> pd.DataFrame:
-    path = folder / f"{split}.tsv"
-    if not path.is_file():
-        raise CollectionError(f"no qrels for split {split!r}{nearest(split, sorted(p.stem for p in folder.glob('*.tsv')))}")
-    qrels = pd.read_csv(path, sep="\t", dtype=str)
-    if list(qrels.columns) != ["query-id", "corpus-id", "score"]:
-        raise CollectionError(f"{path.name} has columns {list(qrels.columns)}, expected query-id, corpus-id, score")
-    qrels.columns = ["query_id", "doc_id", "relevance"]
-    qrels["relevance"] = qrels["relevance"].astype("int64")
-    return qrels
+def _twice(label: str, key: str, n: int, first: str, path: Path | None) -> str:
+    """Return the message on ids that stand twice, with the lines of the first of them where they stand in a file."""
+    where = "" if path is None else f" in {path} in lines {' and '.join(map(str, reading.lines_of(path, [first])[first][:3]))}"
+    return f"{label}: {n} values of {key} stand twice, the first is {reading.shown(first)}{where}; ids must be unique"

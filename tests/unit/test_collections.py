@@ -83,13 +83,13 @@ def test_a_repeated_id_is_refused(toy):
 
 def test_a_broken_line_is_named(toy):
     (toy / "corpus.jsonl").write_text('{"_id": "d1", "text": "a"}\n{broken\n')
-    with pytest.raises(CollectionError, match="corpus.jsonl line 2 is not valid JSON"):
+    with pytest.raises(CollectionError, match="corpus.jsonl line 2: is not valid JSON: .* at character 2 of '{broken'; expected"):
         collections.read_docs(folder(toy), toy)
 
 
 def test_a_field_that_is_missing_is_named(toy):
     (toy / "corpus.jsonl").write_text('{"_id": "d1", "txt": "a"}\n')
-    with pytest.raises(CollectionError, match="no field 'text'; it has _id, txt"):
+    with pytest.raises(CollectionError, match="corpus.jsonl line 1: has no field 'text', only _id, txt; expected"):
         collections.read_docs(folder(toy), toy)
 
 
@@ -135,7 +135,7 @@ def test_a_split_that_is_missing_lists_those_there(toy):
 def test_qrels_of_a_query_without_text_are_refused(toy):
     with (toy / "qrels" / "train.tsv").open("a") as stream:
         stream.write("q9\td1\t1\n")
-    with pytest.raises(CollectionError, match="have no text, the first is 'q9'"):
+    with pytest.raises(CollectionError, match="train.tsv line 5: the query 'q9' has no text in queries.jsonl; add it"):
         collections.read_queries(folder(toy), toy)
 
 
@@ -188,7 +188,9 @@ def test_ids_that_stand_twice_are_found_across_batches(toy, tmp_path, monkeypatc
     monkeypatch.setattr(collections, "BATCH", 2)
     (toy / "corpus.jsonl").write_text("".join(f'{{"_id": "d{n}", "text": ""}}\n' for n in (9, 8, 7, 9, 1, 7, 7)))
     for read in (lambda: collections.read_docs(folder(toy), toy), lambda: collections.write_docs(folder(toy), tmp_path / "x.arrow", toy)):
-        with pytest.raises(CollectionError, match="3 values of doc_id stand twice, the first is 'd9'; ids must be unique"):
+        with pytest.raises(
+            CollectionError, match="3 values of doc_id stand twice, the first is 'd9' in .*corpus.jsonl in lines 1 and 4; ids"
+        ):
             read()
     (toy / "corpus.jsonl").write_text("\n")
     with pytest.raises(CollectionError, match="no doc was read"):
