@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from rd_utils import reading
 from rd_utils.progress import Track, untracked
-from rd_utils.runs import DECIMALS, Run, blocks, join, read_run, rows_of
+from rd_utils.runs import DECIMALS, Run, blocks, join, rows_of
 
 if TYPE_CHECKING:
     from rd_utils.bm25 import Index
@@ -195,7 +196,7 @@ def run_file_candidates(path: Path, query_ids: pd.Series, doc_ids: pd.Series, de
     Raises:
         RetrievalError: the file is missing or no run, names unknown documents, or has no query of the collection.
     """
-    run = read_pairs(path)
+    run = reading.scores(path, RetrievalError)
     docs, queries = rows_of(run["doc_id"], doc_ids), rows_of(run["query_id"], query_ids)
     unknown = run.loc[docs < 0, "doc_id"]
     if len(unknown):
@@ -229,55 +230,6 @@ def neighbours(run: Run, depth: int) -> Run:
     """
     parts = [run.part(start, stop) for start, stop in blocks(run.offsets)]
     return join([truncate(part.keep(part.docs != part.rows()), depth) for part in parts])
-
-
-def read_pairs(path: Path, error: type[ValueError] = RetrievalError) -> pd.DataFrame:
-    """Read scored pairs: a Parquet file with query_id, doc_id and score, or a TREC run (also ``.gz``).
-
-    Args:
-        path: ``*.parquet``, or lines ``query_id Q0 doc_id rank score tag``.
-        error: what to raise.
-
-    Returns:
-        Frame query_id, doc_id (str), score (float64), in the order of the file.
-
-    Raises:
-        error: the file is missing or lacks a column, an id is missing or a fraction, a score is no finite number, or a pair stands twice.
-    """
-    columns = ["query_id", "doc_id", "score"]
-    holds = "expected query_id, doc_id and score in a .parquet file, or a TREC run with lines: query_id Q0 doc_id rank score tag"
-    if not path.is_file():
-        raise error(f"there is no file {path}; {holds}; put it there, or correct the path")
-    try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else read_run(path)
-    except ValueError as reason:
-        raise error(f"{path} cannot be read ({reason}); {holds}") from reason
-    absent = [column for column in columns if column not in frame.columns]
-    if absent:
-        raise error(f"{path} has no column {absent[0]!r}, only {', '.join(map(str, frame.columns)) or 'none at all'}; {holds}")
-    frame = frame[columns].reset_index(drop=True)
-    for column in columns[:2]:
-        if frame[column].isna().any() or pd.api.types.is_float_dtype(frame[column]):
-            raise error(f"{path}: some {column} is missing or a fraction; expected text (or whole numbers) in every row")
-    return _checked(frame.astype({"query_id": "str", "doc_id": "str"}), str(path), error)
-
-
-def _checked(run: pd.DataFrame, source: str, error: type[ValueError] = RetrievalError) -> pd.DataFrame:
-    """Return scored pairs with float64 scores, of which each is a finite number and no pair stands twice."""
-    run = run.assign(score=pd.to_numeric(run["score"], errors="coerce").astype(np.float64))
-    bad = run[~np.isfinite(run["score"])]
-    if len(bad):
-        raise error(
-            f"{source}: {len(bad)} of {len(run)} scores are no finite numbers, the first is that of query {bad['query_id'].iloc[0]!r}, "
-            f"document {bad['doc_id'].iloc[0]!r}; score these pairs again (in fp32, where a lower precision overflowed)"
-        )
-    twice = run[run.duplicated(["query_id", "doc_id"])]
-    if len(twice):
-        raise error(
-            f"{source}: {len(twice)} pairs stand twice, the first is query {twice['query_id'].iloc[0]!r}, document "
-            f"{twice['doc_id'].iloc[0]!r}; keep one score of each pair"
-        )
-    return run
 
 
 def _ranked(lists: np.ndarray, docs: np.ndarray, scores: np.ndarray, n_lists: int, depth: int | None, ties: np.ndarray) -> Run:

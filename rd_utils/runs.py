@@ -7,7 +7,6 @@ under BM25), and because shares such as 1 / rank are not rounded at all.
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import shutil
@@ -21,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rd_utils import files
+from rd_utils import files, reading
 from rd_utils.progress import Track, untracked
 
 DECIMALS = 5  # scores are rounded to 5 decimals before ranking: beyond that they depend on how texts fell into batches
@@ -275,38 +274,15 @@ def _places(offsets: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def read_run(path: Path) -> pd.DataFrame:
-    """Read a TREC run: lines of six fields between white space, ``query_id Q0 doc_id rank score tag``, also compressed (``.gz``).
-
-    Ids are read as they stand: ``NA`` is an id, a quotation mark a character. Blank lines are passed over.
+    """Read a TREC run: lines of six fields between white space, ``query_id Q0 doc_id rank score tag`` (see :func:`rd_utils.reading.run`).
 
     Returns:
         Frame query_id, doc_id (str), score (float64), in the order of the file.
 
     Raises:
-        RunError: a line has fewer or more than six fields, or a score that is no finite number; the message names the first one.
+        RunError: a line has fewer or more than six fields, an id is none, a score is no finite number, or a pair stands twice.
     """
-    names = ["query_id", "q0", "doc_id", "rank", "score", "tag", "more"]
-    literal = {"dtype": "str", "quoting": csv.QUOTE_NONE, "keep_default_na": False, "skip_blank_lines": False, "index_col": False}
-    expected = "expected lines of six fields: query_id Q0 doc_id rank score tag"
-    try:
-        frame = pd.read_csv(path, sep=r"\s+", names=names, **literal)
-    except pd.errors.ParserError as error:
-        raise RunError(f"{path} is no TREC run ({str(error).strip()}); {expected}") from None
-    filled = {name: (frame[name].notna() & (frame[name] != "")).to_numpy() for name in ("query_id", "tag", "more")}
-    wrong = np.flatnonzero(filled["query_id"] & (~filled["tag"] | filled["more"]))
-    if len(wrong):
-        many = "more than six" if filled["more"][wrong[0]] else "fewer than six"
-        raise RunError(f"{path} is no TREC run: {len(wrong)} lines, the first line {wrong[0] + 1}, with {many} fields; {expected}")
-    frame = frame[filled["query_id"]]
-    scores = pd.to_numeric(frame["score"], errors="coerce").astype("float64")
-    wrong = np.flatnonzero(~np.isfinite(scores))
-    if len(wrong):
-        first = frame.iloc[wrong[0]]
-        raise RunError(
-            f"{path}: {len(wrong)} of {len(frame)} scores are no finite numbers, the first is {first['score']!r} in line "
-            f"{frame.index[wrong[0]] + 1}, query {first['query_id']!r}, document {first['doc_id']!r}; {expected}"
-        )
-    return frame[["query_id", "doc_id"]].assign(score=scores).reset_index(drop=True)
+    return reading.run(path, RunError).frame[["query_id", "doc_id", "score"]]
 
 
 # --- ids and rows -----------------------------------------------------------------------------------------------------------------

@@ -32,9 +32,8 @@ import filelock
 import numpy as np
 import pandas as pd
 
-from rd_utils import durable, files
+from rd_utils import durable, files, reading
 from rd_utils.progress import LOGGER, Track, untracked
-from rd_utils.retrieval import read_pairs
 from rd_utils.runs import DECIMALS, rows_of
 from rd_utils.store import SMALL, cpu_seconds
 
@@ -495,18 +494,18 @@ def _find(known: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def read_scores(path: Path) -> pd.DataFrame:
-    """Read scores made elsewhere: a Parquet file with query_id, doc_id and score, or a TREC run (also ``.gz``).
+    """Read scores made elsewhere: a Parquet file with query_id, doc_id and score, or a TREC run (see :func:`rd_utils.reading.scores`).
 
     Args:
-        path: ``*.parquet``, or lines ``query_id Q0 doc_id rank score tag``.
+        path: of the file; what it is is told by its content, a TREC run may be packed by gzip.
 
     Returns:
         Frame query_id, doc_id (str), score (float64), in the order of the file.
 
     Raises:
-        TeacherError: the file is missing or lacks a column, a score is no finite number, or a pair stands twice.
+        TeacherError: the file is missing, damaged or lacks a column, an id is none, a score no finite number, or a pair stands twice.
     """
-    return read_pairs(path, TeacherError)
+    return reading.scores(path, TeacherError)
 
 
 def file_scorer(frame: pd.DataFrame, query_ids: pd.Series, doc_ids: pd.Series) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

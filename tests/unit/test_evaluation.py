@@ -95,12 +95,15 @@ GOOD = "q1 Q0 a 1 2.0 tag"
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([GOOD, "", "q1 Q0 b 2 1.0 tag more"], "1 lines, the first line 3, with more than six fields; expected lines of six"),
-        (["q1 Q0 b 2 1.0 tag more", "q1 Q0 a 1 2.0 tag more"], "2 lines, the first line 1, with more than six fields"),
-        ([GOOD, "q1 Q0 b 2 1.0 tag more and more"], "line 2, saw 9"),
-        ([GOOD, "q1 b 1.0"], "1 lines, the first line 2, with fewer than six fields"),
-        ([GOOD, "", "q1 Q0 b 2 high tag"], "1 of 2 scores are no finite numbers, the first is 'high' in line 3, query 'q1', document 'b'"),
-        ([GOOD, "q1 Q0 b 2 nan tag", "q1 Q0 c 3 inf tag"], "2 of 3 scores are no finite numbers, the first is 'nan' in line 2"),
+        ([GOOD, "", "q1 Q0 b 2 1.0 tag more"], "line 3: 'q1 Q0 b 2 1.0 tag more' has 7 fields; expected lines of six"),
+        (
+            ["q1 Q0 b 2 1.0 tag more", "q1 Q0 a 1 2.0 tag more"],
+            "2 lines are wrong; expected lines of six .*\n  line 1: .* has 7 fields\n  line 2: ",
+        ),
+        ([GOOD, "q1 Q0 b 2 1.0 tag more and more"], "line 2: .* has 9 fields"),
+        ([GOOD, "q1 b 1.0"], "line 2: 'q1 b 1.0' has 3 fields"),
+        ([GOOD, "", "q1 Q0 b 2 high tag"], "line 3: the score 'high' of query 'q1', document 'b' is no finite number"),
+        ([GOOD, "q1 Q0 b 2 nan tag", "q1 Q0 c 3 inf tag"], "2 lines are wrong; score .*\n  line 2: the score 'nan' .*\n  line 3: "),
     ],
 )
 def test_a_line_that_is_no_run_is_named(tmp_path, lines, message):

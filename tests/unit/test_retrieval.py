@@ -179,16 +179,16 @@ def test_a_run_file_is_ranked_by_its_scores(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (None, "there is no file .*run.trec; expected .*query_id Q0 doc_id rank score tag"),
+        (None, "run.trec: there is no such file; put it there, or correct the path"),
         (
             "q1 Q0 d1 1 2 x\nq1 Q0 d8 2 1 x\nq1 Q0 d9 3 1 x\nq2 Q0 d8 1 1 x\n",
             "2 documents that the collection does not have, the first is 'd8'",
         ),
         ("1 Q0 d1 1 2 x\n2 Q0 d1 1 2 x\n", "2 queries, none of which is among the collection's 1; the first is '1'"),
         ("", "0 queries, none of which"),
-        ("q1 Q0 d1 1 2 x\nq1 Q0 d1 2 1 x\n", "1 pairs stand twice, the first is query 'q1', document 'd1'"),
-        ("q1 Q0 d1 1 -inf x\n", "1 of 1 scores are no finite numbers"),
-        ("q1 d1 0.5\n", "cannot be read"),
+        ("q1 Q0 d1 1 2 x\nq1 Q0 d1 2 1 x\n", "line 2: scores query 'q1', document 'd1' again, after line 1"),
+        ("q1 Q0 d1 1 -inf x\n", "line 1: the score '-inf' of query 'q1', document 'd1' is no finite number"),
+        ("q1 d1 0.5\n", "line 1: 'q1 d1 0.5' has 3 fields; expected lines of six fields"),
     ],
 )
 def test_unusable_run_files_are_refused(tmp_path, lines, message):

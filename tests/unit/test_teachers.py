@@ -348,10 +348,10 @@ def test_ids_that_are_whole_numbers_are_read_as_text(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"score": [0.0, math.nan, math.inf]}, "2 of 3 scores are no finite numbers, the first is that of query '1', document 'd1'"),
-        ({"query_id": ["1", "1", "1"]}, "1 pairs stand twice, the first is query '1', document 'd1'"),
-        ({"query_id": ["1", None, "2"]}, "some query_id is missing"),
-        ({"doc_id": [1.0, 2.0, 3.0]}, "some doc_id is missing or a fraction"),
+        ({"score": [0.0, math.nan, math.inf]}, "2 rows are wrong; score the pair again.*\n  row 2: the score nan is no.*\n  row 3: "),
+        ({"query_id": ["1", "1", "1"]}, "row 2: scores query '1', document 'd1' again, after row 1 .another score"),
+        ({"query_id": ["1", None, "2"]}, "row 2: the query_id None is missing; give every row one"),
+        ({"doc_id": [1.0, 2.0, 3.0]}, "the column 'doc_id' holds values of type 'double'; expected text .or whole numbers. in every row"),
     ],
 )
 def test_unusable_score_files_are_refused(tmp_path, change, message):
@@ -361,16 +361,16 @@ def test_unusable_score_files_are_refused(tmp_path, change, message):
 
 
 def test_missing_files_and_columns_say_what_was_expected(tmp_path):
-    with pytest.raises(TeacherError, match="there is no file .*none.parquet; expected query_id, doc_id and score"):
+    with pytest.raises(TeacherError, match="none.parquet: there is no such file; put it there, or correct the path"):
         teachers.read_scores(tmp_path / "none.parquet")
     TABLE.rename(columns={"doc_id": "docno"}).to_parquet(tmp_path / "scores.parquet")
     with pytest.raises(TeacherError, match="no column 'doc_id', only query_id, docno, score"):
         teachers.read_scores(tmp_path / "scores.parquet")
     (tmp_path / "short.trec").write_text("1 Q0 d1\n")
-    with pytest.raises(TeacherError, match="short.trec cannot be read .*query_id Q0 doc_id rank score tag"):
+    with pytest.raises(TeacherError, match="short.trec line 1: '1 Q0 d1' has 3 fields; expected .*query_id Q0 doc_id rank score tag"):
         teachers.read_scores(tmp_path / "short.trec")
     (tmp_path / "words.trec").write_text("1 Q0 d1 1 high mine\n")
-    with pytest.raises(TeacherError, match="1 of 1 scores are no finite numbers"):
+    with pytest.raises(TeacherError, match="line 1: the score 'high' of query '1', document 'd1' is no finite number"):
         teachers.read_scores(tmp_path / "words.trec")
 
 
