@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 import copy
 import difflib
-import gzip
 import json
+import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -226,43 +226,18 @@ def compare_values(
 
 
 def read_qrels(name: str) -> pd.DataFrame:
-    """Read a TREC qrels file (lines of ``query_id iteration doc_id relevance``, also ``.gz``), or the qrels of an ir_datasets id.
+    """Read a file of qrels (see :func:`rd_utils.reading.qrels`), or the qrels of an ir_datasets id.
 
     Returns:
         Frame query_id, doc_id (str), relevance (int64).
 
     Raises:
-        ParameterError: there is neither such a file nor such an id, or the file holds something else; the message names the first line.
+        ParameterError: there is neither such a file nor such an id, or the file holds something else; the message names the first lines.
     """
-    import pandas as pd
+    from rd_utils import reading
 
     path = Path(name).expanduser()
-    if not path.is_file():
-        return _qrels_of_id(name)
-    expected = "expected lines of four fields: query_id iteration doc_id relevance, the last one a whole number"
-    rows: list[tuple[str, str, int]] = []
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
-                fields = line.split()
-                if not fields:
-                    continue
-                if len(fields) != 4:
-                    raise ParameterError(f"{path} is no TREC qrels file: line {number} has {len(fields)} fields; {expected}")
-                try:
-                    rows.append((fields[0], fields[2], int(fields[3])))
-                except ValueError:
-                    raise ParameterError(f"{path}: the relevance {fields[3]!r} in line {number} is no whole number; {expected}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path} cannot be read ({error}); {expected}") from None
-    if not rows:
-        raise ParameterError(f"{path} is empty; {expected}")
-    qrels = pd.DataFrame(rows, columns=["query_id", "doc_id", "relevance"]).astype({"relevance": "int64"})
-    twice = qrels[qrels.duplicated(["query_id", "doc_id"])]
-    if len(twice):
-        pair = tuple(twice.iloc[0][["query_id", "doc_id"]])
-        raise ParameterError(f"{path}: {len(twice)} pairs are judged twice, the first is {pair}; keep one judgement of each")
-    return qrels
+    return reading.qrels(path, ParameterError).frame if reading.is_file(path) else _qrels_of_id(name)
 
 
 def _qrels_of_id(name: str) -> pd.DataFrame:
@@ -275,24 +250,26 @@ def _qrels_of_id(name: str) -> pd.DataFrame:
         raise ParameterError(f"--qrels {name}: there is no such file, and as an id: {error}") from None
 
 
-def _read_run(name: str) -> pd.DataFrame:
-    """Read a TREC run, ranked by (query_id, -score, doc_id)."""
+def _read_run(name: str) -> tuple[pd.DataFrame, int]:
+    """Read a TREC run, ranked by (query_id, -score, doc_id), and count the queries whose ranks in the file say another order."""
     import numpy as np
 
-    from rd_utils.retrieval import read_pairs
+    from rd_utils import reading
     from rd_utils.runs import tie_order
 
     path = Path(name).expanduser()
-    if not path.is_file():
+    if not reading.is_file(path):
         raise ParameterError(
             f"there is no run {shown(name)[1:-1]}; name a file of lines query_id Q0 doc_id rank score tag, or --study FILE for cells"
         )
-    try:
-        pairs = read_pairs(path, ParameterError)
-    except OSError as error:
-        raise ParameterError(f"{path} cannot be read ({error}); expected a TREC run") from None
+    pairs = reading.run(path, ParameterError).frame
+    if pairs.empty:
+        raise ParameterError(f"the run {name} is empty; {reading.RUN_FORM}")
     order = np.lexsort((tie_order(pairs["doc_id"]), -pairs["score"].to_numpy(), pairs["query_id"].to_numpy(dtype=object)))
-    return pairs.iloc[order].reset_index(drop=True)
+    pairs = pairs.iloc[order].reset_index(drop=True)
+    ranks, scores, queries = (pairs[column].to_numpy() for column in ("rank", "score", "query_id"))
+    contradicts = (ranks[1:] < ranks[:-1]) & (scores[1:] < scores[:-1]) & (queries[1:] == queries[:-1])
+    return pairs, len(set(queries[1:][contradicts]))
 
 
 def _of_runs(options: argparse.Namespace) -> Result:
@@ -300,21 +277,18 @@ def _of_runs(options: argparse.Namespace) -> Result:
 
     settings, measures = _settings(options, DEFAULTS), tuple(dict.fromkeys(options.measure or DEFAULTS["measure"]))
     try:
-        try_measures(measures)
+        parsed = try_measures(measures)
     except EvaluationError as error:
         raise ParameterError(f"--measure: {error}") from None
     if options.a == options.b or Path(options.a).resolve() == Path(options.b).resolve():
         raise ParameterError(f"A and B are one file, {options.a}; name two runs")
-    runs = {path: _read_run(path) for path in (options.a, options.b)}
-    qrels = read_qrels(options.qrels)
+    (first, second), qrels = _read_all((options.a, options.b), options.qrels)
+    _check_relevance(qrels, options.qrels, parsed)
     about, values = [f"qrels: {options.qrels}; {qrels['query_id'].nunique()} judged queries"], []
-    for name, (path, pairs) in zip("AB", runs.items(), strict=True):
+    for name, path, (pairs, contradicted) in zip("AB", (options.a, options.b), (first, second), strict=True):
         table, counts = _measured(path, pairs, qrels, measures, options.qrels)
         values.append(table.assign(test_collection=options.qrels))
-        about.append(
-            f"{name} lacks {counts['queries_without_result']} of the judged queries, which count 0; "
-            f"its {counts['queries_unjudged']} unjudged queries are left out"
-        )
+        about += _said_of_run(name, counts, _judged(pairs, qrels), contradicted)
     comparisons = [
         compare_values(*(_matrix(table[table["measure"] == measure]) for table in values), settings, measure=measure)
         for measure in measures
@@ -328,18 +302,92 @@ def _measured(
     """Return a run's values per judged query and the counts of queries, as :func:`rd_utils.evaluation.measure_run`."""
     from rd_utils.evaluation import measure_run
 
-    if pairs.empty:
-        raise ParameterError(f"the run {path} is empty; expected lines query_id Q0 doc_id rank score tag")
     if not qrels["query_id"].isin(set(pairs["query_id"])).any():
         own, theirs = (str(frame["query_id"].iloc[0]) for frame in (pairs, qrels))
         raise ParameterError(
             f"the run {path} has no query of the qrels {judged_by}: its first query is {own!r}, theirs {theirs!r}; "
             "name the qrels of the run's own collection"
         )
+    if not _judged(pairs, qrels).documents_judged:
+        own, theirs = (str(frame["doc_id"].iloc[0]) for frame in (pairs, qrels))
+        raise ParameterError(
+            f"the run {path} has no document of the qrels {judged_by}: its first document is {own!r}, theirs {theirs!r}; name the qrels "
+            "of the run's own collection"
+        )
     try:
         return measure_run(pairs, qrels, measures)
-    except (ValueError, AssertionError, ArithmeticError) as error:  # what ir_measures raises for a parameter or provider that is missing
+    except (ValueError, AssertionError, ArithmeticError, OSError, subprocess.SubprocessError) as error:
+        # what ir_measures raises for a parameter or provider that is missing, or for ids that a provider cannot take
         raise ParameterError(f"--measure: one of {', '.join(measures)} cannot be computed: {error}") from error
+
+
+class Judged(NamedTuple):
+    """How much of a run its qrels know; documents are those in the lists of judged queries, each counted once."""
+
+    queries: int
+    queries_judged: int
+    queries_with_judged: int
+    documents: int
+    documents_judged: int
+
+
+def _judged(pairs: pd.DataFrame, qrels: pd.DataFrame) -> Judged:
+    asked = pairs[pairs["query_id"].isin(set(qrels["query_id"]))]
+    documents = asked["doc_id"].drop_duplicates()
+    found = asked.merge(qrels, on=["query_id", "doc_id"])
+    return Judged(
+        pairs["query_id"].nunique(),
+        asked["query_id"].nunique(),
+        found["query_id"].nunique(),
+        len(documents),
+        int(documents.isin(set(qrels["doc_id"])).sum()),
+    )
+
+
+def _said_of_run(name: str, counts: dict[str, int], judged: Judged, contradicted: int) -> list[str]:
+    """Return in words what of a run the qrels know, and what of the qrels the run has."""
+    lines = [
+        f"{name} lacks {counts['queries_without_result']} of the judged queries, which count 0; "
+        f"its {counts['queries_unjudged']} unjudged queries are left out",
+        f"of {name}'s {judged.queries} queries {judged.queries_judged} are judged ({judged.queries_judged / judged.queries:.0%}); of the "
+        f"{judged.documents} documents that these list, {judged.documents_judged} are judged for any query "
+        f"({judged.documents_judged / judged.documents:.0%}), and {judged.queries_with_judged} queries list one that is judged for them",
+    ]
+    if 2 * judged.queries_judged < judged.queries or 2 * judged.queries_with_judged < judged.queries_judged:
+        lines.append(f"little of {name} is judged; if its ids are not those of the qrels, name the qrels of its own collection")
+    if contradicted:
+        lines.append(f"the ranks in the file of {name} contradict its scores in {contradicted} queries; scores decide, as in trec_eval")
+    return lines
+
+
+def _read_all(paths: tuple[str, str], judged_by: str) -> tuple[list[tuple[pd.DataFrame, int]], pd.DataFrame]:
+    """Read two runs and their qrels; what is wrong with any of the three files is said at once."""
+    found, problems = [], []
+    for read, name in ((_read_run, paths[0]), (_read_run, paths[1]), (read_qrels, judged_by)):
+        try:
+            found.append(read(name))
+        except ParameterError as error:
+            problems.append(str(error))
+    if problems:
+        raise ParameterError("\n".join(problems))
+    return found[:2], found[2]
+
+
+def _check_relevance(qrels: pd.DataFrame, judged_by: str, measures: Sequence[Any]) -> None:
+    """Refuse qrels in which nothing is relevant to a measure: it would be 0 for every query and system."""
+    highest = int(qrels["relevance"].max())
+    if highest <= 0:
+        raise ParameterError(
+            f"--qrels {judged_by}: no query has a positive, the highest grade is {highest}, so every measure is 0; name qrels with grades "
+            "above 0"
+        )
+    for measure in measures:
+        level = measure.params.get("rel", 1)
+        if highest < level:
+            raise ParameterError(
+                f"--measure {measure}: no document has a grade of {level} or more, the highest is {highest}, so it is 0 for every query; "
+                "lower rel, or name other qrels"
+            )
 
 
 def _matrix(values: pd.DataFrame) -> pd.DataFrame:

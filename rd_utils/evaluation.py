@@ -68,8 +68,8 @@ def _near(name: str) -> str:
 _SHARES = {"p", "alpha", "recall"}  # settings of measures
 
 
-def try_measures(names: tuple[str, ...]) -> None:
-    """Compute measures on two queries, so that one that cannot be computed is known before anything is made.
+def try_measures(names: tuple[str, ...]) -> list[object]:
+    """Compute measures on two queries, so that one that cannot be computed is known before anything is made; return ir_measures' own.
 
     Raises:
         EvaluationError: a measure is unknown, lacks a setting or what computes it, or is no number.
@@ -78,7 +78,8 @@ def try_measures(names: tuple[str, ...]) -> None:
 
     qrels = {"q1": {"d1": 1, "d2": 0}, "2": {"d3": 2}}
     run = {"q1": {"d1": 2.0, "d4": 1.0}, "2": {"d3": 1.0, "d1": 0.5}}
-    for name, measure in zip(names, parse_measures(names), strict=True):
+    parsed = parse_measures(names)
+    for name, measure in zip(names, parsed, strict=True):
         try:
             values = [float(found.value) for found in ir_measures.iter_calc([measure], qrels, run)]
         except Exception as error:  # whatever the tools behind ir_measures raise
@@ -88,6 +89,7 @@ def try_measures(names: tuple[str, ...]) -> None:
             raise EvaluationError(f"the measure {name!r} cannot be computed: {why}; choose another, such as nDCG@10") from error
         if not np.isfinite(values).all():
             raise EvaluationError(f"the measure {name!r} is no number on two queries: {values}; choose another, such as nDCG@10")
+    return parsed
 
 
 def rank(run: Run, scores: np.ndarray, query_ids: pd.Series, doc_ids: pd.Series, ties: np.ndarray) -> pd.DataFrame:

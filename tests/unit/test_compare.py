@@ -164,8 +164,8 @@ def test_qrels_by_their_id(runs, monkeypatch):
         (("nothing", "b.trec", "--qrels", "qrels"), "there is no run nothing; name a file of lines .*, or --study FILE for cells"),
         (("a.trec", "./a.trec", "--qrels", "qrels"), "A and B are one file, a.trec; name two runs"),
         (("a.trec", "b.trec", "--qrels", "vaswanni"), "there is no such file, and as an id: .*did you mean 'vaswani'"),
-        (("a.trec", "qrels", "--qrels", "qrels"), "qrels cannot be read .*fewer than six fields"),
-        (("a.trec", "b.trec", "--qrels", "a.trec"), "a.trec is no TREC qrels file: line 1 has 6 fields; expected lines of four fields"),
+        (("a.trec", "qrels", "--qrels", "qrels"), "qrels: 5 lines are wrong; expected lines of six .*\n  line 1: .* has 4 fields"),
+        (("a.trec", "b.trec", "--qrels", "a.trec"), "a.trec line 1: .* has 6 fields and is not the header; expected the header"),
         (("a.trec", "b.trec", "--qrels", "qrels", "--measure", "nDGC@10"), "--measure: unknown measure 'nDGC@10'; did you mean 'nDCG@10'"),
         (("a.trec", "b.trec", "--qrels", "qrels", "--measure", "INSQ"), "--measure: the measure 'INSQ' cannot be computed: .*max_rel"),
         (("a.trec", "b.trec", "--qrels", "qrels", "--margin", "0"), "--margin is 0.0; expected a number above 0 and below 1$"),
@@ -183,15 +183,15 @@ def test_what_two_runs_are_refused_for(runs, arguments, message):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("qrels", "", "qrels is empty; expected lines of four fields"),
-        ("qrels", "q1 0 r 1\n\nq2 0 r yes\n", "qrels: the relevance 'yes' in line 3 is no whole number"),
-        ("qrels", "q1 0 r 1\nq1 0 r 0\n", r"qrels: 1 pairs are judged twice, the first is \('q1', 'r'\)"),
+        ("qrels", "", "qrels: holds no judgement; expected .*lines of four fields"),
+        ("qrels", "q1 0 r 1\n\nq2 0 r yes\n", "qrels line 3: the grade 'yes' is no whole number; expected one such as 0 or 1"),
+        ("qrels", "q1 0 r 1\nq1 0 r 0\n", r"qrels line 2: judges query 'q1', document 'r' again, after line 1 \(another grade"),
         ("qrels", "q1 0 r 1\n", "RR@10: 1 queries; expected at least 2"),
         ("qrels", "t1 0 r 1\nt2 0 r 1\n", "the run a.trec has no query of the qrels qrels: its first query is 'q1', theirs 't1'"),
         ("b.trec", "\n\n", "the run b.trec is empty"),
         ("b.trec", "", "the run b.trec is empty"),
-        ("b.trec", "q1 Q0 r 1 2.0 b\nq1 Q0 r 2 1.0 b\n", "b.trec: 1 pairs stand twice, the first is query 'q1', document 'r'"),
-        ("b.trec", "q1 Q0 r 1 nan b\n", "1 of 1 scores are no finite numbers"),
+        ("b.trec", "q1 Q0 r 1 2.0 b\nq1 Q0 r 2 1.0 b\n", "b.trec line 2: scores query 'q1', document 'r' again, after line 1"),
+        ("b.trec", "q1 Q0 r 1 nan b\n", "b.trec line 1: the score 'nan' of query 'q1', document 'r' is no finite number"),
     ],
 )
 def test_files_that_are_refused(runs, name, text, message):
@@ -204,7 +204,7 @@ def test_files_that_are_refused(runs, name, text, message):
 def test_a_file_that_is_not_what_its_name_says_is_refused(runs, name, option):
     (runs / name).write_text("no gzip")
     arguments = ("a.gz", "b.trec", "--qrels", "qrels") if option == "run" else ("a.trec", "b.trec", "--qrels", "qrels.gz")
-    with pytest.raises(ParameterError, match=f"{name} cannot be read"):
+    with pytest.raises(ParameterError, match=f"{name} line 1: 'no gzip' has 2 fields"):
         asked(*arguments)
 
 
