@@ -46,17 +46,17 @@ PACKAGES = (
 
 # The modules whose code decides what a stage writes, beside the stage's own method in pipeline. A stage's inputs bring their own.
 CODE = {
-    "docs": ("collections", "synthetic"),
-    "queries": ("augmentation", "collections", "runs", "sampling", "synthetic"),
+    "docs": ("collections", "reading", "synthetic"),
+    "queries": ("augmentation", "collections", "reading", "runs", "sampling", "synthetic"),
     "lexicon": ("lexicon", "tokens"),
     "tokens": ("checkpoints", "models", "tokens"),
     "vectors": ("checkpoints", "dense", "models", "packed", "runs", "tokens"),
     "index": ("bm25", "dense", "runs", "words"),
-    "candidates": ("bm25", "checkpoints", "dense", "models", "packed", "retrieval", "runs", "teachers", "tokens", "words"),
+    "candidates": ("bm25", "checkpoints", "dense", "models", "packed", "reading", "retrieval", "runs", "teachers", "tokens", "words"),
     "neighbours": ("bm25", "dense", "retrieval", "runs", "words"),
-    "groups": ("bm25", "collections", "entropy", "retrieval", "runs", "sampling", "teachers", "words"),
-    "pairs": ("bm25", "checkpoints", "models", "packed", "retrieval", "runs", "teachers", "tokens", "words"),
-    "scores": ("bm25", "checkpoints", "models", "packed", "retrieval", "runs", "sampling", "teachers", "tokens", "words"),
+    "groups": ("bm25", "collections", "entropy", "reading", "retrieval", "runs", "sampling", "teachers", "words"),
+    "pairs": ("bm25", "checkpoints", "models", "packed", "reading", "retrieval", "runs", "teachers", "tokens", "words"),
+    "scores": ("bm25", "checkpoints", "models", "packed", "reading", "retrieval", "runs", "sampling", "teachers", "tokens", "words"),
     "student": (
         "augmentation",
         "checkpoints",
@@ -75,7 +75,7 @@ CODE = {
     "search": (),
     "description": ("augmentation", "checkpoints", "entropy", "locality", "models", "packed", "tokens"),
     "behaviour": ("behaviour", "checkpoints", "entropy", "locality", "models", "packed", "tokens"),
-    "evaluation": ("bm25", "checkpoints", "dense", "evaluation", "models", "packed", "retrieval", "runs", "teachers", "tokens", "words"),
+    "evaluation": ("bm25", "checkpoints", "dense", "evaluation", "models", "packed", "reading", "retrieval", "runs", "teachers", "tokens", "words"),
 }
 
 

@@ -10,7 +10,7 @@ import types
 
 import pytest
 
-from rd_utils import params, retrieval, store
+from rd_utils import params, reading, store
 from rd_utils.store import Store, StoreError, identity
 
 DOCS = params.DocsSpec(collection=params.EmbeddedCollection())
@@ -21,7 +21,7 @@ def groups(**changes) -> params.GroupsSpec:
 
 
 def test_stages_that_may_read_a_file_of_pairs_list_the_module_that_reads_it():
-    module = retrieval.read_run.__module__.removeprefix("rd_utils.")
+    module = reading.scores.__module__.removeprefix("rd_utils.")
     for stage in ("candidates", "groups", "pairs", "scores", "evaluation"):
         assert {"retrieval", module} <= set(store.CODE[stage]), stage
 
