@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from rd_utils import collections, params
+from rd_utils import collections, params, reading
 from rd_utils.params import ParameterError
 from rd_utils.store import resolve_path, upstream
 
@@ -214,7 +214,8 @@ def _read_where_cheap(collection: Any) -> tuple[pd.DataFrame, pd.DataFrame] | No
     """Read queries and qrels that are on this machine and few; None for others."""
     if collection.source == "folder":
         folder = resolve_path(collection.path)
-        size = sum((folder / name).stat().st_size for name in ("queries.jsonl", f"qrels/{collection.split}.tsv"))
+        names = collections.QUERIES, f"qrels/{collection.split}.tsv"
+        size = sum(reading.weight(collections.file_of(folder, name)) for name in names)
         return _read(collection) if size <= CHEAP_BYTES else None
     if collection.source != "ir_datasets":
         return None
