@@ -220,11 +220,12 @@ def listed(collection: Any) -> Sizes:
         queries = profile.n_queries[SPLITS.index(collection.split)]
         return _limited(collection, Sizes(profile.n_docs, queries, queries))
     if collection.source == "folder":
+        from rd_utils import collections, reading
+
         folder = resolve_path(collection.path)
-        with (folder / "corpus.jsonl").open("rb") as stream:
-            docs = sum(1 for line in stream if line.strip())
-        qrels = [line.split("\t") for line in (folder / "qrels" / f"{collection.split}.tsv").read_text(encoding="utf-8").splitlines()[1:]]
-        return _limited(collection, Sizes(docs, len({row[0] for row in qrels}), sum(row[-1].strip() not in ("", "0") for row in qrels)))
+        docs = reading.count_lines(collections.file_of(folder, collections.CORPUS), collections.CollectionError)
+        judged = reading.qrels(collections.file_of(folder, f"qrels/{collection.split}.tsv"), collections.CollectionError).frame
+        return _limited(collection, Sizes(docs, judged["query_id"].nunique(), len(collections.positives(judged))))
     import ir_datasets
 
     dataset = ir_datasets.load(collection.id)
