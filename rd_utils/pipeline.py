@@ -886,12 +886,20 @@ class Pipeline:
         return np.einsum("nd,ngd->ng", own, vectors[np.searchsorted(rows, doc_rows)], dtype=np.float64), vectors, rows, own
 
     def _make_evaluation(self, spec: params.EvaluationSpec, draft: Draft) -> None:
+        qrels, docs = self.qrels(spec.collection), self.docs(spec.collection)["doc_id"]
+        absent, without = collections.absent_positives(qrels, docs, spec.collection.label)
         run, scored = self._run(spec)
-        per_query, counts = evaluation.measure_run(run, self.qrels(spec.collection), spec.measures)
+        per_query, counts = evaluation.measure_run(run, qrels, spec.measures)
         shutil.rmtree(self.store.checkpoints(spec), ignore_errors=True)  # an open mapping outlives its file
         evaluation.write_run(run, draft.folder / "run.trec", spec.system.kind)
         per_query.to_parquet(draft.folder / "per_query.parquet", index=False)
         draft.counts |= counts | {"pairs_scored": scored}
+        draft.counts |= {"positives_not_in_collection": absent, "queries_without_positive_in_collection": without}
+        if absent:
+            LOGGER.warning(
+                "%s: %d positives are not in the collection, %d queries have no other; no system can find them",
+                *(spec.collection.label, absent, without),
+            )
 
     def _run(self, spec: params.EvaluationSpec) -> tuple[pd.DataFrame, int]:
         """Rank a system's documents; return the run and how many pairs were scored for it."""
