@@ -49,7 +49,8 @@ class Library:
             self._process.stdin.flush()
             answer = self._line()
             if "error" in answer:
-                raise LibraryError(f"{answer['error']} (request: {({k: v for k, v in request.items() if not isinstance(v, list)})})")
+                short = {name: value for name, value in request.items() if not isinstance(value, list)}
+                raise LibraryError(f"{answer['error']} (request: {short})")
             with np.load(request["out"]) as arrays:
                 return dict(arrays)
 

@@ -113,7 +113,7 @@ SETTINGS: dict[str, dict] = {
     "cosine, truncated": {"similarity": "cosine", "sentence": (("similarity_fn_name", "cosine"), ("truncate_dim", 8))},
     "lower case": {"edit": _lower_case},
     "tokenizer cuts and pads": {"edit": _cuts_and_pads},
-    "padded left": {"tokenizer": (("padding_side", "left"),)},
+    "padded left": {"tokenizer": (("padding_side", "left"),), "alone": True},
     "padded right": {"tokenizer": (("padding_side", "right"),)},
     "cut left": {"tokenizer": (("truncation_side", "left"),), "may_refuse": ("truncation_side",)},
     "cut left, prompts": {
@@ -183,10 +183,8 @@ def student_of(case: Bi, folder: Path) -> models.BiStudent:
 def by_the_library(library, case: Bi, folder: Path, **options) -> dict[str, np.ndarray]:
     """Return the library's vectors of a foreign folder: at the study's limits, in float32, unit vectors for the cosine."""
     limits = None if case.own_limits else (LIMIT, QUERY_LIMIT)
-    settings = {"limits": limits, "pooling": case.given_pooling, "float32": True, **options}
-    found = library.ask(
-        kind="bi", folder=str(folder), queries=queries(case.texts), documents=documents(case.texts), **settings
-    )
+    settings = {"limits": limits, "pooling": case.given_pooling, "float32": True, "batch_size": 1 if case.alone else 32, **options}
+    found = library.ask(kind="bi", folder=str(folder), queries=queries(case.texts), documents=documents(case.texts), **settings)
     if case.similarity == "cosine":
         found = {side: vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for side, vectors in found.items()}
     return found
@@ -255,7 +253,8 @@ def test_a_trained_student_is_what_it_saved(case, library, census, made, tmp_pat
     assert max(moved.values()) > 1e-3, moved
     ours, problems = vectors(case, student), []
     student.save(tmp_path / "student")
-    theirs = library.ask(kind="bi", folder=str(tmp_path / "student"), queries=queries(case.texts), documents=documents(case.texts))
+    asked = {"queries": queries(case.texts), "documents": documents(case.texts), "batch_size": 1 if case.alone else 32}
+    theirs = library.ask(kind="bi", folder=str(tmp_path / "student"), **asked)
     compare(census, "trained and saved", case, ours, theirs, problems)
     compare(census, "loaded again", case, vectors(case, models.load(tmp_path / "student")), ours, problems)
     assert not problems, "\n".join(problems)
