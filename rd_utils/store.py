@@ -75,7 +75,20 @@ CODE = {
     "search": (),
     "description": ("augmentation", "checkpoints", "entropy", "locality", "models", "packed", "tokens"),
     "behaviour": ("behaviour", "checkpoints", "entropy", "locality", "models", "packed", "tokens"),
-    "evaluation": ("bm25", "checkpoints", "dense", "evaluation", "models", "packed", "reading", "retrieval", "runs", "teachers", "tokens", "words"),
+    "evaluation": (
+        "bm25",
+        "checkpoints",
+        "dense",
+        "evaluation",
+        "models",
+        "packed",
+        "reading",
+        "retrieval",
+        "runs",
+        "teachers",
+        "tokens",
+        "words",
+    ),
 }
 
 
