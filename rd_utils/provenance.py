@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rd_utils import durable, files
-from rd_utils.params import ParameterError, nearest
+from rd_utils.params import ParameterError, Part, nearest
 from rd_utils.progress import Track, untracked
 from rd_utils.store import CODE, MANIFEST, Store, StoreError, damage_of, identity, inputs, one_look, read_manifest, upstream
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rd_utils.plan import Plan
 
 _IDENTITY = re.compile(r"[0-9a-f]{20}")
-_DRAFT = re.compile(r"\.[0-9a-f]{20}\.(\d+)(\..*)?")
+_DRAFT = re.compile(r"\.[0-9a-f]{20}\.(.+?)(\.damaged|\.launch)?")  # of an artefact, or beside it: by whom
 _EVERYTHING = float("inf")
 LEARNED = {"loaded", "trained", "encoder"}  # kinds of teachers whose scores move by rounding with the company of a pair
 SCORES = 2e-4  # how far, in standard deviations of the scores: each of two is within 1e-4 of the exact one
@@ -477,14 +477,24 @@ def _traced(store: Store, spec: Any) -> dict[str, Any]:
     """Return what is told of one artefact; its parameters without those of its inputs, and without defaults."""
     manifest = store.manifest(spec)
     found = {key: manifest.get(key) for key in _TRACED}
-    roles = {part.model_dump_json(): f"see {role}" for role, part in inputs(spec).items()}
-    own = {}
-    for field in type(spec).model_fields:
-        value = getattr(spec, field)
-        if field in spec.model_fields_set and hasattr(value, "model_dump"):
-            own[field] = roles.get(value.model_dump_json()) or value.model_dump(mode="json", exclude_defaults=True)
-    plain = spec.model_dump(mode="json", exclude_defaults=True)
-    return found | {"parameters": plain | own, "folder": str(store.folder(spec)), "manifest": store.manifest(spec)["checksum"]}
+    roles = {part: f"see {role}" for role, part in inputs(spec).items()}
+    return found | {"parameters": _own(spec, roles), "folder": str(store.folder(spec)), "manifest": manifest["checksum"]}
+
+
+def _own(value: Any, roles: dict[Any, str]) -> Any:
+    """Return parameters without those at their defaults, but for what kind they are; an input is named by its role."""
+    if isinstance(value, tuple):
+        return [_own(one, roles) for one in value]
+    if not isinstance(value, Part):
+        return value
+    if value in roles:
+        return roles[value]
+    kinds = ("kind", "source")
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in type(value).model_fields.items()}
+    kept = sorted(
+        (name for name in defaults if name in kinds or getattr(value, name) != defaults[name]), key=lambda name: name not in kinds
+    )
+    return {name: _own(getattr(value, name), roles) for name in kept}
 
 
 def say_trace(found: dict[str, Any]) -> str:
@@ -493,7 +503,8 @@ def say_trace(found: dict[str, Any]) -> str:
     artefacts, told = found["artefacts"], set()
     for entry in found["numbers"]:
         first = f"trained on {entry['collection']}, tested on {entry['test_collection']}, {entry['first_stage']}"
-        lines.append(f"{entry['mean']:.6f}  mean over {len(entry['seeds'])} seeds: {first}")
+        number = len(entry["seeds"])
+        lines.append(f"{entry['mean']:.6f}  mean over {number} {'seed' if number == 1 else 'seeds'}: {first}")
         for seed, one in entry["seeds"].items():
             of = f"seed {seed}" if seed >= 0 else "no seed"
             lines.append(f"  {one['value']:.6f}  {of}: mean over {one['queries']} queries in per_query.parquet of")
@@ -529,13 +540,15 @@ def _branch(key: str, role: str, artefacts: dict[str, Any], told: set[str], dept
 def _plain(values: dict[str, Any]) -> str:
     """Return values as a person writes them.
 
-    >>> _plain({"depth": 5, "retriever": {"kind": "bm25", "b": 0.5}, "teacher": "see scores"})
-    'depth 5, retriever {kind bm25, b 0.5}, teacher (see scores)'
+    >>> _plain({"depth": 5, "retriever": {"kind": "bm25", "b": 0.5}, "collection": {"source": "embedded"}, "teacher": "see scores"})
+    'depth 5, retriever bm25 (b 0.5), collection embedded, teacher (see scores)'
     """
 
     def one(value: Any) -> str:
         if isinstance(value, dict):
-            return f"{{{_plain(value)}}}"
+            kind = value.get("kind", value.get("source"))
+            rest = _plain({name: inner for name, inner in value.items() if name not in ("kind", "source")})
+            return f"{kind} ({rest})" if kind and rest else kind or f"({rest})"
         if isinstance(value, list):
             return f"[{', '.join(map(one, value))}]"
         return f"({value})" if isinstance(value, str) and value.startswith("see ") else str(value)

@@ -731,7 +731,7 @@ class Store:
         """
         with one_look():
             final = self.folder(spec)
-            draft = Draft(final.parent / f".{final.name}.{os.getpid()}")
+            draft = Draft(final.parent / f".{final.name}.{socket.gethostname()}.{os.getpid()}")
             try:
                 with files.writing(self.root):
                     final.parent.mkdir(parents=True, exist_ok=True)
@@ -768,7 +768,7 @@ class Store:
         }
         write_manifest(draft.folder, manifest)
         durable.flush(draft.folder)
-        aside = final.with_name(f".{final.name}.{os.getpid()}.damaged")
+        aside = draft.folder.with_name(f"{draft.folder.name}.damaged")
         if final.exists():
             os.rename(final, aside)
         durable.rename(draft.folder, final)
