@@ -16,9 +16,10 @@ from typing import Any
 from rd_utils import compare, devices, estimates, workflow
 from rd_utils import plan as planning
 from rd_utils.params import ParameterError
-from rd_utils.store import Store, StoreError, project_root
+from rd_utils.store import Store, StoreError, one_look, project_root
 
 
+@one_look()  # what a person owns is looked at once a command
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m rd_utils", description="Studies of ranking distillation.")

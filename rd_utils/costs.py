@@ -18,7 +18,7 @@ from rd_utils import energy, frontier, params, teachers
 from rd_utils.analysis import at
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
-from rd_utils.store import identity, inputs, upstream
+from rd_utils.store import identity, inputs, one_look, upstream
 
 STAGES = ("mine", "score", "train", "evaluate")
 _CHARGED = ("wall_seconds", "cpu_seconds", "gpu_seconds", "joules", "teacher_calls")  # the order in every array below
@@ -31,6 +31,7 @@ class Bill(NamedTuple):
     energy: str
 
 
+@one_look()
 def costs(plan: Plan, pipeline: Pipeline, cells: set[str] | None = None) -> pd.DataFrame:
     """Return the cost of every cell and seed, from the manifests of what it was made of.
 

@@ -27,7 +27,7 @@ from rd_utils import energy, flops, kernels, params
 from rd_utils import plan as planning
 from rd_utils.devices import Benchmark, Device, read_benchmarks
 from rd_utils.params import ParameterError
-from rd_utils.store import Store, identity, project_root, search_evaluations, stage_code
+from rd_utils.store import Store, identity, one_look, project_root, search_evaluations, stage_code
 from rd_utils.workload import Counter, Known, Work, demanded
 
 STAGES = {
@@ -266,6 +266,7 @@ class Estimate(NamedTuple):
         return sum(self.stages.values(), start=Cost())
 
 
+@one_look()
 def estimate(plan: planning.Plan, store: Store, device: Device, benchmarks: list[Benchmark] | None = None) -> Estimate:
     """Estimate what every artefact of a study costs, in sum by stage and by cell.
 

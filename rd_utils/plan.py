@@ -31,6 +31,7 @@ from rd_utils.store import (
     code_version,
     docs_of,
     identity,
+    one_look,
     outputs_root,
     outside_content,
     project_root,
@@ -185,6 +186,7 @@ class Plan:
             raise ParameterError(params.explain(error, params.TrainParameters, f"study {self.study.name}")) from None
         return builder.nodes
 
+    @one_look()
     def specs(self) -> list[Any]:
         """Return every artefact of the study, upstream first, each once."""
         found: dict[str, Any] = {}
@@ -471,6 +473,7 @@ class _NodeBuilder:
         self.nodes: list[Node] = []
         self.maker: dict[str, str] = {}  # artefact identity -> id of the node that makes it
 
+    @one_look()
     def build(self) -> None:
         plan = self.plan
         systems = [(system, plan.labels[row.pair]) for row in plan.baselines for system in row.systems.values()]
