@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from rd_utils import collections, params
+from rd_utils import collections, params, workload
 from rd_utils.collections import CollectionError
+from rd_utils.pipeline import Pipeline
+from rd_utils.progress import untracked
+from rd_utils.runs import read_run
+from rd_utils.store import Store
 
 
 def folder(path, split="train", **changes):
@@ -279,6 +285,159 @@ def test_windows_count_within_a_random_part(toy):
 def test_a_part_that_no_query_falls_into_is_refused(toy):
     with pytest.raises(CollectionError, match="no query falls into the part 'validation', a share of 0.1 of 2 distinct texts; raise"):
         split_queries(toy, 2, random_split={"part": "validation", "shares": [0.8, 0.1, 0.1]})
+
+
+# --- files as they stand ------------------------------------------------------------------------------------------------------------
+
+
+def write_folder(path, docs, queries, qrels, split="train"):
+    """Write a collection in BEIR layout, of (id, text) pairs and rows of qrels."""
+    (path / "qrels").mkdir(parents=True)
+    for name, rows in (("corpus", docs), ("queries", queries)):
+        (path / f"{name}.jsonl").write_text("".join(json.dumps({"_id": key, "text": text}) + "\n" for key, text in rows), encoding="utf-8")
+    lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, row)) for row in qrels)]
+    (path / "qrels" / f"{split}.tsv").write_text("\n".join(lines), encoding="utf-8")  # without a last newline
+    return folder(path, split)
+
+
+def everything(source):
+    queries, qrels = collections.read_queries(source, Path(source.path))
+    return collections.read_docs(source, Path(source.path)).values.tolist(), queries.values.tolist(), qrels.values.tolist()
+
+
+ODD = ["NA", "null", "nan", "None", "N/A", "NaN", "NULL", "n/a", "#N/A", "<NA>", "-inf", '"a', 'b"', '"c"', "007", "1e5", "0x1", "true"]
+
+
+def test_ids_are_read_as_they_stand_in_all_three_files(tmp_path):
+    docs, queries = ([(name, f"text {i}") for i, name in enumerate(names)] for names in (ODD, ODD[::-1]))
+    qrels = [[query_id, doc_id, 1] for (query_id, _), (doc_id, _) in zip(queries, docs, strict=True)]
+    found = everything(write_folder(tmp_path / "c", docs, queries, qrels))
+    assert found == (list(map(list, docs)), list(map(list, queries)), qrels)
+
+
+def test_a_document_called_na_is_ranked_judged_and_trained_on(tmp_path):
+    """From the file to the measure: NA is the only relevant document of q1, and BM25 finds it first."""
+    docs = [("NA", "salt lake"), ("nan", "lake trout"), ("d3", "iron ore"), ("d4", "tin mine")]
+    source = write_folder(tmp_path / "c", docs, [("null", "salt lake"), ("q2", "iron")], [("null", "NA", 1), ("q2", "d3", 1)])
+    made = Pipeline(Store(tmp_path / "store"), track=untracked)
+    plain = params.BM25(stemmer="none", stopwords="none")
+    stage = params.FirstStage(kind="full", retriever=plain, depth=4)
+    spec = params.EvaluationSpec(system=params.FirstStageSystem(), collection=source, first_stage=stage, measures=("RR@10",))
+    assert made.frame(spec, "per_query")[["query_id", "value"]].values.tolist() == [["null", 1.0], ["q2", 1.0]]
+    assert read_run(made.build(spec) / "run.trec")["doc_id"].tolist() == ["NA", "nan", "d3"]
+    strategy = params.FromCandidates(retriever=plain, draw="top", depth=4)
+    groups = made.groups(params.GroupsSpec(collection=source, strategy=strategy, group_size=2, shortage=params.CorpusRandom(), seed=0))
+    assert {query_id: docs[0] for query_id, docs in zip(groups["query_id"], groups["doc_ids"], strict=True)} == {"null": "NA", "q2": "d3"}
+    assert all(
+        "NA" not in list(docs)[1:] for query_id, docs in zip(groups["query_id"], groups["doc_ids"], strict=True) if query_id == "null"
+    )
+
+
+@pytest.mark.parametrize("packed", ["plain", "gzip under a plain name", "with .gz alone"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_marks_line_ends_and_packing_change_nothing(toy, packed, ends):
+    expected = everything(folder(toy))
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/train.tsv"):
+        path = toy / name
+        content = b"\xef\xbb\xbf" + path.read_text().replace("\n", ends + ends).rstrip().encode()
+        path.write_bytes(gzip.compress(content) if packed != "plain" else content)
+        if packed == "with .gz alone":
+            path.rename(toy / f"{name}.gz")
+    assert everything(folder(toy)) == expected
+    collections.check_source(folder(toy), toy)
+    assert own_names(collections.own_tests(folder(toy), toy)) == ["toy/test"]
+    assert workload.listed(folder(toy))[:3] == (6, 2, 3)
+
+
+def own_names(found):
+    return [test.label for test in found]
+
+
+def test_trec_qrels_in_a_folder_are_read(toy):
+    expected = everything(folder(toy, "test"))
+    (toy / "qrels" / "test.tsv").write_text("q3 0 d3 2\nq3 0 d2 1\nq1 0 d2 0\n")
+    assert everything(folder(toy, "test")) == expected
+
+
+def test_half_a_character_is_refused_by_line_and_id(toy):
+    (toy / "corpus.jsonl").write_text('{"_id": "d1", "text": "a"}\n{"_id": "d2", "text": "cut \\ud83d"}\n')
+    with pytest.raises(CollectionError, match=r"corpus.jsonl line 2: the field 'text' of 'd2' holds half a character \(\\ud83d"):
+        collections.read_docs(folder(toy), toy)
+
+
+def test_every_check_names_its_file_and_line_at_once(toy):
+    (toy / "corpus.jsonl").write_text('{"_id": "d 1", "text": "a"}\n[]\n')
+    (toy / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\tgood\nq1\td2\n")
+    with pytest.raises(CollectionError) as error:
+        collections.check_source(folder(toy), toy)
+    message = str(error.value)
+    assert "corpus.jsonl: 2 lines are wrong" in message and "line 1: the _id 'd 1' holds white space" in message
+    assert (
+        "train.tsv: 2 lines are wrong" in message and "line 2: the grade 'good'" in message and "line 3: 'q1\\td2' has 2 fields" in message
+    )
+    (toy / "corpus.jsonl").unlink()
+    (toy / "queries.jsonl").unlink()
+    with pytest.raises(CollectionError, match="no file corpus.jsonl and no queries.jsonl; a BEIR folder needs it"):
+        collections.check_source(folder(toy), toy)
+
+
+def test_large_files_are_checked_by_their_first_lines(toy, monkeypatch):
+    monkeypatch.setattr(collections, "CHEAP_CORPUS", 10)
+    monkeypatch.setattr(collections, "CHEAP_QUERIES", 10)
+    monkeypatch.setattr(collections, "FIRST_LINES", 3)
+    lines = (toy / "corpus.jsonl").read_text().splitlines()
+    (toy / "corpus.jsonl").write_text("\n".join([*lines, "broken"]))
+    collections.check_source(folder(toy), toy)
+    (toy / "corpus.jsonl").write_text("\n".join([*lines[:2], "broken", *lines]))
+    with pytest.raises(CollectionError, match="corpus.jsonl line 3: is not valid JSON"):
+        collections.check_source(folder(toy), toy)
+
+
+def test_qrels_without_a_positive_are_refused(toy):
+    (toy / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t0\nq1\td2\t-1\n")
+    with pytest.raises(CollectionError, match="toy/train: none of 2 qrels is above 0, so nothing is relevant"):
+        collections.read_queries(folder(toy), toy)
+
+
+def test_positives_that_are_no_documents_are_counted_and_refused_where_all_are(toy, tmp_path):
+    with (toy / "qrels" / "test.tsv").open("a") as stream:
+        stream.write("q3\tgone\t1\nq2\tgone\t1\n")
+    made = Pipeline(Store(tmp_path / "store"), track=untracked)
+    stage = params.FirstStage(kind="full", retriever=params.BM25(stemmer="none", stopwords="none"), depth=4)
+    spec = params.EvaluationSpec(system=params.FirstStageSystem(), collection=folder(toy, "test"), first_stage=stage, measures=("RR@10",))
+    counts = made.manifest(spec)["counts"]
+    assert (counts["positives_not_in_collection"], counts["queries_without_positive_in_collection"]) == (2, 1)
+    (toy / "qrels" / "other.tsv").write_text("query-id\tcorpus-id\tscore\nq1\t1\t1\nq3\t2\t1\n")
+    message = "toy/other: none of the 2 positives of the qrels is a document of the collection, the first is '1', the first document 'd1'"
+    with pytest.raises(CollectionError, match=message):
+        collections.check_source(folder(toy, "other"), toy)
+    with pytest.raises(CollectionError, match=message):
+        made.build(spec.model_copy(update={"collection": folder(toy, "other")}))
+
+
+def test_ids_and_texts_of_ir_datasets_pass_the_same_guards(monkeypatch):
+    class Source:
+        def docs_iter(self):
+            yield from (Record(*row) for row in self.rows)
+
+        def docs_count(self):
+            return 1
+
+    class Record(NamedTuple):
+        doc_id: str
+        text: str
+
+        def default_text(self):
+            return self.text
+
+    monkeypatch.setattr(collections, "_ir_dataset", lambda name: Source())
+    for rows, message in (
+        ([("a", "b"), ("c d", "e")], "the id 'c d' holds white space, which the TREC format cannot say"),
+        ([("a", "b"), ("c", "\ud83d")], "the text of 'c' holds half a character"),
+    ):
+        monkeypatch.setattr(Source, "rows", rows, raising=False)
+        with pytest.raises(CollectionError, match=message):
+            collections.read_docs(params.IrDatasetsCollection(id="vaswani"))
 
 
 # --- the test set that belongs to a training set ----------------------------------------------------------------------------------

@@ -208,6 +208,73 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(runs, name, option):
         asked(*arguments)
 
 
+def test_files_of_three_kinds_are_refused_at_once(runs):
+    (runs / "a.trec").write_text("q1 Q0 r 1 high a\n")
+    (runs / "b.trec").write_bytes(b"q1 Q0 r\xe9 1 2.0 b\n")
+    (runs / "qrels").write_text("q1 0 r 1.5\n")
+    with pytest.raises(ParameterError) as error:
+        asked("a.trec", "b.trec", "--qrels", "qrels")
+    message = str(error.value)
+    assert "a.trec line 1: the score 'high'" in message and "b.trec line 1: byte 8 (0xe9) is not UTF-8" in message
+    assert "qrels line 1: 'q1 0 r 1.5' does not end with a whole number" in message
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b""])
+@pytest.mark.parametrize("pack", [gzip.compress, bytes])
+def test_marks_packing_and_the_form_of_qrels_change_nothing(runs, mark, pack):
+    """A byte order mark was once part of the first query's id, which then counted as judged for nobody."""
+    expected = record("a.trec", "b.trec", "--qrels", "qrels", "--measure", "RR@10")
+    beir = "query-id\tcorpus-id\tscore\n" + "".join("\t".join(line.split()[::2]) + f"\t{line.split()[3]}\n" for line in QRELS.splitlines())
+    for text in (QRELS, beir):
+        for name, content in (("a.trec", RUN_A), ("b.trec", RUN_B), ("qrels", text)):
+            (runs / name).write_bytes(pack(mark + content.replace("\n", "\r\n").encode()))
+        assert record("a.trec", "b.trec", "--qrels", "qrels", "--measure", "RR@10") == expected
+
+
+@pytest.mark.parametrize("grades", [(0, 0, 0), (-1, -2, 0)])
+def test_qrels_without_a_positive_are_refused(runs, grades):
+    (runs / "qrels").write_text("".join(f"q{i} 0 r {grade}\n" for i, grade in enumerate(grades, start=1)))
+    with pytest.raises(ParameterError, match="--qrels qrels: no query has a positive, the highest grade is 0, so every measure is 0"):
+        asked("a.trec", "b.trec", "--qrels", "qrels", "--measure", "RR@10")
+
+
+def test_a_measure_to_which_nothing_is_relevant_is_refused(runs):
+    message = r"--measure AP\(rel=3\): no document has a grade of 3 or more, the highest is 2, so it is 0 for every query; lower rel"
+    with pytest.raises(ParameterError, match=message):
+        asked("a.trec", "b.trec", "--qrels", "qrels", "--measure", "RR@10", "--measure", "AP(rel=3)")
+    assert len(record("a.trec", "b.trec", "--qrels", "qrels", "--measure", "AP(rel=2)")["comparisons"]) == 1
+
+
+def test_a_run_of_unknown_documents_is_refused(runs):
+    (runs / "b.trec").write_text("".join(f"q{i} Q0 doc{i} 1 1.0 b\n" for i in range(1, 5)))
+    with pytest.raises(ParameterError, match="the run b.trec has no document of the qrels qrels: its first document is 'doc1', theirs 'r'"):
+        asked("a.trec", "b.trec", "--qrels", "qrels", "--measure", "RR@10")
+
+
+def test_how_much_of_a_run_is_judged_is_said(runs):
+    (runs / "b.trec").write_text(
+        "".join(f"q{i} Q0 doc{i} 1 1.0 b\nq{i} Q0 r{i // 4} 2 0.5 b\n" for i in range(1, 10)).replace("r1 2", "r 2", 1)
+    )
+    text = asked("a.trec", "b.trec", "--qrels", "qrels", "--measure", "RR@10")
+    assert "of A's 3 queries 3 are judged (100%); of the 2 documents that these list, 2 are judged for any query (100%)" in text
+    assert (
+        "of B's 9 queries 4 are judged (44%); of the 6 documents that these list, 1 are judged for any query (17%), and 1 queries" in text
+    )
+    assert "little of B is judged; if its ids are not those of the qrels, name" in text and "little of A" not in text
+
+
+def test_ranks_that_contradict_scores_are_counted(runs):
+    (runs / "a.trec").write_text("q1 Q0 r 2 2.0 a\nq1 Q0 x 1 1.0 a\nq2 Q0 r 1 2.0 a\nq2 Q0 x 2 1.0 a\n")
+    text = asked("a.trec", "b.trec", "--qrels", "qrels", "--measure", "RR@10")
+    assert "the ranks in the file of A contradict its scores in 1 queries; scores decide" in text and "file of B" not in text
+    assert record("a.trec", "b.trec", "--qrels", "qrels", "--measure", "RR@10")["comparisons"][0]["mean_a"] == 0.5  # 1, 1, 0, 0
+
+
+def test_a_provider_that_cannot_take_the_ids_is_an_error_of_the_measure(runs):
+    with pytest.raises(ParameterError, match="--measure: one of ERR@10 cannot be computed"):
+        asked("a.trec", "b.trec", "--qrels", "qrels", "--measure", "ERR@10")
+
+
 # --- in words -----------------------------------------------------------------------------------------------------------------
 
 
