@@ -470,7 +470,7 @@ class Pipeline:
             run = retrieval.pooled_candidates(runs, retriever.at_most, spec.depth, ties)
         else:
             ids = queries["query_id"], self.docs(spec.collection)["doc_id"]
-            run = retrieval.run_file_candidates(resolve_path(retriever.path), *ids, spec.depth, ties)
+            run = retrieval.run_file_candidates(resolve_path(retriever.path), *ids, spec.depth, ties, draft.dropped)
         run.save(draft.folder)
         shutil.rmtree(self.store.checkpoints(spec), ignore_errors=True)
         draft.counts |= {"queries": len(queries), "pairs": len(run.docs)}

@@ -178,7 +178,9 @@ def rerank(run: Run, scores: np.ndarray, depth: int | None, ties: np.ndarray) ->
     return Run(ordered.offsets, ordered.docs, ordered.scores, run.keys)
 
 
-def run_file_candidates(path: Path, query_ids: pd.Series, doc_ids: pd.Series, depth: int, ties: np.ndarray) -> Run:
+def run_file_candidates(
+    path: Path, query_ids: pd.Series, doc_ids: pd.Series, depth: int, ties: np.ndarray, dropped: dict[str, int] | None = None
+) -> Run:
     """Take candidates from a run made elsewhere, in TREC format (also ``.gz``).
 
     Documents are ordered by (-score, doc_id), whatever the file's rank column says; queries that the collection does not have are left out.
@@ -189,6 +191,7 @@ def run_file_candidates(path: Path, query_ids: pd.Series, doc_ids: pd.Series, de
         doc_ids: the ids of its documents.
         depth: how many documents a query keeps.
         ties: (n_docs,) as :func:`rd_utils.runs.tie_order` gives it.
+        dropped: takes the number of the pairs of other queries, such as those of another split, which are left out.
 
     Returns:
         One list a query, scores as in the file.
@@ -211,6 +214,8 @@ def run_file_candidates(path: Path, query_ids: pd.Series, doc_ids: pd.Series, de
             + (f"; the first is {run['query_id'].iloc[0]!r}" if len(run) else "")
             + "; give a run over the queries of this split, under the same ids"
         )
+    if dropped is not None:
+        dropped["pairs_of_other_queries"] = int((~known).sum())
     scores = run["score"].to_numpy(dtype=np.float64)
     return _ranked(queries[known], docs[known].astype(np.int32), scores[known], len(query_ids), depth, ties)
 

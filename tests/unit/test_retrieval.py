@@ -173,7 +173,9 @@ def test_a_run_file_is_ranked_by_its_scores(tmp_path):
     ids = pd.Series(["q1", "q0"]), pd.Series(["d1", "d2", "d3"])
     run = retrieval.run_file_candidates(path, *ids, 5, np.arange(3))
     assert listed(run, *ids) == {"q0": "d1 d2", "q1": "d3 d1 d2"}
-    assert listed(retrieval.run_file_candidates(path, *ids, 1, np.arange(3)), *ids) == {"q0": "d1", "q1": "d3"}
+    dropped: dict[str, int] = {}
+    assert listed(retrieval.run_file_candidates(path, *ids, 1, np.arange(3), dropped), *ids) == {"q0": "d1", "q1": "d3"}
+    assert dropped == {"pairs_of_other_queries": 1}
 
 
 @pytest.mark.parametrize(
