@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import ValidationError
 
-from rd_utils import checks, durable, kernels, leakage, params, studies
-from rd_utils.collections import CollectionError
+from rd_utils import checks, durable, kernels, leakage, params, reading, studies
+from rd_utils.collections import CHEAP_QUERIES, CollectionError
 from rd_utils.params import ParameterError
 from rd_utils.resolve import Resolver
 from rd_utils.store import (
@@ -35,6 +35,7 @@ from rd_utils.store import (
     outputs_root,
     outside_content,
     project_root,
+    resolve_path,
     search_evaluations,
     upstream,
 )
@@ -217,7 +218,7 @@ def load_plan(path: str | Path, base: str | None = None, *, runs: bool = False) 
         except PlanError as error:
             problems += map(draft.line, error.problems)
     if plan is not None and not problems:
-        problems += [*_not_evaluated(plan), *(missing_runs(plan) if runs else [])]
+        problems += [*_not_evaluated(plan), *(spoilt_runs(plan) if runs else [])]
     if plan is None or problems:
         raise ParameterError(params.listed(f"study {draft.path}", problems))
     try:
@@ -290,24 +291,37 @@ def _not_evaluated(plan: Plan) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def missing_runs(plan: Plan) -> list[str]:
-    """Return which run and score files are not there that a study uses."""
+def spoilt_runs(plan: Plan) -> list[str]:
+    """Return what is wrong with the run and score files that a study uses: missing ones, and those up to 200 MB that say nonsense."""
     artefacts = {identity(spec): spec for node in plan.nodes for spec in node.artefacts}
     used = chain.from_iterable(upstream(spec).values() for spec in artefacts.values())
     needed = {identity(spec): spec for spec in used if spec.stage in ("candidates", "groups", "scores")}
-    paths = {path for spec in needed.values() for path, content in outside_content(spec).items() if content == "missing"}
-    return [f"no file {path}; put it there, or name another" for path in sorted(paths)]
+    named = {path: content for spec in needed.values() for path, content in outside_content(spec).items()}
+    return [problem for path, content in sorted(named.items()) if (problem := _spoilt_run(path, content))]
+
+
+def _spoilt_run(path: str, content: str) -> str:
+    if content == "missing":
+        return f"no file {path}; put it there, or name another"
+    file = resolve_path(path)
+    if not reading.is_file(file) or reading.weight(file) > CHEAP_QUERIES:
+        return ""
+    try:
+        reading.scores(file)
+    except reading.FileError as error:
+        return str(error)
+    return ""
 
 
 def check_runs(plan: Plan) -> None:
-    """Check that the run and score files are there that a study uses.
+    """Check the run and score files that a study uses, which planning does not need.
 
     Raises:
-        ParameterError: naming each that is missing.
+        ParameterError: naming all that are missing, and what is wrong with the others.
     """
-    missing = missing_runs(plan)
-    if missing:
-        raise ParameterError(params.listed(f"study {plan.study.name}", missing))
+    spoilt = spoilt_runs(plan)
+    if spoilt:
+        raise ParameterError(params.listed(f"study {plan.study.name}", spoilt))
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------------------

@@ -542,7 +542,10 @@ def scores(path: Path, error: type[ValueError] = FileError) -> pd.DataFrame:
         return _parquet_scores(Problems(path, error, "row"))
     if problems.path.suffix == ".parquet":
         problems.refuse(f"is no Parquet file, it does not begin with PAR1; {SCORES_FORM}, under another name")
-    return run(path, error).frame[["query_id", "doc_id", "score"]]
+    frame = run(path, error).frame[["query_id", "doc_id", "score"]]
+    if frame.empty:
+        problems.refuse(f"holds no scored pair; {SCORES_FORM}")
+    return frame
 
 
 def _is_header(line: bytes, number: int, problems: Problems) -> bool:
@@ -699,6 +702,8 @@ def _parquet_scores(problems: Problems) -> pd.DataFrame:
     lines = np.arange(1, len(table) + 1)
     columns = {name: _parquet_ids(table.column(name), name, problems) for name in names[:2]}
     values = _parquet_numbers(table.column("score"), problems)
+    if not len(lines):
+        problems.refuse(f"holds no scored pair; {SCORES_FORM}")
     problems.check()
     found = Table(as_frame(pa.table(columns)).assign(score=values), lines)
     _refuse_twice(found, problems, "scores", "score")

@@ -478,7 +478,10 @@ def test_a_file_that_is_missing_is_named_by_check_and_by_prepare_but_not_needed_
     for command in ("check", "prepare"):
         assert main([command, str(path)]) == 2
         assert f"no file {place}; put it there" in capsys.readouterr().err
-    place.write_text("")
+    place.write_text("q1 Q0 d1 1 high mine\n")
+    assert main(["check", str(path)]) == 2
+    assert f"{place} line 1: the score 'high' of query 'q1', document 'd1' is no finite number" in capsys.readouterr().err
+    place.write_text("q1 Q0 d1 1 2.5 mine\n")
     assert main(["check", str(path)]) == 0
 
 

@@ -187,7 +187,7 @@ def test_a_run_file_is_ranked_by_its_scores(tmp_path):
             "2 documents that the collection does not have, the first is 'd8'",
         ),
         ("1 Q0 d1 1 2 x\n2 Q0 d1 1 2 x\n", "2 queries, none of which is among the collection's 1; the first is '1'"),
-        ("", "0 queries, none of which"),
+        ("", "run.trec: holds no scored pair; expected query_id, doc_id and score"),
         ("q1 Q0 d1 1 2 x\nq1 Q0 d1 2 1 x\n", "line 2: scores query 'q1', document 'd1' again, after line 1"),
         ("q1 Q0 d1 1 -inf x\n", "line 1: the score '-inf' of query 'q1', document 'd1' is no finite number"),
         ("q1 d1 0.5\n", "line 1: 'q1 d1 0.5' has 3 fields; expected lines of six fields"),
