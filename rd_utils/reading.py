@@ -49,15 +49,16 @@ _NO_ID = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufeff]")
 _WHOLE = re.compile(rb"[+-]?[0-9]{1,20}(\.0*)?")
 _NUMBER = re.compile(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _ODD = re.compile(r"\\u(?:0000|[dD])")  # a NUL or half a character in JSON, perhaps
+_PARQUET = re.compile(rb"PAR1[^\t\n\r -~]")  # PAR1 alone may well begin an id
 _GZIP = b"\x1f\x8b"
 _FOREIGN = {
-    b"PAR1": "a Parquet file",
-    b"PK\x03\x04": "a zip archive",
-    b"BZh": "compressed by bzip2",
-    b"\xfd7zXZ": "compressed by xz",
-    b"\x28\xb5\x2f\xfd": "compressed by zstd",
-    b"ARROW1": "an Arrow file",
-    _GZIP: "compressed by gzip twice",
+    _PARQUET: "a Parquet file",
+    re.compile(rb"PK\x03\x04"): "a zip archive",
+    re.compile(rb"BZh[1-9]1AY&SY"): "compressed by bzip2",
+    re.compile(rb"\xfd7zXZ"): "compressed by xz",
+    re.compile(rb"\x28\xb5\x2f\xfd"): "compressed by zstd",
+    re.compile(rb"ARROW1\x00"): "an Arrow file",
+    re.compile(re.escape(_GZIP)): "compressed by gzip twice",
 }
 _WIDE = (b"\xff\xfe", b"\xfe\xff")  # the byte order marks of UTF-16; UTF-32 begins with one of them, or with NUL
 
@@ -208,7 +209,7 @@ def is_file(path: Path) -> bool:
 def _start(part: bytes, stream: io.BufferedReader, problems: Problems) -> bytes:
     """Return the first bytes of a file without byte order marks; refuse what is no UTF-8."""
     for magic, kind in _FOREIGN.items():
-        if part.startswith(magic):
+        if magic.match(part):
             problems.refuse(f"is {kind}, not lines of text; unpack or convert it (gzip is read as it is)")
     if part.startswith(_WIDE):
         problems.refuse("is UTF-16 or UTF-32 by its byte order mark; save it as UTF-8")
@@ -537,7 +538,8 @@ def scores(path: Path, error: type[ValueError] = FileError) -> pd.DataFrame:
     """
     problems = Problems(path, error)
     with _opened(problems) as stream:
-        is_parquet = isinstance(stream.raw, io.FileIO) and stream.peek(4)[:4] == b"PAR1"
+        head = stream.peek(5)[:5] if isinstance(stream.raw, io.FileIO) else b""
+    is_parquet = _PARQUET.match(head) or (head[:4] == b"PAR1" and problems.path.suffix == ".parquet")
     if is_parquet:
         return _parquet_scores(Problems(path, error, "row"))
     if problems.path.suffix == ".parquet":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import math
 import os
 
@@ -72,7 +74,8 @@ def test_line_ends_marks_and_packing_are_no_text(tmp_path, monkeypatch, end, mar
         (gzip.compress(os.urandom(9999))[:500], ["damaged or cut"]),
         (gzip.compress(gzip.compress(b"q1 0 d1 1\n")), ["compressed by gzip twice"]),
         (b"PK\x03\x04 and so on", ["zip archive", "unpack or convert it"]),
-        (b"BZh91AY", ["bzip2"]),
+        (bz2.compress(b"q1 0 d1 1\n"), ["bzip2"]),
+        (lzma.compress(b"q1 0 d1 1\n"), ["xz"]),
     ],
 )
 def test_other_encodings_and_kinds_are_refused(tmp_path, read, content, parts):
@@ -298,6 +301,12 @@ def test_whole_numbers_are_ids_and_scores(tmp_path):
 def test_tables_that_are_refused(tmp_path, change, problem):
     pq.write_table(pa.table(TABLE | change), tmp_path / "a.parquet")
     refused(reading.scores, tmp_path / "a.parquet", problem)
+
+
+def test_ids_may_begin_as_other_kinds_of_file_do(tmp_path):
+    for name in ("PAR1", "PAR12", "BZh9", "PK", "ARROW1"):
+        path = written(tmp_path, f"{name} Q0 d1 1 2.0 t\n")
+        assert reading.scores(path)["query_id"].tolist() == reading.run(path).frame["query_id"].tolist() == [name]
 
 
 def test_damaged_and_foreign_tables_are_named(tmp_path):
