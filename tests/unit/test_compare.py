@@ -170,9 +170,12 @@ def test_qrels_by_their_id(runs, monkeypatch):
         (("a.trec", "b.trec", "--qrels", "qrels", "--measure", "INSQ"), "--measure: the measure 'INSQ' cannot be computed: .*max_rel"),
         (("a.trec", "b.trec", "--qrels", "qrels", "--margin", "0"), "--margin is 0.0; expected a number above 0 and below 1$"),
         (("a.trec", "b.trec", "--qrels", "qrels", "--margin", "nan"), "--margin is nan; expected a number above 0 and below 1$"),
+        (("a.trec", "b.trec", "--qrels", "qrels", "--margin", "1"), "--margin is 1.0; expected a number above 0 and below 1$"),
+        (("a.trec", "b.trec", "--qrels", "qrels", "--margin", "1e308"), "--margin is 1e.308; expected a number above 0 and below 1$"),
+        (("a.trec", "b.trec", "--qrels", "qrels", "--seed", str(2**63)), "--seed is 9223372036854775808; expected .* below 2..63$"),
         (("a.trec", "b.trec", "--qrels", "qrels", "--alpha", "0.5"), "--alpha is 0.5; expected a number above 0 and below 0.5$"),
         (("a.trec", "b.trec", "--qrels", "qrels", "--level", "95"), "--level is 95.0; expected a number above 0 and below 1$"),
-        (("a.trec", "b.trec", "--qrels", "qrels", "--seed", "-1"), "--seed is -1; expected a whole number, 0 or above"),
+        (("a.trec", "b.trec", "--qrels", "qrels", "--seed", "-1"), "--seed is -1; expected a whole number, 0 or above and below"),
     ],
 )
 def test_what_two_runs_are_refused_for(runs, arguments, message):
