@@ -242,10 +242,11 @@ def read_qrels(name: str) -> pd.DataFrame:
 
 def _qrels_of_id(name: str) -> pd.DataFrame:
     from rd_utils.collections import CollectionError, read_queries
-    from rd_utils.params import IrDatasetsCollection
+    from rd_utils.params import IrDatasetsCollection, parse
 
+    collection = parse(IrDatasetsCollection, {"id": name}, "--qrels")
     try:
-        return read_queries(IrDatasetsCollection(id=name))[1]
+        return read_queries(collection)[1]
     except CollectionError as error:
         raise ParameterError(f"--qrels {name}: there is no such file, and as an id: {error}") from None
 
