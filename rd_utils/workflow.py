@@ -177,7 +177,7 @@ def _is_spent(store: Store, checkpoints: Path) -> bool:
 def _free(store: Store, key: str) -> bool:
     """Tell whether nobody makes the artefact of an identity now."""
     for path in (store.root / "locks").glob(f"*-{key}.lock"):
-        lock = store.lock(path.stem)
+        lock = filelock.FileLock(path)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
