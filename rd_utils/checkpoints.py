@@ -14,6 +14,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from rd_utils.progress import LOGGER
@@ -212,7 +213,8 @@ def check(part: Any) -> None:
     _check_code(model)
     if "quantization_config" in config(model):
         raise CheckpointError(f"{model}: its weights are quantised, which cannot be trained; name the checkpoint that they were made from")
-    _check_tokenizer_files(model, folder)
+    if folder.is_dir():
+        check_files(model)
     if part.kind == "bi_encoder":
         _check_bi_encoder(part)
     else:
@@ -271,15 +273,51 @@ def _check_code(model: str) -> None:
             )
 
 
-def _check_tokenizer_files(model: str, folder: Path) -> None:
-    if not folder.is_dir():
-        return
+def check_files(model: str) -> None:
+    """Refuse a folder in which a file that its modules need is missing or damaged, the tokenizer's among them.
+
+    Raises:
+        CheckpointError: Naming the file.
+    """
+    from safetensors import SafetensorError, safe_open
+    from tokenizers import Tokenizer
+
+    folder = resolve_path(model)
     inner = folder / _first(model)
     if not any((inner / name).is_file() for name in _TOKENIZER_FILES):
         raise CheckpointError(
             f"{model}: it has no tokenizer (no {_TOKENIZER_FILES[0]}, {_TOKENIZER_FILES[1]} or the like), so that every word would be "
             "unknown; save its tokenizer beside it (tokenizer.save_pretrained)"
         )
+    for name in ("tokenizer_config.json", "sentence_bert_config.json"):
+        read(model, f"{_first(model)}{name}")
+    places = dict.fromkeys([_first(model).rstrip("/"), *(part["path"] for part in modules(model))])
+    for part in modules(model)[1:]:
+        _check_module(model, _name(part), part["path"])
+    for path in [path for place in places for path in sorted((folder / place).glob("*.safetensors"))]:
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{model}: {path.relative_to(folder)} is damaged ({_first_line(error)}); copy the checkpoint again"
+            ) from None
+    if (inner / "tokenizer.json").is_file():
+        try:
+            Tokenizer.from_file(str(inner / "tokenizer.json"))
+        except Exception as error:  # the library raises nothing narrower
+            raise CheckpointError(f"{model}: tokenizer.json is damaged ({_first_line(error)}); copy the checkpoint again") from None
+
+
+def _check_module(model: str, kind: str, place: str) -> None:
+    """Refuse a module behind the first one whose configuration or weights are missing."""
+    needed = [_CONFIG] if kind in ("Pooling", "Dense", "LayerNorm", "Dropout", "WeightedLayerPooling") else []
+    for name in needed:
+        if not read(model, f"{place}/{name}"):
+            raise CheckpointError(f"{model}: {place}/{name} is missing or empty; copy the checkpoint again")
+    weights = ("model.safetensors", "pytorch_model.bin")
+    if kind in ("Dense", "LayerNorm", "WeightedLayerPooling") and not any(find(model, f"{place}/{name}") for name in weights):
+        raise CheckpointError(f"{model}: {place} holds no weights ({' or '.join(weights)}); copy the checkpoint again")
 
 
 def _check_bi_encoder(part: Any) -> None:
@@ -334,7 +372,7 @@ def _check_cross_encoder(part: Any) -> None:
             f"{model} is no trained cross-encoder: its architecture is {', '.join(names) or 'not named'}, without a classification head, "
             "so its scores would be random; name a cross-encoder, or train one (teacher kind: trained)"
         )
-    outputs = labels(model) if is_trained else None
+    outputs = labels(model) if is_trained and {"id2label", "num_labels"} & own.keys() else None  # else their shapes tell
     wanted = (1, 2) if part.kind == "loaded" else (part.labels,)
     if outputs is not None and outputs not in wanted:
         served = "one or two are served" if part.kind == "loaded" else f"labels is {part.labels}"
@@ -377,6 +415,12 @@ class Loaded:
             CheckpointError: Naming the first of these weights.
         """
         for network, report in self.networks:
+            for name, *shapes in sorted(report["mismatched_keys"]):
+                stored, expected = (tuple(shape) for shape in shapes)
+                raise CheckpointError(
+                    f"{self.model}: its weight {name} has the shape {stored}, but its config.json asks for {expected}; give it the "
+                    "config.json that it was trained with, and labels as its head has them"
+                )
             self._check_missing(network, sorted(report["missing_keys"]), may_be_new)
             self._check_unexpected(network, sorted(report["unexpected_keys"]))
         for name, values in whole.state_dict().items():
@@ -437,7 +481,8 @@ def loading(model: str) -> Iterator[Loaded]:
     plain = PreTrainedModel.__dict__["from_pretrained"]
 
     def reported(cls: type, *args: Any, **options: Any) -> Any:
-        network, report = plain.__get__(None, cls)(*args, **options | {"output_loading_info": True})
+        options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # they are refused by name, below
+        network, report = plain.__get__(None, cls)(*args, **options)
         found.networks.append((network, report))
         return network
 
@@ -447,6 +492,11 @@ def loading(model: str) -> Iterator[Loaded]:
             yield found
     except CheckpointError:
         raise
+    except UnpicklingError as error:
+        raise CheckpointError(
+            f"{model}: its weights are pickled (pytorch_model.bin) with other objects beside them, which are not opened; name one in "
+            "safetensors"
+        ) from error
     except Exception as error:
         raise CheckpointError(
             f"{model}: its own library cannot load it ({type(error).__name__}: {_first_line(error)}); copy the checkpoint again, or name "

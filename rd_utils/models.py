@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from scipy.sparse import csr_matrix
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Dense, InputModule, Transformer
@@ -788,13 +788,20 @@ def load(folder: Path) -> Student:
 
     Raises:
         FileNotFoundError: When there is no student in the folder.
+        CheckpointError: When the student is not whole, or names code that is not this package's.
     """
     folder = Path(folder)
     if not (folder / _ARCHITECTURE).exists():
         raise FileNotFoundError(
             f"no student in {folder}: {_ARCHITECTURE} is missing; for a model that this package did not save use build()"
         )
-    architecture = TypeAdapter(params.Architecture).validate_json((folder / _ARCHITECTURE).read_text(encoding="utf-8"))
+    try:
+        architecture = TypeAdapter(params.Architecture).validate_json((folder / _ARCHITECTURE).read_bytes())
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{folder}: {_ARCHITECTURE} describes no student ({error.errors()[0]['msg']}); train the student again, or copy it again"
+        ) from None
+    checkpoints.check_files(str(folder))
     options = {"device": "cpu", "local_files_only": True, "model_kwargs": {"dtype": torch.float32}}
     with torch.random.fork_rng(devices=[]), checkpoints.loading(str(folder)) as loaded:
         if isinstance(architecture, params.InteractionCross):
@@ -804,6 +811,8 @@ def load(folder: Path) -> Student:
         else:
             student = CrossStudent(architecture, CrossEncoder(str(folder), activation_fn=nn.Identity(), **options))
         loaded.check(student.model)
+        if isinstance(student.model[0], Transformer):
+            _check_tokenizer(student.model[0], str(folder))
     return student.eval()
 
 
