@@ -14,6 +14,8 @@ BIN := $(CURDIR)/$(VENV)/bin
 READY ?= $(VENV)/.ready
 # the lock alone says what is installed: each file has one of the hashes listed for it, and nothing is fetched to build it
 LOCKED := --quiet --require-hashes --no-deps --no-build-isolation
+# succeeds where the environment has PyTorch's build for CUDA
+FOR_CUDA = $(BIN)/python -c 'from importlib.metadata import requires; exit(not any("nvidia" in need for need in requires("torch")))' 2>/dev/null
 export PATH := $(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules reason --show-failed-logs
@@ -88,8 +90,9 @@ $(VENV)/.ready: pyproject.toml $(wildcard constraints.txt locks/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, found " + sys.version.split()[0] + "; set PYTHON=...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(LOCKED) --requirement locks/build.txt
+	@$(FOR_CUDA) || $(BIN)/python -m pip install $(LOCKED) --requirement locks/cpu.txt 2>/dev/null || \
+		echo "pip finds no build of PyTorch for CPUs: the index's comes, with CUDA on Linux"
 	$(BIN)/python -m pip install $(LOCKED) --requirement constraints.txt
-	@if $(BIN)/python -c 'from importlib.metadata import requires; exit(not any("nvidia" in need for need in requires("torch")))'; then \
-		$(BIN)/python -m pip install $(LOCKED) --requirement locks/cuda.txt; fi
+	@! $(FOR_CUDA) || $(BIN)/python -m pip install $(LOCKED) --requirement locks/cuda.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -17,10 +17,11 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-FILES = {  # in the order in which they are written; a package stands in the first that needs it
+FILES = {  # in the order in which they are installed
     "locks/build.txt": "what builds packages that come as sources, this one among them; installed first",
-    "locks/cuda.txt": "what PyTorch's build for CUDA needs besides",
+    "locks/cpu.txt": "PyTorch's build for CPUs, taken where pip finds it",
     "constraints.txt": "what make installs",
+    "locks/cuda.txt": "what PyTorch's build for CUDA needs besides",
     "locks/cluster.txt": "what the extra cluster needs besides",
     "locks/energy.txt": "what the extra energy needs besides",
 }
@@ -52,15 +53,14 @@ def write(root: Path, uv: str = "uv") -> dict[str, int]:
         constraints.write_text("".join(f"{name}=={version}\n" for name, version in sorted(pins.items())), encoding="utf-8")
         needed = {extra: _resolved(root, uv, constraints, extra) for extra in ("dev", "cluster", "energy")}
     every = needed["dev"]
-    for name in every:
-        local = importlib.metadata.version(name) if name in pins else ""
-        if "+" in local:  # a build that the index does not have, such as PyTorch's for CPUs
-            every[name] += f" \\\n    --hash=sha256:{_sha256_here(name, pins[name])}"
     parts = {
         "locks/build.txt": {name: text for name, text in every.items() if name in _BUILD},
         "locks/cuda.txt": {name: text for name, text in every.items() if _CUDA.fullmatch(name)},
     }
     parts["constraints.txt"] = {name: text for name, text in every.items() if not any(name in part for part in parts.values())}
+    cpu = importlib.metadata.version("torch")
+    if cpu.endswith("+cpu"):  # which the index does not have; without it the file stays as it is
+        parts["locks/cpu.txt"] = {"torch": f"torch=={cpu} \\\n    --hash=sha256:{_sha256_here('torch', cpu)}"}
     for extra in ("cluster", "energy"):
         parts[f"locks/{extra}.txt"] = {name: text for name, text in needed[extra].items() if name not in every}
     for name, entries in parts.items():

@@ -177,7 +177,8 @@ def test_one_readable_zone_is_enough(powercap, no_gpu, codecarbon):
 def test_a_library_that_is_not_installed_is_named_with_the_remedy(powercap, no_gpu, absent):
     absent("codecarbon")
     record = measured(EnergyMeter(powercap=powercap, devices=no_gpu))
-    assert record == {"joules": None, "method": "none", "reason": "codecarbon is not installed: pip install --require-hashes --no-deps -r locks/energy.txt"}
+    reason = "codecarbon is not installed: pip install --require-hashes --no-deps -r locks/energy.txt"
+    assert record == {"joules": None, "method": "none", "reason": reason}
 
 
 def test_a_meter_without_counters_imports_starts_and_asks_nothing(tmp_path, no_gpu):

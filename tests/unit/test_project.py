@@ -108,15 +108,19 @@ def test_every_extra_is_locked(extra, wanted):
 @pytest.mark.parametrize("name", lock.FILES)
 def test_every_line_of_the_lock_is_a_pin_or_a_hash_and_every_pin_has_one(name):
     lines = (ROOT / name).read_text().splitlines()
-    pin, digest = re.compile(r"[a-z0-9-]+==[\w.!]+( ; [^\\]+)? \\"), re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
+    pin, digest = re.compile(r"[a-z0-9-]+==[\w.!+]+( ; [^\\]+)? \\"), re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
     assert lines[0].startswith("# ") and all(pin.fullmatch(line) or digest.fullmatch(line) for line in lines[1:])
     found = lock.read(ROOT / name)
     assert sum(bool(pin.fullmatch(line)) for line in lines) == len(found) > 0
     assert all(hashes for _, hashes in found.values())
 
 
+def test_the_build_of_pytorch_for_cpus_is_of_the_locked_version():
+    assert locked("locks/cpu.txt") == {"torch": f"{locked()['torch']}+cpu"}
+
+
 def test_no_package_stands_in_two_files_that_are_installed_together():
-    both = [name for file in list(lock.FILES)[:3] for name in lock.read(ROOT / file)]
+    both = [name for file in ("locks/build.txt", "constraints.txt", "locks/cuda.txt") for name in lock.read(ROOT / file)]
     assert len(both) == len(set(both))
 
 
@@ -175,9 +179,9 @@ def test_make_installs_under_the_lock():
     makefile = (ROOT / "Makefile").read_text()
     assert "LOCKED := --quiet --require-hashes --no-deps --no-build-isolation\n" in makefile
     rule = makefile[makefile.index("$(VENV)/.ready: ") :].split("\n\n")[0]
-    installs = [line.partition("pip install ")[2].partition(";")[0].strip() for line in rule.splitlines() if "pip install" in line]
+    installs = [line.partition("pip install ")[2].partition(" 2>")[0].strip() for line in rule.splitlines() if "pip install" in line]
     assert installs == [
-        *(f"$(LOCKED) --requirement {name}" for name in ("locks/build.txt", "constraints.txt", "locks/cuda.txt")),
+        *(f"$(LOCKED) --requirement {name}" for name in list(lock.FILES)[:4]),
         "--quiet --no-deps --no-build-isolation --editable .",
     ]
     others = [line for line in makefile.replace(rule, "").splitlines() if "pip install" in line and "$(LOCKED)" not in line]
