@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from rd_utils import params
+from rd_utils import checkpoints, params
 from rd_utils.bounds import shown
 from rd_utils.collections import CollectionError, check_source
 from rd_utils.evaluation import EvaluationError, try_measures
 from rd_utils.store import StoreError, resolve_path
 
 COLLECTIONS = (params.EmbeddedCollection, params.IrDatasetsCollection, params.FolderCollection, params.PseudoQueries)
+CHECKPOINTS = (params.BiEncoder, params.CrossEncoder, params.LoadedTeacher)
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[\w.-]+)?")
 
 
@@ -36,9 +37,9 @@ def problems(value: Any, *, files: bool = True) -> list[str]:
         if isinstance(part, COLLECTIONS) and part not in seen:
             seen.add(part)
             found += [f"{place}: {problem}" for problem in _of_collection(part)]
-        elif isinstance(part, str) and place.rpartition(".")[2] == "model" and part not in seen:
+        elif isinstance(part, CHECKPOINTS) and part not in seen:
             seen.add(part)
-            found += [f"{place}: {problem}" for check in OF_MODELS for problem in check(part)]
+            found += [f"{place}.model: {problem}" for problem in _of_checkpoint(part)]
         elif files and isinstance(part, params.RunFile | params.FileTeacher) and not resolve_path(part.path).is_file():
             found.append(f"{place}.path: no file {part.path}{_near(resolve_path(part.path))}; put it there, or name another")
         elif isinstance(part, str) and re.search(r"(^|\.)(measure|measures\[\d+\])$", place):
@@ -89,14 +90,13 @@ def _near(path: Path) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _of_model_folder(model: str) -> Iterable[str]:
-    """Yield why a model's name stands for nothing: no folder, and no name of a hub."""
+def _of_checkpoint(part: Any) -> Iterator[str]:
+    """Yield why a checkpoint cannot be served: no such folder and no name of a hub, or what :func:`rd_utils.checkpoints.check` refuses."""
     try:
-        folder = resolve_path(model)
-        if not folder.is_dir() and (model.startswith(("/", ".", "~")) or not _HUB_NAME.fullmatch(model)):
-            yield f"no folder {shown(model)[1:-1]}{_near(folder)}; give a hub name or an existing folder"
-    except StoreError as error:
+        folder = resolve_path(part.model)
+        if folder.is_dir():
+            checkpoints.check(part)
+        elif part.model.startswith(("/", ".", "~")) or not _HUB_NAME.fullmatch(part.model):
+            yield f"no folder {shown(part.model)[1:-1]}{_near(folder)}; give a hub name or an existing folder"
+    except (checkpoints.CheckpointError, StoreError) as error:
         yield str(error)
-
-
-OF_MODELS: list[Callable[[str], Iterable[str]]] = [_of_model_folder]
