@@ -37,6 +37,7 @@ _TOKENIZER_FILES = (
     "tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model", "sentencepiece.model",
     "tokenizer.model", "tokenizer.tiktoken", "tekken.json", "bpe.codes",
 )  # fmt: skip
+_ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet", "deberta-v2", "modernbert")  # the usual ones
 _BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "masked_bias", "attn.bias")  # that older versions stored beside the weights
 _FILE = "or score its pairs with its own library and name the file (teacher kind: file)"
 
@@ -219,7 +220,7 @@ def check(part: Any) -> None:
         _check_bi_encoder(part)
     else:
         _check_cross_encoder(part)
-    processing = transformer_settings(model).get("processing_kwargs")
+    processing = (read(model, f"{_first(model)}sentence_bert_config.json") or {}).get("processing_kwargs")
     if processing:
         raise CheckpointError(
             f"{model}: its tokenizer is called with settings of its own (processing_kwargs: {', '.join(sorted(processing))}), which are "
@@ -348,24 +349,21 @@ def _say_what_pooling_leaves_out(part: Any) -> None:
 
 
 def _check_cross_encoder(part: Any) -> None:
-    from transformers.models.auto import modeling_auto
-
     model, own = part.model, config(part.model)
     names = own.get("architectures") or []
     kind = own.get("model_type")
-    is_causal = kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    has_head = any(name.endswith("ForSequenceClassification") for name in names)
     by_words = any(_name(module) in ("LogitScore", "CausalScoreHead") for module in modules(model))
-    if by_words or is_causal or own.get("is_decoder") or any(name.endswith("ForCausalLM") for name in names):
+    if by_words or any(name.endswith("ForCausalLM") for name in names) or (not has_head and _is_decoder(own)):
         raise CheckpointError(
-            f"{model}: it is a causal language model ({', '.join(names) or kind}), which scores a pair by what it says after its last "
-            f"token; such rerankers are not served; name a cross-encoder with an encoder below its head, {_FILE}"
+            f"{model}: it is a causal language model ({', '.join(names) or kind}), which scores a pair by the word that it would say next; "
+            f"such rerankers are not served; name a cross-encoder with a head for scores, {_FILE}"
         )
-    if own.get("is_encoder_decoder") or kind in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES:
+    if own.get("is_encoder_decoder") or _has_decoder(own):
         raise CheckpointError(
             f"{model}: it is an encoder with a decoder ({', '.join(names) or kind}), which is not served as a cross-encoder; name one "
             f"with an encoder alone below its head, {_FILE}"
         )
-    has_head = any(name.endswith("ForSequenceClassification") for name in names)
     is_trained = has_head or (family(model) == "CrossEncoder" and len(modules(model)) > 1)
     if part.kind == "loaded" and own and not is_trained:
         raise CheckpointError(
@@ -380,6 +378,26 @@ def _check_cross_encoder(part: Any) -> None:
             f"{model}: its head has {outputs} outputs, but {served}; name a checkpoint whose head fits"
             + (f", or set labels to {outputs}" if part.kind != "loaded" and outputs in (1, 2) else "")
         )
+
+
+def _is_decoder(own: dict[str, Any]) -> bool:
+    """Tell whether a configuration is of a model that reads from left to right."""
+    if own.get("is_decoder"):
+        return True
+    if own.get("model_type") in _ENCODERS:
+        return False
+    from transformers.models.auto import modeling_auto
+
+    names = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return own.get("model_type") in names and own["model_type"] not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def _has_decoder(own: dict[str, Any]) -> bool:
+    if own.get("model_type") in _ENCODERS:
+        return False
+    from transformers.models.auto import modeling_auto
+
+    return own.get("model_type") in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
 
 def labels(model: str) -> int:
@@ -415,12 +433,7 @@ class Loaded:
             CheckpointError: Naming the first of these weights.
         """
         for network, report in self.networks:
-            for name, *shapes in sorted(report["mismatched_keys"]):
-                stored, expected = (tuple(shape) for shape in shapes)
-                raise CheckpointError(
-                    f"{self.model}: its weight {name} has the shape {stored}, but its config.json asks for {expected}; give it the "
-                    "config.json that it was trained with, and labels as its head has them"
-                )
+            self._check_shapes(network, sorted(report["mismatched_keys"]))
             self._check_missing(network, sorted(report["missing_keys"]), may_be_new)
             self._check_unexpected(network, sorted(report["unexpected_keys"]))
         for name, values in whole.state_dict().items():
@@ -430,6 +443,21 @@ class Loaded:
                     f"{self.model}: {count} of the {values.numel()} numbers of its weight {name} are not finite; copy it again, or name a "
                     "checkpoint whose training did not diverge"
                 )
+
+    def _check_shapes(self, network: nn.Module, mismatched: list[tuple[str, Any, Any]]) -> None:
+        for name, *shapes in mismatched:
+            stored, expected = (tuple(shape) for shape in shapes)
+            if network is network.base_model or name.startswith(f"{network.base_model_prefix}.") or stored[1:] != expected[1:]:
+                raise CheckpointError(
+                    f"{self.model}: its weight {name} has the shape {stored}, but its config.json asks for {expected}; give it the "
+                    "config.json that it was trained with"
+                )
+        if mismatched:
+            name, stored, expected = mismatched[0]
+            raise CheckpointError(
+                f"{self.model}: its head has {stored[0]} outputs (the shape of {name}), but labels is {expected[0]}; name a checkpoint whose "
+                f"head fits, or set labels to {stored[0]}"
+            )
 
     def _check_missing(self, network: nn.Module, missing: list[str], may_be_new: bool) -> None:
         is_bare = network is network.base_model

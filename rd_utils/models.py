@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -848,6 +848,26 @@ def load_scorer(model: str, *, max_length: int = 256, max_query_length: int = 64
     return student.eval()
 
 
+def refusals(parts: Mapping[str, Any]) -> list[str]:
+    """Load the checkpoints that lie in folders, and say which cannot be served; models of the hub are left for when they are needed.
+
+    Args:
+        parts: Architectures and teachers of :mod:`rd_utils.params` by their places in a study; those without a checkpoint are passed over.
+
+    Returns:
+        One message for each checkpoint that is refused, its place before it.
+    """
+    found = []
+    for place, part in parts.items():
+        if part.kind not in ("bi_encoder", "cross_encoder", "loaded") or not resolve_path(part.model).is_dir():
+            continue
+        try:
+            load_scorer(part.model) if part.kind == "loaded" else build(part, seed=0)
+        except ValueError as error:
+            found.append(f"{place}: {error}")
+    return found
+
+
 def resolve_model(name: str) -> str:
     """Return what sentence-transformers loads: the folder that a name stands for (see :func:`rd_utils.store.resolve_path`), or a hub name.
 
@@ -1004,14 +1024,20 @@ def _refuse_what_is_read_otherwise(student: Student) -> None:
     student computes each alone, so that a model whose output depends on the texts beside it is refused too.
     """
     name = student.architecture.model
-    with _same_tokenizer(student.model), torch.inference_mode():
-        for what, ours, theirs in student.read_both_ways():
-            rounding = 0.0 if theirs.dtype.kind == "i" else 1e-3 * np.abs(theirs).max(initial=0.0)
-            if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=0, atol=rounding):
-                raise CheckpointError(
-                    f"{name}: {what} differ from those of its own library ({_shown(ours)} for {_shown(theirs)}), so that it cannot be "
-                    "served; name another checkpoint"
-                )
+    with _same_tokenizer(student.model), torch.inference_mode(), checkpoints.quiet():
+        try:
+            compared = list(student.read_both_ways())
+        except Exception as error:
+            raise CheckpointError(
+                f"{name}: its own library cannot read texts with it ({type(error).__name__}: {error}); name another checkpoint"
+            ) from error
+    for what, ours, theirs in compared:
+        rounding = 0.0 if theirs.dtype.kind == "i" else 1e-3 * np.abs(theirs).max(initial=0.0)
+        if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=0, atol=rounding):
+            raise CheckpointError(
+                f"{name}: {what} differ from those of its own library ({_shown(ours)} for {_shown(theirs)}), so that it cannot be served; "
+                "name another checkpoint"
+            )
 
 
 def _shown(values: np.ndarray) -> str:

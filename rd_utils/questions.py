@@ -36,7 +36,7 @@ HONEST_SHARE = 0.10  # of one recipe's seeds called different from each other, a
 
 def before(plan: Plan) -> list[str]:
     """Say what a study will be able to show, and what not; read are its file, its folders' first texts, and earlier studies' tables."""
-    return [*_unanswerable(plan), *_one_seed(plan), *_margins(plan), *_epochs(plan, {}), *_misfits(plan)]
+    return [*_unanswerable(plan), *_one_seed(plan), *_margins(plan), *_epochs(plan, {}), *_misfits(plan), *_without_effect(plan)]
 
 
 def after(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame]) -> list[str]:
@@ -137,6 +137,17 @@ def _alone(cells: pd.DataFrame, found: list[tuple[str, str, str, str]], family: 
 
 def _few(names: list[str], shown: int = 3) -> str:
     return ", ".join(names[:shown]) + (" ..." if len(names) > shown else "")
+
+
+def _without_effect(plan: Plan) -> Iterator[str]:
+    """Say which settings of a study change nothing."""
+    for kind, parts in (("architectures", plan.study.architectures), ("teachers", plan.study.teachers)):
+        for name, part in parts.items():
+            if part.kind in ("cross_encoder", "loaded") and "max_query_length" in part.model_fields_set:
+                yield (
+                    f"{kind}.{name}.max_query_length has no effect: a pair above max_length is cut as CrossEncoder.predict cuts it, the "
+                    "longer text first; leave it out"
+                )
 
 
 def _one_seed(plan: Plan) -> Iterator[str]:
