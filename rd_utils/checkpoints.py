@@ -455,8 +455,8 @@ class Loaded:
         if mismatched:
             name, stored, expected = mismatched[0]
             raise CheckpointError(
-                f"{self.model}: its head has {stored[0]} outputs (the shape of {name}), but labels is {expected[0]}; name a checkpoint whose "
-                f"head fits, or set labels to {stored[0]}"
+                f"{self.model}: its head has {stored[0]} outputs (the shape of {name}), but labels is {expected[0]}; name a checkpoint "
+                f"whose head fits, or set labels to {stored[0]}"
             )
 
     def _check_missing(self, network: nn.Module, missing: list[str], may_be_new: bool) -> None:

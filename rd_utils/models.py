@@ -236,7 +236,6 @@ class BiStudent(Student):
         super().__init__(architecture, model)
         self.is_static = isinstance(model[0], StaticEmbedding)
         self._prompts = {kind: model.prompts.get(kind) or "" for kind in self._prompts}
-        self._renormalises = model.truncate_dim is not None and getattr(architecture, "similarity", "dot") == "cosine"
         self._excluded: dict[str, int] = {}  # tokens of each kind's prompt, its special tokens included, that pooling leaves out
         if self.is_static:
             cut = self.tokenizer.truncation or {}
@@ -297,8 +296,7 @@ class BiStudent(Student):
     ) -> np.ndarray:
         """Embed every text of a table without gradients, in order of length; rows are unit vectors where the similarity is cosine.
 
-        They are what ``encode_query`` or ``encode_document`` of the model returns, its prompt and truncation included; only where the
-        similarity is cosine and the model truncates, they are normalised again after it, as ``similarity`` of the model does.
+        They are what ``encode_query`` or ``encode_document`` of the model returns, its prompt and truncation included.
 
         Args:
             table: The token table; one that was made without the model's prompt is tokenised anew where it holds its texts.
@@ -366,10 +364,8 @@ class BiStudent(Student):
                 ids = prepared.row(row)
                 yield f"the tokens of a {kind}", np.stack([ids, np.zeros_like(ids)]), _features(features, row)
         for kind, encode in (("query", self.model.encode_query), ("document", self.model.encode_document)):
-            theirs = encode(list(_TEXTS), show_progress_bar=False)
-            if self._renormalises:
-                theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
-            yield f"the embeddings of a {kind}", self.encode(tokenize(_TEXTS, self.tokenizer), kind=kind, max_tokens=1), theirs
+            ours = self.encode(tokenize(_TEXTS, self.tokenizer), kind=kind, max_tokens=1)
+            yield f"the embeddings of a {kind}", ours, encode(list(_TEXTS), show_progress_bar=False)
 
     def token_counts(self, batch: GroupBatch) -> int:
         """Count every query of a batch once and every document of every group; see :meth:`Student.token_counts`."""
@@ -398,10 +394,7 @@ class BiStudent(Student):
             embeddings = self._embed_packed(texts, max_tokens)
         else:
             embeddings = self._embed_padded(texts, max_tokens, self._excluded.get(kind))
-        if self.model.truncate_dim is None:
-            return embeddings
-        embeddings = embeddings[:, : self.model.truncate_dim]
-        return F.normalize(embeddings, dim=1) if self._renormalises else embeddings
+        return embeddings[:, : self.model.truncate_dim]  # None keeps all
 
     def _embed_packed(self, texts: TokenTable, max_tokens: int) -> Tensor:
         pooling = self.model[1].pooling_mode
@@ -954,9 +947,29 @@ def _bi_encoder(architecture: params.BiEncoder) -> BiStudent:
             first.query_length = min(architecture.max_query_length, query_length or first.max_seq_length, first.max_seq_length)
             if document_length is not None:
                 first.document_length = min(document_length, first.max_seq_length)
-        if architecture.similarity == "cosine" and not any(isinstance(module, Normalize) for module in model):
-            model.append(Normalize())  # a dot product of what encode() returns is then the cosine, everywhere
+        if architecture.similarity == "cosine":  # a dot product of what encode() returns is then the cosine, everywhere
+            if model.truncate_dim is not None:
+                _truncate_by_a_module(model)
+            if not isinstance(model[-1], Normalize):
+                model.append(Normalize())
         return BiStudent(architecture, model)
+
+
+def _truncate_by_a_module(model: SentenceTransformer) -> None:
+    """Keep the first dimensions by a module and not after all modules, so that the vectors can be normalised after it.
+
+    The module is a linear layer of the identity's first rows, which is not trained.
+    """
+    width, kept = _width(model), model.get_embedding_dimension()
+    cut = Dense(width, kept, bias=False, activation_function=nn.Identity(), init_weight=torch.eye(kept, width)).requires_grad_(False)
+    model.truncate_dim = None
+    model.append(cut)
+
+
+def _width(model: SentenceTransformer) -> int:
+    """Return the dimension of a model's vectors before they are truncated."""
+    with model.truncate_embeddings(None):
+        return model.get_embedding_dimension()
 
 
 def _transformer(path: str, name: str) -> Transformer:

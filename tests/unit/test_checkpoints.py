@@ -182,6 +182,9 @@ def test_a_cosine_of_truncated_vectors_is_normalised_after_the_truncation(tmp_pa
     rows = np.repeat(np.arange(len(ASKED)), len(TEXTS)), np.tile(np.arange(len(TEXTS)), len(ASKED))
     expected = model.similarity(model.encode_query(ASKED), model.encode_document(TEXTS)).numpy().reshape(-1)
     np.testing.assert_allclose(student.score_pairs(*tables, *rows), expected, atol=1e-5)
+    student.save(tmp_path / "student")
+    assert_encodes_as_its_library(student, SentenceTransformer(str(tmp_path / "student"), device="cpu"))
+    assert student.encode(tables[1], kind="document").shape == (len(TEXTS), 5)
 
 
 def test_a_static_model_reads_its_prompt_and_its_tokenizers_limit(tmp_path) -> None:
