@@ -196,7 +196,7 @@ def _mapped(path: Path) -> pa.Table:
 def _check_ids(ids: pa.ChunkedArray, label: str, folder: Path | None = None) -> np.ndarray:
     """Return the rows sorted by id; ids must be there, each once."""
     if not len(ids):
-        raise CollectionError(f"{label}: no doc was read; check the source")
+        raise CollectionError(f"{label}: no doc was read{_from(folder, CORPUS)}; check the source")
     order = pc.sort_indices(ids)  # by UTF-8 bytes, which is the order of str
     ordered = ids.take(order)
     same = pc.equal(ordered[1:], ordered[:-1]).to_numpy() if len(ids) > 1 else np.zeros(0, dtype=bool)
@@ -331,6 +331,8 @@ def check_source(collection: Any, folder: Path | None = None, queries: bool = Tr
         if queries:
             _check_parts(collection.id, dataset)
     elif collection.source == "folder":
+        if not folder.is_dir():
+            raise CollectionError(f"{collection.path}: there is no such folder; put the collection there, or correct the path")
         missing = [name for name in (CORPUS, QUERIES, f"qrels/{collection.split}.tsv") if reading.present(folder / name) is None]
         if missing:
             near = nearest(collection.split, _splits(folder)) if missing[-1].startswith("qrels") else ""
@@ -503,11 +505,15 @@ def _frame(rows: Iterator[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
 
 def _checked(frame: pd.DataFrame, key: str, label: str, folder: Path | None = None) -> pd.DataFrame:
     if frame.empty:
-        raise CollectionError(f"{label}: no {key.removesuffix('_id')} was read; check the source")
+        raise CollectionError(f"{label}: no {key.removesuffix('_id')} was read{_from(folder, QUERIES)}; check the source")
     twice = frame[key][frame[key].duplicated()]
     if len(twice):
         raise CollectionError(_twice(label, key, len(twice), twice.iloc[0], folder and file_of(folder, QUERIES)))
     return frame.reset_index(drop=True)
+
+
+def _from(folder: Path | None, name: str) -> str:
+    return "" if folder is None else f" from {file_of(folder, name)}"
 
 
 def _twice(label: str, key: str, n: int, first: str, path: Path | None) -> str:

@@ -467,8 +467,9 @@ def lines_of(path: Path, names: Sequence[str], error: type[ValueError] = FileErr
 def qrels(path: Path, error: type[ValueError] = FileError) -> Table:
     """Read qrels: BEIR's three columns below a header with tabs between them, or TREC's four fields without a header.
 
-    A grade is a whole number from -10 to 100, of which those above 0 are relevant; some TREC tracks give -1 and -2, which no measure counts
-    as relevant. Gains such as 2**grade would leave the range of numbers beyond 100.
+    TREC's iteration is a number or Q0, so that lines in another order are no qrels by chance. A grade is a whole number from -10 to 100, of
+    which those above 0 are relevant; some TREC tracks give -1 and -2, which count as 0 (but Bpref and infAP take them as not judged). Gains
+    such as 2**grade would leave the range of numbers beyond 100.
 
     Returns:
         Frame query_id, doc_id (str), relevance (int64), in the order of the file.
@@ -476,7 +477,7 @@ def qrels(path: Path, error: type[ValueError] = FileError) -> Table:
     Raises:
         error: the file has another form, a line another number of fields; an id or a grade is none; a pair is judged twice.
     """
-    problems, known = Problems(path, error), _Known(_grade)
+    problems, known, iterations = Problems(path, error), _Known(_grade), _Known(_iteration)
     parts: list[tuple[np.ndarray, pa.Array, pa.Array, np.ndarray]] = []
     beir: bool | None = None
     for start, block in blocks(problems):
@@ -490,6 +491,8 @@ def qrels(path: Path, error: type[ValueError] = FileError) -> Table:
                 lines[first] = b""
         columns = _columns(lines, start, 3 if beir else 4, b"\t" if beir else None, QRELS_FORMS, problems)
         numbers, query_ids, doc_ids, grades = columns[0], columns[1], columns[-2], columns[-1]
+        if not beir:
+            iterations.read(columns[2], numbers, lambda value: f"the iteration {shown(value)}", problems)
         read = known.read(grades, numbers, lambda value: f"the grade {shown(value)}", problems)
         queries, docs = (_ids(names, numbers, key, problems) for names, key in ((query_ids, "query id"), (doc_ids, "document id")))
         if not problems.count:
@@ -611,6 +614,12 @@ class _Known(dict):
                 if isinstance(value, str):
                     problems.add(number, f"{what(said)} {value}")
         return values
+
+
+def _iteration(said: bytes) -> float | str:
+    """Return what TREC's second field says, which nobody uses: a document in its place would be another form of qrels."""
+    value = 0.0 if said in (b"Q0", b"q0") else _number(said)
+    return f"is neither a number nor Q0; {QRELS_FORMS}" if math.isnan(value) else value
 
 
 def _grade(said: bytes) -> int | str:

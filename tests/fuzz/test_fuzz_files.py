@@ -44,6 +44,7 @@ class Refused(Exception):
 # --- the naive reading ------------------------------------------------------------------------------------------------------------
 
 SPACE = re.compile(rb"[ \t\n\r\x0b\x0c]+")
+NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 NO_ID = re.compile("[\\s\\x00-\\x1f\\x7f-\\x9f\\ufeff]")
 
 
@@ -132,6 +133,8 @@ def naive_qrels(data: bytes) -> list[tuple[str, str, int]]:
         rows = naive_rows(data, 3, tabs=True)[1:]
     else:
         rows = naive_rows(data, 4)
+        if not all(row[1] in (b"Q0", b"q0") or re.fullmatch(NUMBER, row[1].decode()) for row in rows):
+            raise Refused
     found = {}
     for row in rows:
         pair = naive_id(row[0].decode()), naive_id(row[-2].decode())
@@ -148,7 +151,7 @@ def naive_run(data: bytes) -> list[tuple[str, str, float]]:
     found = {}
     for row in naive_rows(data, 6):
         pair = naive_id(row[0].decode()), naive_id(row[2].decode())
-        if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", row[4].decode()):
+        if not re.fullmatch(NUMBER, row[4].decode()):
             raise Refused
         score = float(row[4])
         if pair in found or not math.isfinite(score):
@@ -311,6 +314,8 @@ def sound_qrels(rng: random.Random, query_ids: list[str], doc_ids: list[str], sp
             lines.append(list(fields))
         elif kind == 5:
             fields[rng.choice([0, -2])] = rng.choice(IDS)
+        elif rng.random() < 0.5:
+            rng.shuffle(fields)
         else:
             fields[-1] += rng.choice([" ", "\r", "\u00a0", "\x0b"])
         if not fields:

@@ -375,6 +375,8 @@ def test_every_check_names_its_file_and_line_at_once(toy):
     assert (
         "train.tsv: 2 lines are wrong" in message and "line 2: the grade 'good'" in message and "line 3: 'q1\\td2' has 2 fields" in message
     )
+    with pytest.raises(CollectionError, match="none: there is no such folder; put the collection there"):
+        collections.check_source(folder(toy / "none"), toy / "none")
     (toy / "corpus.jsonl").unlink()
     (toy / "queries.jsonl").unlink()
     with pytest.raises(CollectionError, match="no file corpus.jsonl and no queries.jsonl; a BEIR folder needs it"):

@@ -220,6 +220,7 @@ def test_qrels_are_read_in_both_forms_with_ids_as_they_stand(tmp_path):
         ("query-id corpus-id score\nq1\td1\t1\n", "line 1: 'query-id corpus-id score' has 3 fields and is not the header"),
         ("q1\td1\n", "has 2 fields and is not the header"),
         ("query-id\titeration\tcorpus-id\tscore\n", "does not end with a whole number"),
+        ("q1 d1 0 1\n", "line 1: the iteration 'd1' is neither a number nor Q0; expected the header"),
         (HEADER + "q1\td1\n", "line 2: 'q1\\td1' has 2 fields"),
         (HEADER + "q1\td1\t1\tmore\n", "line 2: 'q1\\td1\\t1\\tmore' has 4 fields"),
         (HEADER + "q1 d1 1\n", "line 2: 'q1 d1 1' has 1 fields"),
