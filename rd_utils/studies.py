@@ -377,6 +377,13 @@ class Study(Part):
     analysis: AnalysisSettings
     workflow: WorkflowSettings = WorkflowSettings()
 
+    @field_validator("name")
+    @classmethod
+    def _leaves_the_store_alone(cls, name: str) -> str:
+        if name == "store":
+            raise ValueError("'store' is the folder of the artefacts, beside those of studies; choose another name")
+        return name
+
     @field_validator("collections", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
@@ -422,7 +429,7 @@ _RESERVED = {"cut": "all", "augmentation": "none", "strategy": "drop"}  # what a
 
 def _unknown_name(study: Any, kind: str, name: Any, where: str, *more: str) -> Iterator[str]:
     choices = (*more, *_entries(study, kind))
-    if isinstance(name, str) and name not in choices:
+    if isinstance(name, str) and name not in choices and getattr(study, _PLURALS[kind]) is not None:
         yield f"{where}: unknown name {shown(name)}{nearest(name, choices)}"
 
 

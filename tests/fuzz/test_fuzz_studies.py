@@ -27,12 +27,12 @@ import nbformat
 import pytest
 import yaml
 
-from rd_utils import checks, compare, devices, params, plan, questions, studies, theory, yaml_files
+from rd_utils import checks, compare, devices, estimates, params, plan, questions, studies, theory, yaml_files
 from rd_utils.params import ParameterError
-from rd_utils.store import StoreError
+from rd_utils.store import Store, StoreError
 
 ROOT = Path(__file__).resolve().parents[2]
-INPUTS = int(os.environ.get("RD_FUZZ", 250))
+INPUTS = int(os.environ.get("RD_FUZZ", 200))
 SEED = int(os.environ.get("RD_FUZZ_SEED", 14))
 SECONDS = 30  # that one input may take
 REFUSALS = (ParameterError, StoreError)
@@ -167,7 +167,7 @@ def mutated(values: dict[str, Any], rng: random.Random, odd: list[Any]) -> dict[
             return values
         *path, key = rng.choice(places)
         holder = inside(values, tuple(path))
-        change = rng.randrange(12)
+        change = rng.randrange(16)
         if change < 6:
             holder[key] = rng.choice(odd)
         elif change == 6:
@@ -178,9 +178,9 @@ def mutated(values: dict[str, Any], rng: random.Random, odd: list[Any]) -> dict[
             holder.append(copy.deepcopy(holder[key]))
         elif change == 9:
             holder[key] = copy.deepcopy(inside(values, rng.choice(places)))
-        elif change == 10 and isinstance(holder[key], int | float):
-            holder[key] = holder[key] * rng.choice([-1, 1e-3, 10, 1e6, 1e12])
-        else:
+        elif change > 11 and isinstance(holder[key], int | float):
+            holder[key] = type(holder[key])(holder[key] * rng.choice([-1, 1e-3, 0.5, 2, 3, 10, 1e6, 1e12]))
+        elif change == 11:
             for _ in range(rng.choice([1, 30, 60, 300])):
                 holder[key] = rng.choice([[holder[key]], {"kind": holder[key]}])
             return values
@@ -190,6 +190,13 @@ def mutated(values: dict[str, Any], rng: random.Random, odd: list[Any]) -> dict[
 BOMB = b"a: &a [x, x, x, x, x, x]\n" + b"".join(
     b"%c: &%c [%s]\n" % (98 + n, 98 + n, b", ".join([b"*%c" % (97 + n)] * 8)) for n in range(9)
 )  # every line eight times the one before
+
+
+WORDS = [
+    b": yes", b": no", b": on", b": 010", b": 0o7", b": 0x1F", b": 1:30", b": 2020-01-01", b": 2020-01-01T00:00:00Z", b": .inf",
+    b": -.inf", b": .nan", b": 1e400", b": 1_000", b": ~", b": =", b": <<", b": 08", b": 1e5", b": +3", b": 1.", b": !!int 3", b": !x y",
+    b": *a", b": 'x", b": |", b": ", b": 4", b": true", b": 0.5", b": -0",
+]  # fmt: skip
 
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
@@ -216,10 +223,11 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
             lambda: content.replace(b"\n", b"\r\n"),
             lambda: content + b"x: " + b"[" * rng.choice([10, 60, 3_000]),
             lambda: content + b"x: &a [" + b"&b [" * 30 + b"*a" + b"]" * 31,
-            lambda: (
-                b"a: &a [x, x, x, x, x, x]\n"
-                + b"".join(b"%c: &%c [%s]\n" % (98 + n, 98 + n, b", ".join([b"*%c" % (97 + n)] * 8)) for n in range(9))
+            lambda: BOMB + content,
+            lambda: b"\n".join(
+                re.sub(rb": [^:{\[,}]+(?=[,}]|$)", rng.choice(WORDS), line) if n == row else line for n, line in enumerate(lines)
             ),
+            lambda: re.sub(rb": [^:{\[,}\n]+(?=[,}\n])", lambda found: rng.choice([found[0]] * 50 + WORDS), content),
             lambda: bytes(rng.randrange(256) for _ in range(rng.randrange(200))),
             lambda: rng.choice([b"", b"\n", b"#", b"[]", b"text", b"- a", b"null", b"\xef\xbb\xbf"]),
         ]
@@ -305,6 +313,7 @@ def tried(path: Path, base: str | None = None) -> Any:
         for node in made.nodes:
             assert "/" not in node.name and len(node.name.encode()) <= 220
             json.dumps(node.parameters, allow_nan=False)
+        estimates.show(estimates.estimate(made, Store(), devices.GPUS["h100"]), "json")
     return made.study.model_dump(mode="json", exclude_none=True)
 
 
