@@ -78,7 +78,7 @@ class _Blocker:
 def _bi(request: dict[str, Any]) -> dict[str, Any]:
     """Return ``queries`` and ``documents``, as encode_query and encode_document make them.
 
-    ``limits``: a pair that replaces max_seq_length and the first module's query_length. ``pooling``: one for a plain encoder's folder.
+    ``limits``: of documents and of queries, where the folder's own are not below them. ``pooling``: one for a plain encoder's folder.
     ``float32``: compute in it whatever is stored. ``batch_size``: of both calls.
     """
     import torch
@@ -96,7 +96,10 @@ def _bi(request: dict[str, Any]) -> dict[str, Any]:
     if request.get("float32"):
         model = model.float()
     if request.get("limits"):
-        model.max_seq_length, model[0].query_length = request["limits"]
+        own, (limit, query_limit) = model.max_seq_length, request["limits"]
+        model[0].query_length = min(query_limit, model[0].query_length or own)
+        model[0].document_length = min(limit, model[0].document_length or own)
+        model.max_seq_length = min(limit, own)
     batch = {"batch_size": request.get("batch_size", 32), "show_progress_bar": False}
     return {
         "queries": model.encode_query(request["queries"], **batch),
@@ -107,7 +110,7 @@ def _bi(request: dict[str, Any]) -> dict[str, Any]:
 def _cross(request: dict[str, Any]) -> dict[str, Any]:
     """Return ``raw`` scores of pairs (activation: identity), those as the folder has them, and the ``softmax`` of two labels.
 
-    ``max_length``: replaces the folder's own limit. ``float32``: compute in it whatever is stored.
+    ``max_length``: the limit, where the folder's own is not below it. ``float32``: compute in it whatever is stored.
     """
     import torch
     from sentence_transformers import CrossEncoder
@@ -115,7 +118,7 @@ def _cross(request: dict[str, Any]) -> dict[str, Any]:
     options = {"model_kwargs": {"dtype": torch.float32}} if request.get("float32") else {}
     model = CrossEncoder(request["folder"], device="cpu", **options)
     if request.get("max_length"):
-        model.max_seq_length = request["max_length"]
+        model.max_seq_length = min(request["max_length"], model.max_seq_length)
     pairs = [tuple(pair) for pair in request["pairs"]]
     batch = {"batch_size": request.get("batch_size", 32), "show_progress_bar": False}
     found = {"raw": model.predict(pairs, activation_fn=torch.nn.Identity(), **batch), "own": model.predict(pairs, **batch)}

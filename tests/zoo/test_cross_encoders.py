@@ -47,7 +47,7 @@ SETTINGS: dict[str, dict] = {
     "old activation": {"edit": _sigmoid},
     "bf16": {"dtype": "bf16"},
     "fp16": {"dtype": "fp16"},
-    "padded left": {"tokenizer": (("padding_side", "left"),), "alone": True},
+    "padded left": {"tokenizer": (("padding_side", "left"),), "alone": True, "may_refuse": ("its own library", "padding_side")},
     "padded right": {"tokenizer": (("padding_side", "right"),)},
     "cut left": {"tokenizer": (("truncation_side", "left"),), "may_refuse": ("truncation_side",)},
     "bare": {"tokenizer": (("framed", False),), "texts": "words", "may_refuse": ("special",)},
@@ -57,11 +57,11 @@ SETTINGS: dict[str, dict] = {
 
 
 def _cases() -> list[Cross]:
+    """Return every family with every setting and number of labels; in the short form every setting once, families in turn."""
     labels = itertools.cycle((1, 2))
     if not WHOLE:
         families = itertools.cycle(CROSS_FAMILIES)
-        cases = [Cross(next(families), name, labels=next(labels), **settings) for name, settings in SETTINGS.items()]
-        return [*cases, *(Cross(family, "plain", labels=2) for family in CROSS_FAMILIES if family != cases[0].family)]
+        return [Cross(next(families), name, labels=next(labels), **settings) for name, settings in SETTINGS.items()]
     return [
         Cross(family, name, labels=number, **settings)
         for family in CROSS_FAMILIES
@@ -89,10 +89,12 @@ def limits(case: Cross) -> dict[str, int]:
 
 
 def served(case: Cross, census, load):
+    """Load the student, or count it as refused where that is right too: of Qwen3 in any case, whose head is at the last token."""
     try:
         return load()
     except ValueError as error:
-        if not any(word in str(error) for word in case.may_refuse):
+        words = (*case.may_refuse, *(["Qwen3"] if case.family == "qwen3" else []))
+        if not any(word in str(error) for word in words):
             raise
         census.count("settings refused instead of served")
         return None
@@ -123,28 +125,26 @@ def of_the_library(found: dict[str, np.ndarray], labels: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_scores_are_the_librarys(case, library, census, made):
-    folder = made(case, cross_folder)
-    texts = pairs(case)[-1]
-    student = served(case, census, lambda: models.load_scorer(str(folder), **limits(case)))
-    if student is None:
-        return
+def test_a_cross_encoder_is_what_the_library_has(case, library, census, tmp_path):
+    """As it is found, and after some steps from the folder that it saved."""
+    folder = cross_folder(case, tmp_path)
+    census.count("cross-encoders: models x settings")
     problems: list[str] = []
-    if case.query_limit is None:  # the library has no limit for a pair's query: what a student with one is, the next test asks
+    scorer = served(case, census, lambda: models.load_scorer(str(folder), **limits(case)))
+    if scorer is not None and case.query_limit is None:  # the library has no limit for a pair's query: see what is saved, below
+        texts = pairs(case)[-1]
         options = {"max_length": None if case.own_limits else LIMIT, "batch_size": 1 if case.alone else 32}
         found = library.ask(kind="cross", folder=str(folder), pairs=texts, float32=True, **options)
-        census.compare(f"cross-encoders, scoring: {case.id}", scores(case, student), of_the_library(found, case.labels), texts, problems)
+        census.compare(f"cross-encoders, scoring: {case.id}", scores(case, scorer), of_the_library(found, case.labels), texts, problems)
+    architecture = params.CrossEncoder(model=str(folder), labels=case.labels, **limits(case))
+    student = served(case, census, lambda: models.build(architecture, seed=0))
+    if student is not None:
+        compare_after_training(census, case, student, library, tmp_path / "student", problems)
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_a_trained_student_is_what_it_saved(case, library, census, made, tmp_path):
-    """After some steps, and in an environment without this package: no option is given to the library that loads the folder."""
-    folder = made(case, cross_folder)
-    architecture = params.CrossEncoder(model=str(folder), labels=case.labels, **limits(case))
-    student = served(case, census, lambda: models.build(architecture, seed=0))
-    if student is None:
-        return
+def compare_after_training(census, case: Cross, student: models.CrossStudent, library, folder: Path, problems: list[str]) -> None:
+    """Train some steps and save; the library is given the folder, and no option."""
     assert {weight.dtype for weight in student.parameters()} == {torch.float32}
     before = {name: weight.detach().clone() for name, weight in student.named_parameters() if weight.requires_grad}
     asked, docs, _, _, texts = pairs(case)
@@ -155,17 +155,17 @@ def test_a_trained_student_is_what_it_saved(case, library, census, made, tmp_pat
     train(student, *tables, groups, loss="lce", temperature=1.0, training=settings, seed=0)
     moved = {name: float((weight.detach() - before[name]).abs().max()) for name, weight in student.named_parameters() if name in before}
     assert max(moved.values()) > 1e-3, moved
-    ours, problems = scores(case, student), []
+    ours = scores(case, student)
     batch = GroupBatch(*tables, np.arange(len(asked)), np.tile(np.arange(len(docs)), (len(asked), 1)))
     with torch.no_grad():
         in_groups = student(batch).numpy().reshape(-1)
-    student.save(tmp_path / "student")
-    found = library.ask(kind="cross", folder=str(tmp_path / "student"), pairs=texts, batch_size=1 if case.alone else 32)
+    student.save(folder)
+    found = library.ask(kind="cross", folder=str(folder), pairs=texts, batch_size=1 if case.alone else 32)
     census.compare(f"cross-encoders, trained and saved: {case.id}", ours, of_the_library(found, case.labels), texts, problems)
     census.compare(f"cross-encoders, scoring in training: {case.id}", in_groups, ours, texts, problems)
-    again = scores(case, models.load(tmp_path / "student"))
-    census.compare(f"cross-encoders, loaded again: {case.id}", again, ours, texts, problems)
-    assert not problems, "\n".join(problems)
+    if WHOLE or case.setting in ("plain", "bf16"):
+        again = scores(case, models.load(folder))
+        census.compare(f"cross-encoders, loaded again: {case.id}", again, ours, texts, problems)
     if case.labels == 1:  # predict() without any option is the student's score
         np.testing.assert_array_equal(found["own"], found["raw"])
 
@@ -173,12 +173,14 @@ def test_a_trained_student_is_what_it_saved(case, library, census, made, tmp_pat
 # --- heads ------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", [name for name in CROSS_FAMILIES if WHOLE or name in ("bert", "modernbert")])
+@pytest.mark.parametrize("family", [name for name in CROSS_FAMILIES if WHOLE or name == "bert"])
 def test_a_new_head_is_drawn_from_the_seed_and_said(family, library, census, tmp_path, caplog, recwarn):
     """An encoder without a head may become a student: what is drawn is named, and saving keeps it."""
     folder = encoder_folder(family, tmp_path / "encoder")
     architecture = params.CrossEncoder(model=str(folder), max_length=LIMIT, max_query_length=LIMIT)
     case, texts = Cross(family, "plain"), pairs(Cross(family, "plain"))[-1]
+    if served(case, census, lambda: models.build(architecture, seed=0)) is None:
+        return
     one, again, other = (models.build(architecture, seed=seed) for seed in (0, 0, 1))
     said = " ".join([*(record.getMessage() for record in caplog.records), *(str(warning.message) for warning in recwarn)])
     assert str(folder) in said and ("classifier" in said or "score" in said or "head" in said), said
@@ -191,7 +193,7 @@ def test_a_new_head_is_drawn_from_the_seed_and_said(family, library, census, tmp
     assert not problems, "\n".join(problems)
 
 
-@pytest.mark.parametrize("family", CROSS_FAMILIES)
+@pytest.mark.parametrize("family", CROSS_FAMILIES if WHOLE else ["bert"])
 def test_the_librarys_own_rounding_is_below_the_bound_and_one_word_is_far_above(family, library, made):
     case = Cross(family, "plain")
     folder = made(case, cross_folder)
