@@ -904,10 +904,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest of an artefact's folder, with a checksum of itself."""
+    """Write the manifest into the folder of a draft, which is flushed as a whole later, with a checksum of itself."""
     plain = json.loads(json.dumps(manifest))
     plain["checksum"] = _checksum(plain)
-    durable.write_text(folder / MANIFEST, json.dumps(plain, indent=1, sort_keys=True))
+    (folder / MANIFEST).write_text(json.dumps(plain, indent=1, sort_keys=True), encoding="utf-8")
 
 
 def _checksum(manifest: dict[str, Any]) -> str:

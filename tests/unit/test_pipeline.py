@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from rd_utils import behaviour, entropy, locality, params, sampling
+from rd_utils import behaviour, entropy, locality, params, sampling, teachers
 from rd_utils.collections import CollectionError, positives
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
-from rd_utils.store import Store, docs_of, identity, inputs, pool_of, search_evaluations, tokenizer_of, upstream, vectors_of
+from rd_utils.store import Store, StoreError, docs_of, identity, inputs, pool_of, search_evaluations, tokenizer_of, upstream, vectors_of
 from rd_utils.teachers import PairScores, TeacherError
 
 PLAIN = params.BM25(stemmer="none", stopwords="none")
@@ -67,6 +67,51 @@ def test_what_is_there_is_not_made_again(pipeline, toy, train):
     stamp = (pipeline.store.folder(spec) / "manifest.json").stat().st_mtime_ns
     Pipeline(pipeline.store, track=untracked).build(spec)
     assert (pipeline.store.folder(spec) / "manifest.json").stat().st_mtime_ns == stamp
+
+
+def test_a_collection_that_is_corrected_is_read_again_by_the_same_pipeline(pipeline, toy, train):
+    def best() -> str:
+        found = pipeline.candidates(params.CandidatesSpec(collection=train, retriever=PLAIN, depth=6))
+        return found[found["query_id"] == "q1"]["doc_id"].iloc[0]
+
+    assert best() == "d1"
+    text = (toy / "corpus.jsonl").read_text()
+    (toy / "corpus.jsonl").write_text(text.replace("sat on the mat", "sat on a bench").replace("rain fell", "cat mat and"))
+    assert best() == "d6"
+    (toy / "corpus.jsonl").write_text(text)
+    assert best() == "d1" and len(list((pipeline.store.root / "docs").iterdir())) == 2
+
+
+def test_a_run_file_that_is_missing_is_named_before_anything_is_made_and_one_that_changes_is_read_again(pipeline, toy, train):
+    path = toy.parent / "a.run"
+    spec = params.CandidatesSpec(collection=train, retriever=params.RunFile(path=str(path), name="a"), depth=2)
+    with pytest.raises(StoreError, match=f"candidates .* cannot be made: there is no file {path}; put it there, or name another"):
+        pipeline.build(spec)
+    assert not pipeline.store.root.exists()
+    for doc in ("d3", "d4"):
+        path.write_text(f"q1 Q0 {doc} 1 1.0 x\n")
+        assert pipeline.candidates(spec)["doc_id"].tolist() == [doc]
+
+
+def test_a_file_of_scores_that_changes_while_it_is_read_leaves_no_scores(pipeline, toy, train, monkeypatch):
+    path = toy.parent / "scores.run"
+    lines = "".join(f"{query} Q0 d{number} 1 {number}.5 x\n" for query in ("q1", "q2", "q3") for number in range(1, 7))
+    path.write_text(lines)
+    groups = params.GroupsSpec(collection=train, strategy=params.CorpusRandom(), group_size=3)
+    spec = params.ScoresSpec(groups=groups, teacher=params.FileTeacher(path=str(path)))
+    read = teachers.read_scores
+
+    def read_and_change(path):
+        found = read(path)
+        path.write_text(lines.replace(".5", ".7"))
+        return found
+
+    monkeypatch.setattr(teachers, "read_scores", read_and_change)
+    with pytest.raises(StoreError, match=f"{path} changed while .* was made from it, so nothing was kept; run again"):
+        pipeline.group_scores(spec)
+    monkeypatch.undo()
+    assert not list((pipeline.store.root / "scores").iterdir())
+    assert set(np.round(pipeline.group_scores(spec).ravel().astype(np.float64) % 1, 3).tolist()) == {0.7}
 
 
 def test_a_manifest_names_its_inputs_by_identity(pipeline, train):

@@ -253,6 +253,111 @@ def test_a_folder_collections_content_is_part_of_the_identity(toy):
     assert identity(spec) != before
 
 
+# --- what lies outside ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_of_the_same_length_written_in_the_same_instant_is_seen_as_changed(toy):
+    spec = params.QueriesSpec(collection=params.FolderCollection(path=str(toy)))
+    path, found = toy / "queries.jsonl", []
+    text = path.read_text()
+    for word in ("cat", "dog", "cow", "cat"):
+        path.write_text(text.replace("cat", word))
+        found.append(identity(spec))
+    assert len(set(found)) == 3 and found[0] == found[-1]
+
+
+def test_a_file_that_has_not_changed_is_not_read_again(toy, monkeypatch):
+    spec = params.QueriesSpec(collection=params.FolderCollection(path=str(toy)))
+    for path in toy.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    monkeypatch.setattr(store, "_RECENT", -(10**18))  # as if the files had been there for long
+    before = identity(spec)
+    monkeypatch.setattr(store, "tree_sha256", lambda path: pytest.fail(f"{path} was read again"))
+    assert identity(spec) == before == identity(params.QueriesSpec(collection=params.FolderCollection(path=str(toy))))
+
+
+def outside_of(kind, tmp_path, toy):
+    """Return a spec that names something by path, and a file that it thereby rests on."""
+    path = tmp_path / "named"
+    if kind == "collection":
+        return of_candidates(params.BM25()).model_copy(update={"collection": params.FolderCollection(path=str(toy))}), toy / "corpus.jsonl"
+    if kind == "model":
+        path.mkdir()
+        return params.TokensSpec(
+            of="docs", collection=DOCS.collection, tokenizer=params.ModelTokenizer(model=str(path))
+        ), path / "vocab.txt"
+    if kind == "run of a pool":
+        retriever = params.Pooled(retrievers=(params.BM25(), params.RunFile(path=str(path), name="x")))
+        return of_groups(params.FromCandidates(retriever=retriever)), path
+    file = params.FileTeacher(path=str(path))
+    if kind == "member of an ensemble":
+        return of_scores(params.EnsembleTeacher(members=(params.BM25Teacher(), file), calibration=groups())), path
+    return STUDENT.model_copy(update={"teacher": file, "search": None, "refresh": None}), path
+
+
+@pytest.mark.parametrize("kind", ["collection", "model", "run of a pool", "member of an ensemble", "scores of a student"])
+def test_whatever_is_named_by_path_is_looked_at_whenever_something_is_asked(kind, tmp_path, toy):
+    spec, path = outside_of(kind, tmp_path, toy)
+    path.write_text("one")
+    before, above = identity(spec), list(store.upstream(spec))
+    path.write_text("two")
+    assert identity(spec) != before
+    assert kind == "model" or list(store.upstream(spec)) != above
+    path.write_text("one")
+    assert identity(spec) == before and list(store.upstream(spec)) == above
+
+
+def test_one_look_is_of_one_moment_and_what_names_nothing_by_path_is_remembered_for_good(toy, monkeypatch):
+    spec = params.DocsSpec(collection=params.FolderCollection(path=str(toy)))
+    with store.one_look():
+        before = identity(spec)
+        (toy / "corpus.jsonl").write_text('{"_id": "d1", "text": "other"}\n')
+        assert identity(spec) == before
+        with store.one_look():
+            assert identity(spec) == before
+        with store.one_look(fresh=True):
+            assert identity(spec) != before
+    assert identity(spec) != before
+    known = identity(groups())
+    assert store.named_outside(groups()) == ()
+    monkeypatch.setattr(store, "stage_code", lambda stage: pytest.fail("was made again"))
+    assert identity(groups()) == known
+
+
+def test_what_is_missing_outside_is_named_all_at_once(tmp_path):
+    lost = params.FolderCollection(path=str(tmp_path / "lost"))
+    spec = params.CandidatesSpec(collection=lost, retriever=params.RunFile(path=str(tmp_path / "a.run"), name="a"), depth=5)
+    message = rf"candidates \w+ cannot be made: there is no folder {tmp_path}/lost, no file {tmp_path}/a.run; put it there, or name another"
+    with pytest.raises(StoreError, match=message):
+        store.check_outside(spec)
+
+
+@pytest.mark.parametrize("change", ["changed", "gone", "another"])
+def test_a_file_that_changes_while_an_artefact_is_made_from_it_leaves_nothing_behind(tmp_path, toy, change):
+    kept, spec = Store(tmp_path / "store"), params.DocsSpec(collection=params.FolderCollection(path=str(toy)))
+    folder = kept.folder(spec)
+    with pytest.raises(StoreError, match=f"{toy} changed while docs {folder.name} was made from it, so nothing was kept; run again"):
+        with kept.draft(spec) as draft:
+            (draft.folder / "docs.arrow").write_bytes(b"old")
+            if change == "gone":
+                (toy / "corpus.jsonl").unlink()
+            else:
+                (toy / ("corpus.jsonl" if change == "changed" else "more.jsonl")).write_text("{}")
+    assert not folder.exists() and not kept.has(spec) and not list(folder.parent.iterdir())
+
+
+def test_what_a_stage_does_not_read_may_change_meanwhile(tmp_path, toy):
+    kept = Store(tmp_path / "store")
+    spec = params.CandidatesSpec(collection=params.FolderCollection(path=str(toy)), retriever=params.BM25(), depth=5)
+    folder = kept.folder(spec)
+    with kept.draft(spec):
+        (toy / "corpus.jsonl").write_text("{}")
+    assert (folder / "manifest.json").is_file() and folder != kept.folder(spec)
+
+
+# --- drafts and manifests ---------------------------------------------------------------------------------------------------------
+
+
 def test_a_draft_appears_whole_with_its_manifest(tmp_path):
     kept = Store(tmp_path)
     with kept.draft(DOCS) as draft:
@@ -261,6 +366,7 @@ def test_a_draft_appears_whole_with_its_manifest(tmp_path):
         assert not kept.has(DOCS)
     manifest = kept.manifest(DOCS)
     assert manifest["files"] == {"docs.parquet": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
+    assert manifest["sizes"] == {"docs.parquet": 3} and len(manifest["checksum"]) == 64
     assert manifest["counts"] == {"documents": 3}
     assert manifest["parameters"]["collection"]["source"] == "embedded"
     assert manifest["packages"]["torch"] and manifest["cost"]["wall_seconds"] >= 0 and manifest["cost"]["peak_memory_mb"] > 0
@@ -338,6 +444,27 @@ def test_what_a_killed_process_left_is_never_read_and_is_cleared(tmp_path):
         (draft.folder / "docs.parquet").write_bytes(b"whole")
     assert not leftover.exists()
     assert kept.has(DOCS)
+
+
+def test_a_folder_that_stands_there_without_a_manifest_is_replaced(tmp_path):
+    kept = Store(tmp_path)
+    kept.folder(DOCS).mkdir(parents=True)
+    (kept.folder(DOCS) / "old.parquet").write_bytes(b"old")
+    assert not kept.has(DOCS)
+    with kept.draft(DOCS) as draft:
+        (draft.folder / "docs.parquet").write_bytes(b"new")
+    assert kept.sound(DOCS) and sorted(path.name for path in kept.folder(DOCS).iterdir()) == ["docs.parquet", "manifest.json"]
+    assert list((tmp_path / "docs").iterdir()) == [kept.folder(DOCS)]
+
+
+def test_a_draft_is_flushed_before_it_is_renamed(tmp_path, monkeypatch):
+    calls, rename = [], os.rename
+    monkeypatch.setattr(os, "fsync", lambda number: calls.append(os.path.basename(os.readlink(f"/proc/self/fd/{number}"))))
+    monkeypatch.setattr(os, "rename", lambda *paths: (calls.append("renamed"), rename(*paths)))
+    with Store(tmp_path).draft(DOCS) as draft:
+        (draft.folder / "docs.parquet").write_bytes(b"new")
+    place = calls.index("renamed")
+    assert {"docs.parquet", "manifest.json", draft.folder.name} == set(calls[:place]) and calls[place + 1 :] == ["docs"]
 
 
 def test_a_full_disk_is_said_plainly_and_loses_nothing(tmp_path):

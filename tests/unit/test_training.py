@@ -295,6 +295,30 @@ def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights_bit_for_bi
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("how", ["flip", "cut", "emptied"])
+def test_a_damaged_checkpoint_is_said_and_the_training_begins_anew(toy, lexicon, tmp_path, caplog, how) -> None:
+    training = Training(documents=160, queries_per_batch=4, checkpoint_every=3, **RATES)
+
+    def kill(step, total, loss):
+        if step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        toy.train(build(STATIC, seed=0, lexicon=lexicon), training=training, checkpoint_folder=tmp_path, progress=kill)
+    path = tmp_path / "checkpoint.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes({"flip": content, "cut": content[:-100], "emptied": b""}[how])
+    steps, straight, again = [], build(STATIC, seed=0, lexicon=lexicon), build(STATIC, seed=0, lexicon=lexicon)
+    with caplog.at_level("WARNING", logger="rd_utils"):
+        toy.train(again, training=training, checkpoint_folder=tmp_path, progress=lambda step, total, loss: steps.append(step))
+    assert f"the checkpoint {path} is damaged" in caplog.text and "so the training begins anew" in caplog.text
+    toy.train(straight, training=training)
+    assert steps[0] == 1 and not list(tmp_path.iterdir())
+    for (name, one), other in zip(straight.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+
+
 def test_a_checkpoint_of_another_run_is_refused(toy, lexicon, tmp_path) -> None:
     training = Training(documents=160, queries_per_batch=4, checkpoint_every=3, **RATES)
 
