@@ -249,7 +249,7 @@ def contents(outputs: Path) -> dict[str, str]:
         if path.name == "manifest.json":
             with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
                 manifest = json.loads(content)
-                manifest["counts"] = {key: value for key, value in manifest["counts"].items() if not key.endswith("_now")}
+                manifest["counts"] = {key: value for key, value in manifest["counts"].items() if not key.startswith("pairs_scored")}
                 content = json.dumps([manifest[key] for key in SAME], sort_keys=True).encode()
         found[name] = hashlib.sha256(content).hexdigest()
     return found
@@ -425,7 +425,8 @@ def full_disk(bench: Bench, number: int, chance: random.Random) -> tuple[str, st
     """Let the disk be full at some point, and enlarge it."""
     disk = bench.folder / "trials" / f"disk-{os.getpid()}"
     disk.mkdir(parents=True, exist_ok=True)
-    size = chance.randrange(64, 4_000)
+    needed = sum(4 * -(-path.stat().st_size // 4096) for path in bench.outputs.rglob("*") if path.is_file())
+    size = chance.randrange(64, needed * 3 // 4)
     if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", disk], capture_output=True).returncode:
         return "skipped", "only root can mount a small disk, and not everywhere"
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -264,6 +265,117 @@ time.sleep(600)
     while Path(folder).exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(folder).exists()
+
+
+RUNNING = "import os, time\nopen('{0}', 'w').write(f'{{os.getpid()}} {{os.getppid()}}\\n')\ntime.sleep(600)"
+RUN_OF_A_STUDY = """
+import os, subprocess, sys
+sys.path.insert(0, {place!r})
+from rd_utils import kernels
+kernels.begin_run(ends_with={ends_with!r})
+nursery = kernels.start(dict(os.environ), cwd="notebooks") if {forked} else None
+os.environ["RD_OUTPUTS"] = {place!r}  # differs from the nursery's, as a node's variables may
+job = subprocess.Popen(["bash", "-c", {command!r} + "; echo never > {place}/went-on-{name}"])
+print(os.getpid(), nursery.pid if nursery else 0, job.pid, flush=True)
+job.wait()
+kernels.stop(nursery)
+"""
+
+
+def study(place: Place, name: str, forked: bool = True, ends_with: str = "") -> tuple[subprocess.Popen, list[int]]:
+    """Start what stands for Snakemake with one node; return it, and the processes: itself, nursery, shell, kernel, papermill."""
+    pids = place.folder / f"pids-{name}"
+    node = place.command(name, RUNNING.format(pids))
+    folder = place.folder / f"node-{name}"
+    folder.mkdir()
+    at = node.index(f"{name}.ipynb")
+    node[at : at + 2] = ["--node", str(folder), str(folder / "notebook.ipynb"), str(folder / "log.txt"), f"{name}.ipynb"]
+    script = RUN_OF_A_STUDY.format(place=str(place.folder), ends_with=ends_with, forked=forked, command=shlex.join(node), name=name)
+    environment = {key: value for key, value in place.environment.items() if key not in (kernels.ADDRESS, kernels.RUN)}
+    run = subprocess.Popen([sys.executable, "-c", script], cwd=place.folder, env=environment, stdout=subprocess.PIPE, text=True)
+    started = [int(pid) for pid in run.stdout.readline().split()]
+    return run, [*started, *map(int, appears(pids).split())]
+
+
+@pytest.mark.parametrize(
+    ("forked", "killed"),
+    [
+        (forked, killed)
+        for forked in (True, False)
+        for killed in ("run", "nursery", "shell", "kernel", "papermill")
+        if forked or killed != "nursery"
+    ],
+)
+def test_nothing_computes_on_when_one_process_is_killed(place, forked, killed):
+    """Neither the node nor its kernel, nor does the node begin again elsewhere."""
+    name = f"{killed}-{forked}"
+    run, pids = study(place, name, forked)
+    of = dict(zip(("run", "nursery", "shell", "kernel", "papermill"), pids, strict=True))
+    os.kill(of[killed], signal.SIGKILL)
+    assert gone(of["kernel"]) and gone(of["papermill"]) and gone(of["shell"])
+    run.communicate(timeout=200)
+    assert gone(of["run"]) and (not forked or gone(of["nursery"]))
+    log = (place.folder / f"node-{name}" / "log.txt").read_text()
+    assert PLAIN not in log and "run again" in log or killed == "kernel" and "Kernel died" in log, log
+    assert not (place.folder / f"node-{name}" / "notebook.ipynb").exists()
+
+
+def test_a_run_ends_with_the_make_that_started_it(place):
+    make = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    run, pids = study(place, "made", ends_with=str(make.pid))
+    make.kill()
+    make.wait()
+    run.communicate(timeout=200)
+    assert run.returncode == -signal.SIGKILL and all(gone(pid) for pid in pids)
+    make.stdin.close()
+
+
+def test_a_node_of_a_run_that_has_ended_does_not_begin(place):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    status, log = place.run("too-late", "print(1)", forked=False, RD_RUN=f"{socket.gethostname()} {ended.pid} 1")
+    assert status == 1 and log == "the run that this node belongs to has ended; run again\n"
+
+
+def test_an_executed_notebook_stands_in_its_place_whole_and_sealed(place):
+    name, folder = "sealed", place.folder / "node-sealed"
+    node = place.command(name, "print('é')")
+    folder.mkdir()
+    at = node.index(f"{name}.ipynb")
+    node[at : at + 2] = ["--node", str(folder), str(folder / "notebook.ipynb"), str(folder / "log.txt"), f"{name}.ipynb"]
+    environment = place.environment | {kernels.ADDRESS: os.environ[kernels.ADDRESS]}
+    assert subprocess.run(node, cwd=place.folder, env=environment).returncode == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["log.txt", "notebook.ipynb"]
+    path = folder / "notebook.ipynb"
+    assert kernels.damage(path) is None and nbformat.validate(nbformat.read(path, as_version=4)) is None
+    content = path.read_bytes()
+    for at in range(0, len(content), 97):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        if kernels.damage(path) is None:  # the seal's own name, or a blank that JSON does not mind
+            assert json.loads(path.read_bytes())["cells"] == json.loads(content)["cells"]
+        path.write_bytes(content[:at])
+        assert kernels.damage(path) == f"{path} is damaged"
+    path.unlink()
+    assert kernels.damage(path) == f"{path} is missing"
+
+
+def test_a_node_on_a_full_disk_says_so_where_it_was_started(place):
+    disk = place.folder / "disk"
+    disk.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk, and not everywhere")
+    try:
+        node = place.command("full", "print('x' * 100_000)")
+        at = node.index("full.ipynb")
+        node[at : at + 2] = ["--node", str(disk), str(disk / "notebook.ipynb"), str(disk / "log.txt"), "full.ipynb"]
+        environment = place.environment | {kernels.ADDRESS: os.environ[kernels.ADDRESS]}
+        done = subprocess.run(node, cwd=place.folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 1 and not (disk / "notebook.ipynb").exists()
+        assert done.stderr == f"error: no space left on the disk that holds {disk}; free some and run again: what is finished is kept\n"
+        subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
+        assert subprocess.run(node, cwd=place.folder, env=environment).returncode == 0 and kernels.damage(disk / "notebook.ipynb") is None
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_a_node_runs_plainly_where_it_must(place, tmp_path):
