@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.metadata
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -192,3 +193,15 @@ def test_the_readme_installs_under_the_lock():
     text = (ROOT / "README.md").read_text()
     for line in re.findall(r"pip install -[^\n`&]*", text):
         assert "--require-hashes --no-deps -r locks/" in line or line.strip() == "pip install --no-deps --no-build-isolation -e .", line
+
+
+def test_jupyterlab_asks_for_a_token_and_listens_to_this_machine_alone(monkeypatch):
+    monkeypatch.delenv("JUPYTER_TOKEN", raising=False)
+    recipe = next(line for line in (ROOT / "Makefile").read_text().splitlines() if "jupyter lab" in line)
+    options = shlex.split(recipe.partition("jupyter lab")[2])
+    assert options == ["--ip=127.0.0.1"]
+    app = pytest.importorskip("jupyter_server.serverapp").ServerApp()  # which jupyterlab stands on
+    app.parse_command_line(options)
+    assert app.ip == "127.0.0.1"
+    provider = app.identity_provider_class(parent=app)
+    assert provider.auth_enabled and len(provider.token) >= 32 and provider.token_generated
