@@ -414,10 +414,12 @@ def show(found: Estimate, form: str = "text", *, cells: bool = False, cores: int
     if form == "json":
         return json.dumps(records(found), indent=1)
     if form == "csv":
+        from rd_utils.tables import no_formula
+
         rows, stream = records(found), io.StringIO()
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: no_formula(value) for name, value in row.items()} for row in rows)
         return stream.getvalue().rstrip("\n")
     total, device = found.total, found.device
     unit, seconds = ("h", 3600.0) if max(total.gpu_seconds, total.core_seconds) >= 3600 * 3 else ("s", 1.0)

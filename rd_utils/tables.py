@@ -37,6 +37,11 @@ _LATEX = {
 }  # fmt: skip
 
 
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+_NUMBERS = re.compile(r"[-+][\d.][-+\d.,e%± ()\[\]]*")
+_CONTROL = re.compile(r"\s*[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]+\s*")
+
+
 class TableFiles(NamedTuple):
     """The four files of a saved table."""
 
@@ -117,7 +122,7 @@ def render(
         raise ValueError(f"label is {label!r}; LaTeX refers to letters, digits and any of : . _ + -, as in 'tab:main'")
     flat = flattened(table)
     if to == "csv":
-        return flat.to_csv(index=False, lineterminator="\n")
+        return csv_text(flat)
     texts = as_texts(table, digits=digits, highlight=highlight)
     if to == "markdown":
         names = [head[-1] for head in texts.heads[: texts.n_labels]] + list(flat.columns[texts.n_labels :])
@@ -160,6 +165,33 @@ def save_table(
     for path, text in zip(paths, texts.values(), strict=True):
         durable.write_text(path, text)
     return TableFiles(*paths)
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """Write a frame without its index as CSV; a text that a spreadsheet would run as a formula begins with an apostrophe.
+
+    Such texts begin with one of = + - @, also in full width, a tab or a line's end (OWASP, CSV injection). Numbers, and texts of numbers
+    alone, such as a difference with its interval, stay as they are.
+
+    >>> print(csv_text(pd.DataFrame({"name": ["=1+1", "-0.5 [-0.6, -0.4]", "a=b"], "x": [-1.5, 2.0, 0.0]})), end="")
+    name,x
+    '=1+1,-1.5
+    "-0.5 [-0.6, -0.4]",2.0
+    a=b,0.0
+    """
+    safe = frame.set_axis([no_formula(name) for name in frame.columns], axis=1)
+    for place, dtype in enumerate(frame.dtypes):
+        if not pd.api.types.is_numeric_dtype(dtype):
+            safe.isetitem(place, frame.iloc[:, place].map(no_formula, na_action="ignore"))
+    return safe.to_csv(index=False, lineterminator="\n")
+
+
+def no_formula(value: Any) -> Any:
+    """Return a value for a CSV: a text that a spreadsheet would run as a formula begins with an apostrophe, as :func:`csv_text` says."""
+    if not isinstance(value, str):
+        return value
+    value = value.replace("\r\n", "\n").replace("\r", "\n")  # a CSV's writer quotes the one end of line, its readers know both
+    return value if not _FORMULA.match(value) or _NUMBERS.fullmatch(value) else f"'{value}"
 
 
 def flattened(table: pd.DataFrame) -> pd.DataFrame:
@@ -301,17 +333,19 @@ def _markdown(texts: Texts, names: Sequence[str], caption: str) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    r"""Escape what Markdown would read as its own; an underscore within a word is left, since it is none of Markdown's.
+    r"""Escape what Markdown would read as its own: marks, HTML, entities, links and bare addresses.
 
-    >>> print(_markdown_text("corpus_random | _x_ * <b> < 0.001"))
-    corpus_random \| \_x\_ \* \<b> < 0.001
+    An underscore within a word is left, since it is none of Markdown's, and so is a bracket that begins no link.
+
+    >>> print(_markdown_text("corpus_random | _x_ * <b> < 0.001 [a](b) [0.1, 0.2] https://x.org &lt;"))
+    corpus_random \| \_x\_ \* \<b> < 0.001 [a\](b) [0.1, 0.2] https\://x.org \&lt;
     """
-    text = re.sub(r"([\\`*|]|<(?=[A-Za-z/!?]))", r"\\\1", _one_line(text))
+    text = re.sub(r"([\\`*|~$]|<(?=[A-Za-z/!?])|\](?=[(\[:])|:(?=//)|(?<=www)\.|&(?=#?\w+;))", r"\\\1", _one_line(text))
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
 
 
 def _one_line(text: str) -> str:
-    return re.sub(r"\s*[\r\n]+\s*", " ", text)
+    return _CONTROL.sub(" ", text)
 
 
 # --- LaTeX ------------------------------------------------------------------------------------------------------------

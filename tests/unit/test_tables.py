@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from html.parser import HTMLParser
@@ -331,3 +332,79 @@ def test_a_styler_says_its_caption_as_text_and_no_address_that_differs_between_r
     frame = pd.DataFrame({"a": [0.5]})
     assert repr(render(frame, "styler", caption="Means of `a`")) == "Table: Means of <code>a</code>"
     assert repr(render(frame, "styler")) == "Table"
+
+
+# --- texts that someone else wrote --------------------------------------------------------------------------------------
+
+HOSTILE = [
+    "<script>alert(1)</script>", "</td></table><img src=x onerror=alert(1)>", "\"' onmouseover='alert(1)", "<a href='javascript:x'>y</a>",
+    "[here](javascript:alert(1))", "![seen](http://example.org/pixel)", "https://example.org/?q", "www.example.org", "<https://example.org>",
+    "a|b\n| c | d", "# head\r\n- item", "`code` ~~gone~~ **bold** __x__", "&lt;script&gt; &#60;", "$x^2$ \\(y\\)",
+    "line\u2028two\x0cthree\x1b[31m",
+    "\\input{/etc/passwd} \\write18{id}", "100 % #1 a&b {c} x_y ~ ^ \\", "% \\end{tabular}", "*", "[",
+]  # fmt: skip
+FORMULAS = [
+    "=HYPERLINK(\"http://example.org\",\"x\")", "+1+cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!A0", "@SUM(A1:A9)", "\t=1+1", "\r=1+1",
+    " =1+1", "\n=1", "\uff1d1+1", "-", "+A1",
+]  # fmt: skip
+
+
+def hostile(texts) -> pd.DataFrame:
+    """The texts as values, as names of rows, as a name of a level and as heads of columns."""
+    frame = pd.DataFrame({"name": texts, texts[0]: [0.5] * len(texts)}, index=pd.Index(texts, name=texts[1]))
+    frame[f"{texts[2]} 2"] = texts[::-1]
+    return frame
+
+
+class Tags(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_html_holds_hostile_texts_as_texts() -> None:
+    written = Tags(render(hostile(HOSTILE), "styler", caption=" ".join(HOSTILE)).to_html(doctype_html=True))
+    known = {"html", "head", "meta", "style", "body", "table", "caption", "thead", "tbody", "tr", "th", "td", "code"}
+    assert {tag for tag, _ in written.found} == known
+    assert {name for _, attributes in written.found for name in attributes} <= {"id", "class", "charset", "type"}
+    said = {" ".join(word.split()) for word in written.words}
+    assert {" ".join(text.split()) for text in HOSTILE} <= said
+
+
+def test_markdown_holds_hostile_texts_in_one_line_and_entry_each() -> None:
+    written = render(hostile(HOSTILE), "markdown", caption=" ".join(HOSTILE))
+    table, _, said = written.partition("\n\n")
+    lines = table.splitlines()
+    assert len(lines) == 2 + len(HOSTILE) and said.count("\n") == 1
+    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines} == {5}
+    for mark in (r"<[A-Za-z/!]", r"\]\(", r"https?://", r"www\.", r"`", r"~", r"\$", r"&#?\w+;"):
+        assert not re.search(rf"(?<!\\)(?:\\\\)*{mark}", table), mark
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_latex_holds_hostile_texts_as_texts(text: str) -> None:
+    written = latex_text(text)
+    commands = r"\\(textbackslash|textasciitilde|textasciicircum|textbar|dots)\{\}|\\[{}_&%#$]|\$(<|>|-|\\pm|\\cdot|\\times)\$|^\{[\[*]\}"
+    assert not re.search(r"[\\{}_&%#$~^|<>\x00-\x1f\u2028]", re.sub(commands, "", written))
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_csv_holds_no_formula_whether_in_entries_rows_or_heads(text: str) -> None:
+    frame = pd.DataFrame({"name": [text], "x": [-0.5], text: [text]}, index=pd.Index([text], name=f"{text} n"))
+    rows, safe = list(csv.reader(io.StringIO(render(frame, "csv"), newline=""))), "'" + text.replace("\r", "\n")
+    assert rows == [[f"{safe} n", "name", "x", safe], [safe, safe, "-0.5", safe]]
+
+
+def test_csv_leaves_numbers_and_texts_of_numbers_as_they_are() -> None:
+    texts = ["-0.5", "+0.012 [0.001, 0.023]", "-1.5e-05", "-0.500 ± 0.003", "a=b", "x-y", "user@host", "", "–"]
+    frame = pd.DataFrame({"text": texts, "number": np.linspace(-1, 1, len(texts))})
+    back = pd.read_csv(io.StringIO(render(frame, "csv")), keep_default_na=False, float_precision="round_trip")
+    assert back["text"].tolist() == texts and back["number"].tolist() == frame["number"].tolist()
