@@ -24,7 +24,7 @@ from rd_utils import durable
 from rd_utils.drawing import VERDICTS, as_text, distinct
 from rd_utils.params import nearest
 from rd_utils.report import Drawn, draw, relative, vega_lite_version
-from rd_utils.tables import Texts, as_texts, flattened, html_prose
+from rd_utils.tables import Texts, as_texts, csv_text, flattened, html_prose
 
 WIDEST = 1000  # pixels of a table, beside the contents in a window of 1280
 _HEAD, _CHARACTER, _PADDING = 7.8, 7.2, 13  # pixels of a bold and a plain character of a wide font, and beside an entry
@@ -256,8 +256,10 @@ async function start() {
 }
 start();
 
+const formula = /^(\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])/, numbers = /^[-+][\d.][-+\d.,e%± ()[\]]*$/;
 function quoted(value) {
-  const text = value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
+  let text = value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
+  if (typeof value === "string" && formula.test(text) && !numbers.test(text)) text = "'" + text;  // a spreadsheet would run it
   return /[",\r\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
 }
 document.querySelectorAll("button[data-of]").forEach(button => button.addEventListener("click", () => {
@@ -519,7 +521,7 @@ def _table_html(table: Table, number: int) -> str:
 
 def _csv_link(frame: pd.DataFrame, name: str) -> str:
     """Return a link that holds the frame as CSV, with the names of its rows."""
-    text = flattened(frame).to_csv(index=False, lineterminator="\n")
+    text = csv_text(flattened(frame))
     data = base64.b64encode(text.encode("utf-8")).decode("ascii")
     return f'<a class="data" download="{name}.csv" href="data:text/csv;charset=utf-8;base64,{data}">Data ({_rows(len(frame))}, CSV)</a>'
 

@@ -44,6 +44,8 @@ from rd_utils.drawing import (
 
 # --- tables -----------------------------------------------------------------------------------------------------------
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
 
 def mean_sd(mean: float, sd: float, n_seeds: int, digits: int = 3) -> str:
     """Write a mean, with its standard deviation where there are several seeds.
@@ -544,8 +546,17 @@ def _svg(spec: dict[str, Any]) -> str:
 
 def draw(chart: Any) -> Drawn:
     """Draw an Altair chart with its data inside, once for all that it is written to."""
-    spec = chart_spec(chart)
+    spec = _printable(chart_spec(chart))
     return Drawn(spec, _svg(spec))
+
+
+def _printable(value: Any) -> Any:
+    """Return a specification with a replacement character for each control character of its texts: at a NUL the converter aborts."""
+    if isinstance(value, dict):
+        return {_printable(name): _printable(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_printable(part) for part in value]
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value
 
 
 def save_chart(chart: Any, path_stem: str | Path) -> ChartFiles:

@@ -451,3 +451,49 @@ def test_browser_shows_every_column_in_a_window_of_1280_pixels(tmp_path: Path) -
     document, console = browse(tmp_path / "r.html", tmp_path / "profile")
     assert console == []
     assert re.search(r'<pre id="measured">(.*?)</pre>', document)[1] == "1280,true,true"
+
+
+HOSTILE = [
+    NASTY,
+    '"><img src=x onerror=alert(1)>',
+    "' autofocus onfocus='alert(1)",
+    "javascript:alert(1)",
+    "]]><!--",
+    "=1+cmd|' /C calc'!A0",
+    "\u202ea\x00b",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_texts_of_others_are_texts_wherever_the_page_shows_them(tmp_path: Path, path: Path, text: str) -> None:
+    frame = pd.DataFrame(
+        {"name": [text] * 12, "verdict": [f"{text} different"] * 12, text: range(12)}, index=pd.Index([text] * 12, name="row")
+    )
+    history = make_history().replace({"cell": {"cell 0": text}})
+    blocks = [
+        page.Table(frame, f"Of {text}", secondary=[text], name=text),
+        page.Figure(charts.learning_chart(history), text),
+    ]
+    short = page.Short(text, [page.Point(text, (text,), page.Table(frame, text))], [text])
+    made = page.html_report(
+        [page.Section(text, [text], blocks, name=f"{text}.")], text, tmp_path / "report.html", study=text, identity=text, about=text,
+        short=short, date=text, language=text,
+    )  # fmt: skip
+    found = Page(made.read_text(encoding="utf-8"))
+    scripts = found.all("script")
+    assert len(scripts) == 4 and all(set(each) <= {"type", "id", "data-chart"} for each in scripts)
+    assert {name for _, attributes in found.tags for name in attributes if name.startswith("on") or name == "autofocus"} == set()
+    plain = {tag for tag, _ in Page(path.read_text(encoding="utf-8")).tags}
+    assert {tag for tag, _ in found.tags} == plain | {"input", "label"}  # of the folded column
+    assert all(re.match(r"#|data:text/csv;", each["href"]) for each in found.all("a"))
+    assert all(re.match(r"data:image/", each["src"]) for each in found.all("img"))
+    data = next(each["href"] for each in found.all("a") if each.get("download"))
+    rows = base64.b64decode(data.partition("base64,")[2]).decode()
+    assert ("'=1+cmd" in rows) == text.startswith("=") and "\n=" not in rows
+
+
+def test_a_link_with_a_scheme_is_refused(tmp_path: Path) -> None:
+    for path in ("javascript:alert(1)", "JavaScript:x", "//example.org", "/etc/passwd", "data:text/html,x", "\\\\host"):
+        table = page.Table(pd.DataFrame({"a": ["x"]}), "A table.", hrefs={"a": [path]})
+        with pytest.raises(ValueError, match="is not a relative path"):
+            page.html_report([page.Section("One", [], [table])], "Title", tmp_path / "r.html", study="s", identity="i")
