@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.metadata
+import json
 import re
 import shlex
 import subprocess
@@ -205,3 +206,55 @@ def test_jupyterlab_asks_for_a_token_and_listens_to_this_machine_alone(monkeypat
     assert app.ip == "127.0.0.1"
     provider = app.identity_provider_class(parent=app)
     assert provider.auth_enabled and len(provider.token) >= 32 and provider.token_generated
+
+
+UNPICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+RUNS = {"eval", "exec", "compile", "__import__"}
+
+
+def unsafe(source: str) -> list[str]:
+    """Return what code does that would run or unpickle what it reads."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.split(".")[0] in UNPICKLES]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in UNPICKLES:
+            found.append(node.module)
+        elif isinstance(node, ast.Call):
+            called, options = ast.unparse(node.func), {each.arg: ast.unparse(each.value) for each in node.keywords}
+            last = called.rpartition(".")[2]
+            if called in RUNS or called in {"os.system", "os.popen", "pd.read_pickle", "pd.eval"} or last in {"read_pickle", "unsafe_load"}:
+                found.append(called)
+            if options.get("shell", "False") != "False" or options.get("allow_pickle", "False") != "False":
+                found.append(ast.unparse(node))
+            if called == "torch.load" and options.get("weights_only") != "True":
+                found.append(ast.unparse(node))
+            if called in {"yaml.load", "yaml.load_all", "yaml.full_load"} and options.get("Loader") not in SAFE_LOADERS:
+                found.append(ast.unparse(node))
+    return found
+
+
+SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader", "_UniqueKeyLoader"}
+HOSTILE_CODE = (
+    "import pickle", "from joblib import load", "eval(text)", "np.load(path, allow_pickle=True)", "torch.load(path)",
+    "torch.load(path, weights_only=False)", "yaml.load(text, Loader=yaml.Loader)", "yaml.load(text)", "subprocess.run(text, shell=True)",
+    "os.system(text)", "pd.read_pickle(path)", "yaml.unsafe_load(text)",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("code", HOSTILE_CODE)
+def test_what_would_run_what_it_reads_is_found(code):
+    assert unsafe(code)
+
+
+def test_nothing_is_unpickled_or_run_from_what_is_read():
+    from rd_utils import studies
+
+    assert issubclass(studies._UniqueKeyLoader, yaml.SafeLoader)
+    notebooks = [json.loads(path.read_text()) for path in (ROOT / "notebooks").rglob("*.ipynb")]
+    cells = ["".join(cell["source"]) for notebook in notebooks for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    files = [path for folder in ("rd_utils", "benchmarks") for path in (ROOT / folder).rglob("*.py") if ".peers" not in path.parts]
+    sources = [path.read_text() for path in files]
+    assert len(sources) > 50 and len(cells) > 50
+    for source in (*sources, *("\n".join(line for line in cell.splitlines() if not line.startswith(("%", "!"))) for cell in cells)):
+        assert unsafe(source) == []
