@@ -20,7 +20,7 @@ export PATH := $(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules reason --show-failed-logs
 
-.PHONY: help study test lint unit notebooks-test browser end-to-end faults test-slurm lab plan check notebooks lock bench bench-short bench-setup bench-gpu scale clean
+.PHONY: help study test lint unit notebooks-test browser end-to-end zoo fuzz faults test-slurm lab plan check notebooks lock bench bench-short bench-setup bench-gpu scale clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -37,13 +37,19 @@ lint: $(READY)  ## ruff over code, tests and notebooks
 	ruff check .
 
 unit: $(READY)  ## unit tests and doctests
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q tests/unit tests/notebooks tests/faults rd_utils benchmarks/harness.py benchmarks/roofline.py benchmarks/gpu.py
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q tests/unit tests/notebooks tests/zoo tests/fuzz tests/faults rd_utils benchmarks/harness.py benchmarks/roofline.py benchmarks/gpu.py
 
 notebooks-test: $(READY)  ## run every notebook and compare its checked cells (nbval)
 	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_OUTPUTS=$$d pytest -q -o addopts= --nbval-lax --nbval-kernel-name python3 --nbval-cell-timeout 300 notebooks
 
 browser: $(READY)  ## open and run every notebook in a real JupyterLab, in the system's Chromium; `make test` runs the quick ones alone
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_BROWSER=all pytest -q tests/notebooks/test_browser.py
+
+zoo: $(READY)  ## tiny models of ten families, with every pooling, module, prompt and limit, against their own library (25 minutes)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_ZOO=all pytest -q -s -o addopts= tests/zoo
+
+fuzz: $(READY)  ## 10,000 spoilt files and as many spoilt studies, parameters and options (20 minutes; RD_FUZZ=100000 for more)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_FUZZ=$${RD_FUZZ:-10000} pytest -q -s -o addopts= -o timeout=0 tests/fuzz
 
 faults: $(READY)  ## kill, damage, fill the disk of and compete with small studies, 740 times (25 minutes; RD_FAULTS_SEED=1 for others)
 	HF_HUB_OFFLINE=1 RD_FAULTS=all pytest -q -s -o addopts= tests/faults
