@@ -57,16 +57,17 @@ SETTINGS: dict[str, dict] = {
 
 
 def _cases() -> list[Cross]:
-    """Return every family with every setting and number of labels; in the short form every setting once, families in turn."""
+    """Return every family with every setting, labels in turn; in the short form every setting once, families in turn."""
     labels = itertools.cycle((1, 2))
     if not WHOLE:
         families = itertools.cycle(CROSS_FAMILIES)
         return [Cross(next(families), name, labels=next(labels), **settings) for name, settings in SETTINGS.items()]
-    return [
-        Cross(family, name, labels=number, **settings)
-        for family in CROSS_FAMILIES
-        for name, settings in SETTINGS.items()
-        for number in (1, 2)
+    every = [Cross(family, "plain", labels=number) for family in CROSS_FAMILIES for number in (1, 2)]
+    return every + [
+        Cross(family, name, labels=1 + (place + turn) % 2, **settings)
+        for turn, family in enumerate(CROSS_FAMILIES)
+        for place, (name, settings) in enumerate(SETTINGS.items())
+        if name != "plain"
     ]
 
 
