@@ -150,7 +150,9 @@ def doc_batches(collection: Any, folder: Path | None = None, track: Track = untr
         dataset = _ir_dataset(collection.id)
         with _downloads(collection.id):
             records = track(dataset.docs_iter(), f"reading documents of {collection.id}", dataset.docs_count())
-            yield from _batches(_told(doc.doc_id, doc.default_text(), "document") for doc in records)
+            for batch in _batches(_told(doc.doc_id, doc.default_text(), "document") for doc in records):
+                _check_names(batch.column("doc_id").to_pylist())
+                yield batch
     else:
         path = file_of(folder, CORPUS)
         yield from _batches(track(reading.texts(path, CollectionError, titles=True), f"reading {folder.name}/{path.name}", None))
@@ -160,7 +162,6 @@ def _batches(docs: Iterable[tuple[str, str]]) -> Iterator[pa.RecordBatch]:
     docs = iter(docs)
     while part := list(itertools.islice(docs, BATCH)):
         names, texts = zip(*part, strict=True)
-        _check_names(names)
         yield pa.record_batch([_column(values, names) for values in (names, texts)], schema=DOCS)
 
 

@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -110,7 +110,7 @@ class Problems:
         remedy = f"; {remedies[0]}" if shared else ""
         return "\n  ".join([f"{self.path}: {self.count:,} {self.unit}s are wrong{remedy}", *lines, *more])
 
-    def refuse(self, problem: str, line: int | None = None) -> None:
+    def refuse(self, problem: str, line: int | None = None) -> NoReturn:
         """Raise what makes the rest of the file worthless, after what was noted before."""
         place = f"{self.path}: " if line is None else f"{self.path} line {line}: "
         before = f"; before it {self.count:,} lines are wrong, the first is {self.shown[0]}" if self.count else ""
@@ -146,8 +146,8 @@ def shown(value: Any, most: int = 60) -> str:
 # --- lines ------------------------------------------------------------------------------------------------------------------------
 
 
-def blocks(problems: Problems) -> Iterator[tuple[int, bytes]]:
-    """Yield a text file in blocks of whole lines: the number of the first line, and bytes that are UTF-8 without a NUL.
+def blocks(problems: Problems) -> Iterator[tuple[int, bytes, str]]:
+    """Yield a text file in blocks of whole lines: the number of the first line, and the block as bytes and as text, without a NUL.
 
     Raises:
         error: there is no such file, it is of another kind or encoding, damaged, or a line of it is too long.
@@ -168,8 +168,7 @@ def blocks(problems: Problems) -> Iterator[tuple[int, bytes]]:
             if len(left) > LONGEST_LINE:
                 problems.refuse(f"is longer than {LONGEST_LINE >> 20} MiB; put line ends between the entries, or cut that text", line)
             if block:
-                _check_text(block, line, problems)
-                yield line, block
+                yield line, block, _text(block, line, problems)
                 line += _line_ends(block)
             if not part:
                 return
@@ -218,15 +217,15 @@ def _start(part: bytes, stream: io.BufferedReader, problems: Problems) -> bytes:
     return part
 
 
-def _check_text(block: bytes, line: int, problems: Problems) -> None:
-    """Refuse a block that holds a NUL, or bytes that are not UTF-8."""
+def _text(block: bytes, line: int, problems: Problems) -> str:
+    """Return a block as text; refuse it where it holds a NUL, or bytes that are not UTF-8."""
     nul = block.find(b"\0")
     if nul >= 0:
         wide = block.count(b"\0") * 4 >= len(block)
         remedy = "it looks like UTF-16 or UTF-32; save it as UTF-8" if wide else "the file is damaged or no text; take the NUL out"
         problems.refuse(f"holds a NUL character; {remedy}", line + _line_ends(block[:nul]))
     try:
-        block.decode("utf-8")
+        return block.decode("utf-8")
     except UnicodeDecodeError as reason:
         before = block[: reason.start]
         place = reason.start - max(before.rfind(b"\n"), before.rfind(b"\r"))
@@ -244,7 +243,7 @@ def _line_ends(block: bytes) -> int:
 
 def count_lines(path: Path, error: type[ValueError] = FileError) -> int:
     """Count the lines of a text file that are not blank."""
-    return sum(sum(1 for line in block.splitlines() if line and not line.isspace()) for _, block in blocks(Problems(path, error)))
+    return sum(sum(1 for line in block.splitlines() if line and not line.isspace()) for _, block, _ in blocks(Problems(path, error)))
 
 
 # --- ids --------------------------------------------------------------------------------------------------------------------------
@@ -315,8 +314,7 @@ def _text_blocks(
 ) -> Iterator[tuple[Sequence[int], Sequence[str], Sequence[str]]]:
     """Yield line numbers, ids and texts by blocks; after the first wrong line only to count those that follow."""
     problems = Problems(path, error)
-    for start, block in blocks(problems):
-        text = block.decode("utf-8")
+    for start, _, text in blocks(problems):
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         lines = text.split("\n")
@@ -352,7 +350,7 @@ def _fast_texts(lines: list[str], start: int, titles: bool, odd: bool) -> tuple[
     if not {*map(type, names), *map(type, values)} <= {str} or not set(map(type, heads)) <= {str, type(None)} or not are_ids(names):
         return None
     if titles:
-        values = [f"{head or ''} {value}".strip() for head, value in zip(heads, values, strict=True)]
+        values = [f"{head} {value}".strip() if head else value.strip() for head, value in zip(heads, values, strict=True)]
     return numbers, names, values
 
 
@@ -480,7 +478,7 @@ def qrels(path: Path, error: type[ValueError] = FileError) -> Table:
     problems, known, iterations = Problems(path, error), _Known(_grade), _Known(_iteration)
     parts: list[tuple[np.ndarray, pa.Array, pa.Array, np.ndarray]] = []
     beir: bool | None = None
-    for start, block in blocks(problems):
+    for start, block, _ in blocks(problems):
         lines = block.splitlines()
         if beir is None:
             first = next((at for at, line in enumerate(lines) if line and not line.isspace()), None)
@@ -518,7 +516,7 @@ def run(path: Path, error: type[ValueError] = FileError) -> Table:
     """
     problems, ranks = Problems(path, error), _Known(_number)
     parts: list[tuple[np.ndarray, ...]] = []
-    for start, block in blocks(problems):
+    for start, block, _ in blocks(problems):
         numbers, query_ids, _, doc_ids, places, values, _ = _columns(block.splitlines(), start, 6, None, RUN_FORM, problems)
         scores = _scores(values, query_ids, doc_ids, numbers, problems)
         queries, docs = (_ids(names, numbers, key, problems) for names, key in ((query_ids, "query id"), (doc_ids, "document id")))
