@@ -525,6 +525,8 @@ def _check_finished(side: Side, label: str, store: Store, study: str, base: str 
     for seed in side.systems[label]:
         for key, spec in _needed(side, label, seed).items():
             if not store.has(spec):
+                if (damage := store.damage(spec, hashed_up_to=0)) is not None:
+                    raise StoreError(damage.say())
                 missing.setdefault(key, (seed, spec))
     if not missing:
         return

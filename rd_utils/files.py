@@ -103,7 +103,7 @@ def is_whole_part(place: Path) -> bool:
     """Tell whether a part is what was written."""
     try:
         return _sum_of(place).read_text(encoding="utf-8") == tree_sha256(place)
-    except (FileNotFoundError, UnicodeDecodeError):
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):
         return False
 
 
@@ -117,7 +117,7 @@ def broken_archive(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as held:
             return held.testzip()
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, IsADirectoryError) as error:
         return str(error)
 
 

@@ -853,12 +853,9 @@ def damage_of(folder: Path, hashed_up_to: float) -> Damage | None:
     problems = []
     for name, size in manifest["sizes"].items():
         path = folder / name
-        try:
-            found = path.stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            problems.append(f"{name} is missing")
-            continue
-        if found != size:
+        if not path.is_file():
+            problems.append(f"{name} is {'damaged: it is no file' if path.exists() else 'missing'}")
+        elif (found := path.stat().st_size) != size:
             problems.append(f"{name} is damaged: it has {found:,} bytes, not {size:,}")
         elif size <= hashed_up_to and (digest := _read_sha256(path)) != manifest["files"][name]:
             problems.append(f"{name} is damaged: its SHA-256 is {digest[:12]}..., not {manifest['files'][name][:12]}...")
@@ -887,8 +884,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes()
         manifest = json.loads(text)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DamageError(f"{path} is missing; {remedy}") from None
+    except IsADirectoryError:
+        raise DamageError(f"{path} is damaged: it is a folder; {remedy}") from None
     except OSError as error:
         raise _unreadable(path, error) from error
     except (ValueError, RecursionError):  # no UTF-8, or no JSON

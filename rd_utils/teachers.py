@@ -136,7 +136,7 @@ class PairScores:
             names = os.listdir(self.folder)
             for name in names:
                 if name.startswith(".shard"):  # nobody else writes now, so a process was killed at it
-                    (self.folder / name).unlink()
+                    durable.remove(self.folder / name)
             temporary = self.folder / f".shard-{os.getpid()}.tmp"
             with temporary.open("wb") as stream:
                 np.savez(stream, **shard, n_docs=np.array(self.n_docs))
@@ -343,7 +343,7 @@ class PairScores:
             if main and int(main[1]) < number:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
             if shard and int(shard[1]) < number:
-                (self.folder / name).unlink(missing_ok=True)
+                durable.remove(self.folder / name)
 
 
 _ARRAYS = ("offsets", "documents", "scores")
@@ -369,7 +369,7 @@ def damage_of_arrays(main: Path, hashed_up_to: float) -> str | None:
         if not main.is_dir():
             raise
         return "about.json is missing"
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError, IsADirectoryError):
         return "about.json is damaged: it is not what was written"
     for name, (size, digest) in sums.items():
         path = main / name
@@ -402,7 +402,9 @@ def read_shard(path: Path) -> dict[str, np.ndarray]:
             found = {part: shard[part] for part in ("n_docs", "pairs", "scores", "seconds")}
         if len(found["pairs"]) != len(found["scores"]) or found["seconds"].shape != (2,):
             raise ValueError("its arrays do not fit each other")
-    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, TypeError, NotImplementedError, AttributeError) as error:
+    except (
+        zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, TypeError, NotImplementedError, AttributeError, IsADirectoryError,
+    ) as error:  # fmt: skip
         raise TeacherError(f"{path} is damaged ({error})") from error
     return found
 

@@ -388,7 +388,7 @@ class _Run:
         tokens = torch.tensor(self.tokens_seen, device=self.accelerator.device)
         tokens = int(self.accelerator.reduce(tokens, reduction="sum"))
         if self.checkpoint is not None and self.accelerator.is_main_process:
-            self.checkpoint.unlink(missing_ok=True)
+            durable.remove(self.checkpoint)
         history = pd.DataFrame(self.history, columns=["step", "documents_seen", "loss", "learning_rate"])
         documents = self.done * self.groups_per_step * self.group_size
         return TrainingRecord(history=history, documents_seen=documents, tokens_seen=tokens, steps=self.done)

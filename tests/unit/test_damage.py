@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from conftest import write_toy
 
-from rd_utils import params, store, teachers
+from rd_utils import durable, params, store, teachers
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
 from rd_utils.store import Store, StoreError, identity, upstream
 
 BI = params.StaticBi(dimension=4)
-DAMAGES = ("flip", "cut", "emptied", "deleted")
+DAMAGES = ("flip", "cut", "emptied", "deleted", "a folder")
 
 
 def specs_of(folder: Path) -> dict[str, params.Spec]:
@@ -70,8 +70,10 @@ def made(tmp_path_factory) -> tuple[Path, dict[str, params.Spec]]:
 
 def damage(path: Path, how: str) -> None:
     content = path.read_bytes()
-    if how == "deleted":
+    if how in ("deleted", "a folder"):
         path.unlink()
+        if how == "a folder":
+            path.mkdir()
     elif how == "flip":  # one bit, in the middle
         place = len(content) // 2
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
@@ -95,7 +97,7 @@ def test_damage_of_every_file_of_every_stage_is_noticed_by_the_first_opening_and
             if name != "manifest.json":
                 with pytest.raises(StoreError, match=f"{name} is (damaged|missing).*delete the folder .* and run again; "):
                     fresh.verify(spec)
-            path.write_bytes(content)
+            durable.write_bytes(path, content)
             assert Store(root).sound(spec) and Store(root).verify(spec) is None
             tried += 1
     assert tried >= 45
@@ -120,7 +122,7 @@ def test_what_is_damaged_is_made_again_to_the_same_bytes_and_said(made, caplog, 
     assert not list(folder.parent.glob(".*"))
 
 
-@pytest.mark.parametrize("how", ["flip", "cut", "emptied", "deleted", "list", "another's", "lacking", "not UTF-8", "deep"])
+@pytest.mark.parametrize("how", [*DAMAGES, "list", "another's", "lacking", "not UTF-8", "deep"])
 def test_a_damaged_manifest_is_noticed_and_its_folder_replaced(made, caplog, how):
     root, specs = made
     spec, other = specs["groups"], specs["docs"]
@@ -137,12 +139,22 @@ def test_a_damaged_manifest_is_noticed_and_its_folder_replaced(made, caplog, how
             "deep": "[" * 100_000,
         }
         path.write_bytes(texts[how].encode(errors="surrogateescape"))
-    with pytest.raises(StoreError, match="does not exist" if how == "deleted" else r"manifest.json is .*; delete the folder"):
+    with pytest.raises(StoreError, match="does not exist" if how in ("deleted", "a folder") else r"manifest.json is .*; delete the folder"):
         Store(root).manifest(spec)
     with caplog.at_level("WARNING", logger="rd_utils"):
         Pipeline(Store(root), track=untracked).build(spec)
     assert Store(root).manifest(spec)["files"] == before and "manifest.json is" in caplog.text
     assert "its old manifest could not say whether to the same bytes" in caplog.text
+
+
+def test_a_file_where_an_artefacts_folder_belongs_is_replaced(made):
+    root, specs = made
+    folder, before = Store(root).folder(specs["groups"]), Store(root).manifest(specs["groups"])["files"]
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
+    assert not Store(root).has(specs["groups"])
+    Pipeline(Store(root), track=untracked).build(specs["groups"])
+    assert Store(root).manifest(specs["groups"])["files"] == before
 
 
 def test_a_changed_number_in_a_manifest_is_damage(made):
@@ -221,7 +233,7 @@ def test_damaged_arrays_of_scores_are_scored_again(tmp_path, caplog, name, how):
     assert teachers.PairScores(tmp_path, n_docs=10).lookup(np.arange(7)).tolist() == [0, 0.5, 1, 1.5, 2, 2.5, 3] and not caplog.text
 
 
-@pytest.mark.parametrize("how", ["flip", "cut", "emptied"])
+@pytest.mark.parametrize("how", ["flip", "cut", "emptied", "a folder"])
 def test_a_damaged_shard_of_scores_is_scored_again(tmp_path, caplog, how):
     (path,) = [tmp_path / name for name in kept_pairs(tmp_path, merged=False)._shards]
     damage(path, how)

@@ -295,7 +295,7 @@ def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights_bit_for_bi
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("how", ["flip", "cut", "emptied"])
+@pytest.mark.parametrize("how", ["flip", "cut", "emptied", "a folder"])
 def test_a_damaged_checkpoint_is_said_and_the_training_begins_anew(toy, lexicon, tmp_path, caplog, how) -> None:
     training = Training(documents=160, queries_per_batch=4, checkpoint_every=3, **RATES)
 
@@ -308,7 +308,8 @@ def test_a_damaged_checkpoint_is_said_and_the_training_begins_anew(toy, lexicon,
     path = tmp_path / "checkpoint.pt"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    path.write_bytes({"flip": content, "cut": content[:-100], "emptied": b""}[how])
+    path.unlink()
+    path.mkdir() if how == "a folder" else path.write_bytes({"flip": content, "cut": content[:-100], "emptied": b""}[how])
     steps, straight, again = [], build(STATIC, seed=0, lexicon=lexicon), build(STATIC, seed=0, lexicon=lexicon)
     with caplog.at_level("WARNING", logger="rd_utils"):
         toy.train(again, training=training, checkpoint_folder=tmp_path, progress=lambda step, total, loss: steps.append(step))
