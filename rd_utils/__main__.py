@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.command in ("verify", "rerun", "trace"):
             return {"verify": verify, "rerun": rerun, "trace": trace}[options.command](options)
-        plan = planning.load_plan(options.study, options.base or None, runs=options.command == "check")
+        plan = planning.load_plan(options.study, options.base or None, inputs=options.command == "check")
         if options.command == "check":
             print(f"{options.study}: valid; {_size(plan)}")
             print_notes(plan)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -841,23 +841,23 @@ def load_scorer(model: str, *, max_length: int = 256, max_query_length: int = 64
     return student.eval()
 
 
-def refusals(parts: Mapping[str, Any]) -> list[str]:
+def refusals(parts: Iterable[Any]) -> list[str]:
     """Load the checkpoints that lie in folders, and say which cannot be served; models of the hub are left for when they are needed.
 
     Args:
-        parts: Architectures and teachers of :mod:`rd_utils.params` by their places in a study; those without a checkpoint are passed over.
+        parts: Architectures and teachers of :mod:`rd_utils.params`; those without a checkpoint are passed over.
 
     Returns:
-        One message for each checkpoint that is refused, its place before it.
+        One message for each checkpoint that is refused.
     """
     found = []
-    for place, part in parts.items():
+    for part in parts:
         if part.kind not in ("bi_encoder", "cross_encoder", "loaded") or not resolve_path(part.model).is_dir():
             continue
         try:
             load_scorer(part.model) if part.kind == "loaded" else build(part, seed=0)
         except ValueError as error:
-            found.append(f"{place}: {error}")
+            found.append(str(error))
     return found
 
 

@@ -197,13 +197,13 @@ class Plan:
         return list(found.values())
 
 
-def load_plan(path: str | Path, base: str | None = None, *, runs: bool = False) -> Plan:
+def load_plan(path: str | Path, base: str | None = None, *, inputs: bool = False) -> Plan:
     """Read a study file and expand it, on another base where one is given (see :func:`rd_utils.studies.load_study`).
 
     Args:
         path: the study's file.
         base: another base than its own.
-        runs: whether the run and score files have to be there that the study uses, which planning does not need.
+        inputs: whether the run and score files and the checkpoints have to be sound that the study uses, which planning does not need.
 
     Raises:
         ParameterError: the study cannot be run; the message names each offender.
@@ -218,7 +218,7 @@ def load_plan(path: str | Path, base: str | None = None, *, runs: bool = False) 
         except PlanError as error:
             problems += map(draft.line, error.problems)
     if plan is not None and not problems:
-        problems += [*_not_evaluated(plan), *(spoilt_runs(plan) if runs else [])]
+        problems += [*_not_evaluated(plan), *(spoilt_inputs(plan) if inputs else [])]
     if plan is None or problems:
         raise ParameterError(params.listed(f"study {draft.path}", problems))
     try:
@@ -291,16 +291,33 @@ def _not_evaluated(plan: Plan) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def spoilt_runs(plan: Plan) -> list[str]:
-    """Return what is wrong with the run and score files that a study uses: missing ones, and those up to 200 MB that say nonsense."""
-    artefacts = {identity(spec): spec for node in plan.nodes for spec in node.artefacts}
-    used = chain.from_iterable(upstream(spec).values() for spec in artefacts.values())
-    needed = {identity(spec): spec for spec in used if spec.stage in ("candidates", "groups", "scores")}
-    named = {path: content for spec in needed.values() for path, content in outside_content(spec).items()}
+def check_inputs(plan: Plan) -> None:
+    """Check the run and score files and the checkpoints that a study uses, which planning does not need.
+
+    Raises:
+        ParameterError: naming all that are missing or cannot be served.
+    """
+    spoilt = spoilt_inputs(plan)
+    if spoilt:
+        raise ParameterError(params.listed(f"study {plan.study.name}", spoilt))
+
+
+def spoilt_inputs(plan: Plan) -> list[str]:
+    """Return what is wrong with the files of runs and scores, and with the checkpoints in folders, that a study uses."""
+    specs = {identity(spec): spec for node in plan.nodes for spec in node.artefacts}
+    for spec in list(specs.values()):
+        specs |= upstream(spec)
+    return [*_spoilt_runs(specs.values()), *_spoilt_checkpoints(specs.values())]
+
+
+def _spoilt_runs(specs: Iterable[Any]) -> list[str]:
+    used = [spec for spec in specs if spec.stage in ("candidates", "groups", "scores")]
+    named = {path: content for spec in used for path, content in outside_content(spec).items()}
     return [problem for path, content in sorted(named.items()) if (problem := _spoilt_run(path, content))]
 
 
 def _spoilt_run(path: str, content: str) -> str:
+    """Return what is wrong with a file of runs or scores: it is missing, or it has up to 200 MB and says nonsense."""
     if content == "missing":
         return f"no file {path}; put it there, or name another"
     file = resolve_path(path)
@@ -313,15 +330,25 @@ def _spoilt_run(path: str, content: str) -> str:
     return ""
 
 
-def check_runs(plan: Plan) -> None:
-    """Check the run and score files that a study uses, which planning does not need.
+def _spoilt_checkpoints(specs: Iterable[Any]) -> list[str]:
+    """Load every checkpoint in a folder, and return why it cannot be served."""
+    used = {part.model_dump_json(): part for spec in specs for part in _checkpoints(spec)}
+    if not used:
+        return []
+    from rd_utils import models  # with the libraries that it loads
 
-    Raises:
-        ParameterError: naming all that are missing, and what is wrong with the others.
-    """
-    spoilt = spoilt_runs(plan)
-    if spoilt:
-        raise ParameterError(params.listed(f"study {plan.study.name}", spoilt))
+    return list(dict.fromkeys(models.refusals(used.values())))
+
+
+def _checkpoints(part: Any) -> Iterator[Any]:
+    """Yield the checkpoints that a part names itself, not those of the artefacts within it."""
+    if isinstance(part, params.BiEncoder | params.CrossEncoder | params.LoadedTeacher):
+        yield part
+        return
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if isinstance(value, params.Part) and not isinstance(value, params.Spec):
+            yield from _checkpoints(value)
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------------------
@@ -857,7 +884,7 @@ def prepare(plan: Plan) -> None:
     Every node's ``parameters.yaml`` is written, and executed notebooks are removed that are broken, or whose artefacts or report are, so
     that they run again.
     """
-    check_runs(plan)
+    check_inputs(plan)
     store = Store()
     for node in plan.nodes:
         folder = node_folder(node.id)
