@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -81,11 +80,12 @@ def try_measures(names: tuple[str, ...]) -> list[object]:
     parsed = parse_measures(names)
     for name, measure in zip(names, parsed, strict=True):
         try:
+            tools = [key for key, tool in ir_measures.providers.registry.items() if tool.is_available() and tool.supports(measure)]
+            if tools == ["gdeval"]:
+                raise ValueError("gdeval, which computes it, reads numbers alone as ids of queries")
             values = [float(found.value) for found in ir_measures.iter_calc([measure], qrels, run)]
         except Exception as error:  # whatever the tools behind ir_measures raise
-            why = " ".join(str(error).split()) or type(error).__name__
-            if isinstance(error, subprocess.CalledProcessError):
-                why = f"the tool behind it fails ({error.cmd[0]}, status {error.returncode})"
+            why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise EvaluationError(f"the measure {name!r} cannot be computed: {why}; choose another, such as nDCG@10") from error
         if not np.isfinite(values).all():
             raise EvaluationError(f"the measure {name!r} is no number on two queries: {values}; choose another, such as nDCG@10")

@@ -1639,7 +1639,10 @@ def annotations(annotation: Any) -> list[Any]:
 def _place(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, list[Any]]:
     """Return a place of a validation error as people write it, and what may stand there; of an unknown parameter, what it stands in."""
     options, names = [model], []
-    for part in location:
+    for place, part in enumerate(location):
+        if location[place + 1 :] == ("[key]",):  # the key of a mapping itself is wrong
+            keys = [get_args(option)[0] for option in options if get_origin(option) is dict]
+            return ".".join([*names, str(part)]), [inner for key in keys for inner in annotations(key)]
         tagged = [option for option in options if _is_part(option) and tag_of(option) == part]
         found = [inner for option in options for argument in _arguments(option, part) for inner in annotations(argument)]
         if tagged and not found:
