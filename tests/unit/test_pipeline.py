@@ -320,7 +320,7 @@ def test_a_run_file_is_ordered_by_its_scores_and_queries_without_candidates_are_
     retriever = write_run(tmp_path / "x.run", ("q1", "d2", 1.0), ("q1", "d4", 3.0), ("q1", "d3", 1.0), ("q9", "d1", 1.0))
     spec = params.CandidatesSpec(collection=train, retriever=retriever, depth=3)
     assert pipeline.candidates(spec)["doc_id"].tolist() == ["d4", "d2", "d3"]
-    assert pipeline.manifest(spec)["dropped"] == {"queries_without_candidates": 1}
+    assert pipeline.manifest(spec)["dropped"] == {"pairs_of_other_queries": 1, "queries_without_candidates": 1}
 
 
 # --- strategies
