@@ -100,7 +100,8 @@ def kill_one(outputs: Path, run: subprocess.Popen, wanted: str, delay: float) ->
     while time.monotonic() < deadline:
         by_pid = {process.pid: process for process in processes(outputs)}
         chosen = [process for process in by_pid.values() if kind_of(process, by_pid) == wanted]
-        if chosen:
+        begun = any(kind_of(process, by_pid) == "snakemake" for process in by_pid.values())  # before, make only checks the study
+        if chosen and begun:
             time.sleep(delay)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(chosen[0].pid, signal.SIGKILL)
