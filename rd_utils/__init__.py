@@ -10,4 +10,4 @@ import warnings
 # Libraries that are imported in a notebook look for widgets that this package does not need.
 warnings.filterwarnings("ignore", message="IProgress not found")
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
