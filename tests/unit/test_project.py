@@ -248,9 +248,9 @@ def test_what_would_run_what_it_reads_is_found(code):
 
 
 def test_nothing_is_unpickled_or_run_from_what_is_read():
-    from rd_utils import studies
+    from rd_utils import yaml_files
 
-    assert issubclass(studies._UniqueKeyLoader, yaml.SafeLoader)
+    assert issubclass(yaml_files._Loader, yaml.SafeLoader)
     notebooks = [json.loads(path.read_text()) for path in (ROOT / "notebooks").rglob("*.ipynb")]
     cells = ["".join(cell["source"]) for notebook in notebooks for cell in notebook["cells"] if cell["cell_type"] == "code"]
     files = [path for folder in ("rd_utils", "benchmarks") for path in (ROOT / folder).rglob("*.py") if ".peers" not in path.parts]
