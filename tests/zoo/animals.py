@@ -135,7 +135,6 @@ class Family:
     extra: dict[str, Any] = field(default_factory=dict)
     common: dict[str, Any] = field(default_factory=lambda: _COMMON)
     encoder: str = "Model"
-    packed: bool = False
 
     def config(self, vocabulary: PreTrainedTokenizerFast, **options: Any) -> Any:
         """Return a configuration for a tokenizer."""
@@ -155,10 +154,10 @@ _POSITIONS = {"max_position_embeddings": POSITIONS}
 _BEHIND_PADDING = {"max_position_embeddings": POSITIONS + 2}
 _RELATIVE = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 8, "position_biased_input": False}
 FAMILIES = {
-    "bert": Family("bert", "Bert", _POSITIONS, packed=True),
-    "roberta": Family("roberta", "Roberta", {**_BEHIND_PADDING, "type_vocab_size": 1}, packed=True),
-    "xlm-roberta": Family("xlm-roberta", "XLMRoberta", {**_BEHIND_PADDING, "type_vocab_size": 1}, packed=True),
-    "electra": Family("bert", "Electra", {**_POSITIONS, "embedding_size": 16}, packed=True),
+    "bert": Family("bert", "Bert", _POSITIONS),
+    "roberta": Family("roberta", "Roberta", {**_BEHIND_PADDING, "type_vocab_size": 1}),
+    "xlm-roberta": Family("xlm-roberta", "XLMRoberta", {**_BEHIND_PADDING, "type_vocab_size": 1}),
+    "electra": Family("bert", "Electra", {**_POSITIONS, "embedding_size": 16}),
     "modernbert": Family(
         "modernbert", "ModernBert", {**_POSITIONS, "local_attention": 8, "global_attn_every_n_layers": 2, "classifier_pooling": "mean"}
     ),

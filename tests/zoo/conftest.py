@@ -17,7 +17,7 @@ _WORST: list[tuple[float, str]] = []
 
 
 class Census:
-    """Counts what was compared, refused and found different; the session's end prints it."""
+    """Counts what was compared, refused and found different, which is printed at the end."""
 
     def compare(self, name: str, ours: np.ndarray, theirs: np.ndarray, texts: list, problems: list[str]) -> None:
         """Compare rows within the bound, and note the first text that differs among the problems."""
