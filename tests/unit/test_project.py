@@ -219,7 +219,7 @@ def unsafe(source: str) -> list[str]:
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names if alias.name.split(".")[0] in UNPICKLES]
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in UNPICKLES:
-            found.append(node.module)
+            found += [node.module for alias in node.names if not alias.name.endswith("Error")]
         elif isinstance(node, ast.Call):
             called, options = ast.unparse(node.func), {each.arg: ast.unparse(each.value) for each in node.keywords}
             last = called.rpartition(".")[2]
@@ -234,7 +234,7 @@ def unsafe(source: str) -> list[str]:
     return found
 
 
-SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader", "_UniqueKeyLoader"}
+SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader", "_Loader"}
 HOSTILE_CODE = (
     "import pickle", "from joblib import load", "eval(text)", "np.load(path, allow_pickle=True)", "torch.load(path)",
     "torch.load(path, weights_only=False)", "yaml.load(text, Loader=yaml.Loader)", "yaml.load(text)", "subprocess.run(text, shell=True)",
