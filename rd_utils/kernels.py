@@ -215,39 +215,38 @@ def _end_process(pid: int) -> None:
 # --- an executed notebook ---------------------------------------------------------------------------------------------------------
 
 
-def sealed(notebook: dict[str, Any]) -> dict[str, Any]:
-    """Return a notebook whose metadata holds the SHA-256 of all the rest, by which :func:`damage` knows that it is whole."""
-    metadata = {key: value for key, value in notebook.get("metadata", {}).items() if key != SEAL}
-    rest = notebook | {"metadata": metadata}
-    digest = hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
-    return rest | {"metadata": metadata | {SEAL: {"sha256": digest}}}
+def sealed(notebook: dict[str, Any], node: str = "") -> dict[str, Any]:
+    """Return a notebook whose metadata says its node and the SHA-256 of all the rest, by which :func:`damage` knows that it is whole."""
+    metadata = {key: value for key, value in notebook.get("metadata", {}).items() if key != SEAL} | {SEAL: {"node": node}}
+    text = json.dumps(notebook | {"metadata": metadata}, sort_keys=True, ensure_ascii=False)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return notebook | {"metadata": metadata | {SEAL: {"node": node, "sha256": digest}}}
 
 
-def damage(path: Path, sealed: bool = True) -> str | None:
-    """Return what is wrong with an executed notebook, None where it is whole.
+def damage(path: Path, strictly: bool = True) -> str | None:
+    """Return what is wrong with the executed notebook in a node's folder, None where it is whole.
 
     Args:
         path: the notebook.
-        sealed: whether what holds no cell is damaged too; a seal that is there must fit.
+        strictly: whether it needs a seal, of the folder's own node; a seal that is there must fit.
     """
     try:
         notebook = json.loads(path.read_bytes())
-        whole = isinstance(notebook, dict) and (bool(notebook.get("cells")) or not sealed)
+        whole = isinstance(notebook, dict) and not (strictly and SEAL not in notebook["metadata"])
         if whole and SEAL in notebook.get("metadata", {}):
-            whole = _sealed(notebook) == notebook
+            node = notebook["metadata"][SEAL]["node"]
+            whole = sealed(notebook, node) == notebook and node in ("", path.parent.name)
     except FileNotFoundError:
         return f"{path} is missing"
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         whole = False
     return None if whole else f"{path} is damaged"
 
 
-_sealed = sealed
-
-
 def put(executed: Path, place: Path) -> None:
-    """Put an executed notebook in its place, sealed."""
-    text = json.dumps(sealed(json.loads(executed.read_bytes())), indent=1, sort_keys=True, ensure_ascii=False)
+    """Put an executed notebook in its place in its node's folder, sealed."""
+    notebook = sealed(json.loads(executed.read_bytes()), place.parent.name)
+    text = json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False)
     durable.write_bytes(place, (text + "\n").encode("utf-8", "surrogatepass"))
 
 

@@ -936,7 +936,7 @@ def publish(plan: Plan) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     for node in plan.nodes:
         executed = node_folder(node.id) / "notebook.ipynb"
-        if damage := kernels.damage(executed, sealed=False):
+        if damage := kernels.damage(executed, strictly=False):
             raise StoreError(
                 f"{node.name} has not been executed with the code as it is now ({damage}); run `make study STUDY={plan.path}` again"
             )

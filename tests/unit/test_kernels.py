@@ -299,12 +299,7 @@ def study(place: Place, name: str, forked: bool = True, ends_with: str = "") -> 
 
 @pytest.mark.parametrize(
     ("forked", "killed"),
-    [
-        (forked, killed)
-        for forked in (True, False)
-        for killed in ("run", "nursery", "shell", "kernel", "papermill")
-        if forked or killed != "nursery"
-    ],
+    [(True, "run"), (True, "nursery"), (True, "shell"), (False, "run"), (False, "shell"), (False, "papermill")],
 )
 def test_nothing_computes_on_when_one_process_is_killed(place, forked, killed):
     """Neither the node nor its kernel, nor does the node begin again elsewhere."""
@@ -316,7 +311,7 @@ def test_nothing_computes_on_when_one_process_is_killed(place, forked, killed):
     run.communicate(timeout=200)
     assert gone(of["run"]) and (not forked or gone(of["nursery"]))
     log = (place.folder / f"node-{name}" / "log.txt").read_text()
-    assert PLAIN not in log and "run again" in log or killed == "kernel" and "Kernel died" in log, log
+    assert PLAIN not in log and "run again" in log, log
     assert not (place.folder / f"node-{name}" / "notebook.ipynb").exists()
 
 

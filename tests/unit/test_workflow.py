@@ -105,6 +105,15 @@ def test_an_executed_notebook_that_is_not_whole_runs_again(finished, harm, capsy
     assert f"{node.name} runs again: {plan.node_folder(node.id) / 'notebook.ipynb'} is damaged" in capsys.readouterr().err
 
 
+def test_the_executed_notebook_of_another_node_counts_as_damaged(finished):
+    first, second = (plan.node_folder(node.id) / "notebook.ipynb" for node in finished.nodes[:2])
+    second.with_name("executed.ipynb").write_text(json.dumps(BOOK))
+    kernels.put(second.with_name("executed.ipynb"), second)
+    assert left(finished) == []
+    shutil.copyfile(second, first)
+    assert left(finished) == [finished.nodes[0].notebook]
+
+
 @pytest.mark.parametrize("harm", HARMS)
 def test_parameters_are_written_again_where_they_are_not_what_was_planned(finished, harm):
     path = plan.node_folder(finished.nodes[0].id) / "parameters.yaml"
