@@ -504,11 +504,12 @@ class CrossStudent(Student):
         theirs = self.model.preprocess([(texts[query], texts[doc]) for query, doc in places], prompt=prompt)
         for row in range(len(places)):
             yield "the tokens of a pair", _features(ours, row), _features(theirs, row)
-        pairs = [(texts[query], texts[doc]) for query, doc in places[:2]]
+        places = places[[0, 2]]  # of two lengths, so that the library pads one of them
+        pairs = [(texts[query], texts[doc]) for query, doc in places]
         scores = self.model.predict(pairs, convert_to_tensor=True, show_progress_bar=False)
         if scores.ndim > 1:
             scores = torch.log_softmax(scores, dim=1)[:, 1]
-        yield "the scores of pairs", self.score_pairs(*tables, *places[:2].T, max_tokens=1), scores.numpy()
+        yield "the scores of pairs", self.score_pairs(*tables, *places.T, max_tokens=1), scores.numpy()
 
     def token_counts(self, batch: GroupBatch) -> int:
         """Count the tokens of every pair of a batch; see :meth:`Student.token_counts`."""
@@ -1047,9 +1048,15 @@ def _refuse_what_is_read_otherwise(student: Student) -> None:
     for what, ours, theirs in compared:
         rounding = 0.0 if theirs.dtype.kind == "i" else 1e-3 * np.abs(theirs).max(initial=0.0)
         if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=0, atol=rounding):
+            side = getattr(student.tokenizer, "padding_side", "right")
+            cause = (
+                "; its padding_side is left, which moves what it reads: set it to right in tokenizer_config.json, or "
+                if side == "left"
+                else "; "
+            )
             raise CheckpointError(
-                f"{name}: {what} differ from those of its own library ({_shown(ours)} for {_shown(theirs)}), so that it cannot be served; "
-                "name another checkpoint"
+                f"{name}: {what} differ from those of its own library ({_shown(ours)} for {_shown(theirs)}), so that it cannot be served"
+                f"{cause}name another checkpoint"
             )
 
 

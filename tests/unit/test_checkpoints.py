@@ -468,8 +468,10 @@ def test_a_model_with_two_encoders_is_refused(tmp_path) -> None:
 
 def test_left_padding_that_moves_positions_is_refused(tmp_path) -> None:
     """BERT counts positions from the padding on, so that its own library gives a text other vectors beside longer ones."""
-    with pytest.raises(CheckpointError, match="the embeddings of a query differ from those of its own library"):
-        built(encoder(tmp_path, tokenizer=subwords(padding_side="left")), pooling="mean")
+    with pytest.raises(CheckpointError, match="the embeddings of a query differ from those of its own library .* padding_side is left"):
+        built(encoder(tmp_path / "bi", tokenizer=subwords(padding_side="left")), pooling="mean")
+    with pytest.raises(CheckpointError, match="the scores of pairs differ from those of its own library .* padding_side is left"):
+        models.load_scorer(str(classifier(tmp_path / "cross", "mpnet", tokenizer=subwords(padding_side="left"))))
 
 
 @pytest.mark.parametrize(
