@@ -1043,7 +1043,8 @@ def _refuse_what_is_read_otherwise(student: Student) -> None:
             compared = list(student.read_both_ways())
         except Exception as error:
             raise CheckpointError(
-                f"{name}: its own library cannot read texts with it ({type(error).__name__}: {error}); name another checkpoint"
+                f"{name}: its own library cannot read texts with it ({type(error).__name__}: {' '.join(str(error).split())}); name another "
+                "checkpoint"
             ) from error
     for what, ours, theirs in compared:
         rounding = 0.0 if theirs.dtype.kind == "i" else 1e-3 * np.abs(theirs).max(initial=0.0)
