@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
 SHOWN = 60  # characters of a value that a message shows
+FASTEST = 10  # learning rate
 LONGEST_NAME = 80  # so that a file name can hold several
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@-]*")
 _MEASURE = re.compile(r"(?P<name>[^\W\d]\w*)(\((?P<settings>[^()]*)\))?(@(?P<at>\d+(\.\d+)?))?")
@@ -137,8 +138,8 @@ Length = Annotated[Whole, Field(ge=4, le=2**20)]  # tokens of a text
 Share = Annotated[Finite, Field(ge=0, le=1)]
 Fraction = Annotated[Finite, Field(gt=0, lt=1)]  # a share that is neither nothing nor all
 BelowOne = Annotated[Finite, Field(ge=0, lt=1)]  # a probability of dropping, a decay, a beta of Adam
-Rate = Annotated[Finite, Field(gt=0, le=1)]  # a learning rate, a share that is not nothing
-Temperature = Annotated[Finite, Field(gt=0, ge=1e-6, le=1e6)]
+Rate = Annotated[Finite, Field(gt=0, le=FASTEST)]  # a learning rate, a share that is not nothing
+Temperature = Annotated[Finite, Field(gt=0, ge=1e-6, le=1e12)]
 Scale = Annotated[Finite, Field(gt=0, le=1e6)]
 Spread = Annotated[Finite, Field(ge=0, le=1e6)]  # the SD of noise, in units of scores
 Margin = Annotated[Finite, Field(gt=0, ge=1e-6, lt=1)]  # of equivalence, in units of a measure
@@ -149,6 +150,7 @@ Watts = Annotated[Finite, Field(gt=0, le=1e6)]
 
 # texts
 Text = Annotated[str, Strict(), Field(max_length=10_000), AfterValidator(_readable)]
+Prompt = Annotated[str, Strict(), Field(max_length=10_000)]  # what a checkpoint puts before a text, as it stands
 Name = Annotated[str, Strict(), AfterValidator(_name)]
 PathText = Annotated[str, Strict(), Field(max_length=4_000), AfterValidator(check_path)]
 ModelText = Annotated[PathText, AfterValidator(_model)]

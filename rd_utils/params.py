@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origi
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from rd_utils.bounds import (
+    FASTEST,
     BelowOne,
     Count,
     DatasetId,
@@ -31,6 +32,7 @@ from rd_utils.bounds import (
     Name,
     PathText,
     Position,
+    Prompt,
     Rate,
     Scale,
     Seed,
@@ -1062,8 +1064,8 @@ class ModelTokenizer(Part):
 
     kind: Literal["model"] = "model"
     model: ModelText
-    query_prompt: str = Field(default="", exclude_if=lambda value: not value)
-    document_prompt: str = Field(default="", exclude_if=lambda value: not value)
+    query_prompt: Prompt = Field(default="", exclude_if=lambda value: not value)
+    document_prompt: Prompt = Field(default="", exclude_if=lambda value: not value)
 
 
 class LexiconTokenizer(Part):
@@ -1125,10 +1127,10 @@ def check_rates(rates: tuple[float, ...], embedding_ratio: float) -> None:
     if len(set(rates)) < 2:
         raise ValueError(f"learning_rates is {list(rates)}, one rate only; give two or more to choose from")
     for rate in rates:
-        if not 0 < float(f"{rate * embedding_ratio:.6g}") <= 1:
+        if not 0 < float(f"{rate * embedding_ratio:.6g}") <= FASTEST:
             raise ValueError(
                 f"embedding_ratio is {embedding_ratio:g}, which makes a learning rate of {rate * embedding_ratio:g} of {rate:g}; expected "
-                "one above 0 and at most 1"
+                f"one above 0 and at most {FASTEST}"
             )
 
 

@@ -29,8 +29,8 @@ def said(annotation: Any, value: Any) -> str:
         (bounds.Depth, [1, 10**6], [0, 10**6 + 1]),
         (bounds.Share, [0, 1, 0.5], [-0.1, 1.1, math.nan, False, "0.5"]),
         (bounds.BelowOne, [0, 0.999], [1, 1.0, -1e-9, math.nan]),
-        (bounds.Rate, [1e-5, 1], [0, -1e-5, 1.001, math.inf, 1e9]),
-        (bounds.Temperature, [1e-6, 1, 1e6], [0, -1, 1e-7, 1e7, math.inf]),
+        (bounds.Rate, [1e-5, 1, 10], [0, -1e-5, 10.001, math.inf, 1e9]),
+        (bounds.Temperature, [1e-6, 1, 1e12], [0, -1, 1e-7, 1e13, math.inf]),
         (bounds.Margin, [1e-6, 0.02, 0.999], [0, 1, 64, math.inf, math.nan, -0.02]),
         (bounds.Alpha, [0.05, 0.499], [0, 0.5, 5e-324]),
         (bounds.Level, [0.51, 0.999], [0.5, 1, 95]),
@@ -89,7 +89,7 @@ def test_no_field_of_a_parameter_class_is_without_bounds(module):
     [
         ({"betas": [0.9, 1.0]}, "training.betas.1: Input should be less than 1, not 1.0"),
         ({"betas": [math.nan, 0.9]}, "training.betas.0: Input should be a finite number, not nan"),
-        ({"learning_rate": 1e9}, "training.learning_rate: Input should be less than or equal to 1, not 1000000000.0"),
+        ({"learning_rate": 1e9}, "training.learning_rate: Input should be less than or equal to 10, not 1000000000.0"),
         ({"documents": True}, "training.documents: True is no whole number"),
         ({"weight_decay": 1}, "training.weight_decay: Input should be less than 1, not 1"),
         ({"in_batch_negatives": 1}, "training.in_batch_negatives: 1 is neither true nor false"),
@@ -120,8 +120,8 @@ def test_margins_of_filters_are_of_their_units(values, message):
 
 
 def test_rates_of_a_search_are_rates_after_the_ratio_too():
-    with pytest.raises(ParameterError, match="embedding_ratio is 100, which makes a learning rate of 10 of 0.1"):
-        params.parse(studies.SearchedRates, {"learning_rates": [0.1, 0.01], "embedding_ratio": 100}, "parameters")
+    with pytest.raises(ParameterError, match="embedding_ratio is 1000, which makes a learning rate of 100 of 0.1"):
+        params.parse(studies.SearchedRates, {"learning_rates": [0.1, 0.01], "embedding_ratio": 1000}, "parameters")
     with pytest.raises(ParameterError, match="0.1 repeats"):
         params.parse(studies.SearchedRates, {"learning_rates": [0.1, 0.1]}, "parameters")
 
