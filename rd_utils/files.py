@@ -21,6 +21,7 @@ from rd_utils.progress import LOGGER
 # What libraries say that keep the number of an error to themselves: numpy, torch, safetensors, faiss.
 _SAY_FULL = re.compile(
     r"[Nn]o space left on device|[Dd]isk quota exceeded|StorageFull|\d+ requested and \d+ written|os error 28\b|code: 28\b"
+    r"|iostream error"  # torch's writer of archives, which has deleted the draft before anyone can look
 )
 _SAY_READ_ONLY = re.compile(r"[Rr]ead-only file system|os error 30\b|code: 30\b")
 

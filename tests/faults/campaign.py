@@ -276,7 +276,7 @@ def harm(path: Path, how: str, chance: random.Random, others: list[Path]) -> Non
         path.unlink()
         path.mkdir()
     elif how == "swap":
-        path.write_bytes(chance.choice([other for other in others if other.read_bytes() != content]).read_bytes())
+        path.write_bytes(chance.choice([other for other in others if other.is_file() and other.read_bytes() != content]).read_bytes())
     else:
         path.write_bytes(b"")
 
@@ -335,9 +335,10 @@ def kill_at_write(bench: Bench, number: int, chance: random.Random) -> tuple[str
         step = 1 + chance.randrange(bench.steps[key])
         while step:
             ended = child(lambda step=step: (bench.writes.watch(outputs, step), bench.build(outputs, [key])))
-            if ended.status in (-9, None, REFUSED):
+            if ended.status != 0:
                 break
-            step //= 2  # fewer writes were left to do
+            shutil.rmtree(bench.artefact(outputs, key))  # fewer writes were left to do, or none
+            step //= 2
     if ended.status != -9:
         return ("hang" if ended.status is None else "raw"), ended.said[-600:]
     return outcome(bench, outputs, lambda: bench.build(outputs))
@@ -366,10 +367,14 @@ def kill_any_time(bench: Bench, number: int, chance: random.Random) -> tuple[str
 def kill_a_run(bench: Bench, number: int, chance: random.Random) -> tuple[str, str]:
     """Kill what the workflow itself writes, before one of its writes; nothing of it may be left in the end."""
     outputs = bench.copy(f"run-{os.getpid()}")
-    shutil.rmtree(outputs / "store" / "nodes")
-    shutil.rmtree(outputs / bench.plan.study.name)
     step = 1 + chance.randrange(bench.steps["run"])
-    ended = child(lambda: (bench.writes.watch(outputs, step), bench.run(outputs)))
+    while step:
+        shutil.rmtree(outputs / "store" / "nodes")
+        shutil.rmtree(outputs / bench.plan.study.name)
+        ended = child(lambda step=step: (bench.writes.watch(outputs, step), bench.run(outputs)))
+        if ended.status != 0:
+            break
+        step //= 2  # it had fewer writes to do than the reference
     if ended.status != -9:
         return "raw", ended.said[-600:]
     return outcome(bench, outputs, lambda: bench.run(outputs))

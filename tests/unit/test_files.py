@@ -73,6 +73,11 @@ def test_other_refusals_name_the_file_also_when_another_error_wraps_them(number,
     assert str(caught.value).startswith(said)
 
 
+def test_a_writer_of_archives_that_has_deleted_its_draft_tells_of_a_full_disk(tmp_path):
+    with pytest.raises(StoreError, match=f"^no space left on the disk that holds {tmp_path}; "), files.writing(tmp_path):
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+
 @pytest.mark.parametrize("error", [ValueError("no space for this word"), FileNotFoundError(errno.ENOENT, "no file", "/x"), KeyError("k")])
 def test_other_errors_pass_as_they_are(error, tmp_path):
     with pytest.raises(type(error)) as caught, files.writing(tmp_path):
