@@ -45,10 +45,10 @@ notebooks-test: $(READY)  ## run every notebook and compare its checked cells (n
 browser: $(READY)  ## open and run every notebook in a real JupyterLab, in the system's Chromium; `make test` runs the quick ones alone
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_BROWSER=all pytest -q tests/notebooks/test_browser.py
 
-zoo: $(READY)  ## tiny models of ten families, with every pooling, module, prompt and limit, against their own library (25 minutes)
+zoo: $(READY)  ## tiny models of ten families, with every pooling, module, prompt and limit, against their own library (15 minutes)
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_ZOO=all pytest -q -s -o addopts= tests/zoo
 
-fuzz: $(READY)  ## 10,000 spoilt files and as many spoilt studies, parameters and options (20 minutes; RD_FUZZ=100000 for more)
+fuzz: $(READY)  ## 10,000 spoilt files and as many spoilt studies, parameters and options (an hour; RD_FUZZ=100000 for more)
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_FUZZ=$${RD_FUZZ:-10000} pytest -q -s -o addopts= -o timeout=0 tests/fuzz
 
 faults: $(READY)  ## kill, damage, fill the disk of and compete with small studies, 740 times (25 minutes; RD_FAULTS_SEED=1 for others)
