@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_toy
+from toys import write_toy
 
 from rd_utils import durable, params, store, teachers
 from rd_utils.pipeline import Pipeline
