@@ -29,9 +29,11 @@ import pandas as pd
 
 from benchmarks import passages
 from rd_utils import params
+from rd_utils.graph import docs_of
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import LOGGER, log_to, track
-from rd_utils.store import Store, docs_of, identity, inputs, teacher_identity
+from rd_utils.stage import inputs
+from rd_utils.store import Store
 
 FULL = 8_800_000  # passages of the largest collection
 FULL_QUERIES = 500_000  # of that one; the others have as many in proportion
@@ -230,8 +232,7 @@ def _made(scale: Scale, spec: Any) -> dict[str, Any]:
 
 
 def _pairs_folder(scale: Scale) -> Path:
-    name = f"{teacher_identity(params.BM25Teacher(), scale.collection)}-{identity(params.QueriesSpec(collection=scale.collection))[:10]}"
-    return scale.folder / "store" / "pairs" / name
+    return scale.pipeline.store.folder(params.PairsSpec(teacher=params.BM25Teacher(), collection=scale.collection))
 
 
 def _slabs(offsets: np.ndarray) -> list[tuple[int, int]]:

@@ -14,11 +14,12 @@ import pandas as pd
 from scipy.stats import t
 
 from rd_utils import crossed, params, stats, studies
+from rd_utils.graph import pool_of
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.questions import contrasts
 from rd_utils.sampling import Groups
-from rd_utils.store import identity, pool_of
+from rd_utils.store import identity
 
 CELL = ["system", *DIMENSIONS]
 # What is known of groups before training, on which advice rests.

@@ -13,10 +13,11 @@ import pandas as pd
 
 from rd_utils import behaviour, entropy, locality, params
 from rd_utils.collections import positives
+from rd_utils.graph import docs_of
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.runs import read_run
-from rd_utils.store import docs_of, identity
+from rd_utils.store import identity
 
 
 def histories(plan: Plan, pipeline: Pipeline, points: int = 60) -> pd.DataFrame:

@@ -18,7 +18,8 @@ from rd_utils import energy, frontier, params, teachers
 from rd_utils.analysis import at
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
-from rd_utils.store import identity, inputs, one_look, upstream
+from rd_utils.stage import inputs
+from rd_utils.store import identity, one_look, upstream
 
 STAGES = ("mine", "score", "train", "evaluate")
 _CHARGED = ("wall_seconds", "cpu_seconds", "gpu_seconds", "joules", "teacher_calls")  # the order in every array below

@@ -26,8 +26,10 @@ from pydantic import ValidationError
 from rd_utils import energy, flops, kernels, params
 from rd_utils import plan as planning
 from rd_utils.devices import Benchmark, Device, read_benchmarks
+from rd_utils.graph import search_evaluations
 from rd_utils.params import ParameterError
-from rd_utils.store import Store, identity, one_look, project_root, search_evaluations, stage_code
+from rd_utils.stage import made_whole
+from rd_utils.store import Store, identity, one_look, project_root
 from rd_utils.workload import Counter, Known, Work, demanded
 
 STAGES = {
@@ -92,11 +94,6 @@ class Cost:
 # --- what it costs ----------------------------------------------------------------------------------------------------------------
 
 
-_SPECS = {
-    cls.stage: cls for cls in vars(params).values() if isinstance(cls, type) and issubclass(cls, params.Spec) and cls is not params.Spec
-}
-
-
 class Prices:
     """Turn work into seconds on a device.
 
@@ -122,16 +119,16 @@ class Prices:
         }
         sums: dict[bool, dict[tuple[str, str, str], np.ndarray]] = {True: {}, False: {}}
         for stage, entries in known.manifests.items():
-            current = stage_code(stage) if stage in _SPECS else None
-            for _, manifest in entries if stage in _SPECS else ():
+            known_stage = made_whole().get(stage)
+            for _, manifest in entries if known_stage else ():
                 try:
-                    spec = _SPECS[stage].model_validate(manifest["parameters"])
+                    spec = known_stage.spec.model_validate(manifest["parameters"])
                 except ValidationError:
                     continue  # of a version that knew other parameters
                 own = manifest["parameters"]
                 place = tuple(json.dumps(own.get(name), sort_keys=True) for name in ("system", "collection"))
                 encoded = stage == "evaluation" and own["first_stage"]["kind"] == "rerank" and place in full
-                into = sums[manifest.get("code") == current]
+                into = sums[manifest.get("version") == known_stage.version]
                 for work, seconds in self._measured(spec, manifest, counter, encoded):
                     model, rest, _ = self.base(work)
                     into.setdefault(_key(work), np.zeros(2))

@@ -1,12 +1,12 @@
 """A student trained by several processes of one machine, started from a notebook: one a GPU, or one or more cores of a processor.
 
-``training.processes`` of a study says how many. :meth:`rd_utils.pipeline.Pipeline.build` calls :func:`train_student`, which starts
+``training.processes`` of a study says how many. :mod:`rd_utils.stages.student` calls :func:`train_student`, which starts
 
     the notebook's process  >  a supervisor (torch.distributed's elastic launcher)  >  one worker a GPU or share of the cores
 
 and waits. All are fresh interpreters, so it does not matter whether the notebook has used the GPU, or trained another student, before;
 the launchers that fork a notebook refuse both. Nothing is pickled: a worker is told where the store and the groups lie, maps tokens and
-groups into memory, and calls the pipeline's own ``train_student``. The first worker saves the student and says how far it is.
+groups into memory, and calls the stage's own ``train``. The first worker saves the student and says how far it is.
 
 What ends ends together. A worker that fails stops the others, and its own error is raised in the notebook. When the notebook's process is
 interrupted or killed, even by SIGKILL, the supervisor and the workers read the end of their standard input, and exit.
@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rd_utils import params, progress
+from rd_utils.stage import Given, inputs
 from rd_utils.store import Draft, Store, identity, peak_memory_mb
 
 if TYPE_CHECKING:
@@ -306,7 +307,9 @@ def _train(folder: Path, rank: int) -> None:
     import torch
     from accelerate import PartialState
 
-    from rd_utils.pipeline import Pipeline, save_student
+    from rd_utils.encoding import untrained
+    from rd_utils.maker import Maker
+    from rd_utils.stages import student as stage
     from rd_utils.training import GroupTable
 
     task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
@@ -314,15 +317,16 @@ def _train(folder: Path, rank: int) -> None:
     if identity(spec) != task["identity"]:
         raise LaunchError("the code or the parameters' files have changed since the notebook's kernel started; restart the kernel")
     arrays = {name: _open(folder / f"{name}.npy") for name in _ARRAYS}
-    pipeline = Pipeline(Store(Path(task["store"])), track=progress.untracked)
+    draft = Draft(Path(task["draft"]))
+    given = Given(Maker(Store(Path(task["store"])), track=progress.untracked), inputs(spec), draft=draft)
     groups = GroupTable(**arrays, draws=task["draws"])
     # made before the processes join: among joined ones, transformers writes and reads some checkpoints in the first alone
-    student = pipeline.untrained(spec.architecture, spec.groups.collection, spec.seed, on_device=False)
+    student = untrained(spec.architecture, spec.seed, given)
     cpu = os.environ.get("ACCELERATE_USE_CPU") == "true"
     state = PartialState(cpu=cpu, timeout=timedelta(minutes=_COLLECTIVE_MINUTES))
-    record = pipeline.train_student(student.to(state.device), spec, groups, task["temperature"], _say_steps())
+    record = stage.train(student.to(state.device), spec, groups, task["temperature"], given, _say_steps())
     if rank == 0:
-        save_student(student, record, Path(task["draft"]))
+        stage.save(student, record, draft.folder)
     wall = round(time.perf_counter() - start, 3)
     cost = {
         "rank": rank,
@@ -331,7 +335,7 @@ def _train(folder: Path, rank: int) -> None:
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
     counts = {"steps": record.steps, "documents_seen": record.documents_seen, "tokens_seen": record.tokens_seen}
-    _write(folder / f"process-{rank}.json", {"counts": counts, "cost": cost, "scoring": pipeline.scoring})
+    _write(folder / f"process-{rank}.json", {"counts": counts, "cost": cost, "scoring": draft.scoring})
     state.destroy_process_group()
 
 

@@ -12,17 +12,21 @@ and, last, before a student is evaluated.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from rd_utils import collections, params, reading
 from rd_utils.params import ParameterError
 from rd_utils.store import resolve_path, upstream
+
+if TYPE_CHECKING:
+    from rd_utils.maker import Maker
 
 CHEAP_QUERIES = 100_000  # of an ir_datasets id: so many are read in a second or two
 CHEAP_BYTES = 32 << 20  # of a folder's queries and qrels
@@ -107,21 +111,24 @@ def check_parameters(parameters: params.TrainParameters, pipeline: Any) -> None:
             refuse_shared(parameters.collection, test, lambda collection: (pipeline.queries(collection), pipeline.qrels(collection)))
 
 
-def check_evaluation(spec: params.EvaluationSpec, pipeline: Any) -> None:
+def check_evaluation(spec: params.EvaluationSpec, maker: Maker) -> None:
     """Compare the queries of an evaluation with all that its system was trained, or its learning rate chosen, on.
 
     Raises:
         LeakageError: they share queries.
     """
+
+    def read(one: params.Collection) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return maker.open(params.QueriesSpec(collection=one))
+
     made_from = upstream(spec).values()
     for of, learnt in (
         ("training", [part.groups.collection for part in made_from if part.stage == "student"]),
         ("validation", [part.collection for part in made_from if part.stage == "search"]),
     ):
         for collection in dict.fromkeys(learnt):
-            if (of, collection, spec.collection) not in pipeline.compared:
-                refuse_shared(collection, spec.collection, lambda one: (pipeline.queries(one), pipeline.qrels(one)), of=of)
-                pipeline.compared.add((of, collection, spec.collection))
+            compare = functools.partial(refuse_shared, collection, spec.collection, read, of=of)
+            maker.once(("compared", of, collection, spec.collection), compare)
 
 
 def refuse_shared(train: Any, test: Any, read: Read, of: str = "training") -> None:

@@ -976,6 +976,14 @@ class ScoresSpec(Spec):
         return self
 
 
+class PairsSpec(Spec):
+    """A teacher's scores of pairs of a collection's queries and documents: all that were ever asked for (see :mod:`rd_utils.scoring`)."""
+
+    stage: ClassVar[str] = "pairs"
+    teacher: Teacher
+    collection: AsRead
+
+
 class FirstStageSystem(Part):
     """A retriever's own ranking, as a row of the table."""
 

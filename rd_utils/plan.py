@@ -23,20 +23,18 @@ from pydantic import ValidationError
 
 from rd_utils import checks, durable, kernels, leakage, params, reading, studies
 from rd_utils.collections import CHEAP_QUERIES, CollectionError
+from rd_utils.graph import docs_of, search_evaluations
 from rd_utils.params import ParameterError
 from rd_utils.resolve import Resolver
 from rd_utils.store import (
     Store,
     StoreError,
-    code_version,
-    docs_of,
     identity,
     one_look,
     outputs_root,
     outside_content,
     project_root,
     resolve_path,
-    search_evaluations,
     upstream,
 )
 from rd_utils.studies import Study
@@ -132,7 +130,10 @@ class Plan:
     @cached_property
     def report_version(self) -> str:
         """Return what decides the report beside the artefacts: the study, and the code that analyses and shows it."""
-        return hashlib.sha256((self.study.model_dump_json() + code_version(REPORTED_BY)).encode()).hexdigest()[:20]
+        digest = hashlib.sha256(self.study.model_dump_json().encode())
+        for name in REPORTED_BY:
+            digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+        return digest.hexdigest()[:20]
 
     @cached_property
     def labels(self) -> list[str]:

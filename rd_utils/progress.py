@@ -189,3 +189,21 @@ class CellBar:
             self.cells.bars.remove(self)
             if self.cell == self.cells.shell.execution_count:
                 self.cells.draw()
+
+
+class Pushed:
+    """Shows work that reports how far it is, through a ``track``, which pulls."""
+
+    def __init__(self, track: Track, description: str) -> None:
+        self.track, self.description = track, description
+        self.steps: Iterator[int] | None = None
+        self.shown = 0
+
+    def __call__(self, done: int, total: int, *rest: Any) -> None:
+        """Show that ``done`` of ``total`` steps are done."""
+        if self.steps is None:
+            self.steps = iter(self.track(range(total), self.description, total))
+            next(self.steps, None)
+        while self.shown < done:
+            next(self.steps, None)
+            self.shown += 1

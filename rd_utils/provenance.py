@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rd_utils import durable, files
 from rd_utils.params import ParameterError, Part, nearest
 from rd_utils.progress import Track, untracked
-from rd_utils.store import CODE, MANIFEST, Store, StoreError, damage_of, identity, inputs, one_look, read_manifest, upstream
+from rd_utils.stage import inputs, made_whole
+from rd_utils.store import MANIFEST, Store, StoreError, damage_of, identity, one_look, read_manifest, upstream
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +118,7 @@ def _folders(place: Path) -> list[Path]:
 def _listed(root: Path) -> tuple[list[Path], list[Finding]]:
     """Return the folders of a store's artefacts, and what else stands among them."""
     folders, findings = [], []
-    stages, others = set(CODE) - {"pairs"}, {"pairs", "checkpoints", "locks", "nodes"}
+    stages, others = set(made_whole()), {"pairs", "checkpoints", "locks", "nodes"}
     for place in sorted(root.iterdir()) if root.is_dir() else ():
         if place.name in others:
             continue

@@ -26,7 +26,8 @@ from rd_utils.params import StudentSystem, nearest
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan, write_record
 from rd_utils.progress import LOGGER
-from rd_utils.store import identity, inputs
+from rd_utils.stage import inputs
+from rd_utils.store import identity
 
 PILOT = 200  # training queries that advice rests on
 MATRICES_SHOWN = 8  # more of them are drawn and written, not printed

@@ -11,7 +11,6 @@ What a person owns and names by path (collections, models, runs, scores) is look
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import importlib.metadata
@@ -38,59 +37,12 @@ import filelock
 from rd_utils import durable, energy, files, params
 from rd_utils.files import StoreError, tree_sha256
 from rd_utils.progress import LOGGER, Track, untracked
+from rd_utils.stage import inputs, stage_of
 
 PACKAGES = (
     "PyStemmer", "accelerate", "bm25s", "faiss-cpu", "ir_datasets", "ir_measures", "numba", "numpy", "pandas", "pyarrow", "scipy",
     "sentence-transformers", "stopwordsiso", "tokenizers", "torch", "transformers",
 )  # fmt: skip
-
-# The modules whose code decides what a stage writes, beside the stage's own method in pipeline. A stage's inputs bring their own.
-CODE = {
-    "docs": ("collections", "reading", "synthetic"),
-    "queries": ("augmentation", "collections", "reading", "runs", "sampling", "synthetic"),
-    "lexicon": ("lexicon", "tokens"),
-    "tokens": ("checkpoints", "models", "tokens"),
-    "vectors": ("checkpoints", "dense", "models", "packed", "runs", "tokens"),
-    "index": ("bm25", "dense", "runs", "words"),
-    "candidates": ("bm25", "checkpoints", "dense", "models", "packed", "reading", "retrieval", "runs", "teachers", "tokens", "words"),
-    "neighbours": ("bm25", "dense", "retrieval", "runs", "words"),
-    "groups": ("bm25", "collections", "entropy", "reading", "retrieval", "runs", "sampling", "teachers", "words"),
-    "pairs": ("bm25", "checkpoints", "models", "packed", "reading", "retrieval", "runs", "teachers", "tokens", "words"),
-    "scores": ("bm25", "checkpoints", "models", "packed", "reading", "retrieval", "runs", "sampling", "teachers", "tokens", "words"),
-    "student": (
-        "augmentation",
-        "checkpoints",
-        "collections",
-        "dense",
-        "entropy",
-        "losses",
-        "models",
-        "packed",
-        "retrieval",
-        "runs",
-        "sampling",
-        "tokens",
-        "training",
-    ),
-    "search": (),
-    "description": ("augmentation", "checkpoints", "entropy", "locality", "models", "packed", "tokens"),
-    "behaviour": ("behaviour", "checkpoints", "entropy", "locality", "models", "packed", "tokens"),
-    "evaluation": (
-        "bm25",
-        "checkpoints",
-        "dense",
-        "evaluation",
-        "models",
-        "packed",
-        "reading",
-        "retrieval",
-        "runs",
-        "teachers",
-        "tokens",
-        "words",
-    ),
-}
-
 
 # Of an artefact's files: up to how many bytes the hash of each is compared on the first opening of the artefact; all sizes always are.
 SMALL = 8 * 1024 * 1024
@@ -117,273 +69,6 @@ def outputs_root() -> Path:
 
 
 # --- identity ---------------------------------------------------------------------------------------------------------------------
-
-
-def inputs(spec: Any) -> dict[str, Any]:
-    """Return the artefacts that ``spec`` is made from, by role."""
-    stage = spec.stage
-    if stage == "docs":
-        return {}
-    if stage == "queries":
-        return {"docs": docs_of(spec.collection)} if spec.collection.source == "pseudo_queries" else {}
-    if stage == "lexicon":
-        return {"docs": spec.docs}
-    if stage == "tokens":
-        text = docs_of(spec.collection) if spec.of == "docs" else params.QueriesSpec(collection=spec.collection)
-        return {"text": text} | ({"lexicon": spec.tokenizer.lexicon} if spec.tokenizer.kind == "lexicon" else {})
-    if stage == "vectors":
-        needed = {"docs": docs_of(spec.collection)} | encoder_inputs(spec.encoder, spec.collection)
-        return {role: part for role, part in needed.items() if role != "query_tokens"}
-    if stage == "index":
-        if spec.retriever.kind == "dense":
-            return {"docs": docs_of(spec.collection), "vectors": vectors_of(spec.collection, spec.retriever.encoder)}
-        return {"docs": docs_of(spec.collection)}
-    if stage == "candidates":
-        return collection_inputs(spec.collection) | retriever_inputs(spec.retriever, spec.collection)
-    if stage == "neighbours":
-        vectors = {"vectors": vectors_of(spec.collection, spec.retriever.encoder)} if spec.retriever.kind == "dense" else {}
-        return collection_inputs(spec.collection) | vectors | index_inputs(spec.retriever, spec.collection)
-    if stage == "groups":
-        return collection_inputs(spec.collection) | _groups_inputs(spec)
-    if stage == "scores":
-        return {"groups": spec.groups} | teacher_inputs(spec.teacher, spec.groups.collection)
-    if stage == "student":
-        scores = {"scores": params.ScoresSpec(groups=spec.groups, teacher=spec.teacher)} if spec.teacher else {}
-        search = {"search": params.search_spec(spec)} if spec.search else {}
-        texts = architecture_inputs(spec.architecture, spec.groups.collection, spec.groups.collection)
-        return {"groups": spec.groups} | scores | search | texts
-    if stage == "search":
-        return {f"evaluation_{number}": evaluation for number, evaluation in enumerate(chain(*search_evaluations(spec)))}
-    if stage == "description":
-        scores = {"scores": params.ScoresSpec(groups=spec.groups, teacher=spec.teacher)} if spec.teacher else {}
-        vectors = {"vectors": vectors_of(spec.groups.collection, spec.reference)}
-        texts = encoder_inputs(spec.reference, spec.groups.collection) if spec.augmentation.document_span < 1 else {}
-        return {"groups": spec.groups} | scores | vectors | texts
-    if stage == "behaviour":
-        student, groups = spec.student, spec.student.groups
-        scores = {"scores": params.ScoresSpec(groups=groups, teacher=spec.teacher)} if spec.teacher else {}
-        texts = architecture_inputs(student.architecture, groups.collection, groups.collection)
-        return {"student": student, "groups": groups} | scores | texts
-    if stage == "evaluation":
-        return collection_inputs(spec.collection) | first_stage_inputs(spec) | system_inputs(spec)
-    raise StoreError(f"unknown stage {stage!r}; one of {', '.join(CODE)}")
-
-
-def _groups_inputs(spec: params.GroupsSpec) -> dict[str, Any]:
-    if spec.cut is not None:
-        groups = spec.model_copy(update={"cut": None})
-        return {"groups": groups, "scores": params.ScoresSpec(groups=groups, teacher=spec.cut.teacher)}
-    found = {"candidates": pool_of(spec.strategy, spec.collection)}
-    if spec.shortage != "drop":
-        found["fill_candidates"] = pool_of(spec.shortage, spec.collection)
-    if spec.strategy.kind == "diameter_targeted":
-        found["vectors"] = vectors_of(spec.collection, spec.strategy.reference)
-    for which, strategy in (("filter", spec.strategy), ("fill_filter", spec.shortage)):
-        if getattr(strategy, "filter", None) is not None:
-            found |= {f"{which}_{role}": part for role, part in teacher_inputs(strategy.filter.teacher, spec.collection).items()}
-    return {role: part for role, part in found.items() if part is not None}
-
-
-def pool_of(strategy: Any, collection: Any) -> Any | None:
-    """Return the artefact that a strategy draws from; None for corpus_random."""
-    if strategy.kind == "corpus_random":
-        return None
-    spec = params.NeighboursSpec if strategy.kind == "graph" else params.CandidatesSpec
-    return spec(collection=collection, retriever=strategy.retriever, depth=strategy.depth)
-
-
-def search_evaluations(spec: params.SearchSpec) -> list[list[params.EvaluationSpec]]:
-    """Return the evaluations that a choice rests on: one list a candidate, one evaluation a first stage that it can serve."""
-    found = []
-    for student in spec.candidates:
-        system = params.StudentSystem(student=student)
-        found.append(
-            [
-                params.EvaluationSpec(system=system, collection=spec.collection, first_stage=stage, measures=(spec.measure,))
-                for stage in sorted(spec.first_stages, key=lambda stage: stage.kind != "full")
-                if params.serves(system, stage)
-            ]
-        )
-    return found
-
-
-def docs_of(collection: Any) -> params.DocsSpec:
-    """Return the documents artefact of a collection; splits and query limits share it."""
-    if collection.source == "pseudo_queries":
-        return docs_of(collection.documents)
-    changes: dict[str, Any] = {"max_queries": None, "random_split": None}
-    if collection.source in ("ir_datasets", "folder"):
-        changes["skip_queries"] = 0
-    if collection.source in ("embedded", "folder"):
-        changes["split"] = "train"
-    if collection.source == "ir_datasets":
-        import ir_datasets
-
-        changes["id"] = ir_datasets.docs_parent_id(collection.id)
-    return params.DocsSpec(collection=collection.model_copy(update=changes))
-
-
-def vectors_of(collection: Any, encoder: Any) -> params.VectorsSpec:
-    """Return the embeddings of a collection's documents, which all its splits share."""
-    return params.VectorsSpec(collection=docs_of(collection).collection, encoder=encoder)
-
-
-def index_of(collection: Any, retriever: Any) -> params.IndexSpec | None:
-    """Return what a retriever searches of a collection's documents; None where it goes through all embeddings, or searches nothing."""
-    if retriever.kind == "bm25" or (retriever.kind == "dense" and retriever.index.kind != "flat"):
-        return params.IndexSpec(collection=docs_of(collection).collection, retriever=retriever)
-    return None
-
-
-def index_inputs(retriever: Any, collection: Any) -> dict[str, Any]:
-    """Return the index of a retriever that has one."""
-    index = index_of(collection, retriever)
-    return {"index": index} if index else {}
-
-
-def collection_inputs(collection: Any) -> dict[str, Any]:
-    """Return the documents and queries artefacts of a collection."""
-    return {"docs": docs_of(collection), "queries": params.QueriesSpec(collection=collection)}
-
-
-def lexicon_of(architecture: Any, collection: Any) -> params.LexiconSpec | None:
-    """Return the lexicon that a from-scratch architecture starts from; None for checkpoints."""
-    if isinstance(architecture, params.FROM_SCRATCH):
-        return params.LexiconSpec(docs=docs_of(collection), dimension=architecture.dimension)
-    return None
-
-
-def tokenizer_of(architecture: Any, collection: Any) -> Any:
-    """Return the tokenizer part that a student or loaded teacher reads; a from-scratch student's vocabulary is of ``collection``."""
-    from rd_utils import checkpoints  # which finds its folders here
-
-    lexicon = lexicon_of(architecture, collection)
-    if lexicon:
-        return params.LexiconTokenizer(lexicon=lexicon)
-    query_prompt, document_prompt = checkpoints.prompts(architecture)
-    return params.ModelTokenizer(model=architecture.model, query_prompt=query_prompt, document_prompt=document_prompt)
-
-
-def token_inputs(tokenizer: Any, collection: Any) -> dict[str, Any]:
-    """Return the token tables of a collection's documents and queries."""
-    docs = params.TokensSpec(of="docs", collection=docs_of(collection).collection, tokenizer=tokenizer)
-    return {"doc_tokens": docs, "query_tokens": params.TokensSpec(of="queries", collection=collection, tokenizer=tokenizer)}
-
-
-def architecture_inputs(architecture: Any, trained_on: Any, read: Any) -> dict[str, Any]:
-    """Return what a student of an architecture needs: its lexicon, if it has one, and the tokens of the collection that it reads."""
-    lexicon = lexicon_of(architecture, trained_on)
-    return ({"lexicon": lexicon} if lexicon else {}) | token_inputs(tokenizer_of(architecture, trained_on), read)
-
-
-def encoder_inputs(encoder: Any, collection: Any) -> dict[str, Any]:
-    """Return what a student needs, trained or not, before it can read a collection."""
-    if encoder.kind == "student":
-        student = encoder.student
-        return {"student": student} | architecture_inputs(student.architecture, student.groups.collection, collection)
-    return architecture_inputs(encoder.architecture, encoder.collection, collection)
-
-
-def retriever_inputs(retriever: Any, collection: Any) -> dict[str, Any]:
-    """Return what a retriever needs, beside the collection, before it can search it."""
-    if retriever.kind == "dense":
-        vectors = {"vectors": vectors_of(collection, retriever.encoder)}
-        return vectors | index_inputs(retriever, collection) | encoder_inputs(retriever.encoder, collection)
-    if retriever.kind == "reranked":
-        inner = params.CandidatesSpec(collection=collection, retriever=retriever.retriever, depth=retriever.from_depth)
-        return {"candidates": inner} | teacher_inputs(retriever.teacher, collection)
-    if retriever.kind == "pooled":
-        return {
-            f"candidates_{number}": params.CandidatesSpec(collection=collection, retriever=inner, depth=retriever.at_most)
-            for number, inner in enumerate(retriever.retrievers)
-        }
-    return index_inputs(retriever, collection)
-
-
-def teacher_inputs(teacher: Any, collection: Any) -> dict[str, Any]:
-    """Return what a teacher needs before it can score."""
-    if teacher.kind == "oracle":
-        return {"docs": docs_of(collection)}
-    if teacher.kind in ("trained", "encoder"):
-        system = params.StudentSystem(student=teacher.student) if teacher.kind == "trained" else teacher.encoder
-        embeds = isinstance(params.architecture_of(system), params.BI_ENCODERS)
-        return ({"vectors": vectors_of(collection, system)} if embeds else {}) | encoder_inputs(system, collection)
-    if teacher.kind == "bm25":
-        return {"docs": docs_of(collection)} | index_inputs(teacher.retriever, collection)
-    if teacher.kind == "file":
-        return {"docs": docs_of(collection)}
-    if teacher.kind == "ensemble":
-        found: dict[str, Any] = {}
-        for number, member in enumerate(teacher.members):
-            found[f"calibration_{number}"] = params.ScoresSpec(groups=teacher.calibration, teacher=member)
-            found |= {f"{role}_{number}": part for role, part in teacher_inputs(member, collection).items()}
-        return found
-    return token_inputs(tokenizer_of(teacher, collection), collection)
-
-
-def first_stage_inputs(spec: params.EvaluationSpec) -> dict[str, Any]:
-    """Return the candidates that an evaluation re-ranks, or that are the first stage's own row."""
-    if spec.first_stage.kind == "rerank" or spec.system.kind == "first_stage":
-        retriever = spec.system.retriever if spec.system.kind == "first_stage" else spec.first_stage.retriever
-        return {"candidates": params.CandidatesSpec(collection=spec.collection, retriever=retriever, depth=spec.first_stage.depth)}
-    return {}
-
-
-def system_inputs(spec: params.EvaluationSpec) -> dict[str, Any]:
-    """Return what an evaluated system is made from."""
-    if spec.system.kind == "teacher":
-        return teacher_inputs(spec.system.teacher, spec.collection)
-    return {} if spec.system.kind == "first_stage" else encoder_inputs(spec.system, spec.collection)
-
-
-def teacher_identity(teacher: Any, collection: Any) -> str:
-    """Return the identity of a teacher's scoring: its parameters, what it was trained from, and the code that scores."""
-    record = {
-        "parameters": teacher.model_dump(mode="json"),
-        "inputs": {role: identity(part) for role, part in teacher_inputs(teacher, collection).items()},
-        "code": code_version((*CODE["pairs"], "pipeline:_teacher", "pipeline:_encoded")),
-        "content": outside_content(teacher),
-    }
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:20]
-
-
-@functools.cache
-def code_version(modules: tuple[str, ...]) -> str:
-    """Return the SHA-256 of the code of modules, or of one function as ``module:function``, comments and docstrings left out."""
-    digest = hashlib.sha256()
-    for name in modules:
-        module, _, method = name.partition(":")
-        tree: ast.AST = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
-        if method:
-            tree = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == method)
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-                if isinstance(body[0].value.value, str):
-                    body[0] = ast.Pass()
-        digest.update(ast.unparse(tree).encode())
-    return digest.hexdigest()
-
-
-def stage_code(stage: str) -> str:
-    """Return the version of the code that makes a stage: its modules, and its own methods in pipeline."""
-    scoring = ("teacher_scores", "_score_missing", "ensemble_scores", "_teacher", "_pair_lengths")
-    own = {
-        "vectors": ("_embedded", "_encoded"),
-        "candidates": ("_found", "_encoded", *scoring),
-        "neighbours": ("_found",),
-        "groups": ("_pool", "_without_word", "_cut_groups", *scoring),
-        "scores": scoring,
-        "student": (
-            "_texts", "_regroup", "_encoded", "_seed_of", "_targets", "_training", "_training_groups", "train_student", "save_student",
-            *scoring,
-        ),
-        "description": ("_texts", "_targets", "_encoded"),
-        "behaviour": ("_probed", "_density_dimension", "_encoded"),
-        "evaluation": ("_run", "_ranked", "_vectors_of", "_embedded", "_encoded", *scoring),
-    }  # fmt: skip
-    methods = (f"_make_{stage}", *own.get(stage, ()))
-    return code_version((*CODE[stage], *(f"pipeline:{method}" for method in methods)))
 
 
 def _by_content(function: Callable[[Any], Any]) -> Any:
@@ -417,7 +102,7 @@ def identity(spec: Any) -> str:
         "stage": spec.stage,
         "parameters": spec.model_dump(mode="json"),
         "inputs": {role: identity(part) for role, part in inputs(spec).items()},
-        "code": stage_code(spec.stage),
+        "version": stage_of(spec).version,
         "content": outside_content(spec),
     }
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:20]
@@ -755,7 +440,7 @@ class Store:
             "parameters": spec.model_dump(mode="json"),
             "inputs": {role: {"stage": part.stage, "identity": identity(part)} for role, part in inputs(spec).items()},
             "seed": getattr(spec, "seed", None),
-            "code": stage_code(spec.stage),
+            "version": stage_of(spec).version,
             "content": outside_content(spec),
             "counts": draft.counts,
             "dropped": draft.dropped,

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from rd_utils import bounds, entropy, locality, losses, params, stats
 from rd_utils.collections import positives
-from rd_utils.store import tokenizer_of
+from rd_utils.graph import tokenizer_of
 from rd_utils.tokens import TokenTable, take
 
 TRIVIAL = math.log(2)  # nats: what a student that scores everything alike pays on any pair, whatever the teacher says

@@ -19,7 +19,8 @@ import filelock
 from rd_utils import durable, kernels
 from rd_utils.params import ParameterError
 from rd_utils.plan import Plan, is_done, node_folder, prepare
-from rd_utils.store import CODE, Store, StoreError, outputs_root
+from rd_utils.stage import stages
+from rd_utils.store import Store, StoreError, outputs_root
 
 SECONDS_BETWEEN_LOOKS = 1.0  # of a run that waits for another
 REFUSALS = (ParameterError, StoreError, OSError)  # what :func:`begin` may raise, for :func:`told` to word
@@ -158,7 +159,7 @@ def clear_leftovers(plan: Plan, store: Store) -> list[Path]:
         if durable.is_left(path, path.stem.removeprefix("running-")):
             durable.remove(path)
             found.append(path)
-    drafts = [path for path in store.root.glob("*/.*") if path.parent.name in CODE]
+    drafts = [path for path in store.root.glob("*/.*") if path.parent.name in stages()]
     checkpoints = [path for path in (store.root / "checkpoints").glob("*") if _is_spent(store, path)]
     for path in [*drafts, *checkpoints]:
         if _free(store, path.name.lstrip(".").partition(".")[0]):

@@ -18,7 +18,8 @@ import numpy as np
 
 from rd_utils import flops, params
 from rd_utils.flops import Flops
-from rd_utils.store import Store, docs_of, lexicon_of, pool_of, resolve_path, tokenizer_of
+from rd_utils.graph import docs_of, lexicon_of, pool_of, tokenizer_of
+from rd_utils.store import Store, resolve_path
 
 # Mean words of a query and of a document, for token tables that are not made yet: N. Thakur et al., BEIR, 2021, table 1. Vaswani counted.
 WORDS = {

@@ -214,7 +214,8 @@ class Bench:
 
     def needing(self, key: str) -> list[str]:
         """Return the artefacts that are made from one directly."""
-        from rd_utils.store import identity, inputs
+        from rd_utils.stage import inputs
+        from rd_utils.store import identity
 
         return [other for other, spec in self.specs.items() if key in {identity(part) for part in inputs(spec).values()}]
 

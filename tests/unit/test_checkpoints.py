@@ -29,7 +29,7 @@ from transformers import (
     T5Config,
 )
 
-from rd_utils import checkpoints, models, params, store
+from rd_utils import checkpoints, graph, models, params
 from rd_utils.augmentation import augment_texts
 from rd_utils.checkpoints import CheckpointError
 from rd_utils.tokens import TokenTable, count_unknown, tokenize
@@ -322,13 +322,13 @@ def test_the_store_tokenises_with_the_prompts_of_the_model_that_reads(tmp_path) 
     collection = params.EmbeddedCollection()
     folder = sentence_model(tmp_path, prompts=PROMPTS)
     whole, encoder_alone = params.BiEncoder(model=str(folder)), params.BiEncoder(model=str(folder), pooling="mean")
-    assert store.tokenizer_of(whole, collection) == params.ModelTokenizer(
+    assert graph.tokenizer_of(whole, collection) == params.ModelTokenizer(
         model=str(folder), query_prompt="find: ", document_prompt="note: "
     )
     for part in (encoder_alone, params.CrossEncoder(model=str(folder))):
-        assert store.tokenizer_of(part, collection).model_dump() == {"kind": "model", "model": str(folder)}
+        assert graph.tokenizer_of(part, collection).model_dump() == {"kind": "model", "model": str(folder)}
     teacher = params.LoadedTeacher(model=str(prompted(tmp_path / "cross")))
-    assert store.tokenizer_of(teacher, collection).query_prompt == "find: "
+    assert graph.tokenizer_of(teacher, collection).query_prompt == "find: "
 
 
 @pytest.mark.parametrize("lower", [False, True])

@@ -15,6 +15,7 @@ from toys import write_toy
 from rd_utils import durable, params, store, teachers
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
+from rd_utils.stage import made_whole
 from rd_utils.store import Store, StoreError, identity, upstream
 
 BI = params.StaticBi(dimension=4)
@@ -64,7 +65,7 @@ def made(tmp_path_factory) -> tuple[Path, dict[str, params.Spec]]:
     pipeline = Pipeline(Store(root / "store"), track=untracked)
     for spec in specs.values():
         pipeline.build(spec)
-    assert set(specs) == set(store.CODE) - {"pairs"}
+    assert set(specs) == set(made_whole())
     return root / "store", specs
 
 
@@ -104,7 +105,7 @@ def test_damage_of_every_file_of_every_stage_is_noticed_by_the_first_opening_and
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-@pytest.mark.parametrize("stage", [stage for stage in store.CODE if stage != "pairs"])
+@pytest.mark.parametrize("stage", list(made_whole()))
 def test_what_is_damaged_is_made_again_to_the_same_bytes_and_said(made, caplog, stage, how):
     root, specs = made
     spec = specs[stage]

@@ -19,9 +19,12 @@ from studies_on_disk import planned
 
 from rd_utils import launch, params
 from rd_utils.__main__ import main
+from rd_utils.encoding import open_encoder, text_tokens
+from rd_utils.graph import encoder_inputs
 from rd_utils.launch import LaunchError
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import LOGGER, untracked
+from rd_utils.stage import Given
 from rd_utils.store import Meter, Store, identity
 from rd_utils.training import TrainingError
 
@@ -102,8 +105,8 @@ def nothing_is_left(text: str, within: float = 120) -> bool:
 
 def margins(pipeline: Pipeline, system: params.Part) -> np.ndarray:
     """Score all documents for three queries, less each query's mean, which no loss sees."""
-    student, tokenizer = pipeline._system(system)
-    queries, docs = (pipeline.tokens(of, COLLECTION, tokenizer) for of in ("queries", "docs"))
+    given = Given(pipeline, encoder_inputs(system, COLLECTION))
+    student, (queries, docs) = open_encoder(system, given), text_tokens(given)
     rows = np.repeat(np.arange(3), len(docs)), np.tile(np.arange(len(docs)), 3)
     scores = student.score_pairs(queries, docs, *rows).reshape(3, -1)
     return scores - scores.mean(axis=1, keepdims=True)

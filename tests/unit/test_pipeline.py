@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from rd_utils import behaviour, entropy, locality, params, sampling, teachers
+from rd_utils import behaviour, encoding, entropy, locality, params, sampling, scoring, teachers
 from rd_utils.collections import CollectionError, positives
+from rd_utils.graph import docs_of, encoder_inputs, pool_of, search_evaluations, teacher_inputs, tokenizer_of, vectors_of
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
-from rd_utils.store import Store, StoreError, docs_of, identity, inputs, pool_of, search_evaluations, tokenizer_of, upstream, vectors_of
+from rd_utils.stage import Given, inputs, stages
+from rd_utils.stages.student import Regroup, augmented_texts
+from rd_utils.store import Store, StoreError, identity, upstream
 from rd_utils.teachers import PairScores, TeacherError
 
 PLAIN = params.BM25(stemmer="none", stopwords="none")
@@ -242,8 +247,18 @@ def candidates_of(retriever, depth=10) -> params.CandidatesSpec:
 
 def embedded(pipeline, system, of="docs") -> np.ndarray:
     """Return the embeddings of SMALL's documents or queries, computed beside the pipeline."""
-    student, tokenizer = pipeline._system(system)
-    return student.encode(pipeline.tokens(of, SMALL, tokenizer), kind={"docs": "document", "queries": "query"}[of])
+    student, queries, docs = opened(pipeline, system)
+    return student.encode({"docs": docs, "queries": queries}[of], kind={"docs": "document", "queries": "query"}[of])
+
+
+def opened(pipeline, system):
+    """Return a student, trained or not, and the tokens of SMALL's queries and documents."""
+    given = Given(pipeline, encoder_inputs(system, SMALL))
+    return encoding.open_encoder(system, given), *encoding.text_tokens(given)
+
+
+def scoring_parts(pipeline, teacher) -> Given:
+    return Given(pipeline, teacher_inputs(teacher, SMALL))
 
 
 def model_files(pipeline, spec) -> dict[str, str]:
@@ -290,9 +305,9 @@ def test_an_inverted_file_is_an_artefact_and_its_recall_is_recorded(small, setti
 
 def test_one_index_of_words_serves_candidates_neighbours_and_the_bm25_teacher(small):
     index = inputs(candidates_of(BM25))["index"]
-    users = [params.NeighboursSpec(collection=SMALL, retriever=BM25, depth=5)]
-    users.append(params.ScoresSpec(groups=groups_of(), teacher=params.BM25Teacher(retriever=BM25)))
-    assert {identity(inputs(user)["index"]) for user in users} == {identity(index)}
+    teacher = params.ScoresSpec(groups=groups_of(), teacher=params.BM25Teacher(retriever=BM25))
+    neighbours = params.NeighboursSpec(collection=SMALL, retriever=BM25, depth=5)
+    assert identity(inputs(neighbours)["index"]) == identity(inputs(teacher)["teacher_index"]) == identity(index)
     counts = small.manifest(index)["counts"]
     assert counts["documents"] == len(small.docs(SMALL)) and counts["postings"] > counts["words"] > 0
 
@@ -485,7 +500,7 @@ def test_a_shortage_is_filled_from_the_strategy_that_the_study_names(pipeline, t
         ("d4", {"d1", "d3"}, 2),
         ("d5", {"d1", "d3"}, 2),
     ]
-    assert set(inputs(spec)) == {"docs", "queries", "candidates", "fill_candidates"}
+    assert set(inputs(spec)) == {"docs", "queries", "strategy_pool", "fill_pool"}
     assert pipeline.manifest(spec)["dropped"]["groups_for_shortage"] == 0
 
 
@@ -507,8 +522,8 @@ def test_a_bi_encoder_teaches_its_scaled_dot_product(small):
 
 def test_an_untrained_cross_encoder_teaches_its_raw_output(small):
     system = params.UntrainedSystem(architecture=CROSS, collection=SMALL)
-    student, tokenizer = small._system(system)
-    expected = student.score_pairs(small.tokens("queries", SMALL, tokenizer), small.tokens("docs", SMALL, tokenizer), *PAIRS)
+    student, *texts = opened(small, system)
+    expected = student.score_pairs(*texts, *PAIRS)
     assert small.teacher_scores(params.EncoderTeacher(encoder=system), SMALL, *PAIRS)[0] == pytest.approx(expected, abs=2e-5)
 
 
@@ -524,7 +539,7 @@ def test_an_untrained_cross_encoder_teaches_its_raw_output(small):
 )
 def test_a_teachers_score_does_not_depend_on_the_pairs_it_is_asked_for_with(small, teacher):
     """But for rounding: each is within 1e-4 standard deviations of the exact score."""
-    score = small._teacher(teacher, SMALL)
+    score = scoring.scorer(teacher, SMALL, scoring_parts(small, teacher))
     rng = np.random.default_rng(0)
     pairs = rng.integers(len(small.queries(SMALL)), size=3000), rng.integers(len(small.docs(SMALL)), size=3000)
     together = score(*pairs)
@@ -581,9 +596,9 @@ def test_a_cross_encoder_scores_by_the_tokens_of_both_texts_over_all_that_is_mis
     rows = np.repeat(np.arange(3), 5), np.tile(np.arange(5), 3)
     queries, docs = (small.tokens(of, SMALL, tokenizer_of(student.architecture, SMALL)) for of in ("queries", "docs"))
     expected = [len(queries.row(query)) + len(docs.row(doc)) for query, doc in zip(*rows, strict=True)]
-    assert small._pair_lengths(teacher, SMALL)(*rows).tolist() == expected
+    assert scoring.pair_lengths(scoring_parts(small, teacher))(*rows).tolist() == expected
     seen = {}
-    monkeypatch.setattr(small, "_teacher", lambda *_: lambda query_rows, doc_rows: np.zeros(len(query_rows)))
+    monkeypatch.setattr(scoring, "scorer", lambda *_: lambda query_rows, doc_rows: np.zeros(len(query_rows)))
     monkeypatch.setattr("rd_utils.teachers.score_missing", lambda kept, pairs, score, **options: seen.update(options) or 1 / 0)
     for slow in (True, False):
         with pytest.raises(ZeroDivisionError):
@@ -701,7 +716,7 @@ def test_augmented_texts_are_drawn_anew_every_epoch_and_the_same_elsewhere(small
         augmentation=params.Augmentation(query_dropout=0.5, document_span=0.5), training=BUDGET.model_copy(update={"documents": 160})
     )
     assert model_files(small, spec) == model_files(twin, spec)
-    tables = small._texts(
+    tables = augmented_texts(
         spec.augmentation,
         small.untrained(BI, SMALL, 0),
         *(small.tokens(of, SMALL, tokenizer_of(BI, SMALL)) for of in ("queries", "docs")),
@@ -733,9 +748,7 @@ def test_refreshed_groups_are_the_students_own_and_the_same_elsewhere(small, twi
 
 def test_a_refresh_draws_from_what_the_student_ranks_highest(small):
     spec = small_student("kl", refresh=params.Refresh(every=2, depth=3, draw="top"))
-    student, tokenizer = small._system(UNTRAINED)
-    queries, docs = (small.tokens(of, SMALL, tokenizer) for of in ("queries", "docs"))
-    drawn = small._regroup(spec, queries, docs)(1, student)
+    drawn = Regroup(spec, spec.refresh, Given(small, inputs(spec)))(1, opened(small, UNTRAINED)[0])
     query_rows, doc_rows = small.group_rows(spec.groups)
     assert (drawn.query_rows == query_rows).all() and (drawn.doc_rows[:, 0] == doc_rows[:, 0]).all()
     products = embedded(small, UNTRAINED, "queries") @ embedded(small, UNTRAINED).T
@@ -1054,13 +1067,13 @@ def test_a_failed_artefact_leaves_no_bill_behind(tmp_path, monkeypatch):
     pipeline = fresh(tmp_path)
     spec = params.ScoresSpec(groups=of_few(params.CorpusRandom()), teacher=params.Oracle())
     pipeline.build(spec.groups)
-    made = Pipeline._make_scores
+    stage = stages()["scores"]
 
-    def failing(self, spec, draft):
-        made(self, spec, draft)
+    def failing(spec, given, draft):
+        stage.make(spec, given, draft)
         raise RuntimeError("killed")
 
-    monkeypatch.setattr(Pipeline, "_make_scores", failing)
+    monkeypatch.setitem(stages(), "scores", replace(stage, make=failing))
     with pytest.raises(RuntimeError):
         pipeline.build(spec)
     monkeypatch.undo()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ import types
 
 import pytest
 
-from rd_utils import params, reading, store
+from rd_utils import graph, params, stage, store
 from rd_utils.store import Store, StoreError, identity
 
 DOCS = params.DocsSpec(collection=params.EmbeddedCollection())
@@ -18,12 +19,6 @@ DOCS = params.DocsSpec(collection=params.EmbeddedCollection())
 
 def groups(**changes) -> params.GroupsSpec:
     return params.GroupsSpec(collection=params.EmbeddedCollection(), strategy=params.CorpusRandom(), **changes)
-
-
-def test_stages_that_may_read_a_file_of_pairs_list_the_module_that_reads_it():
-    module = reading.scores.__module__.removeprefix("rd_utils.")
-    for stage in ("candidates", "groups", "pairs", "scores", "evaluation"):
-        assert {"retrieval", module} <= set(store.CODE[stage]), stage
 
 
 def test_a_changed_parameter_changes_the_identity_and_the_same_one_does_not():
@@ -34,20 +29,20 @@ def test_a_changed_parameter_changes_the_identity_and_the_same_one_does_not():
 
 def test_splits_share_their_documents():
     train, test = params.EmbeddedCollection(split="train"), params.EmbeddedCollection(split="test", max_queries=5)
-    assert identity(store.docs_of(train)) == identity(store.docs_of(test))
+    assert identity(graph.docs_of(train)) == identity(graph.docs_of(test))
     beir = [params.IrDatasetsCollection(id=f"beir/scifact/{split}") for split in ("train", "test")]
-    assert identity(store.docs_of(beir[0])) == identity(store.docs_of(beir[1]))
+    assert identity(graph.docs_of(beir[0])) == identity(graph.docs_of(beir[1]))
 
 
 def test_parts_of_one_split_and_pseudo_queries_share_their_documents(toy):
     cut = params.IrDatasetsCollection(id="beir/scifact/train", skip_queries=60, max_queries=10)
     whole = params.IrDatasetsCollection(id="beir/scifact/test")
-    assert store.docs_of(cut) == store.docs_of(whole) == store.docs_of(params.PseudoQueries(documents=cut))
+    assert graph.docs_of(cut) == graph.docs_of(whole) == graph.docs_of(params.PseudoQueries(documents=cut))
     own = params.FolderCollection(path=str(toy), split="test", skip_queries=1)
-    assert store.docs_of(own) == store.docs_of(params.FolderCollection(path=str(toy)))
+    assert graph.docs_of(own) == graph.docs_of(params.FolderCollection(path=str(toy)))
     assert len({identity(params.QueriesSpec(collection=c)) for c in (cut, whole, params.PseudoQueries(documents=cut))}) == 3
-    assert store.inputs(params.QueriesSpec(collection=params.PseudoQueries(documents=cut))) == {"docs": store.docs_of(cut)}
-    assert store.inputs(params.QueriesSpec(collection=cut)) == {}
+    assert stage.inputs(params.QueriesSpec(collection=params.PseudoQueries(documents=cut))) == {"docs": graph.docs_of(cut)}
+    assert stage.inputs(params.QueriesSpec(collection=cut)) == {}
 
 
 def test_the_vectors_of_documents_are_shared_by_all_that_search_teach_or_measure_by_them():
@@ -57,8 +52,8 @@ def test_the_vectors_of_documents_are_shared_by_all_that_search_teach_or_measure
     scores = params.ScoresSpec(groups=groups(), teacher=params.EncoderTeacher(encoder=encoder))
     narrow = params.GroupsSpec(collection=train, strategy=params.DiameterTargeted(quantile=0.5, reference=encoder))
     description = params.DescriptionSpec(groups=groups(), reference=encoder)
-    vectors = store.vectors_of(test, encoder)
-    assert "query_tokens" not in store.inputs(vectors)
+    vectors = graph.vectors_of(test, encoder)
+    assert "query_tokens" not in stage.inputs(vectors)
     for spec in (candidates, scores, narrow, description):
         assert identity(vectors) in store.upstream(spec)
 
@@ -164,21 +159,23 @@ def test_the_content_of_a_run_or_a_file_of_scores_is_part_of_the_identity_and_it
 
 def test_a_cut_is_made_from_the_groups_and_scores_of_all_queries():
     cut = groups(cut=params.EntropyCut(teacher=params.Oracle(), part="lower_half"))
-    texts = store.collection_inputs(params.EmbeddedCollection())
-    assert store.inputs(cut) == texts | {"groups": groups(), "scores": params.ScoresSpec(groups=groups(), teacher=params.Oracle())}
+    texts = graph.collection_inputs(params.EmbeddedCollection())
+    assert stage.inputs(cut) == texts | {"groups": groups(), "scores": params.ScoresSpec(groups=groups(), teacher=params.Oracle())}
 
 
 def test_a_behaviour_is_made_from_the_student_its_groups_and_texts_and_from_scores_where_a_teacher_is_named():
-    roles = {"student": STUDENT, "groups": groups()} | store.architecture_inputs(STUDENT.architecture, *[groups().collection] * 2)
-    assert store.inputs(BEHAVIOUR) == roles and {"lexicon", "doc_tokens", "query_tokens"} < set(roles)
+    collection = groups().collection
+    texts = graph.collection_inputs(collection) | graph.architecture_inputs(STUDENT.architecture, collection, collection)
+    roles = {"student": STUDENT, "groups": groups()} | texts
+    assert stage.inputs(BEHAVIOUR) == roles and {"lexicon", "doc_tokens", "query_tokens"} < set(roles)
     teacher = params.BM25Teacher()  # need not be the one that the student learnt from
     measured = BEHAVIOUR.model_copy(update={"teacher": teacher})
-    assert store.inputs(measured) == roles | {"scores": params.ScoresSpec(groups=groups(), teacher=teacher)}
+    assert stage.inputs(measured) == roles | {"scores": params.ScoresSpec(groups=groups(), teacher=teacher)}
     assert identity(STUDENT.groups) in store.upstream(BEHAVIOUR) and identity(measured) != identity(BEHAVIOUR)
 
 
 def test_a_description_rests_on_no_test_collection():
-    documents = {identity(store.docs_of(params.EmbeddedCollection()))}
+    documents = {identity(graph.docs_of(params.EmbeddedCollection()))}
     upstream = store.upstream(DESCRIPTION)
     assert {key for key, part in upstream.items() if part.stage == "docs"} == documents
     assert [part.collection.split for part in upstream.values() if part.stage == "queries"] == ["train"]
@@ -191,31 +188,13 @@ def test_everything_upstream_comes_after_what_it_is_made_from():
     order = list(store.upstream(evaluation))
     assert {part.stage for part in store.upstream(evaluation).values()} >= {"docs", "groups", "scores", "search", "evaluation", "student"}
     for place, part in enumerate(store.upstream(evaluation).values()):
-        assert {identity(needed) for needed in store.inputs(part).values()} <= set(order[:place])
-
-
-def test_every_stage_has_code_and_a_way_to_be_made():
-    from rd_utils.pipeline import Pipeline
-
-    stages = {spec.stage for spec in params.Spec.__subclasses__()}
-    assert stages == set(store.CODE) - {"pairs"}  # which are kept by teacher, not by spec
-    for stage in stages:
-        assert callable(getattr(Pipeline, f"_make_{stage}")) and len(store.stage_code(stage)) == 64
-
-
-def code_behind(spec) -> set[str]:
-    return {module for part in (spec, *store.upstream(spec).values()) for module in store.CODE[part.stage]}
-
-
-@pytest.mark.parametrize("teacher", [params.BM25Teacher(), params.FileTeacher(path="no.parquet")], ids=lambda part: part.kind)
-def test_the_code_that_scores_is_part_of_the_identity_of_scores_and_of_what_is_kept_of_them(teacher):
-    assert "retrieval" in code_behind(of_scores(teacher)) and "retrieval" in store.CODE["pairs"]
+        assert {identity(needed) for needed in stage.inputs(part).values()} <= set(order[:place])
 
 
 def test_an_input_of_another_identity_changes_the_identity(monkeypatch):
     before = identity(groups())
     store.identity.cache_clear()
-    monkeypatch.setitem(store.CODE, "docs", ("collections", "synthetic", "retrieval"))
+    monkeypatch.setitem(stage.stages(), "docs", dataclasses.replace(stage.stages()["docs"], version=2))
     try:
         assert identity(groups()) != before
     finally:
@@ -233,17 +212,6 @@ def test_identity_is_the_same_under_another_hash_seed():
     }
     assert len(found) == 1
     assert len(found.pop().strip()) == 20
-
-
-def test_comments_and_docstrings_do_not_change_the_code_version(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "__file__", str(tmp_path / "store.py"))
-    versions = []
-    for text in ('def f():\n    """One."""\n    return 1\n', "def f():\n    '''Two.'''\n    return 1  # why\n", "def f():\n    return 2\n"):
-        (tmp_path / "room.py").write_text(text)
-        store.code_version.cache_clear()
-        versions.append(store.code_version(("room",)))
-    store.code_version.cache_clear()
-    assert versions[0] == versions[1] != versions[2]
 
 
 def test_a_folder_collections_content_is_part_of_the_identity(toy):
@@ -320,7 +288,7 @@ def test_one_look_is_of_one_moment_and_what_names_nothing_by_path_is_remembered_
     assert identity(spec) != before
     known = identity(groups())
     assert store.named_outside(groups()) == ()
-    monkeypatch.setattr(store, "stage_code", lambda stage: pytest.fail("was made again"))
+    monkeypatch.setattr(store, "inputs", lambda spec: pytest.fail("was made again"))
     assert identity(groups()) == known
 
 

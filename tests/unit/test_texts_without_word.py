@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from rd_utils import collections, params
+from rd_utils.graph import vectors_of
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
-from rd_utils.store import Store, vectors_of
+from rd_utils.store import Store
 
 WORDS = "cat dog mat rain hill stock market price fall rise sleep chase river stone bread wine".split()
 BLANK, PICTURE, MARKS = "d60", "d61", "d62"  # documents without a word
@@ -75,7 +76,7 @@ def test_a_word_is_a_letter_a_digit_or_an_underscore():
 
 
 def test_they_are_counted_with_the_collection_and_the_first_is_named(pipeline, train, test, caplog):
-    from rd_utils.store import docs_of
+    from rd_utils.graph import docs_of
 
     with caplog.at_level("WARNING", logger="rd_utils"):
         counts = pipeline.manifest(docs_of(train))["counts"]
@@ -163,7 +164,7 @@ def test_a_study_runs_from_mining_to_evaluation(pipeline, train, test, architect
 
 def test_an_interaction_model_scores_pairs_of_which_no_text_has_a_word(pipeline, train):
     student = pipeline.untrained(CROSS, train, 0)
-    from rd_utils.store import tokenizer_of
+    from rd_utils.graph import tokenizer_of
 
     tables = [pipeline.tokens(of, train, tokenizer_of(CROSS, train)) for of in ("queries", "docs")]
     row = pipeline.queries(train)["query_id"].tolist().index("blank")

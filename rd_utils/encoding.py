@@ -1,0 +1,70 @@
+"""Students as stages open them, and texts as they embed them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rd_utils import params
+from rd_utils.progress import Pushed
+from rd_utils.stage import Given
+from rd_utils.stages.lexicon import LEXICON
+from rd_utils.stages.tokens import TOKENS
+
+if TYPE_CHECKING:
+    from rd_utils.models import Student
+    from rd_utils.tokens import TokenTable
+
+
+def on_device(student: Student) -> Student:
+    """Move a student to where accelerate would train it: an accelerator, if there is one."""
+    from accelerate import PartialState
+
+    return student.to(PartialState().device)
+
+
+def untrained(architecture: Any, seed: int, given: Given) -> Student:
+    """Return a student before its first step, on the CPU."""
+    from rd_utils import models
+
+    return models.build(architecture, seed=seed, lexicon=given(LEXICON) if "lexicon" in given else None)
+
+
+def open_encoder(encoder: Any, given: Given) -> Student:
+    """Return the student that an encoder is, trained or not, on the accelerator if there is one."""
+    from rd_utils.stages.student import STUDENT
+
+    return given(STUDENT) if encoder.kind == "student" else on_device(untrained(encoder.architecture, encoder.seed, given))
+
+
+def text_tokens(given: Given) -> tuple[TokenTable, TokenTable]:
+    """Return the tokens of the queries and documents that a student reads."""
+    return given(TOKENS, "query_tokens"), given(TOKENS, "doc_tokens")
+
+
+def encoded(student: Student, texts: TokenTable, **options: Any) -> np.ndarray:
+    """Embed texts; one without a token has the zero vector, since what a model makes of special tokens alone says nothing of it."""
+    vectors = student.encode(texts, **options)
+    vectors[texts.text_lengths() == 0] = 0.0
+    return vectors
+
+
+def asking(student: Student, queries: TokenTable, **options: Any) -> np.ndarray:
+    """Embed queries so that their inner products with documents are the student's scores."""
+    return encoded(student, queries, kind="query", **options) * np.float32(student.architecture.scale)
+
+
+def embedded(
+    student: Student, docs: TokenTable, path: Path, chunks: Path, given: Given, precision: params.Precision = "fp32"
+) -> np.ndarray:
+    """Write documents' embeddings to a file, a chunk at a time, and return them memory-mapped."""
+    from rd_utils import dense
+    from rd_utils.tokens import take
+
+    def embed(start: int, stop: int) -> np.ndarray:
+        part = docs if stop - start == len(docs) else take(docs, np.arange(start, stop))
+        return encoded(student, part, kind="document", precision=precision, progress=Pushed(given.track, "encoding documents"))
+
+    return dense.embed_in_chunks(len(docs), embed, path, chunks)

@@ -1,0 +1,1 @@
+"""The stages: one module each, found by :func:`rd_utils.stage.stages`."""

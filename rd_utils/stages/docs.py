@@ -1,0 +1,53 @@
+"""The documents of a collection, which all its splits share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from rd_utils import collections, params
+from rd_utils.progress import LOGGER
+from rd_utils.stage import Given, Stage
+from rd_utils.store import Draft, resolve_path
+
+
+class Docs(NamedTuple):
+    """Documents as they lie in the store.
+
+    Attributes:
+        frame: doc_id, text; the strings stay in a file that is mapped into memory.
+        ties: int32 (n_docs,), each document's rank among the sorted doc_ids: the order in which equal scores are listed.
+    """
+
+    frame: pd.DataFrame
+    ties: np.ndarray
+
+
+def collection_folder(collection: params.Collection) -> Path | None:
+    """Return where a collection in a folder lies; None for others."""
+    return resolve_path(collection.path) if collection.source == "folder" else None
+
+
+def warn_of_texts(collection: params.Collection, of: str, wordless: int, n: int, first: str) -> None:
+    """Say that texts have no word, and which is the first."""
+    follows = "nothing is retrieved for them, nor learnt" if of == "queries" else "nothing retrieves them, and they have no embedding"
+    LOGGER.warning("%s: %d of %d %s have no word, the first is %r; %s", collection.label, wordless, n, of, first, follows)
+
+
+def _make(spec: params.DocsSpec, given: Given, draft: Draft) -> None:
+    written = collections.write_docs(spec.collection, draft.folder / "docs.arrow", collection_folder(spec.collection), given.track)
+    np.save(draft.folder / "ties.npy", written.ties)
+    draft.counts |= {"documents": written.documents, "documents_without_text": written.without_text}
+    draft.counts["documents_without_word"] = written.without_word
+    if written.without_word:
+        warn_of_texts(spec.collection, "documents", written.without_word, written.documents, written.first_without_word)
+
+
+def _read(folder: Path, spec: params.DocsSpec, given: Given) -> Docs:
+    return Docs(collections.read_table(folder, "docs"), np.asarray(np.load(folder / "ties.npy", mmap_mode="r")))
+
+
+DOCS = Stage(name="docs", version=1, spec=params.DocsSpec, inputs=lambda spec: {}, make=_make, read=_read)

@@ -1,0 +1,113 @@
+"""One system's run on one test collection and its measures per query."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from rd_utils import collections, evaluation, leakage, params
+from rd_utils.encoding import asking, embedded, open_encoder, text_tokens
+from rd_utils.graph import collection_inputs, first_stage_inputs, system_inputs
+from rd_utils.progress import LOGGER, Pushed
+from rd_utils.runs import Run
+from rd_utils.scoring import teacher_scores
+from rd_utils.stage import Given, Inputs, Stage
+from rd_utils.stages.candidates import CANDIDATES
+from rd_utils.stages.docs import DOCS
+from rd_utils.stages.queries import QUERIES
+from rd_utils.store import Draft, identity
+
+if TYPE_CHECKING:
+    from rd_utils.models import Student
+
+
+def _inputs(spec: params.EvaluationSpec) -> Inputs:
+    return collection_inputs(spec.collection) | first_stage_inputs(spec) | system_inputs(spec)
+
+
+def _make(spec: params.EvaluationSpec, given: Given, draft: Draft) -> None:
+    queries, docs = given(QUERIES), given(DOCS)
+    absent, without = collections.absent_positives(queries.qrels, docs.frame["doc_id"], spec.collection.label)
+    ranked, scores, scored = _scored(spec, given)
+    run = evaluation.rank(ranked, scores, queries.frame["query_id"], docs.frame["doc_id"], docs.ties)
+    per_query, counts = evaluation.measure_run(run, queries.qrels, spec.measures)
+    shutil.rmtree(given.store.checkpoints(spec), ignore_errors=True)  # an open mapping outlives its file
+    evaluation.write_run(run, draft.folder / "run.trec", spec.system.kind)
+    per_query.to_parquet(draft.folder / "per_query.parquet", index=False)
+    draft.counts |= counts | {"pairs_scored": scored}
+    draft.counts |= {"positives_not_in_collection": absent, "queries_without_positive_in_collection": without}
+    if absent:
+        LOGGER.warning(
+            "%s: %d positives are not in the collection, %d queries have no other; no system can find them",
+            *(spec.collection.label, absent, without),
+        )
+
+
+def _scored(spec: params.EvaluationSpec, given: Given) -> tuple[Run, np.ndarray, int]:
+    """Return the documents that a system ranks, its scores of them (n_pairs,), and how many pairs were scored for it."""
+    from rd_utils import dense
+
+    system, own = spec.system, given
+    run = given(CANDIDATES) if "candidates" in given else None
+    if system.kind == "first_stage":
+        return run, run.scores, 0
+    if system.kind == "teacher":
+        own = given.part("teacher_")
+        if run is not None:
+            doc_rows = np.asarray(run.docs, dtype=np.int64)
+            return run, *teacher_scores(system.teacher, spec.collection, run.rows(), doc_rows, own)
+        system = params.StudentSystem(student=system.teacher.student) if system.teacher.kind == "trained" else system.teacher.encoder
+    student = open_encoder(system, own)
+    if run is None:  # a full retrieval: the student is a bi-encoder
+        ties = given(DOCS).ties
+        vectors = _vectors(system, spec, student, own)
+        run = dense.search(vectors["docs"], vectors["queries"], spec.first_stage.depth, ties)
+        return run, run.scores, len(run) * len(ties)
+    query_rows, doc_rows = run.rows(), np.asarray(run.docs, dtype=np.int64)
+    if isinstance(student.architecture, params.BI_ENCODERS):
+        vectors = _vectors(system, spec, student, own, np.unique(doc_rows))
+        place = np.searchsorted(vectors["rows"], doc_rows)
+        return run, np.einsum("ij,ij->i", vectors["queries"][query_rows], vectors["docs"][place], dtype=np.float64), len(doc_rows)
+    progress = Pushed(given.track, "scoring pairs")
+    return run, student.score_pairs(*text_tokens(own), query_rows, doc_rows, precision=spec.precision, progress=progress), len(doc_rows)
+
+
+def _vectors(
+    system: Any, spec: params.EvaluationSpec, student: Student, given: Given, rows: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Return a student's query and document vectors; the last system's are kept, so that two first stages encode once."""
+    from rd_utils.tokens import take
+
+    queries, docs = text_tokens(given)
+    every = np.arange(len(docs))
+    rows = every if rows is None else rows
+    key = (system, identity(params.QueriesSpec(collection=spec.collection)), spec.precision)
+
+    def encode() -> dict[str, np.ndarray]:
+        scratch = given.store.checkpoints(spec)
+        scratch.mkdir(parents=True, exist_ok=True)
+        read = docs if len(rows) == len(every) else take(docs, rows)
+        vectors = embedded(student, read, scratch / "vectors.npy", scratch / "chunks", given, spec.precision)
+        return {"rows": rows, "docs": vectors, "queries": asking(student, queries, precision=spec.precision)}
+
+    return given.latest("vectors", key, encode, lambda kept: bool(np.isin(rows, kept["rows"]).all()))
+
+
+def _read(folder: Path, spec: params.EvaluationSpec, given: Given) -> pd.DataFrame:
+    return collections.read_table(folder, "per_query")
+
+
+EVALUATION = Stage(
+    name="evaluation",
+    version=1,
+    spec=params.EvaluationSpec,
+    inputs=_inputs,
+    make=_make,
+    read=_read,
+    before=leakage.check_evaluation,
+    libraries=("ir_measures", "rd_utils.bm25", "rd_utils.models", "rd_utils.dense"),
+)

@@ -1,0 +1,33 @@
+"""The word-level tokenizer and token vectors of a collection's documents, from which students from scratch start."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rd_utils import params
+from rd_utils.stage import Given, Stage
+from rd_utils.stages.docs import DOCS
+from rd_utils.store import Draft
+
+
+def _make(spec: params.LexiconSpec, given: Given, draft: Draft) -> None:
+    from rd_utils import lexicon
+    from rd_utils.tokens import tokenize
+
+    texts = given(DOCS).frame["text"].tolist()
+    tokenizer = lexicon.build_tokenizer(texts)
+    table = tokenize(texts, tokenizer)
+    vectors = lexicon.token_vectors(table.ids, table.offsets, tokenizer.get_vocab_size(), spec.dimension)
+    tokenizer.save(str(draft.folder / "tokenizer.json"))
+    np.save(draft.folder / "vectors.npy", vectors)
+    draft.counts |= {"words": tokenizer.get_vocab_size(), "tokens": len(table.ids)}
+
+
+LEXICON = Stage(
+    name="lexicon",
+    version=1,
+    spec=params.LexiconSpec,
+    inputs=lambda spec: {"docs": spec.docs},
+    make=_make,
+    libraries=("rd_utils.lexicon", "rd_utils.tokens"),
+)

@@ -1,0 +1,66 @@
+"""The queries and qrels of one split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from rd_utils import augmentation, collections, params
+from rd_utils.graph import docs_of
+from rd_utils.runs import rows_of
+from rd_utils.stage import Given, Inputs, Stage
+from rd_utils.stages.docs import DOCS, Docs, collection_folder, warn_of_texts
+from rd_utils.store import Draft
+
+
+class Queries(NamedTuple):
+    """Queries as they lie in the store.
+
+    Attributes:
+        frame: query_id, text.
+        qrels: query_id, doc_id, relevance.
+    """
+
+    frame: pd.DataFrame
+    qrels: pd.DataFrame
+
+    def rows(self, query_ids: pd.Series) -> np.ndarray:
+        """Return the rows of query_ids that are known."""
+        return rows_of(query_ids, self.frame["query_id"])
+
+    def positives(self, docs: Docs) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of the queries and documents of the qrels above 0, int64 (n,) each, -1 for a document that is not there."""
+        known = collections.positives(self.qrels)
+        return self.rows(known["query_id"]), rows_of(known["doc_id"], docs.frame["doc_id"])
+
+
+def _inputs(spec: params.QueriesSpec) -> Inputs:
+    return {"docs": docs_of(spec.collection)} if spec.collection.source == "pseudo_queries" else {}
+
+
+def _make(spec: params.QueriesSpec, given: Given, draft: Draft) -> None:
+    pseudo = spec.collection
+    if pseudo.source == "pseudo_queries":
+        queries, qrels = augmentation.pseudo_queries(
+            given(DOCS).frame, pseudo.queries, words=pseudo.words, weighting=pseudo.weighting, seed=pseudo.seed
+        )
+        queries, qrels = (part.reset_index(drop=True) for part in collections.random_part(pseudo, queries, qrels))
+    else:
+        queries, qrels = collections.read_queries(spec.collection, collection_folder(spec.collection), given.track)
+    collections.write_table(queries, draft.folder, "queries")
+    qrels.to_parquet(draft.folder / "qrels.parquet", index=False)
+    draft.counts |= {"queries": len(queries), "qrels": len(qrels), "positives": len(collections.positives(qrels))}
+    wordless = queries["query_id"][~collections.has_word(queries["text"])]
+    draft.counts["queries_without_word"] = len(wordless)
+    if len(wordless):
+        warn_of_texts(spec.collection, "queries", len(wordless), len(queries), wordless.iloc[0])
+
+
+def _read(folder: Path, spec: params.QueriesSpec, given: Given) -> Queries:
+    return Queries(collections.read_table(folder, "queries"), collections.read_table(folder, "qrels"))
+
+
+QUERIES = Stage(name="queries", version=1, spec=params.QueriesSpec, inputs=_inputs, make=_make, read=_read)
