@@ -487,7 +487,7 @@ def chart(folder: Path, out: Path) -> Path:
     """
     import altair as alt
 
-    from rd_utils import drawing
+    from rd_utils.report import drawing
 
     table, out = measured(folder), Path(out)
     fitted = growth(table)

@@ -172,7 +172,7 @@ def print_plan(plan: planning.Plan, options: argparse.Namespace) -> None:
 
 def print_notes(plan: planning.Plan) -> None:
     """Print what a study will be able to show, and what not."""
-    from rd_utils import questions
+    from rd_utils.analysis import questions
 
     for line in questions.before(plan):
         print(f"note: {line}")

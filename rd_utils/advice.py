@@ -478,7 +478,7 @@ def pool(tables: Mapping[str, tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     another file. Only the cost may differ, since a study charges a cell with all of its own evaluations; the first study's is kept.
 
     Args:
-        tables: study -> the measure of its values, and its table of :func:`rd_utils.analysis.options`.
+        tables: study -> the measure of its values, and its table of :func:`rd_utils.analysis.tables.options`.
 
     Returns:
         The rows of all tables; ``attrs["left_out"]`` names the cells that any of them left out.
@@ -531,7 +531,7 @@ def check(options: pd.DataFrame, features: Sequence[str], baseline: str, *, seed
     the temperature and the target entropy. The baseline is always ``bm25`` where the study has it.
 
     Args:
-        options: of :func:`rd_utils.analysis.options` or :func:`pool`.
+        options: of :func:`rd_utils.analysis.tables.options` or :func:`pool`.
         features: columns with what is known before training; one that is missing or the same everywhere is left out.
         baseline: the strategy that is always there in a study without ``bm25``.
         seed: of ties and of the resampling.

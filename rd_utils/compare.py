@@ -2,7 +2,7 @@
 
 ``python -m rd_utils compare A B`` compares two TREC runs (``--qrels``) or two finished rows of a study (``--study``, given twice for two
 studies): cells, or a baseline by its name, such as ``bm25``, ``untrained`` or ``teacher``. Difference and equivalence are two questions
-with a test each, in which queries and seeds vary (see :mod:`rd_utils.crossed`); the answer names both. Nothing is ever built here: what is
+with a test each, in which queries and seeds vary (see :mod:`crossed`); the answer names both. Nothing is ever built here: what is
 not in the store yet is an error that says which command makes it.
 """
 
@@ -189,7 +189,7 @@ def compare_values(
     Raises:
         ParameterError: the queries differ, there are fewer than two, or a value is missing.
     """
-    from rd_utils import crossed, stats
+    from rd_utils.analysis import crossed, stats
 
     try:
         before, after = crossed.aligned(a, b)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from rd_utils import energy, frontier, params, teachers
-from rd_utils.analysis import at
+from rd_utils.analysis.tables import at
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.stage import inputs
@@ -170,7 +170,7 @@ def points(summary: pd.DataFrame, costs: pd.DataFrame, measure: str) -> pd.DataF
     """Put effectiveness beside cost.
 
     Args:
-        summary: of :func:`rd_utils.analysis.summary`.
+        summary: of :func:`rd_utils.analysis.tables.summary`.
         costs: of :func:`costs`.
         measure: whose means are the values.
 

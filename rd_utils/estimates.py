@@ -411,7 +411,7 @@ def show(found: Estimate, form: str = "text", *, cells: bool = False, cores: int
     if form == "json":
         return json.dumps(records(found), indent=1)
     if form == "csv":
-        from rd_utils.tables import no_formula
+        from rd_utils.report.forms import no_formula
 
         rows, stream = records(found), io.StringIO()
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")

@@ -238,9 +238,9 @@ class Nursery:
 def package_files() -> dict[str, tuple[int, int]]:
     """Return the size and the time of change of each of the package's files."""
     files = {}
-    for path in sorted(Path(rd_utils.__file__).parent.glob("*.py")):
+    for path in sorted(Path(rd_utils.__file__).parent.rglob("*.py")):
         about = path.stat()
-        files[path.name] = (about.st_size, about.st_mtime_ns)
+        files[str(path)] = (about.st_size, about.st_mtime_ns)
     return files
 
 
@@ -251,7 +251,7 @@ def import_everything() -> dict[str, str]:
     """
     before = dict(os.environ)
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # papermill sets it for its kernels
-    own = [f"rd_utils.{module.name}" for module in pkgutil.iter_modules(rd_utils.__path__) if module.name != "__main__"]
+    own = [module.name for module in pkgutil.walk_packages(rd_utils.__path__, "rd_utils.") if module.name != "rd_utils.__main__"]
     for name in (*IMPORTED, *own):
         try:
             importlib.import_module(name)

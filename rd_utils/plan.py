@@ -41,8 +41,9 @@ from rd_utils.studies import Study
 
 # The modules whose code decides a report beside that of the artefacts.
 REPORTED_BY = (
-    "advice", "analysis", "behaviour", "characteristics", "charts", "costs", "crossed", "drawing", "energy", "entropy", "frontier",
-    "in_short", "locality", "page", "questions", "report", "reporting", "stats", "tables",
+    "advice", "analysis/characteristics", "analysis/crossed", "analysis/questions", "analysis/stats", "analysis/tables", "behaviour",
+    "costs", "energy", "entropy", "frontier", "locality", "report/charts", "report/drawing", "report/folder", "report/forms",
+    "report/in_short", "report/layout", "report/page",
 )  # fmt: skip
 NOTEBOOKS = ("01_mine", "02_score", "03_train", "04_evaluate", "05_analyse", "06_search")
 

@@ -20,7 +20,7 @@ from scipy import sparse, special
 from scipy import stats as distributions
 from scipy.sparse import csgraph
 
-from rd_utils import crossed, stats
+from rd_utils.analysis import crossed, stats
 
 if TYPE_CHECKING:
     import altair as alt
@@ -271,7 +271,7 @@ def joined(p_lower: ArrayLike, p_upper: ArrayLike, *, alpha: float = ALPHA) -> n
     Published: joined where neither test rejects. What the tests would have to reject, for equivalence to be shown, is that the difference
     is as large as the margin; so the surer the equivalence, the less are the systems joined, and few noisy queries join anything.
 
-    Ours: equivalent where the larger of the two is BELOW alpha (:func:`rd_utils.stats.paired_difference`).
+    Ours: equivalent where the larger of the two is BELOW alpha (:func:`rd_utils.analysis.stats.paired_difference`).
 
     Args:
         p_lower: (...) against "the difference is at most minus the margin".
@@ -309,7 +309,7 @@ def equivalence(
     and :func:`joined` where BOTH are above alpha. Since m is below ``|d|``, the larger of the two is never below 0.5, so that equivalence
     cannot be shown; the smaller one is, nearly, that of a one-sided test for a difference, and "joined" says that it did not reject.
 
-    Ours: :func:`rd_utils.stats.paired_difference`: differences of values of the same query, a margin in units of the measure that is fixed
+    Ours: :func:`stats.paired_difference`: differences of values of the same query, a margin in units of the measure that is fixed
     beforehand, and equivalent where the larger p-value is BELOW alpha.
 
     Args:
@@ -376,7 +376,7 @@ def joined_components(systems: Sequence[str], edges: Iterable[tuple[str, str]]) 
 
     Published: A joined with B and B with C puts A and C into one group, however far apart they are.
 
-    Ours: :func:`rd_utils.stats.cliques`: two systems share a letter only where they are equivalent themselves.
+    Ours: :func:`rd_utils.analysis.stats.cliques`: two systems share a letter only where they are equivalent themselves.
 
     Args:
         systems: their names.
@@ -415,7 +415,7 @@ def pooled_by_query_id(frame: pd.DataFrame) -> pd.Series:
 
     Published: a table over all collections in which a query id that two of them share (as "1" is) has one value.
 
-    Ours: :mod:`rd_utils.stats` knows queries by ``(test_collection, query_id)``, and refuses a key that stands twice.
+    Ours: :mod:`rd_utils.analysis.stats` knows queries by ``(test_collection, query_id)``, and refuses a key that stands twice.
 
     Args:
         frame: columns query_id and value (others do not matter), in the order in which they were written.
@@ -440,7 +440,7 @@ def split_of(name: str) -> str:
 
     Published: ``name.split("-")[2]``, right for a data set whose name has no hyphen, and the loss for one whose name has one.
 
-    Ours: :mod:`rd_utils.analysis` keeps what a cell is in columns, and reads nothing from a name.
+    Ours: :mod:`rd_utils.analysis.tables` keeps what a cell is in columns, and reads nothing from a name.
 
     Args:
         name: of a file, data set first.
@@ -482,10 +482,10 @@ def compare_verdicts(
         published_joined, n_seeds, p_difference, p_equivalence, p_holm, p_equivalence_holm (the last two corrected), equivalent, different,
         verdict, which are of queries and seeds; p_queries, p_equivalence_queries and verdict_queries, of queries only, corrected likewise;
         and of the pair alone, uncorrected: smallest_margin, the one that these data could just have proved, and queries_needed to show
-        equivalence at the margin if the systems were equal (see :class:`rd_utils.crossed.Contrast`).
+        equivalence at the margin if the systems were equal (see :class:`rd_utils.analysis.crossed.Contrast`).
 
     Raises:
-        ValueError: as :func:`rd_utils.crossed.pairwise`.
+        ValueError: as :func:`rd_utils.analysis.crossed.pairwise`.
 
     Every query gains about 0.2; the published rule joins the two, ours calls them different:
 
@@ -509,14 +509,14 @@ def compare_strategies(per_query: pd.DataFrame, settings: AnalysisSettings) -> p
     """Compare, by both rules, the cells of a study that differ in the strategy only.
 
     A block holds the cells that agree in everything else: collection, test collection, first stage, loss, architecture, teacher ..., and
-    seeds. The published rule sees values averaged over the seeds. Our tests are those of :func:`rd_utils.analysis.differences`, the family
+    seeds. The published rule sees values averaged over the seeds. Our tests are those of :func:`tables.differences`, the family
     is another: Holm's correction runs here over all pairs of strategies of a collection, test collection and first stage, all blocks
-    together; there over the contrasts with the baseline strategy alone, and in :func:`rd_utils.analysis.matrices` over the pairs of one
+    together; there over the contrasts with the baseline strategy alone, and in :func:`tables.matrices` over the pairs of one
     block. This family holds both of the others, so corrected p-values are never smaller here, and a pair that is decided there may be
     undecided here.
 
     Args:
-        per_query: of :func:`rd_utils.analysis.per_query`.
+        per_query: of :func:`rd_utils.analysis.tables.per_query`.
         settings: the study's, for its measure, margin, alpha and level.
 
     Returns:
@@ -525,9 +525,9 @@ def compare_strategies(per_query: pd.DataFrame, settings: AnalysisSettings) -> p
         ``attrs["alone"]`` counts the cells that have no such partner, once a first stage.
 
     Raises:
-        ValueError: as :func:`rd_utils.analysis.by_seed` and :func:`compare_verdicts`.
+        ValueError: as :func:`rd_utils.analysis.tables.by_seed` and :func:`compare_verdicts`.
     """
-    from rd_utils.analysis import DIMENSIONS, by_seed
+    from rd_utils.analysis.tables import DIMENSIONS, by_seed
 
     trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
     shared = [name for name in DIMENSIONS if name != "strategy"]
@@ -632,7 +632,7 @@ def verdict_chart(compared: pd.DataFrame, *, equivalence_margin: float, width: i
     """
     import altair as alt
 
-    from rd_utils.drawing import MUTED, VERDICTS
+    from rd_utils.report.drawing import MUTED, VERDICTS
 
     if compared.empty:
         raise ValueError("there is no pair to draw; a study needs two cells that differ in the strategy only")

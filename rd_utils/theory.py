@@ -31,7 +31,8 @@ from scipy.spatial.distance import cdist
 from scipy.special import entr, expit, log_expit, log_softmax, rel_entr
 from torch import Tensor
 
-from rd_utils import bounds, entropy, locality, losses, params, stats
+from rd_utils import bounds, entropy, locality, losses, params
+from rd_utils.analysis import stats
 from rd_utils.collections import positives
 from rd_utils.graph import tokenizer_of
 from rd_utils.tokens import TokenTable, take
@@ -495,7 +496,7 @@ def bound_terms(certificates: Sequence[Certificate]) -> pd.DataFrame:
 
     Returns:
         Two rows a certificate and one of the trivial risk: name, value, kind (``observed``, ``bound`` or ``trivial``), vacuous (False but
-        for a bound that is not below the trivial risk), as :func:`rd_utils.charts.bound_chart` takes them.
+        for a bound that is not below the trivial risk), as :func:`rd_utils.report.charts.bound_chart` takes them.
 
     Raises:
         TheoryError: There is no certificate, one name occurs twice, or they are against different trivial risks.

@@ -28,7 +28,8 @@ import nbformat
 import pytest
 import yaml
 
-from rd_utils import checks, compare, devices, estimates, params, plan, questions, studies, theory, yaml_files
+from rd_utils import checks, compare, devices, estimates, params, plan, studies, theory, yaml_files
+from rd_utils.analysis import questions
 from rd_utils.params import ParameterError
 from rd_utils.store import Store, StoreError
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from rd_utils import drawing
+from rd_utils.report import drawing
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

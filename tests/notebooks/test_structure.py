@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from rd_utils import __main__ as commands
-from rd_utils import drawing, params, plan, theory
+from rd_utils import params, plan, theory
+from rd_utils.report import drawing
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 PARAMETERS = {

@@ -10,7 +10,9 @@ import pytest
 from scipy import stats as scipy_stats
 from studies_on_disk import NAN, planned, put, put_all
 
-from rd_utils import analysis, crossed, params, stats, studies
+from rd_utils import params, studies
+from rd_utils.analysis import crossed, stats
+from rd_utils.analysis import tables as analysis
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
 from rd_utils.store import Store

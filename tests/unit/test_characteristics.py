@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from studies_on_disk import AUGMENTED, EMBEDDED, GRID, SEARCH, Tables, planned, put, put_run, seal, students
 
-from rd_utils import characteristics, params
+from rd_utils import params
+from rd_utils.analysis import characteristics
 from rd_utils.graph import docs_of
 from rd_utils.progress import untracked
 from rd_utils.store import Store

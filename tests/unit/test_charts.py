@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rd_utils import charts, crossed, drawing, page, report
+from rd_utils.analysis import crossed
+from rd_utils.report import charts, drawing, page
+from rd_utils.report import layout as report
 
 NAN = float("nan")
 STRATEGIES = ("corpus-random", "bm25", "dense", "teacher", "pooled", "pooled-filtered", "graph")
@@ -436,7 +438,7 @@ NAMES = list(make_charts())
 
 
 def test_importing_the_module_enables_no_theme() -> None:
-    code = "import altair; before = altair.theme.active; import rd_utils.charts, rd_utils.report; print(before, altair.theme.active)"
+    code = "import altair; before = altair.theme.active; from rd_utils.report import charts, layout; print(before, altair.theme.active)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["default", "default"]
 

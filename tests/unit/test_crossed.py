@@ -14,8 +14,8 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.multitest import multipletests
 
-from rd_utils import crossed, stats
-from rd_utils.crossed import Contrast, Crossed, Pooled, Spread
+from rd_utils.analysis import crossed, stats
+from rd_utils.analysis.crossed import Contrast, Crossed, Pooled, Spread
 
 SETTINGS = {"level": 0.95, "equivalence_margin": 0.02, "alpha": 0.05}
 
@@ -410,7 +410,7 @@ def test_one_system_of_other_seeds_is_found_and_not_pooled():
 
 def test_the_provable_margin_is_proved_with_that_power():
     """Simulated: TOST at that margin accepts equal systems in about 80 % of the studies; more where seeds hardly leave anything open."""
-    from rd_utils.simulation import crossed_rates
+    from rd_utils.analysis.simulation import crossed_rates
 
     for n_seeds, seed_sd in ((5, 0.0), (10, 0.005)):
         margin = crossed.provable_margin(Spread(0.15, seed_sd, 0.02), 300, n_seeds)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from rd_utils import drawing
+from rd_utils.report import drawing
 
 
 def make_chart(rows: int = 40, width: int = 300) -> alt.Chart:

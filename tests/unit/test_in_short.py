@@ -6,7 +6,7 @@ import pandas as pd
 from test_charts import make_differences, make_summary
 from test_report import NAN, make_against
 
-from rd_utils import in_short
+from rd_utils.report import in_short
 
 MEASURE = "nDCG@10"
 

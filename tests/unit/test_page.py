@@ -19,7 +19,8 @@ import pytest
 from test_charts import make_differences, make_entropy, make_history, make_results, make_summary
 from test_report import NAN, make_costs
 
-from rd_utils import charts, page, report
+from rd_utils.report import charts, page
+from rd_utils.report import layout as report
 
 BROWSER = next((path for name in ("chromium", "google-chrome", "chromium-browser") if (path := shutil.which(name))), None)
 

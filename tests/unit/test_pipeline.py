@@ -181,7 +181,8 @@ def test_teacher_scores_stand_in_the_order_of_the_groups(pipeline):
 def test_a_study_charges_every_seed_for_its_pairs_also_those_scored_for_another(tmp_path, monkeypatch):
     from pathlib import Path
 
-    from rd_utils import analysis, plan
+    from rd_utils import plan
+    from rd_utils.analysis import tables as analysis
     from rd_utils.costs import STAGES, costs
 
     monkeypatch.setenv("RD_OUTPUTS", str(tmp_path))

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rd_utils import devices, params, plan, questions, studies
+from rd_utils import devices, params, plan, studies
 from rd_utils.__main__ import main
+from rd_utils.analysis import questions
 from rd_utils.params import ParameterError
 from rd_utils.store import identity, upstream
 

@@ -44,7 +44,7 @@ def locked(*names: str) -> dict[str, str]:
 
 def imported() -> set[str]:
     found = set()
-    for path in (ROOT / "rd_utils").glob("*.py"):
+    for path in (ROOT / "rd_utils").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 found |= {alias.name.split(".")[0] for alias in node.names}

@@ -13,8 +13,11 @@ import pytest
 from scipy.spatial.distance import pdist
 from statsmodels.stats.weightstats import ttost_ind
 
-from rd_utils import analysis, crossed, drawing, entropy, locality, published, stats
-from rd_utils.analysis import DIMENSIONS
+from rd_utils import entropy, locality, published
+from rd_utils.analysis import crossed, stats
+from rd_utils.analysis import tables as analysis
+from rd_utils.analysis.tables import DIMENSIONS
+from rd_utils.report import drawing
 
 SETTINGS = SimpleNamespace(measure="nDCG@10", equivalence_margin=0.02, alpha=0.05, level=0.95)
 

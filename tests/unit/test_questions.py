@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 from studies_on_disk import GRID, planned, put_all
 
-from rd_utils import analysis, crossed, questions, studies
-from rd_utils.crossed import Spread
+from rd_utils import studies
+from rd_utils.analysis import crossed, questions
+from rd_utils.analysis import tables as analysis
+from rd_utils.analysis.crossed import Spread
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE
 from rd_utils.progress import untracked
@@ -310,6 +312,6 @@ def test_after_reads_what_analysis_makes(finished):
 
 def test_asking_before_a_study_runs_imports_nothing_heavy():
     """`check` is to answer at once: of scipy it needs the special functions."""
-    heavy = {"scipy.stats", "scipy.optimize", "torch", "statsmodels", "altair", "rd_utils.pipeline", "rd_utils.analysis"}
-    code = f"import sys, rd_utils.questions; print(sorted({heavy!r} & sys.modules.keys()))"
+    heavy = {"scipy.stats", "scipy.optimize", "torch", "statsmodels", "altair", "rd_utils.pipeline", "rd_utils.analysis.tables"}
+    code = f"import sys, rd_utils.analysis.questions; print(sorted({heavy!r} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -19,7 +19,9 @@ from test_charts import (
     make_summary,
 )
 
-from rd_utils import charts, report, tables
+from rd_utils.report import charts
+from rd_utils.report import forms as tables
+from rd_utils.report import layout as report
 
 NAN = float("nan")
 IDENTITY = "ab12" * 16

@@ -14,11 +14,13 @@ import pandas as pd
 import pytest
 from studies_on_disk import AUGMENTED, EMBEDDED, GRID, NAN, SEARCH, planned, put_all
 
-from rd_utils import analysis, in_short, reporting
 from rd_utils import plan as planning
+from rd_utils.analysis import tables as analysis
 from rd_utils.costs import costs
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
+from rd_utils.report import folder as reporting
+from rd_utils.report import in_short
 from rd_utils.store import Store, identity
 
 NEEDED = ["results", "per_query", "summary", "differences", "cells"]

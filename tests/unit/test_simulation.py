@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from scipy import stats as distributions
 
-from rd_utils import crossed, published, simulation
-from rd_utils.crossed import Spread
-from rd_utils.simulation import CROSSED_RULES, RULES, crossed_rates, error_rates
-from rd_utils.stats import QUERY_KEYS, paired_difference, tost_power
+from rd_utils import published
+from rd_utils.analysis import crossed, simulation
+from rd_utils.analysis.crossed import Spread
+from rd_utils.analysis.simulation import CROSSED_RULES, RULES, crossed_rates, error_rates
+from rd_utils.analysis.stats import QUERY_KEYS, paired_difference, tost_power
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from scipy import integrate, stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
-from rd_utils.stats import (
+from rd_utils.analysis.stats import (
     PairedDifference,
     bootstrap_interval,
     cliques,
@@ -340,7 +340,7 @@ def test_bootstrap_is_a_function_of_the_seed_and_of_the_values_by_query():
 
 
 def test_bootstrap_is_the_same_in_a_second_process_with_another_hash_seed():
-    code = "from rd_utils.stats import bootstrap_interval; print(bootstrap_interval([0.1, 0.4, 0.2, 0.9], seed=6))"
+    code = "from rd_utils.analysis.stats import bootstrap_interval; print(bootstrap_interval([0.1, 0.4, 0.2, 0.9], seed=6))"
     other = subprocess.run(
         [sys.executable, "-c", code],
         cwd=Path(__file__).resolve().parents[2],
@@ -425,7 +425,7 @@ def test_randomisation_is_two_sided_and_a_function_of_the_seed_and_of_the_values
 def test_randomisation_in_several_blocks_says_the_same(monkeypatch):
     delta = differences(*two_systems(n=100, shift=0.008))
     whole = randomisation_test(delta, seed=0)
-    monkeypatch.setattr("rd_utils.stats._BLOCK_VALUES", 1000)
+    monkeypatch.setattr("rd_utils.analysis.stats._BLOCK_VALUES", 1000)
     assert randomisation_test(delta, seed=0) == pytest.approx(whole, abs=4 * math.sqrt(2 * whole * (1 - whole) / 4999))
 
 

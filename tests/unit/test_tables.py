@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rd_utils.drawing import MUTED
-from rd_utils.tables import TableFiles, as_texts, flattened, latex_text, render, save_table
+from rd_utils.report.drawing import MUTED
+from rd_utils.report.forms import TableFiles, as_texts, flattened, latex_text, render, save_table
 
 NAN = float("nan")
 

@@ -12,9 +12,10 @@ import torch
 from scipy import stats as distributions
 from scipy.special import entr, expit, softmax
 
-from rd_utils import charts, entropy, locality, losses, params, sampling, theory
+from rd_utils import entropy, locality, losses, params, sampling, theory
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
+from rd_utils.report import charts
 from rd_utils.runs import Run
 from rd_utils.store import Store
 from rd_utils.theory import Population, Sampler, TheoryError

@@ -1,6 +1,6 @@
 """A study's folder: its tables, charts and report, written from what the analysis notebook computed and showed.
 
-What the report says in short, :mod:`rd_utils.in_short` makes of the tables; :mod:`rd_utils.page` lays the page out. A number leads to the
+What the report says in short, :mod:`in_short` makes of the tables; :mod:`page` lays the page out. A number leads to the
 executed notebook that made it, which the workflow copies to ``notebooks/`` beside the report.
 """
 
@@ -14,18 +14,20 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from rd_utils import charts as drawn
-from rd_utils import durable, in_short, page, report
-from rd_utils import tables as layout
-from rd_utils.analysis import ROWS_SHOWN, at, judged, optima
-from rd_utils.characteristics import groups_made, pooled_bins
+from rd_utils import durable
+from rd_utils.analysis.characteristics import groups_made, pooled_bins
+from rd_utils.analysis.tables import ROWS_SHOWN, at, judged, optima
 from rd_utils.costs import STAGES
-from rd_utils.drawing import AGAINST, MISSING, as_setting, distinct, varying
-from rd_utils.page import Figure, Point, Section, Short, Table
 from rd_utils.params import StudentSystem, nearest
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan, write_record
 from rd_utils.progress import LOGGER
+from rd_utils.report import charts as drawn
+from rd_utils.report import forms as layout
+from rd_utils.report import in_short, page
+from rd_utils.report import layout as report
+from rd_utils.report.drawing import AGAINST, MISSING, as_setting, distinct, varying
+from rd_utils.report.page import Figure, Point, Section, Short, Table
 from rd_utils.stage import inputs
 from rd_utils.store import identity
 
@@ -150,7 +152,7 @@ def matrix_figure(pairs: pd.DataFrame) -> Any:
     """Draw the matrices of one architecture and first stage, a panel for each loss (and whatever else varies).
 
     Args:
-        pairs: rows of :func:`rd_utils.analysis.matrices`.
+        pairs: rows of :func:`rd_utils.analysis.tables.matrices`.
     """
     by = [name for name in ("loss", *DIMENSIONS) if name != "strategy" and (name == "loss" or pairs[name].nunique(dropna=False) > 1)]
     by = list(dict.fromkeys(by))
@@ -164,7 +166,7 @@ def behaviour_figure(behaviours: pd.DataFrame, collection: str) -> Any:
     """Draw what training did to the spaces of a collection's bi-encoders, or to the scores where there are no bi-encoders.
 
     Args:
-        behaviours: the first table of :func:`rd_utils.characteristics.behaviours`.
+        behaviours: the first table of :func:`rd_utils.analysis.characteristics.behaviours`.
         collection: whose students.
     """
     here = behaviours[behaviours["collection"] == collection]
@@ -182,7 +184,7 @@ def calibration_figure(bins: pd.DataFrame, collection: str) -> Any:
     """Draw how a collection's students agree with the teacher, a panel a recipe, pooled over strategies.
 
     Args:
-        bins: the second table of :func:`rd_utils.characteristics.behaviours`.
+        bins: the second table of :func:`rd_utils.analysis.characteristics.behaviours`.
         collection: whose students.
     """
     here = bins[bins["collection"] == collection]
@@ -193,7 +195,7 @@ def relations_figure(relations: pd.DataFrame, collection: str, test_collection: 
     """Draw the correlations over queries of one training and test collection and its first re-ranked stage, a panel a quantity.
 
     Args:
-        relations: of :func:`rd_utils.behaviour.correlations` over :func:`rd_utils.characteristics.by_query`.
+        relations: of :func:`rd_utils.behaviour.correlations` over :func:`rd_utils.analysis.characteristics.by_query`.
         collection: what was trained on.
         test_collection: what was tested on.
     """

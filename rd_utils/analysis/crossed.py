@@ -58,7 +58,7 @@ class Crossed(NamedTuple):
 
     and ``P(|mean| exceeds x)`` is the mean of ``2 Phi(-x / sqrt(V))`` over W_q and W_s. Where nothing depends on seeds this is the paired t
     test over queries, where nothing depends on queries the t test over seeds; between them it is the Behrens-Fisher solution, which is
-    conservative (simulated in :mod:`rd_utils.simulation`). With one seed nothing is known of seeds, ``by_seed`` and ``residual`` are 0,
+    conservative (simulated in :mod:`simulation`). With one seed nothing is known of seeds, ``by_seed`` and ``residual`` are 0,
     and the test is about these students only.
 
     Source: R. A. Fisher, Annals of Eugenics 6, 1935; G. K. Robinson, Annals of Statistics 4, 1976, for its size; S. Weerahandi, Journal of
@@ -386,7 +386,7 @@ def provable_margin(spread: Spread, n_queries: int, n_seeds: int, *, alpha: floa
         power: the probability asked for.
         n_pooled: systems whose seeds are pooled (:func:`pooled_between`).
 
-    An SD of 0.2 over queries and seeds that do not matter: as :func:`rd_utils.stats.queries_needed`, 858 queries for 0.02.
+    An SD of 0.2 over queries and seeds that do not matter: as :func:`rd_utils.analysis.stats.queries_needed`, 858 queries for 0.02.
 
     >>> round(provable_margin(Spread(0.2, 0.0, 0.0), 858, 3), 4), round(provable_margin(Spread(0.2, 0.01, 0.0), 858, 3), 4)
     (0.02, 0.0318)
@@ -561,7 +561,7 @@ def with_pooled(found: Crossed, pooled: Pooled | None) -> Crossed:
     """Return an estimate with the seeds' variance of several contrasts in the place of its own, where that is allowed and not smaller.
 
     The test of homogeneity misses most contrasts whose seeds vary more than the others', so a contrast's own variance is kept where it is
-    the larger one; the degrees of freedom are the pooled ones all the same (simulated in :mod:`rd_utils.simulation`).
+    the larger one; the degrees of freedom are the pooled ones all the same (simulated in :mod:`rd_utils.analysis.simulation`).
     """
     if found.n_seeds < 2 or pooled is None or not pooled.allowed():
         return found
@@ -588,7 +588,7 @@ def aligned(a: pd.DataFrame, b: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         )
     queries = a.index
     if not (queries.is_unique and queries.is_monotonic_increasing and queries.equals(b.index)):
-        from rd_utils.stats import differences  # a second of imports, which a plan's margins do without
+        from rd_utils.analysis.stats import differences  # a second of imports, which a plan's margins do without
 
         differences(a.iloc[:, 0], b.iloc[:, 0])  # says what is wrong with the queries
         queries = a.index.sort_values()
@@ -620,7 +620,7 @@ def decide(table: pd.DataFrame, by: Sequence[str], *, alpha: float, margins: Ite
         The table with ``p_holm``, ``p_equivalence_holm``, ``p_queries_holm``, ``different``, ``equivalent``, ``verdict``, and
         ``verdict_queries``, what the query-only tests say, corrected likewise. A verdict that rests on one seed says so in words.
     """
-    from rd_utils import stats  # a second of imports, which a plan's margins do without
+    from rd_utils.analysis import stats  # a second of imports, which a plan's margins do without
 
     families = table.groupby(list(by), sort=False, dropna=False) if by else None
 

@@ -6,7 +6,7 @@ each has its own test: a t-test that fails to reject shows nothing; equivalence 
 that both reject. Families of p-values are corrected with :func:`holm`. Equivalence is not transitive: show pairs, or
 letters of :func:`cliques`, never chains. How many queries it takes to show equivalence is :func:`queries_needed`.
 :func:`randomisation_test` asks nothing of the shape of the differences. All of these speak of the systems at hand; the
-verdicts of a study, whose students other seeds would have trained otherwise, rest on :mod:`rd_utils.crossed`.
+verdicts of a study, whose students other seeds would have trained otherwise, rest on :mod:`rd_utils.analysis.crossed`.
 """
 
 from __future__ import annotations

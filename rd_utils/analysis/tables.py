@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from rd_utils import crossed, params, stats, studies
+from rd_utils import params, studies
+from rd_utils.analysis import crossed, stats
+from rd_utils.analysis.questions import contrasts
 from rd_utils.graph import pool_of
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
-from rd_utils.questions import contrasts
 from rd_utils.sampling import Groups
 from rd_utils.store import identity
 
@@ -73,7 +74,7 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
     step), ``against teacher`` (its teacher, or the study's first where it learns without).
 
     Returns:
-        One row a contrast, test collection and first stage: the fields of :class:`rd_utils.crossed.Contrast`; ``p_holm``,
+        One row a contrast, test collection and first stage: the fields of :class:`rd_utils.analysis.crossed.Contrast`; ``p_holm``,
         ``p_equivalence_holm`` and ``p_queries_holm``, corrected by Holm over each family within a test collection and first stage; and
         ``verdict``, which rests on the first two (different below ``settings.alpha``; equivalent by TOST at the study's margin).
         ``equivalent_<m>`` says the same of each of ``settings.margins_shown``, each margin a family of its own. ``verdict_queries`` is what
@@ -191,7 +192,7 @@ def seed_against_seed(per_query: pd.DataFrame, settings: studies.AnalysisSetting
     """Ask of each architecture how often a test calls one and the same recipe different from itself.
 
     ``queries only``: the paired t test over queries between every two seeds of a cell. ``queries and seeds``: the crossed test
-    (:func:`rd_utils.crossed.crossed_apart`) between two halves of a cell's seeds, in every way to halve them; with three seeds, one
+    (:func:`crossed.crossed_apart`) between two halves of a cell's seeds, in every way to halve them; with three seeds, one
     against two. All at ``settings.alpha``, uncorrected: of an honest test this share is different, or fewer.
 
     Returns:
@@ -232,7 +233,7 @@ def matrices(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.
     """Compare every pair of strategies, everything else equal: who is equivalent to whom, which no comparison with one baseline says.
 
     Returns:
-        The columns of :func:`rd_utils.crossed.pairwise` with the strategies as ``system_a``, ``system_b``, corrected over the pairs of one
+        The columns of :func:`crossed.pairwise` with the strategies as ``system_a``, ``system_b``, corrected over the pairs of one
         matrix; ``letters_a`` and ``letters_b``, the cliques of strategies that are all equivalent to each other; and what the matrix is of:
         training and test collection, first stage, measure, and every dimension but the strategy. Matrices have at least three strategies
         with the same seeds; those with other seeds are left out of one. ``attrs["left_out"]`` names them, each with its place: all of a
@@ -287,7 +288,7 @@ def _against_baselines(cells: pd.DataFrame, here: pd.DataFrame) -> list[tuple[st
     """Return (family, baseline, cell, label) of every cell against what its place has of baselines.
 
     Args:
-        cells: as for :func:`rd_utils.questions.contrasts`.
+        cells: as for :func:`rd_utils.analysis.questions.contrasts`.
         here: the values of one place, of one measure, baselines included.
     """
     rows = here.loc[here["system"] != "student", ["cell", "system", "teacher", "architecture"]].drop_duplicates()
@@ -327,7 +328,7 @@ def across(differences: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """Return each contrast over the collections of a study: what a conclusion rests on where a collection's own seed moves single cells.
 
     A collection counts once, however many queries it has. Collections and seeds both vary: where every collection has the same seeds the
-    interval is that of :class:`rd_utils.crossed.Crossed` with the collections in the place of the queries; with one seed it is Student's,
+    interval is that of :class:`crossed.Crossed` with the collections in the place of the queries; with one seed it is Student's,
     ``mean +- t((1 + level) / 2, n - 1) * sd / sqrt(n)``, and about these students only.
 
     Args:
@@ -516,7 +517,7 @@ def options(results: pd.DataFrame, descriptions: pd.DataFrame, costs: pd.DataFra
 
     Args:
         results: of :func:`results`.
-        descriptions: of :func:`rd_utils.characteristics.descriptions`, on a pilot where advice is to rest on one.
+        descriptions: of :func:`rd_utils.analysis.characteristics.descriptions`, on a pilot where advice is to rest on one.
         costs: of :func:`rd_utils.costs.costs`.
         measure: whose mean over seeds is the ``value``.
 

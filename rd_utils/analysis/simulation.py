@@ -7,7 +7,7 @@ Two systems at hand, whose seeds will not be drawn again (:func:`error_rates`). 
 - ``published``: the rule of the study's public code as committed joins them (:func:`rd_utils.published.equivalence`).
 
 Two ways of training, of which other seeds would have made other systems (:func:`crossed_rates`): the tests on queries and seeds
-(:mod:`rd_utils.crossed`) beside those on queries alone and the published rule.
+(:mod:`rd_utils.analysis.crossed`) beside those on queries alone and the published rule.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import pandas as pd
 from scipy import special, stats
 from statsmodels.stats.proportion import proportion_confint
 
-from rd_utils import crossed, published
-from rd_utils.crossed import Spread
-from rd_utils.stats import tost_power
+from rd_utils import published
+from rd_utils.analysis import crossed
+from rd_utils.analysis.crossed import Spread
+from rd_utils.analysis.stats import tost_power
 
 RULES = ("tost", "t_test", "published")
 CROSSED_RULES = (
@@ -36,7 +37,7 @@ CROSSED_RULES = (
 )  # and what each says, in the order of the rows of crossed_rates
 
 _BLOCK_VALUES = 500_000  # numbers held at once in each of about six float64 arrays
-_ROUNDING = 1e-12  # as in rd_utils.stats: differences that vary by less are one constant
+_ROUNDING = 1e-12  # as in stats: differences that vary by less are one constant
 
 
 def error_rates(
@@ -79,7 +80,7 @@ def error_rates(
         One row per n_queries, true_difference and rule, in the order given: ``rule``, ``n_queries``,
         ``true_difference``, ``rate`` (of "equivalent", "different" and "joined"), ``low`` and ``high`` (its 95 % Wilson
         interval: what the number of simulations leaves open), ``n_simulations``, and ``expected``, the exact rate for
-        normal differences: :func:`rd_utils.stats.tost_power`, and the noncentral t distribution; NaN for the published
+        normal differences: :func:`rd_utils.analysis.stats.tost_power`, and the noncentral t distribution; NaN for the published
         rule and for resampled differences.
 
     Raises:
@@ -149,7 +150,7 @@ def crossed_rates(
     """Count how often each rule reaches its verdict on two ways of training, whose seeds and queries are both drawn at random.
 
     The difference on query q with seed s is ``true_difference + seed_s + query_q + rest_sq``, all normal. The mean and the mean squares of
-    such a layout are independent, normal and chi-square (:class:`rd_utils.crossed.Crossed`), so they are drawn as such, without the layout.
+    such a layout are independent, normal and chi-square (:class:`crossed.Crossed`), so they are drawn as such, without the layout.
     The published rule averages over seeds; what it needs beyond, the squares of both systems' values over queries, is drawn given those of
     the differences: system a's values, of SD ``value_sd``, do not depend on them.
 
@@ -174,7 +175,7 @@ def crossed_rates(
         residual_sd: Of what is particular to a seed and a query.
         value_sd: Of system a's values over queries, averaged over seeds; only the published rule sees it.
         systems: How many systems the variance over seeds is pooled over, all with this ``seed_sd``
-            (:func:`rd_utils.crossed.with_pooled`); 2: not pooled.
+            (:func:`rd_utils.analysis.crossed.with_pooled`); 2: not pooled.
         alpha: Of the tests; the published rule has its own.
         n_simulations: Studies per number of queries and of seeds. Every seed SD scales, and every true difference shifts, the same draws.
         seed: Of the draws; a design has draws of its own, whatever the others are.
@@ -316,7 +317,7 @@ def _verdicts(a: np.ndarray, delta: np.ndarray, *, margin: float, alpha: float) 
 
 
 def _paired_p_values(delta: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the p-values of :func:`rd_utils.stats.paired_difference` for many studies at once.
+    """Compute the p-values of :func:`rd_utils.analysis.stats.paired_difference` for many studies at once.
 
     Args:
         delta: (simulations, queries) differences.

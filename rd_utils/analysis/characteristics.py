@@ -1,6 +1,6 @@
 """What a study's groups, teachers and students are like, from its finished artefacts: searches, curves, locality, entropy, behaviour.
 
-How effective the students are is :mod:`rd_utils.analysis`; what they cost is :mod:`rd_utils.costs`.
+How effective the students are is :mod:`rd_utils.analysis.tables`; what they cost is :mod:`rd_utils.costs`.
 """
 
 from __future__ import annotations

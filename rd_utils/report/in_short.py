@@ -1,6 +1,6 @@
 """What a report says before anything else: the best cells beside their baselines, how often a verdict fell, what a cheaper cell would save.
 
-Pure functions from a study's frames to rows and sentences; the tests behind them are those of :mod:`rd_utils.analysis`.
+Pure functions from a study's frames to rows and sentences; the tests behind them are those of :mod:`rd_utils.analysis.tables`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from rd_utils.analysis import at, best
-from rd_utils.crossed import THESE_ONLY
-from rd_utils.drawing import AGAINST, BASELINES, DIMENSIONS, MISSING, PLACE, VERDICTS, varying
+from rd_utils.analysis.crossed import THESE_ONLY
+from rd_utils.analysis.tables import at, best
+from rd_utils.report.drawing import AGAINST, BASELINES, DIMENSIONS, MISSING, PLACE, VERDICTS, varying
 
 _FAMILY = dict(zip(BASELINES, AGAINST, strict=True))  # of contrasts with a baseline's system
 _EVERY_PLACE = 4  # of so many, each has a sentence of its own
@@ -31,9 +31,9 @@ def beside(summary: pd.DataFrame, differences: pd.DataFrame, measure: str) -> pd
     The best is the trained cell with the highest mean on these very test queries, so its mean, and what it gains, are estimates from above.
 
     Args:
-        summary: Of :func:`rd_utils.analysis.summary`.
-        differences: Of :func:`rd_utils.analysis.differences`; contrasts with baselines are taken from the families of
-            :data:`rd_utils.drawing.AGAINST`.
+        summary: Of :func:`rd_utils.analysis.tables.summary`.
+        differences: Of :func:`rd_utils.analysis.tables.differences`; contrasts with baselines are taken from the families of
+            :data:`rd_utils.report.drawing.AGAINST`.
         measure: By which a cell is best.
 
     Returns:
@@ -110,7 +110,7 @@ def verdict_counts(differences: pd.DataFrame) -> pd.DataFrame:
     """Count the verdicts of every family of contrasts.
 
     Args:
-        differences: Of :func:`rd_utils.analysis.differences`.
+        differences: Of :func:`rd_utils.analysis.tables.differences`.
 
     Returns:
         One row a family: contrasts, a column a verdict ("both" only where one fell), and how many of them are fragile.
@@ -135,9 +135,9 @@ def cheapest_equivalent(
     family; cells that were never compared with the best, such as those of another architecture, do not count.
 
     Args:
-        summary: Of :func:`rd_utils.analysis.summary`.
-        differences: Of :func:`rd_utils.analysis.differences`.
-        matrices: Of :func:`rd_utils.analysis.matrices`; may be empty.
+        summary: Of :func:`rd_utils.analysis.tables.summary`.
+        differences: Of :func:`rd_utils.analysis.tables.differences`.
+        matrices: Of :func:`rd_utils.analysis.tables.matrices`; may be empty.
         cells: Of :func:`rd_utils.costs.costs`; a cell's cost is its mean of ``total_cpu_seconds`` over seeds.
         measure: By which a cell is best.
 

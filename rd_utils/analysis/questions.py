@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rd_utils import crossed
+from rd_utils.analysis import crossed
+from rd_utils.analysis.crossed import Spread
 from rd_utils.collections import doc_batches
-from rd_utils.crossed import Spread
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.store import identity, outputs_root, resolve_path, upstream
 from rd_utils.words import SAMPLE, misfit
@@ -47,7 +47,7 @@ def after(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame]) -> li
         pipeline: where its artefacts lie.
         tables: the report's, of which ``summary``, ``differences`` and ``seed_against_seed`` are read.
     """
-    from rd_utils.analysis import groups_counted
+    from rd_utils.analysis.tables import groups_counted
 
     settings, counted = plan.study.analysis, groups_counted(plan, pipeline)
     return [

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from rd_utils import durable
-from rd_utils.drawing import VERDICTS, as_text, distinct
 from rd_utils.params import nearest
-from rd_utils.report import Drawn, draw, relative, vega_lite_version
-from rd_utils.tables import Texts, as_texts, csv_text, flattened, html_prose
+from rd_utils.report.drawing import VERDICTS, as_text, distinct
+from rd_utils.report.forms import Texts, as_texts, csv_text, flattened, html_prose
+from rd_utils.report.layout import Drawn, draw, relative, vega_lite_version
 
 WIDEST = 1000  # pixels of a table, beside the contents in a window of 1280
 _HEAD, _CHARACTER, _PADDING = 7.8, 7.2, 13  # pixels of a bold and a plain character of a wide font, and beside an entry
@@ -40,7 +40,7 @@ class Table(NamedTuple):
         frame: What is shown; an index that is no plain count of rows becomes row headers, two-level columns two lines of headers.
         caption: One sentence or two, plain text.
         digits: Decimals of floats.
-        highlight: Bold for the highest entry of each column below the baselines, as :func:`rd_utils.tables.render` does.
+        highlight: Bold for the highest entry of each column below the baselines, as :func:`rd_utils.report.forms.render` does.
         links: Columns that hold relative paths, to become links.
         hrefs: By the name of a column or index level, a relative path for each row that its entry leads to; "" where there is none.
         secondary: Columns that are folded until a reader asks for them: then they stand below the others.
@@ -65,7 +65,7 @@ class Figure(NamedTuple):
     """A chart with its caption.
 
     Attributes:
-        chart: An Altair chart, or what :func:`rd_utils.report.draw` made of one.
+        chart: An Altair chart, or what :func:`rd_utils.report.layout.draw` made of one.
         caption: One sentence or two, plain text.
         alt: What a reader who does not see the chart is told; by default the caption, and what the axes, colours and panels hold.
     """

@@ -1,11 +1,11 @@
 """One finished table in four forms: a styled frame for a notebook, Markdown, CSV and LaTeX. It computes nothing.
 
-:func:`as_texts` is what all forms but the CSV write, and what the tables of :mod:`rd_utils.report`'s page are made of.
+:func:`as_texts` is what all forms but the CSV write, and what the tables of :mod:`rd_utils.report.layout`'s page are made of.
 
 What is shown is the same in the first three: numbers to ``digits`` decimals, "–" where a value is missing, numbers to the right, what
 stands highest in a column in bold if that is asked for. The CSV is for machines: full precision, one line of column names, texts as they
 are. A frame's named index, or one that is no plain count of rows, is part of the table; ``attrs["n_baselines"]``, as
-:func:`rd_utils.report.main_table` sets it, says how many rows on top are baselines, which are never bold.
+:func:`rd_utils.report.layout.main_table` sets it, says how many rows on top are baselines, which are never bold.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from rd_utils import durable
-from rd_utils.drawing import MISSING, MUTED, as_text, require
 from rd_utils.params import nearest
+from rd_utils.report.drawing import MISSING, MUTED, as_text, require
 
 Form = Literal["styler", "markdown", "csv", "latex"]
 

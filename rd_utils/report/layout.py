@@ -1,7 +1,7 @@
 """The tables that are shown of a study, and the files of a chart. It lays out finished frames and computes no statistic.
 
-What the frames hold, :mod:`rd_utils.drawing` says; :mod:`rd_utils.tables` writes a table in other forms, :mod:`rd_utils.charts` draws,
-:mod:`rd_utils.page` puts tables and charts on one HTML page. A table shows one training collection and one of its test collections; where
+What the frames hold, :mod:`drawing` says; :mod:`forms` writes a table in other forms, :mod:`charts` draws,
+:mod:`page` puts tables and charts on one HTML page. A table shows one training collection and one of its test collections; where
 a frame holds several, ``collection`` and ``test_collection`` choose.
 """
 
@@ -18,8 +18,8 @@ import altair as alt
 import pandas as pd
 
 from rd_utils import durable
-from rd_utils.crossed import THESE_ONLY
-from rd_utils.drawing import (
+from rd_utils.analysis.crossed import THESE_ONLY
+from rd_utils.report.drawing import (
     ACROSS_COLUMNS,
     AGAINST,
     BASELINES,
@@ -135,7 +135,7 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
 
     A verdict, its interval and its p-values are of a test in which queries and seeds vary; both p-values are corrected by Holm over their
     family; where the frame has only the raw one of equivalence, its title says no Holm. "fragile" stands behind a verdict that would not
-    survive another reasonable look (:func:`rd_utils.analysis.differences`). What is of the contrast alone says so: "smallest margin,
+    survive another reasonable look (:func:`rd_utils.analysis.tables.differences`). What is of the contrast alone says so: "smallest margin,
     uncorrected" is the one that these data could just have proved.
 
     Details (:data:`DETAILS`) are what a test over queries alone says, which is of these very students; how many seeds and queries there
@@ -214,7 +214,7 @@ def baselines_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataFra
     """Return every cell beside what it did not train for: the first stages, its untrained self and its teacher.
 
     Args:
-        differences: Contrasts of the families of :data:`rd_utils.drawing.AGAINST`, the cell minus the baseline; other rows are not shown.
+        differences: Contrasts of the families of :data:`drawing.AGAINST`, the cell minus the baseline; other rows are not shown.
         digits: Decimals shown.
 
     Returns:
@@ -351,7 +351,7 @@ def search_table(table: pd.DataFrame, measure: str, *, digits: int = 3) -> pd.Da
     """Return what each search tried: one row an architecture and loss, one column a learning rate, the rate taken with an asterisk.
 
     Args:
-        table: As for :func:`rd_utils.charts.search_chart`.
+        table: As for :func:`rd_utils.report.charts.search_chart`.
         measure: The column to show.
         digits: Decimals shown.
 
@@ -505,7 +505,7 @@ def relative(path: str) -> str:
 
 
 class Drawn(NamedTuple):
-    """A chart under :func:`rd_utils.drawing.theme`: its specification with all rows inside, and the SVG of it."""
+    """A chart under :func:`rd_utils.report.drawing.theme`: its specification with all rows inside, and the SVG of it."""
 
     spec: dict[str, Any]
     svg: str
@@ -560,7 +560,7 @@ def _printable(value: Any) -> Any:
 
 
 def save_chart(chart: Any, path_stem: str | Path) -> ChartFiles:
-    """Write a chart as ``<path_stem>.json``, ``.svg`` and ``.png`` (at double size), under :func:`rd_utils.drawing.theme`.
+    """Write a chart as ``<path_stem>.json``, ``.svg`` and ``.png`` (at double size), under :func:`rd_utils.report.drawing.theme`.
 
     The JSON is the same, byte for byte, for the same frame; SVG and PNG also depend on the machine's fonts.
 

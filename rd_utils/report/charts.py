@@ -1,10 +1,10 @@
 """Charts of a study: cells, differences, groups, students, training, costs and theory. They draw finished frames and compute no statistic.
 
 Every chart says everything without a click; where one can brush or click, it says so above. A chart of a study's own frames
-(:mod:`rd_utils.drawing`) shows one training collection and one of its test collections; where a frame holds several, ``collection`` and
+(:mod:`drawing`) shows one training collection and one of its test collections; where a frame holds several, ``collection`` and
 ``test_collection`` choose. In the others ``by`` names the columns whose values make panels of their own, and a value that is missing, or
 not finite, is an error unless the docstring says that it may be blank; drawn at their default sizes they are at most 900 pixels wide, which
-a page of A4 holds. Save charts with :func:`rd_utils.report.save_chart`, show them under :func:`rd_utils.drawing.use_theme`.
+a page of A4 holds. Save charts with :func:`rd_utils.report.layout.save_chart`, show them under :func:`rd_utils.report.drawing.use_theme`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from rd_utils.crossed import THESE_ONLY
-from rd_utils.drawing import (
+from rd_utils.analysis.crossed import THESE_ONLY
+from rd_utils.params import nearest
+from rd_utils.report.drawing import (
     ACROSS_COLUMNS,
     BAND,
     BASELINES,
@@ -51,7 +52,6 @@ from rd_utils.drawing import (
     value_scale,
     varying,
 )
-from rd_utils.params import nearest
 
 WIDEST = 900  # pixels
 
