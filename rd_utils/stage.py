@@ -21,6 +21,7 @@ from rd_utils.progress import Track
 if TYPE_CHECKING:
     from rd_utils.maker import Maker
     from rd_utils.store import Draft
+    from rd_utils.workload import Counter, Work
 
 S = TypeVar("S", bound=Spec)
 T = TypeVar("T")
@@ -33,6 +34,10 @@ def _as_folder(folder: Path, spec: Spec, given: Given) -> Path:
 
 def _nothing(spec: Any, maker: Maker) -> None:
     return None
+
+
+def _no_work(spec: Any, counter: Counter) -> Work:
+    raise NotImplementedError(f"the stage {spec.stage} does not say what its artefacts take; give it a `work`")
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class Stage(Generic[S, T]):
         keep: whether what was opened stays in memory.
         before: looks for what forbids an artefact before anything is made for it.
         libraries: modules that are imported before the cost is measured.
+        work: returns what making an artefact takes, without the pairs that teachers score for it.
     """
 
     name: str
@@ -60,6 +66,7 @@ class Stage(Generic[S, T]):
     keep: bool = True
     before: Callable[[S, Maker], None] = _nothing
     libraries: tuple[str, ...] = ()
+    work: Callable[[S, Counter], Work] = _no_work
 
 
 @functools.cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ import numpy as np
 from rd_utils import flops, params
 from rd_utils.flops import Flops
 from rd_utils.graph import docs_of, lexicon_of, pool_of, tokenizer_of
+from rd_utils.stage import stage_of
 from rd_utils.store import Store, resolve_path
 
 # Mean words of a query and of a document, for token tables that are not made yet: N. Thakur et al., BEIR, 2021, table 1. Vaswani counted.
@@ -265,20 +265,20 @@ class Counter:
 
     Args:
         known: what is known of the texts.
+        encoded: whether an evaluation finds its documents encoded.
     """
 
-    def __init__(self, known: Known) -> None:
-        self.known = known
+    def __init__(self, known: Known, encoded: bool = False) -> None:
+        self.known, self.encoded = known, encoded
 
-    def work(self, spec: Any, encoded: bool = False) -> Work:
+    def work(self, spec: params.Spec, encoded: bool = False) -> Work:
         """Return what making an artefact takes, without the pairs that teachers score for it (see :meth:`pairs`).
 
         Args:
             spec: the artefact.
             encoded: whether an evaluation finds its documents encoded, by a full retrieval of the same system.
         """
-        with_unknown: Callable[..., Work] = getattr(self, f"_{spec.stage}")
-        return with_unknown(spec, encoded) if spec.stage == "evaluation" else with_unknown(spec)
+        return stage_of(spec).work(spec, Counter(self.known, encoded) if encoded else self)
 
     # --- models -------------------------------------------------------------------------------------------------------------------
 
@@ -312,104 +312,24 @@ class Counter:
         tokens = (query.mean + read.mean if isinstance(architecture, params.InteractionCross) else read.mean) * pairs
         return tokens, None if one is None else one * pairs
 
-    def _model(self, work: Work, architecture: Any, counted: Flops | None, **changes: Any) -> Work:
+    def model(self, work: Work, architecture: Any, counted: Flops | None, **changes: Any) -> Work:
         """Return work with a model's operations, or with the model named that could not be counted."""
         name = getattr(architecture, "model", architecture.kind)
         own = {"unknown": f"the shape of {name}"} if counted is None else {"flops": counted}
         return replace(work, architecture=architecture, **own, **changes)
 
-    def _weights(self, architecture: Any, collection: Any) -> float:
+    def weights(self, architecture: Any, collection: Any) -> float:
         """Return a model's number of parameters; 0 where its shape is unknown, which is said elsewhere."""
         return float(flops.parameters(architecture, self.known.lexicon_words(architecture, collection)) or 0)
 
-    # --- texts --------------------------------------------------------------------------------------------------------------------
-
-    def _docs(self, spec: Any) -> Work:
-        docs = self.known.sizes(spec.collection).docs
-        size = docs * self.known.words(spec.collection)[1] * BYTES["word"]
-        return Work("docs", cpu_seconds=docs * SECONDS["document read"], disk=size, memory=size + 60 * docs)  # uncompressed, to be mapped
-
-    def _queries(self, spec: Any) -> Work:
-        queries = self.known.sizes(spec.collection).queries
-        size = queries * self.known.words(spec.collection)[0] * BYTES["word"]
-        return Work("queries", cpu_seconds=queries * SECONDS["query read"], disk=size, memory=size)
-
-    def _lexicon(self, spec: Any) -> Work:
-        docs, words = self.known.sizes(spec.docs.collection).docs, self.known.words(spec.docs.collection)[1]
-        found = int(self.known.counts(spec).get("words", flops.LEXICON_WORDS))
-        seconds = docs * words * SECONDS["word to lexicon"]
-        return Work("lexicon", cpu_seconds=seconds, disk=4.0 * found * spec.dimension, memory=docs * words * 12)
-
-    def _tokens(self, spec: Any) -> Work:
-        sizes = self.known.sizes(spec.collection)
-        texts = sizes.docs if spec.of == "docs" else sizes.queries
-        tokens = texts * self.known.lengths(spec.of, spec.collection, spec.tokenizer).mean
-        size = tokens * BYTES["token"] + 8 * texts
-        return Work(f"tokens {spec.tokenizer.kind}", cpu_seconds=tokens * SECONDS["token"], disk=size, memory=3 * size)
-
-    # --- mining -------------------------------------------------------------------------------------------------------------------
-
-    def _vectors(self, spec: Any) -> Work:
-        docs, (architecture, trained_on) = self.known.sizes(spec.collection).docs, _encoder(spec.encoder)
-        tokens, counted = self.encoding(architecture, spec.collection, trained_on, docs, 0)
-        width = flops.dimension(architecture) or 0
-        size = BYTES["vector"] * width * docs
-        work = Work("vectors", documents=docs, tokens=tokens, mode="infer", disk=size, memory=size + 4 * tokens)
-        return self._model(work, architecture, counted, model_memory=4 * self._weights(architecture, trained_on))
-
-    def _index(self, spec: Any) -> Work:
-        docs, retriever = self.known.sizes(spec.collection).docs, spec.retriever
-        if retriever.kind == "bm25":
-            words = docs * self.known.words(spec.collection)[1]
-            size = words * POSTINGS * BYTES["posting"]
-            return Work("index bm25", cpu_seconds=words * SECONDS["word indexed"], disk=size, memory=3 * size)  # with the shards
-        width = flops.dimension(_encoder(retriever.encoder)[0]) or 0
-        size = docs * _posting_bytes(retriever.index, width)
-        seconds = 2.0 * width * docs * retriever.index.nlist / DENSE_RATE  # every document against every list's centre
-        return Work(f"index {retriever.index.kind}", cpu_seconds=seconds, disk=size, memory=size)
-
-    def _candidates(self, spec: Any) -> Work:
-        sizes, retriever = self.known.sizes(spec.collection), spec.retriever
-        pairs = sizes.queries * min(spec.depth, sizes.docs)
-        work = Work(
-            f"candidates {_searches(retriever)}",
-            disk=pairs * BYTES["candidate"],
-            memory=2 * pairs * BYTES["candidate"],
-            cpu_seconds=pairs * SECONDS["candidate"],
-        )
-        if retriever.kind == "bm25":
-            return self._bm25(work, spec.collection, sizes.queries, 1.0)
-        if retriever.kind == "dense":
-            architecture, trained_on = _encoder(retriever.encoder)
-            tokens, counted = self.encoding(architecture, spec.collection, trained_on, 0, sizes.queries)
-            work = replace(work, tokens=tokens, documents=sizes.queries, mode="infer")
-            return self._searched(self._model(work, architecture, counted), architecture, sizes.queries, sizes.docs, retriever.index)
-        if retriever.kind == "pooled":  # every list that is pooled is read
-            read = sizes.queries * retriever.at_most * len(retriever.retrievers)
-            return replace(
-                work, cpu_seconds=read * SECONDS["pair looked up"] + pairs * SECONDS["pair looked up"], memory=40 * (read + pairs)
-            )
-        read = sizes.queries * retriever.from_depth if retriever.kind == "reranked" else pairs
-        return replace(work, cpu_seconds=read * SECONDS["pair looked up"], memory=40 * (read + pairs))
-
-    def _neighbours(self, spec: Any) -> Work:
-        sizes = self.known.sizes(spec.collection)
-        asking = min(sizes.positives, sizes.docs)
-        pairs = asking * min(spec.depth, sizes.docs)
-        work = Work(f"neighbours {_searches(spec.retriever)}", disk=pairs * BYTES["candidate"], memory=2 * pairs * BYTES["candidate"])
-        work = replace(work, cpu_seconds=pairs * SECONDS["candidate"])
-        words = self.known.words(spec.collection)
-        if spec.retriever.kind == "bm25":
-            return self._bm25(work, spec.collection, asking, words[1] / words[0])  # a document's text is a long query
-        return self._searched(work, _encoder(spec.retriever.encoder)[0], asking, sizes.docs, spec.retriever.index)
-
-    def _bm25(self, work: Work, collection: Any, queries: float, longer: float) -> Work:
+    def bm25_search(self, work: Work, collection: Any, queries: float, longer: float) -> Work:
+        """Add a search by BM25 for so many queries, each so many times longer than a query of the collection."""
         docs, words = self.known.sizes(collection).docs, self.known.words(collection)[1]
         seconds = queries * docs * longer * SECONDS["document met by a query"]
         memory = docs * words * POSTINGS * BYTES["posting"]  # of the mapped index
         return replace(work, cpu_seconds=work.cpu_seconds + seconds, memory=work.memory + memory)
 
-    def _searched(self, work: Work, architecture: Any, queries: float, docs: float, index: Any = None) -> Work:
+    def dense_search(self, work: Work, architecture: Any, queries: float, docs: float, index: Any = None) -> Work:
         """Add a search by faiss on the processor: of all documents, or of an inverted file's nearest cells.
 
         Of q queries, an inverted file compares each with its centres and with the documents of ``nprobe`` of ``nlist`` cells; its recall
@@ -419,7 +339,7 @@ class Counter:
         met, memory = queries * docs, BYTES["vector"] * width * docs
         if index is not None and index.kind != "flat":
             met = queries * (index.nlist + docs * index.nprobe / index.nlist) + min(RECALL_QUERIES, queries) * docs
-            memory += docs * _posting_bytes(index, width)
+            memory += docs * posting_bytes(index, width)
         return replace(work, cpu_seconds=work.cpu_seconds + 2.0 * width * met / DENSE_RATE, memory=work.memory + memory)
 
     def groups(self, spec: params.GroupsSpec) -> float:
@@ -428,23 +348,6 @@ class Counter:
         if counted is not None:
             return counted
         return drawn(spec, self.known.sizes(spec.collection))
-
-    def _groups(self, spec: Any) -> Work:
-        documents, sizes = self.groups(spec) * spec.group_size, self.known.sizes(spec.collection)
-        pool = pool_of(spec.strategy, spec.collection) if spec.cut is None else None
-        read = sizes.queries * min(pool.depth, sizes.docs) if pool else 0.0
-        seconds = documents * SECONDS["document of a group"] + read * SECONDS["pair looked up"]
-        if spec.strategy.kind == "diameter_targeted" and spec.cut is None:
-            seconds += self.groups(spec) * spec.strategy.trials * SECONDS["group described"]
-        kind = f"groups {spec.strategy.kind}" if spec.cut is None else "groups cut"
-        return Work(kind, cpu_seconds=seconds, disk=documents * BYTES["document of a group"], memory=40 * read + 60 * documents)
-
-    # --- teachers -----------------------------------------------------------------------------------------------------------------
-
-    def _scores(self, spec: Any) -> Work:
-        documents = self.groups(spec.groups) * spec.groups.group_size
-        size = documents * BYTES["score"]
-        return Work("scores", cpu_seconds=documents * SECONDS["pair looked up"], disk=size, memory=8 * size)
 
     def pairs(self, teacher: Any, collection: Any, pairs: float) -> list[Work]:
         """Return what scoring so many pairs takes; each member of an ensemble scores them all, and a file none."""
@@ -462,122 +365,22 @@ class Counter:
             tokens, counted = self.encoding(architecture, collection, trained_on, 0, min(queries, pairs))
         else:
             tokens, counted = self.scoring(architecture, collection, trained_on, pairs)
-        weights = 4 * self._weights(architecture, trained_on)
-        return [self._model(replace(work, tokens=tokens), architecture, counted, model_memory=weights)]
-
-    # --- students -----------------------------------------------------------------------------------------------------------------
-
-    def _student(self, spec: params.StudentSpec) -> Work:
-        training, architecture, groups = spec.training, spec.architecture, spec.groups
-        steps = training.steps(groups.group_size)
-        if training.stop_at is not None:
-            steps = min(steps, training.model_copy(update={"documents": training.stop_at}).steps(groups.group_size))
-        per_step = training.queries_per_batch * training.accumulation_steps
-        n_groups, size = steps * per_step, groups.group_size
-        collection = groups.collection
-        weights = self._weights(architecture, collection)
-        if isinstance(architecture, params.BI_ENCODERS):
-            tokens, counted = self.encoding(architecture, collection, collection, n_groups * size, n_groups)
-            width = flops.dimension(architecture) or 0  # every query is multiplied with every document of its batch
-            more = Flops(2.0 * width * training.queries_per_batch * size * n_groups)
-        else:
-            tokens, counted = self.scoring(architecture, collection, collection, n_groups * size)
-            more = Flops()
-            if isinstance(architecture, params.InteractionCross):
-                passes = max(1.0, tokens / 12_288 / (steps * training.accumulation_steps)) * steps * training.accumulation_steps
-                more = Flops(0.0, 3.0 * weights * passes)  # the norms of the whole vocabulary
-        if counted is not None:
-            counted = (counted + more) * (1 + flops.BACKWARD) + Flops(0.0, flops.OPTIMISER * weights * steps)
-        if counted is not None and spec.refresh is not None:
-            sizes, times = self.known.sizes(collection), (steps - 1) // spec.refresh.every
-            again, computed = self.encoding(architecture, collection, collection, sizes.docs * times, sizes.queries * times)
-            tokens, counted = tokens + again, counted + computed
-        in_batch = tokens / (steps * training.accumulation_steps)
-        work = Work(
-            "student",
-            documents=float(n_groups * size),
-            tokens=tokens,
-            mode="train",
-            precision=training.precision,
-            disk=4 * weights,
-            memory=60 * n_groups * size / max(1, n_groups / max(1.0, self.groups(groups))),
-        )
-        memory = 16 * weights + _activations(architecture, in_batch, training.precision)
-        return self._model(work, architecture, counted, model_memory=memory)
-
-    def _search(self, spec: Any) -> Work:
-        return Work("search", cpu_seconds=0.01, disk=5e3)
-
-    def _description(self, spec: Any) -> Work:
-        groups = self.groups(spec.groups)
-        return Work("description", cpu_seconds=groups * SECONDS["group described"], disk=100 * groups, memory=1000 * groups)
-
-    def _behaviour(self, spec: Any) -> Work:
-        own, probe = spec.student, spec.probe
-        architecture, collection = own.architecture, own.groups.collection
-        pairs = probe.queries * own.groups.group_size
-        if isinstance(architecture, params.BI_ENCODERS):
-            tokens, counted = self.encoding(architecture, collection, collection, 2 * (probe.docs + pairs) + probe.docs, 2 * probe.queries)
-        else:
-            tokens, counted = self.scoring(architecture, collection, collection, 2 * pairs)
-        work = Work("behaviour", documents=2 * pairs, tokens=tokens, mode="infer", precision=own.training.precision, disk=1e5)
-        work = replace(work, cpu_seconds=probe.docs * SECONDS["document probed"])
-        return self._model(work, architecture, counted, model_memory=4 * self._weights(architecture, collection))
-
-    def _evaluation(self, spec: params.EvaluationSpec, encoded: bool) -> Work:
-        sizes, system, stage = self.known.sizes(spec.collection), spec.system, spec.first_stage
-        pairs = sizes.queries * min(stage.depth, sizes.docs)
-        seconds = pairs * SECONDS["pair ranked"]
-        work = Work(f"evaluation {system.kind} {stage.kind}", cpu_seconds=seconds, disk=pairs * BYTES["run"], memory=100 * pairs)
-        if system.kind == "first_stage":
-            return work
-        if system.kind == "teacher":
-            scored = self.pairs(system.teacher, spec.collection, pairs)
-            return work if not scored else _joined(work, scored)
-        architecture, trained_on = _encoder(system)
-        work = replace(work, mode="infer", precision=spec.precision, model_memory=4 * self._weights(architecture, trained_on))
-        if not isinstance(architecture, params.BI_ENCODERS):
-            tokens, counted = self.scoring(architecture, spec.collection, trained_on, pairs)
-            return self._model(replace(work, documents=pairs, tokens=tokens), architecture, counted)
-        # of independent lists of documents this many differ; an upper bound of what real lists, which overlap, leave to be encoded
-        docs = sizes.docs if stage.kind == "full" else sizes.docs * -math.expm1(-pairs / sizes.docs)
-        docs = 0.0 if encoded else docs
-        tokens, counted = self.encoding(architecture, spec.collection, trained_on, docs, 0.0 if encoded else sizes.queries)
-        work = self._model(replace(work, documents=docs, tokens=tokens, kind=work.kind + " again" * encoded), architecture, counted)
-        return self._searched(work, architecture, sizes.queries, sizes.docs) if stage.kind == "full" else work
+        weights = 4 * self.weights(architecture, trained_on)
+        return [self.model(replace(work, tokens=tokens), architecture, counted, model_memory=weights)]
 
 
-def _searches(retriever: Any) -> str:
+def searched_by(retriever: Any) -> str:
     """Return a retriever's kind, and that of its index where it does not go through all embeddings."""
     index = getattr(retriever, "index", None)
     return retriever.kind if index is None or index.kind == "flat" else f"{retriever.kind} {index.kind}"
 
 
-def _posting_bytes(index: Any, width: int) -> float:
+def posting_bytes(index: Any, width: int) -> float:
     """Return the bytes of a document in an inverted file: its row, and its vector or the codes of its parts."""
     return 8.0 + (index.m if index.kind == "ivf_pq" else BYTES["vector"] * width)
 
 
-def _joined(work: Work, parts: list[Work]) -> Work:
-    """Return an evaluation's work with that of the teacher whose pairs it ranks; of an ensemble's members the last model is named."""
-    last = parts[-1]
-    return replace(
-        work,
-        kind=f"{work.kind} {'+'.join(part.kind.removeprefix('pairs ') for part in parts)}",
-        documents=sum(part.documents for part in parts),
-        tokens=sum(part.tokens for part in parts),
-        flops=sum((part.flops for part in parts), start=Flops()),
-        mode="infer" if any(part.mode for part in parts) else "",
-        precision=last.precision,
-        architecture=next((part.architecture for part in parts if part.architecture is not None), None),
-        cpu_seconds=work.cpu_seconds + sum(part.cpu_seconds for part in parts),
-        disk=work.disk + sum(part.disk for part in parts),
-        model_memory=max(part.model_memory for part in parts),
-        unknown=next((part.unknown for part in parts if part.unknown), ""),
-    )
-
-
-def _encoder(system: Any) -> tuple[Any, Any]:
+def encoder_of(system: Any) -> tuple[Any, Any]:
     """Return the architecture of a student, trained or not, and the collection that a from-scratch one takes its vocabulary from."""
     if system.kind == "student":
         return system.student.architecture, system.student.groups.collection
@@ -589,20 +392,9 @@ def _teacher(teacher: Any, collection: Any) -> tuple[Any, Any, str]:
     if teacher.kind == "trained":
         return teacher.student.architecture, teacher.student.groups.collection, teacher.student.training.precision
     if teacher.kind == "encoder":
-        return *_encoder(teacher.encoder), teacher.precision
+        return *encoder_of(teacher.encoder), teacher.precision
     architecture = params.CrossEncoder(model=teacher.model, max_length=teacher.max_length, max_query_length=teacher.max_query_length)
     return architecture, collection, teacher.precision
-
-
-def _activations(architecture: Any, tokens: float, precision: str) -> float:
-    """Return the bytes of what a batch's forward pass keeps for its backward one: ``N T (34 d + 5 a L)`` in half precision.
-
-    Source: V. Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models, 2022, equation 1; L is taken as 128 here.
-    """
-    shape = flops.shape_of(architecture)
-    if shape is None:
-        return 4.0 * tokens * getattr(architecture, "dimension", 0)
-    return shape.layers * tokens * (34 * shape.hidden + 5 * shape.heads * 128) * (2 if precision == "fp32" else 1)
 
 
 def demanded(specs: list[Any], counter: Counter) -> dict[tuple[Any, Any], float]:

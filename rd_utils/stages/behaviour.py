@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,7 @@ from rd_utils.stages.queries import QUERIES
 from rd_utils.stages.scores import SCORES
 from rd_utils.stages.student import STUDENT
 from rd_utils.store import Draft, identity
+from rd_utils.workload import SECONDS, Counter, Work
 
 if TYPE_CHECKING:
     from rd_utils.models import Student
@@ -166,6 +168,19 @@ def _answered(student: Student, spec: params.StudentSpec, asked: _Asked, given: 
 
 def _read(folder: Path, spec: params.BehaviourSpec, given: Given) -> dict[str, pd.DataFrame]:
     return {path.stem: collections.read_table(folder, path.stem) for path in sorted(folder.glob("*.parquet"))}
+
+
+def _work(spec: params.BehaviourSpec, counter: Counter) -> Work:
+    own, probe = spec.student, spec.probe
+    architecture, collection = own.architecture, own.groups.collection
+    pairs = probe.queries * own.groups.group_size
+    if isinstance(architecture, params.BI_ENCODERS):
+        tokens, counted = counter.encoding(architecture, collection, collection, 2 * (probe.docs + pairs) + probe.docs, 2 * probe.queries)
+    else:
+        tokens, counted = counter.scoring(architecture, collection, collection, 2 * pairs)
+    work = Work("behaviour", documents=2 * pairs, tokens=tokens, mode="infer", precision=own.training.precision, disk=1e5)
+    work = replace(work, cpu_seconds=probe.docs * SECONDS["document probed"])
+    return counter.model(work, architecture, counted, model_memory=4 * counter.weights(architecture, collection))
 
 
 BEHAVIOUR = Stage(

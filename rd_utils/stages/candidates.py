@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rd_utils.stages.queries import QUERIES
 from rd_utils.stages.tokens import TOKENS
 from rd_utils.stages.vectors import VECTORS
 from rd_utils.store import Draft, resolve_path
+from rd_utils.workload import BYTES, SECONDS, Counter, Work, encoder_of, searched_by
 
 
 def _inputs(spec: params.CandidatesSpec) -> Inputs:
@@ -95,4 +97,29 @@ def _read(folder: Path, spec: params.CandidatesSpec, given: Given) -> Run:
     return Run.load(folder)
 
 
-CANDIDATES = Stage(name="candidates", version=1, spec=params.CandidatesSpec, inputs=_inputs, make=_make, read=_read)
+def _work(spec: params.CandidatesSpec, counter: Counter) -> Work:
+    sizes, retriever = counter.known.sizes(spec.collection), spec.retriever
+    pairs = sizes.queries * min(spec.depth, sizes.docs)
+    work = Work(
+        f"candidates {searched_by(retriever)}",
+        disk=pairs * BYTES["candidate"],
+        memory=2 * pairs * BYTES["candidate"],
+        cpu_seconds=pairs * SECONDS["candidate"],
+    )
+    if retriever.kind == "bm25":
+        return counter.bm25_search(work, spec.collection, sizes.queries, 1.0)
+    if retriever.kind == "dense":
+        architecture, trained_on = encoder_of(retriever.encoder)
+        tokens, counted = counter.encoding(architecture, spec.collection, trained_on, 0, sizes.queries)
+        work = replace(work, tokens=tokens, documents=sizes.queries, mode="infer")
+        return counter.dense_search(counter.model(work, architecture, counted), architecture, sizes.queries, sizes.docs, retriever.index)
+    if retriever.kind == "pooled":  # every list that is pooled is read
+        read = sizes.queries * retriever.at_most * len(retriever.retrievers)
+        return replace(
+            work, cpu_seconds=read * SECONDS["pair looked up"] + pairs * SECONDS["pair looked up"], memory=40 * (read + pairs)
+        )
+    read = sizes.queries * retriever.from_depth if retriever.kind == "reranked" else pairs
+    return replace(work, cpu_seconds=read * SECONDS["pair looked up"], memory=40 * (read + pairs))
+
+
+CANDIDATES = Stage(name="candidates", version=1, spec=params.CandidatesSpec, inputs=_inputs, make=_make, work=_work, read=_read)

@@ -16,6 +16,7 @@ from rd_utils.stages.scores import SCORES
 from rd_utils.stages.student import augmented_texts, targets
 from rd_utils.stages.vectors import VECTORS
 from rd_utils.store import Draft
+from rd_utils.workload import SECONDS, Counter, Work
 
 
 def _inputs(spec: params.DescriptionSpec) -> Inputs:
@@ -61,4 +62,9 @@ def _read(folder: Path, spec: params.DescriptionSpec, given: Given) -> pd.DataFr
     return pd.read_parquet(folder / "description.parquet")
 
 
-DESCRIPTION = Stage(name="description", version=1, spec=params.DescriptionSpec, inputs=_inputs, make=_make, read=_read)
+def _work(spec: params.DescriptionSpec, counter: Counter) -> Work:
+    groups = counter.groups(spec.groups)
+    return Work("description", cpu_seconds=groups * SECONDS["group described"], disk=100 * groups, memory=1000 * groups)
+
+
+DESCRIPTION = Stage(name="description", version=1, spec=params.DescriptionSpec, inputs=_inputs, make=_make, work=_work, read=_read)

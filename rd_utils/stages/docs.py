@@ -12,6 +12,7 @@ from rd_utils import collections, params
 from rd_utils.progress import LOGGER
 from rd_utils.stage import Given, Stage
 from rd_utils.store import Draft, resolve_path
+from rd_utils.workload import BYTES, SECONDS, Counter, Work
 
 
 class Docs(NamedTuple):
@@ -50,4 +51,10 @@ def _read(folder: Path, spec: params.DocsSpec, given: Given) -> Docs:
     return Docs(collections.read_table(folder, "docs"), np.asarray(np.load(folder / "ties.npy", mmap_mode="r")))
 
 
-DOCS = Stage(name="docs", version=1, spec=params.DocsSpec, inputs=lambda spec: {}, make=_make, read=_read)
+def _work(spec: params.DocsSpec, counter: Counter) -> Work:
+    docs = counter.known.sizes(spec.collection).docs
+    size = docs * counter.known.words(spec.collection)[1] * BYTES["word"]
+    return Work("docs", cpu_seconds=docs * SECONDS["document read"], disk=size, memory=size + 60 * docs)  # uncompressed, to be mapped
+
+
+DOCS = Stage(name="docs", version=1, spec=params.DocsSpec, inputs=lambda spec: {}, make=_make, work=_work, read=_read)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import pandas as pd
 
 from rd_utils import collections, evaluation, leakage, params
 from rd_utils.encoding import asking, embedded, open_encoder, text_tokens
+from rd_utils.flops import Flops
 from rd_utils.graph import collection_inputs, first_stage_inputs, system_inputs
 from rd_utils.progress import LOGGER, Pushed
 from rd_utils.runs import Run
@@ -20,6 +23,7 @@ from rd_utils.stages.candidates import CANDIDATES
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.queries import QUERIES
 from rd_utils.store import Draft, identity
+from rd_utils.workload import BYTES, SECONDS, Counter, Work, encoder_of
 
 if TYPE_CHECKING:
     from rd_utils.models import Student
@@ -101,12 +105,55 @@ def _read(folder: Path, spec: params.EvaluationSpec, given: Given) -> pd.DataFra
     return collections.read_table(folder, "per_query")
 
 
+def _work(spec: params.EvaluationSpec, counter: Counter) -> Work:
+    sizes, system, stage = counter.known.sizes(spec.collection), spec.system, spec.first_stage
+    pairs = sizes.queries * min(stage.depth, sizes.docs)
+    seconds = pairs * SECONDS["pair ranked"]
+    work = Work(f"evaluation {system.kind} {stage.kind}", cpu_seconds=seconds, disk=pairs * BYTES["run"], memory=100 * pairs)
+    if system.kind == "first_stage":
+        return work
+    if system.kind == "teacher":
+        scored = counter.pairs(system.teacher, spec.collection, pairs)
+        return work if not scored else _joined(work, scored)
+    architecture, trained_on = encoder_of(system)
+    work = replace(work, mode="infer", precision=spec.precision, model_memory=4 * counter.weights(architecture, trained_on))
+    if not isinstance(architecture, params.BI_ENCODERS):
+        tokens, counted = counter.scoring(architecture, spec.collection, trained_on, pairs)
+        return counter.model(replace(work, documents=pairs, tokens=tokens), architecture, counted)
+    # of independent lists of documents this many differ; an upper bound of what real lists, which overlap, leave to be counter.encoded
+    docs = sizes.docs if stage.kind == "full" else sizes.docs * -math.expm1(-pairs / sizes.docs)
+    docs = 0.0 if counter.encoded else docs
+    tokens, counted = counter.encoding(architecture, spec.collection, trained_on, docs, 0.0 if counter.encoded else sizes.queries)
+    work = counter.model(replace(work, documents=docs, tokens=tokens, kind=work.kind + " again" * counter.encoded), architecture, counted)
+    return counter.dense_search(work, architecture, sizes.queries, sizes.docs) if stage.kind == "full" else work
+
+
+def _joined(work: Work, parts: list[Work]) -> Work:
+    """Return an evaluation's work with that of the teacher whose pairs it ranks; of an ensemble's members the last model is named."""
+    last = parts[-1]
+    return replace(
+        work,
+        kind=f"{work.kind} {'+'.join(part.kind.removeprefix('pairs ') for part in parts)}",
+        documents=sum(part.documents for part in parts),
+        tokens=sum(part.tokens for part in parts),
+        flops=sum((part.flops for part in parts), start=Flops()),
+        mode="infer" if any(part.mode for part in parts) else "",
+        precision=last.precision,
+        architecture=next((part.architecture for part in parts if part.architecture is not None), None),
+        cpu_seconds=work.cpu_seconds + sum(part.cpu_seconds for part in parts),
+        disk=work.disk + sum(part.disk for part in parts),
+        model_memory=max(part.model_memory for part in parts),
+        unknown=next((part.unknown for part in parts if part.unknown), ""),
+    )
+
+
 EVALUATION = Stage(
     name="evaluation",
     version=1,
     spec=params.EvaluationSpec,
     inputs=_inputs,
     make=_make,
+    work=_work,
     read=_read,
     before=leakage.check_evaluation,
     libraries=("ir_measures", "rd_utils.bm25", "rd_utils.models", "rd_utils.dense"),

@@ -18,6 +18,7 @@ from rd_utils.stages.neighbours import NEIGHBOURS
 from rd_utils.stages.queries import QUERIES
 from rd_utils.stages.vectors import VECTORS
 from rd_utils.store import Draft
+from rd_utils.workload import BYTES, SECONDS, Counter, Work
 
 
 def _inputs(spec: params.GroupsSpec) -> Inputs:
@@ -121,4 +122,15 @@ def _read(folder: Path, spec: params.GroupsSpec, given: Given) -> sampling.Group
     return sampling.Groups.load(folder / "groups.parquet", given(QUERIES).frame["query_id"], given(DOCS).frame["doc_id"])
 
 
-GROUPS = Stage(name="groups", version=1, spec=params.GroupsSpec, inputs=_inputs, make=_make, read=_read)
+def _work(spec: params.GroupsSpec, counter: Counter) -> Work:
+    documents, sizes = counter.groups(spec) * spec.group_size, counter.known.sizes(spec.collection)
+    pool = pool_of(spec.strategy, spec.collection) if spec.cut is None else None
+    read = sizes.queries * min(pool.depth, sizes.docs) if pool else 0.0
+    seconds = documents * SECONDS["document of a group"] + read * SECONDS["pair looked up"]
+    if spec.strategy.kind == "diameter_targeted" and spec.cut is None:
+        seconds += counter.groups(spec) * spec.strategy.trials * SECONDS["group described"]
+    kind = f"groups {spec.strategy.kind}" if spec.cut is None else "groups cut"
+    return Work(kind, cpu_seconds=seconds, disk=documents * BYTES["document of a group"], memory=40 * read + 60 * documents)
+
+
+GROUPS = Stage(name="groups", version=1, spec=params.GroupsSpec, inputs=_inputs, make=_make, work=_work, read=_read)

@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rd_utils import params
+from rd_utils import flops, params
 from rd_utils.graph import docs_of, vectors_of
 from rd_utils.stage import Given, Inputs, Stage
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.vectors import VECTORS
 from rd_utils.store import Draft
+from rd_utils.workload import BYTES, DENSE_RATE, POSTINGS, SECONDS, Counter, Work, encoder_of, posting_bytes
 
 
 def workers() -> int:
@@ -42,6 +43,18 @@ def _read(folder: Path, spec: params.IndexSpec, given: Given) -> Any:
     from rd_utils import bm25, dense
 
     return dense.load(folder, spec.retriever.index) if spec.retriever.kind == "dense" else bm25.Index.load(folder)
+
+
+def _work(spec: params.IndexSpec, counter: Counter) -> Work:
+    docs, retriever = counter.known.sizes(spec.collection).docs, spec.retriever
+    if retriever.kind == "bm25":
+        words = docs * counter.known.words(spec.collection)[1]
+        size = words * POSTINGS * BYTES["posting"]
+        return Work("index bm25", cpu_seconds=words * SECONDS["word indexed"], disk=size, memory=3 * size)  # with the shards
+    width = flops.dimension(encoder_of(retriever.encoder)[0]) or 0
+    size = docs * posting_bytes(retriever.index, width)
+    seconds = 2.0 * width * docs * retriever.index.nlist / DENSE_RATE  # every document against every list's centre
+    return Work(f"index {retriever.index.kind}", cpu_seconds=seconds, disk=size, memory=size)
 
 
 INDEX = Stage(

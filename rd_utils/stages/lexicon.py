@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from rd_utils import params
+from rd_utils import flops, params
 from rd_utils.stage import Given, Stage
 from rd_utils.stages.docs import DOCS
 from rd_utils.store import Draft
+from rd_utils.workload import SECONDS, Counter, Work
 
 
 def _make(spec: params.LexiconSpec, given: Given, draft: Draft) -> None:
@@ -23,11 +24,19 @@ def _make(spec: params.LexiconSpec, given: Given, draft: Draft) -> None:
     draft.counts |= {"words": tokenizer.get_vocab_size(), "tokens": len(table.ids)}
 
 
+def _work(spec: params.LexiconSpec, counter: Counter) -> Work:
+    docs, words = counter.known.sizes(spec.docs.collection).docs, counter.known.words(spec.docs.collection)[1]
+    found = int(counter.known.counts(spec).get("words", flops.LEXICON_WORDS))
+    seconds = docs * words * SECONDS["word to lexicon"]
+    return Work("lexicon", cpu_seconds=seconds, disk=4.0 * found * spec.dimension, memory=docs * words * 12)
+
+
 LEXICON = Stage(
     name="lexicon",
     version=1,
     spec=params.LexiconSpec,
     inputs=lambda spec: {"docs": spec.docs},
     make=_make,
+    work=_work,
     libraries=("rd_utils.lexicon", "rd_utils.tokens"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from rd_utils.stages.candidates import say_short, search
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.queries import QUERIES
 from rd_utils.store import Draft
+from rd_utils.workload import BYTES, SECONDS, Counter, Work, encoder_of, searched_by
 
 
 def _inputs(spec: params.NeighboursSpec) -> Inputs:
@@ -41,4 +43,16 @@ def _read(folder: Path, spec: params.NeighboursSpec, given: Given) -> Run:
     return Run.load(folder)
 
 
-NEIGHBOURS = Stage(name="neighbours", version=1, spec=params.NeighboursSpec, inputs=_inputs, make=_make, read=_read)
+def _work(spec: params.NeighboursSpec, counter: Counter) -> Work:
+    sizes = counter.known.sizes(spec.collection)
+    asking = min(sizes.positives, sizes.docs)
+    pairs = asking * min(spec.depth, sizes.docs)
+    work = Work(f"neighbours {searched_by(spec.retriever)}", disk=pairs * BYTES["candidate"], memory=2 * pairs * BYTES["candidate"])
+    work = replace(work, cpu_seconds=pairs * SECONDS["candidate"])
+    words = counter.known.words(spec.collection)
+    if spec.retriever.kind == "bm25":
+        return counter.bm25_search(work, spec.collection, asking, words[1] / words[0])  # a document's text is a long query
+    return counter.dense_search(work, encoder_of(spec.retriever.encoder)[0], asking, sizes.docs, spec.retriever.index)
+
+
+NEIGHBOURS = Stage(name="neighbours", version=1, spec=params.NeighboursSpec, inputs=_inputs, make=_make, work=_work, read=_read)

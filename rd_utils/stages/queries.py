@@ -14,6 +14,7 @@ from rd_utils.runs import rows_of
 from rd_utils.stage import Given, Inputs, Stage
 from rd_utils.stages.docs import DOCS, Docs, collection_folder, warn_of_texts
 from rd_utils.store import Draft
+from rd_utils.workload import BYTES, SECONDS, Counter, Work
 
 
 class Queries(NamedTuple):
@@ -63,4 +64,10 @@ def _read(folder: Path, spec: params.QueriesSpec, given: Given) -> Queries:
     return Queries(collections.read_table(folder, "queries"), collections.read_table(folder, "qrels"))
 
 
-QUERIES = Stage(name="queries", version=1, spec=params.QueriesSpec, inputs=_inputs, make=_make, read=_read)
+def _work(spec: params.QueriesSpec, counter: Counter) -> Work:
+    queries = counter.known.sizes(spec.collection).queries
+    size = queries * counter.known.words(spec.collection)[0] * BYTES["word"]
+    return Work("queries", cpu_seconds=queries * SECONDS["query read"], disk=size, memory=size)
+
+
+QUERIES = Stage(name="queries", version=1, spec=params.QueriesSpec, inputs=_inputs, make=_make, work=_work, read=_read)

@@ -15,6 +15,7 @@ from rd_utils.scoring import ensemble_scores, teacher_scores
 from rd_utils.stage import Given, Inputs, Stage, prefixed
 from rd_utils.stages.groups import GROUPS
 from rd_utils.store import Draft
+from rd_utils.workload import BYTES, SECONDS, Counter, Work
 
 
 def _inputs(spec: params.ScoresSpec) -> Inputs:
@@ -39,4 +40,10 @@ def _read(folder: Path, spec: params.ScoresSpec, given: Given) -> np.ndarray:
     return sampling.matrix(pq.read_table(folder / "scores.parquet", columns=["teacher_scores"])["teacher_scores"])
 
 
-SCORES = Stage(name="scores", version=1, spec=params.ScoresSpec, inputs=_inputs, make=_make, read=_read)
+def _work(spec: params.ScoresSpec, counter: Counter) -> Work:
+    documents = counter.groups(spec.groups) * spec.groups.group_size
+    size = documents * BYTES["score"]
+    return Work("scores", cpu_seconds=documents * SECONDS["pair looked up"], disk=size, memory=8 * size)
+
+
+SCORES = Stage(name="scores", version=1, spec=params.ScoresSpec, inputs=_inputs, make=_make, work=_work, read=_read)

@@ -12,6 +12,7 @@ from rd_utils import params
 from rd_utils.graph import search_evaluations
 from rd_utils.stage import Given, Inputs, Stage
 from rd_utils.store import Draft
+from rd_utils.workload import Counter, Work
 
 
 def _inputs(spec: params.SearchSpec) -> Inputs:
@@ -35,4 +36,8 @@ def _read(folder: Path, spec: params.SearchSpec, given: Given) -> pd.DataFrame:
     return pd.read_parquet(folder / "search.parquet")
 
 
-SEARCH = Stage(name="search", version=1, spec=params.SearchSpec, inputs=_inputs, make=_make, read=_read)
+def _work(spec: params.SearchSpec, counter: Counter) -> Work:
+    return Work("search", cpu_seconds=0.01, disk=5e3)
+
+
+SEARCH = Stage(name="search", version=1, spec=params.SearchSpec, inputs=_inputs, make=_make, work=_work, read=_read)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rd_utils import augmentation, entropy, params, sampling
+from rd_utils import augmentation, entropy, flops, params, sampling
 from rd_utils.encoding import encoded, on_device, text_tokens, untrained
+from rd_utils.flops import Flops
 from rd_utils.graph import architecture_inputs, collection_inputs, teacher_inputs
 from rd_utils.progress import Pushed
 from rd_utils.scoring import teacher_scores
@@ -20,6 +21,7 @@ from rd_utils.stages.queries import QUERIES
 from rd_utils.stages.scores import SCORES
 from rd_utils.stages.search import SEARCH
 from rd_utils.store import Draft
+from rd_utils.workload import Counter, Work
 
 if TYPE_CHECKING:
     from rd_utils.models import Student
@@ -191,12 +193,63 @@ def _read(folder: Path, spec: params.StudentSpec, given: Given) -> Student:
     return on_device(models.load(folder / "model"))
 
 
+def _work(spec: params.StudentSpec, counter: Counter) -> Work:
+    training, architecture, groups = spec.training, spec.architecture, spec.groups
+    steps = training.steps(groups.group_size)
+    if training.stop_at is not None:
+        steps = min(steps, training.model_copy(update={"documents": training.stop_at}).steps(groups.group_size))
+    per_step = training.queries_per_batch * training.accumulation_steps
+    n_groups, size = steps * per_step, groups.group_size
+    collection = groups.collection
+    weights = counter.weights(architecture, collection)
+    if isinstance(architecture, params.BI_ENCODERS):
+        tokens, counted = counter.encoding(architecture, collection, collection, n_groups * size, n_groups)
+        width = flops.dimension(architecture) or 0  # every query is multiplied with every document of its batch
+        more = Flops(2.0 * width * training.queries_per_batch * size * n_groups)
+    else:
+        tokens, counted = counter.scoring(architecture, collection, collection, n_groups * size)
+        more = Flops()
+        if isinstance(architecture, params.InteractionCross):
+            passes = max(1.0, tokens / 12_288 / (steps * training.accumulation_steps)) * steps * training.accumulation_steps
+            more = Flops(0.0, 3.0 * weights * passes)  # the norms of the whole vocabulary
+    if counted is not None:
+        counted = (counted + more) * (1 + flops.BACKWARD) + Flops(0.0, flops.OPTIMISER * weights * steps)
+    if counted is not None and spec.refresh is not None:
+        sizes, times = counter.known.sizes(collection), (steps - 1) // spec.refresh.every
+        again, computed = counter.encoding(architecture, collection, collection, sizes.docs * times, sizes.queries * times)
+        tokens, counted = tokens + again, counted + computed
+    in_batch = tokens / (steps * training.accumulation_steps)
+    work = Work(
+        "student",
+        documents=float(n_groups * size),
+        tokens=tokens,
+        mode="train",
+        precision=training.precision,
+        disk=4 * weights,
+        memory=60 * n_groups * size / max(1, n_groups / max(1.0, counter.groups(groups))),
+    )
+    memory = 16 * weights + _activations(architecture, in_batch, training.precision)
+    return counter.model(work, architecture, counted, model_memory=memory)
+
+
+def _activations(architecture: Any, tokens: float, precision: str) -> float:
+    """Return the bytes of what a batch's forward pass keeps for its backward one: ``N T (34 d + 5 a L)`` in half precision.
+
+    Source: V. Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models, 2022, equation 1; L is taken as 128 here.
+    """
+    shape = flops.shape_of(architecture)
+    if shape is None:
+        return 4.0 * tokens * getattr(architecture, "dimension", 0)
+    return shape.layers * tokens * (34 * shape.hidden + 5 * shape.heads * 128) * (2 if precision == "fp32" else 1)
+
+
 STUDENT = Stage(
     name="student",
     version=1,
     spec=params.StudentSpec,
     inputs=_inputs,
     make=_make,
+    work=_work,
     read=_read,
     keep=False,
     libraries=("ir_measures", "rd_utils.models", "rd_utils.training"),

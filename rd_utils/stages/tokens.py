@@ -13,6 +13,7 @@ from rd_utils.stages.lexicon import LEXICON
 from rd_utils.stages.queries import QUERIES
 from rd_utils.store import Draft
 from rd_utils.tokens import TokenTable
+from rd_utils.workload import BYTES, SECONDS, Counter, Work
 
 
 def _inputs(spec: params.TokensSpec) -> Inputs:
@@ -57,12 +58,21 @@ def _read(folder: Path, spec: params.TokensSpec, given: Given) -> TokenTable:
     return TokenTable.load(folder)
 
 
+def _work(spec: params.TokensSpec, counter: Counter) -> Work:
+    sizes = counter.known.sizes(spec.collection)
+    texts = sizes.docs if spec.of == "docs" else sizes.queries
+    tokens = texts * counter.known.lengths(spec.of, spec.collection, spec.tokenizer).mean
+    size = tokens * BYTES["token"] + 8 * texts
+    return Work(f"tokens {spec.tokenizer.kind}", cpu_seconds=tokens * SECONDS["token"], disk=size, memory=3 * size)
+
+
 TOKENS = Stage(
     name="tokens",
     version=1,
     spec=params.TokensSpec,
     inputs=_inputs,
     make=_make,
+    work=_work,
     read=_read,
     libraries=("rd_utils.models", "rd_utils.tokens"),
 )

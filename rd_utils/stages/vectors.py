@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from rd_utils import params
+from rd_utils import flops, params
 from rd_utils.encoding import embedded, open_encoder
 from rd_utils.graph import docs_of, encoder_inputs
 from rd_utils.stage import Given, Inputs, Stage
 from rd_utils.stages.tokens import TOKENS
 from rd_utils.store import Draft
+from rd_utils.workload import BYTES, Counter, Work, encoder_of
 
 
 def _inputs(spec: params.VectorsSpec) -> Inputs:
@@ -30,12 +31,22 @@ def _read(folder: Path, spec: params.VectorsSpec, given: Given) -> np.ndarray:
     return np.load(folder / "vectors.npy", mmap_mode="r")
 
 
+def _work(spec: params.VectorsSpec, counter: Counter) -> Work:
+    docs, (architecture, trained_on) = counter.known.sizes(spec.collection).docs, encoder_of(spec.encoder)
+    tokens, counted = counter.encoding(architecture, spec.collection, trained_on, docs, 0)
+    width = flops.dimension(architecture) or 0
+    size = BYTES["vector"] * width * docs
+    work = Work("vectors", documents=docs, tokens=tokens, mode="infer", disk=size, memory=size + 4 * tokens)
+    return counter.model(work, architecture, counted, model_memory=4 * counter.weights(architecture, trained_on))
+
+
 VECTORS = Stage(
     name="vectors",
     version=1,
     spec=params.VectorsSpec,
     inputs=_inputs,
     make=_make,
+    work=_work,
     read=_read,
     libraries=("rd_utils.models", "rd_utils.dense"),
 )
