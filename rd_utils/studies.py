@@ -41,11 +41,11 @@ from rd_utils.bounds import (
 )
 from rd_utils.leakage import ids_overlap
 from rd_utils.params import (
-    BI_ENCODERS,
     BM25,
     NEEDS_TEACHER,
     Architecture,
     Augmentation,
+    BiArchitecture,
     Collection,
     CorpusRandom,
     CutPart,
@@ -483,7 +483,7 @@ def _made_of_themselves(study: Any) -> Iterator[str]:
 def _bi_encoder(study: Any, architecture: Any) -> bool:
     """Tell whether a named architecture is a bi-encoder, or unknown."""
     kind = _kind(study, "architecture", architecture)
-    return kind is None or kind in {part.model_fields["kind"].default for part in BI_ENCODERS}
+    return kind is None or kind in BiArchitecture.kinds
 
 
 def _retrievers(study: Any) -> Iterator[str]:

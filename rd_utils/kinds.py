@@ -1,0 +1,193 @@
+"""Families and kinds: what may be said where a retriever, a strategy, a teacher is asked for.
+
+A *family* is a class of what may stand in one place (:class:`Retriever`, :class:`Strategy`); a *kind* is a subclass of it, known by its tag
+(``kind: Literal["bm25"] = "bm25"``). A field that is typed with a family takes every kind of it: defining the class is all that a new kind
+needs. Everything here is frozen, and refuses what it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, TypeAdapter
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Draw = Literal["uniform", "top", "softmax"]
+
+
+class Part(BaseModel):
+    """Base of all parameter classes: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Spec(Part):
+    """Base of the classes that name one artefact."""
+
+    stage: ClassVar[str]
+
+
+def tag_of(model: Any) -> str | None:
+    """Return the ``kind`` or ``source`` by which a class of parts is known; None where it has neither.
+
+    >>> tag_of(Retriever) is None
+    True
+    """
+    fields = getattr(model, "__pydantic_fields__", None) or {}
+    for name in ("kind", "source"):
+        if name in fields and get_origin(fields[name].annotation) is Literal and len(get_args(fields[name].annotation)) == 1:
+            return fields[name].default
+    return None
+
+
+class Kind(Part):
+    """Base of all families.
+
+    Attributes:
+        tag_field: name of the field that says the kind.
+        kinds: the kinds of a family by tag, filled as they are defined.
+    """
+
+    tag_field: ClassVar[str] = "kind"
+    kinds: ClassVar[dict[str, type[Kind]]] = {}
+    _union: ClassVar[TypeAdapter[Any] | None] = None
+
+    if TYPE_CHECKING:
+        kind: str
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Register a kind with its families; start the list of a family."""
+        tag = tag_of(cls)
+        if tag is None:
+            cls.kinds, cls._union = {}, None
+            return
+        for family in cls.__mro__[1:]:
+            if issubclass(family, Kind) and family is not Kind and "kinds" in vars(family):
+                other = family.kinds.setdefault(tag, cls)
+                if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+                    raise TypeError(f"{cls.__qualname__}: {family.__name__} has a kind {tag!r} already, {other.__qualname__}")
+                family.kinds[tag], family._union = cls, None
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[Kind], handler: GetCoreSchemaHandler) -> Any:
+        """Validate a kind by its fields, a family as the kind that the tag says, looked up when a value is there."""
+        if tag_of(cls) is not None:
+            return handler(source)
+        return handler.generate_schema(Annotated[Any, PlainValidator(cls._chosen)])
+
+    @classmethod
+    def _chosen(cls, value: Any) -> Kind:
+        """Return a value of one of the family's kinds; errors stand under the tag."""
+        if isinstance(value, cls):
+            return value
+        if cls._union is None:
+            kinds = tuple(cls.kinds.values())
+            union: Any = Annotated[Union[kinds], Field(discriminator=cls.tag_field)] if len(kinds) > 1 else kinds[0]
+            cls._union = TypeAdapter(union)
+        return cls._union.validate_python(value)
+
+
+# --- families ---------------------------------------------------------------------------------------------------------------------
+
+
+class Collection(Kind):
+    """Documents, queries and qrels (kinds: :mod:`rd_utils.sources`)."""
+
+    tag_field: ClassVar[str] = "source"
+
+    if TYPE_CHECKING:
+        source: str
+
+    @property
+    def label(self) -> str:
+        """Return the name that tables show."""
+        raise NotImplementedError
+
+
+class Retriever(Kind):
+    """What ranks a collection's documents for a query (kinds: :mod:`rd_utils.retrievers`)."""
+
+    @property
+    def label(self) -> str:
+        """Return the name that tables show."""
+        raise NotImplementedError
+
+
+class IndexedRetriever(Retriever):
+    """A retriever that reads the documents, and searches what it made of them."""
+
+
+class DenseIndex(Kind):
+    """How embeddings are searched (kinds: :mod:`rd_utils.retrievers`)."""
+
+
+class Strategy(Kind):
+    """How the negatives of a group are drawn (kinds: :mod:`rd_utils.strategies`)."""
+
+
+class Architecture(Kind):
+    """What is trained (kinds: :mod:`rd_utils.architectures`)."""
+
+
+class BiArchitecture(Architecture):
+    """An architecture that embeds a query and a document each by itself."""
+
+
+class FromScratch(Architecture):
+    """An architecture whose vocabulary and token vectors come from the documents that it is trained on."""
+
+
+class Teacher(Kind):
+    """What scores pairs for a student to learn from (kinds: :mod:`rd_utils.teacher_kinds`)."""
+
+    @property
+    def underlying(self) -> Architecture | None:
+        """Return the architecture behind the scores; None where there is none."""
+        return None
+
+    def check(self, collection: Collection) -> None:
+        """Raise a ValueError where this teacher cannot score the pairs of a collection."""
+
+
+class System(Kind):
+    """What is evaluated (kinds: :mod:`rd_utils.systems`)."""
+
+    @property
+    def underlying(self) -> Architecture | None:
+        """Return the architecture behind the scores; None where there is none."""
+        return None
+
+
+class Encoder(System):
+    """A system with a model of its own, which embeds where that is a bi-encoder."""
+
+
+class Tokenizer(Kind):
+    """What cuts texts into tokens (kinds: :mod:`rd_utils.specs`)."""
+
+
+# --- what stands inside what ------------------------------------------------------------------------------------------------------
+
+
+def within(value: Any, below: type[Part] | None = None) -> Iterator[Part]:
+    """Yield all parts of a value, itself included; what is inside parts of the class ``below`` is left out."""
+    if isinstance(value, Part):
+        yield value
+        if below is None or not isinstance(value, below):
+            for name in type(value).model_fields:
+                yield from within(getattr(value, name), below)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from within(item, below)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from within(item, below)
+
+
+def check_teachers(collection: Collection, *parts: Any) -> None:
+    """Raise a ValueError where a teacher, in whatever part it stands, is asked about a collection that it does not know."""
+    for part in within(parts, below=Spec):
+        if isinstance(part, Teacher):
+            part.check(collection)

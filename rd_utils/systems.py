@@ -1,0 +1,63 @@
+"""Systems: what is evaluated; those with a model of their own embed too."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rd_utils.bounds import Seed
+from rd_utils.kinds import Architecture, BiArchitecture, Encoder, Retriever, System, Teacher
+from rd_utils.retrievers import BM25
+from rd_utils.sources import AsRead
+from rd_utils.specs import FirstStage, StudentSpec
+
+
+class FirstStageSystem(System):
+    """A retriever's own ranking, as a row of the table."""
+
+    kind: Literal["first_stage"] = "first_stage"
+    retriever: Retriever = BM25()
+
+
+class TeacherSystem(System):
+    """A teacher re-ranking the first stage."""
+
+    kind: Literal["teacher"] = "teacher"
+    teacher: Teacher
+
+    @property
+    def underlying(self) -> Architecture | None:
+        """Return the architecture behind the scores."""
+        return self.teacher.underlying
+
+
+class UntrainedSystem(Encoder):
+    """A student before its first step; ``collection`` is where from-scratch students take their vocabulary from."""
+
+    kind: Literal["untrained"] = "untrained"
+    architecture: Architecture
+    collection: AsRead
+    seed: Seed = 0
+
+    @property
+    def underlying(self) -> Architecture | None:
+        """Return the architecture behind the scores."""
+        return self.architecture
+
+
+class StudentSystem(Encoder):
+    """A trained student."""
+
+    kind: Literal["student"] = "student"
+    student: StudentSpec
+
+    @property
+    def underlying(self) -> Architecture | None:
+        """Return the architecture behind the scores."""
+        return self.student.architecture
+
+
+def serves(system: System, stage: FirstStage) -> bool:
+    """Tell whether a system can rank a first stage: full retrieval needs a bi-encoder, and a retriever ranks what it retrieves."""
+    if isinstance(system, FirstStageSystem):  # a row of its own stage, not of the others
+        return system.retriever == stage.retriever
+    return stage.kind == "rerank" or isinstance(system.underlying, BiArchitecture)
