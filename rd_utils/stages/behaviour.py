@@ -184,5 +184,12 @@ def _work(spec: params.BehaviourSpec, counter: Counter) -> Work:
 
 
 BEHAVIOUR = Stage(
-    name="behaviour", version=1, spec=params.BehaviourSpec, inputs=_inputs, make=_make, work=_work, read=_read, libraries=("rd_utils.models",)
+    name="behaviour",
+    version=1,
+    spec=params.BehaviourSpec,
+    inputs=_inputs,
+    make=_make,
+    work=_work,
+    read=_read,
+    libraries=("rd_utils.models",),
 )

@@ -58,5 +58,12 @@ def _work(spec: params.IndexSpec, counter: Counter) -> Work:
 
 
 INDEX = Stage(
-    name="index", version=1, spec=params.IndexSpec, inputs=_inputs, make=_make, work=_work, read=_read, libraries=("rd_utils.bm25", "rd_utils.dense")
+    name="index",
+    version=1,
+    spec=params.IndexSpec,
+    inputs=_inputs,
+    make=_make,
+    work=_work,
+    read=_read,
+    libraries=("rd_utils.bm25", "rd_utils.dense"),
 )
