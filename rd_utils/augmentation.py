@@ -17,9 +17,10 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from rd_utils.collections import CollectionError
-from rd_utils.params import Augmentation, nearest
+from rd_utils.explain import nearest
 from rd_utils.retrieval import top_k
 from rd_utils.sampling import stream
+from rd_utils.settings import Augmentation
 from rd_utils.tokens import TokenTable, with_prompt_of, without_prompt
 
 # Third word of the streams [seed, epoch, purpose]. Not 0: numpy pads short seeds with zeros, and [seed, epoch] orders the groups.

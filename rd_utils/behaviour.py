@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from rd_utils.params import nearest
+from rd_utils.explain import nearest
 
 Distance = Literal["euclidean", "angular"]
 Pairs = Literal["all", "positive"]

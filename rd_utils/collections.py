@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rd_utils import reading
-from rd_utils.params import SPLIT_PARTS, nearest
+from rd_utils.explain import nearest
 from rd_utils.progress import Track, untracked
 from rd_utils.runs import rows_of
+from rd_utils.sources import SPLIT_PARTS
 
 DOCS = pa.schema([("doc_id", pa.large_string()), ("text", pa.large_string())])
 BATCH = 1 << 16  # documents or queries that are read at once, as Python objects

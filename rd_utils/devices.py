@@ -14,8 +14,9 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rd_utils import bounds, energy, params, yaml_files
-from rd_utils.params import ParameterError
+from rd_utils import bounds, energy, yaml_files
+from rd_utils.explain import ParameterError, explain, nearest
+from rd_utils.kinds import Precision
 
 
 class Device(BaseModel):
@@ -35,7 +36,7 @@ class Device(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: bounds.Name
     gpu: bounds.Flag = True
-    peak: dict[params.Precision, bounds.PerSecond] = Field(min_length=1)
+    peak: dict[Precision, bounds.PerSecond] = Field(min_length=1)
     bandwidth: bounds.PerSecond
     memory: bounds.PerSecond | None = None
     watts: bounds.Watts | None = None
@@ -97,12 +98,12 @@ def device_of(name: str | None) -> Device:
     if name in GPUS:
         return GPUS[name]
     if Path(name).suffix not in (".yaml", ".yml"):
-        others = params.nearest(name, [*GPUS, "cpu"])
+        others = nearest(name, [*GPUS, "cpu"])
         raise ParameterError(f"--device: unknown device {bounds.shown(name)}{others}, or a YAML file with its peak, bandwidth and watts")
     try:
         return Device.model_validate(yaml_files.read(name, "device").values)
     except ValidationError as error:
-        raise ParameterError(params.explain(error, Device, f"--device {name}")) from None
+        raise ParameterError(explain(error, Device, f"--device {name}")) from None
 
 
 def _visible_gpu() -> str | None:
@@ -131,7 +132,7 @@ class Benchmark(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     device: str
-    precision: params.Precision
+    precision: Precision
     work: Literal["train", "infer"]
     kind: Literal["bi", "cross"]
     layers: bounds.Few
@@ -161,5 +162,5 @@ def read_benchmarks(folder: Path) -> list[Benchmark]:
             try:
                 found.append(Benchmark.model_validate(entry))
             except ValidationError as error:
-                raise ParameterError(params.explain(error, Benchmark, f"{path}: throughput[{number}]")) from None
+                raise ParameterError(explain(error, Benchmark, f"{path}: throughput[{number}]")) from None
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rd_utils import params
+from rd_utils.kinds import Architecture, Precision
 from rd_utils.progress import Pushed
 from rd_utils.stage import Given
 from rd_utils.stages.lexicon import LEXICON
@@ -25,18 +25,11 @@ def on_device(student: Student) -> Student:
     return student.to(PartialState().device)
 
 
-def untrained(architecture: Any, seed: int, given: Given) -> Student:
+def untrained(architecture: Architecture, seed: int, given: Given) -> Student:
     """Return a student before its first step, on the CPU."""
     from rd_utils import models
 
     return models.build(architecture, seed=seed, lexicon=given(LEXICON) if "lexicon" in given else None)
-
-
-def open_encoder(encoder: Any, given: Given) -> Student:
-    """Return the student that an encoder is, trained or not, on the accelerator if there is one."""
-    from rd_utils.stages.student import STUDENT
-
-    return given(STUDENT) if encoder.kind == "student" else on_device(untrained(encoder.architecture, encoder.seed, given))
 
 
 def text_tokens(given: Given) -> tuple[TokenTable, TokenTable]:
@@ -57,7 +50,7 @@ def asking(student: Student, queries: TokenTable, **options: Any) -> np.ndarray:
 
 
 def embedded(
-    student: Student, docs: TokenTable, path: Path, chunks: Path, given: Given, precision: params.Precision = "fp32"
+    student: Student, docs: TokenTable, path: Path, chunks: Path, given: Given, precision: Precision = "fp32"
 ) -> np.ndarray:
     """Write documents' embeddings to a file, a chunk at a time, and return them memory-mapped."""
     from rd_utils import dense

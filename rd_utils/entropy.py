@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
-from rd_utils.params import nearest
+from rd_utils.explain import nearest
 
 _BLOCK_VALUES = 4_000_000  # score differences held at once: 32 MB
 _NO_MASS = 1e3  # exp(-1e3) is 0 in float64, and 0 * 1e3 is 0: differences are cut here, before they can be infinite

@@ -26,9 +26,9 @@ from pydantic import ValidationError
 from rd_utils import energy, flops, kernels, params
 from rd_utils import plan as planning
 from rd_utils.devices import Benchmark, Device, read_benchmarks
-from rd_utils.graph import search_evaluations
 from rd_utils.params import ParameterError
 from rd_utils.stage import made_whole
+from rd_utils.stages.search import search_evaluations
 from rd_utils.store import Store, identity, one_look, project_root
 from rd_utils.workload import Counter, Known, Work, demanded
 
@@ -183,7 +183,7 @@ class Prices:
         entries = [entry for entry in self.benchmarks if (entry.work, entry.precision) == (work.mode, work.precision)]
         if shape is None or not entries:
             return getattr(self.device, work.mode), "assumed"
-        kind = "bi" if isinstance(work.architecture, params.BI_ENCODERS) else "cross"
+        kind = "bi" if isinstance(work.architecture, params.BiArchitecture) else "cross"
         entries = [entry for entry in entries if entry.kind == kind] or entries
         away = [abs(math.log(entry.hidden / shape.hidden)) + abs(math.log(entry.layers / shape.layers)) for entry in entries]
         nearest = [entry.share_of_peak for entry, distance in zip(entries, away, strict=True) if distance == min(away)]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from rd_utils.bounds import check_measure, shown
-from rd_utils.params import nearest
+from rd_utils.explain import nearest
 from rd_utils.retrieval import rerank
 from rd_utils.runs import DECIMALS, Run, tie_order
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rd_utils import params
+from rd_utils.architectures import InteractionCross, StaticBi, TinyBertBi, TinyBertCross
+from rd_utils.kinds import BiArchitecture, FromScratch
 from rd_utils.store import StoreError, resolve_path
 
 BACKWARD = 2.0  # of the forward: one product for the inputs' gradient, one for the weights' (Kaplan et al. 2020, section 2.1)
@@ -115,9 +116,9 @@ def shape_of(architecture: Any) -> Shape | None:
     Args:
         architecture: an architecture of :mod:`rd_utils.params`, or a loaded teacher.
     """
-    if isinstance(architecture, params.TinyBertBi | params.TinyBertCross):
+    if isinstance(architecture, TinyBertBi | TinyBertCross):
         heads = getattr(architecture, "heads", 1)
-        cross = isinstance(architecture, params.TinyBertCross)
+        cross = isinstance(architecture, TinyBertCross)
         return Shape(
             architecture.layers, architecture.dimension, architecture.feed_forward, heads, LEXICON_WORDS, positions=256, first_row=cross
         )
@@ -212,7 +213,7 @@ def static(dimension: int, length: float) -> Flops:
     return Flops(0.0, length * dimension)
 
 
-def interaction(architecture: params.InteractionCross, query_length: float, length: float, cosines: float | None = None) -> Flops:
+def interaction(architecture: InteractionCross, query_length: float, length: float, cosines: float | None = None) -> Flops:
     """Return the operations of one pair's kernel-pooled cosines and their scorer; the words' norms belong to a pass.
 
     With width d, K kernels and a hidden layer of h, a pair of m query words and n document words takes ``2 d c + 2 K h + 2 h`` in matrix
@@ -234,7 +235,7 @@ def interaction(architecture: params.InteractionCross, query_length: float, leng
 
 def embed(architecture: Any, length: float, square: float | None = None) -> Flops | None:
     """Return the operations of embedding one text with a bi-encoder; None where its shape is unknown."""
-    if isinstance(architecture, params.StaticBi):
+    if isinstance(architecture, StaticBi):
         return static(architecture.dimension, length)
     shape = shape_of(architecture)
     return None if shape is None else encoder(shape, length, square)
@@ -249,7 +250,7 @@ def pair(architecture: Any, query_length: float, length: float, square: float | 
         length: tokens of the whole pair, special tokens included; of the document alone for the interaction model, which joins nothing.
         square: the mean of ``length`` squared.
     """
-    if isinstance(architecture, params.InteractionCross):
+    if isinstance(architecture, InteractionCross):
         return interaction(architecture, query_length, length)
     shape = shape_of(architecture)
     return None if shape is None else encoder(shape, length, square) + head(shape, getattr(architecture, "labels", 1))
@@ -262,24 +263,24 @@ def parameters(architecture: Any, words: int = LEXICON_WORDS) -> int | None:
         architecture: an architecture of :mod:`rd_utils.params`, or a loaded teacher.
         words: of the lexicon, for students from scratch.
     """
-    if isinstance(architecture, params.StaticBi):
+    if isinstance(architecture, StaticBi):
         return words * architecture.dimension
-    if isinstance(architecture, params.InteractionCross):
+    if isinstance(architecture, InteractionCross):
         return words * (architecture.dimension + 1) + (architecture.kernels + 1) * architecture.hidden + architecture.hidden + 1
     shape = shape_of(architecture)
     if shape is None:
         return None
     d, f, e = shape.hidden, shape.feed_forward, shape.embedding or shape.hidden
-    vocabulary = words if isinstance(architecture, params.FROM_SCRATCH) else shape.vocabulary
+    vocabulary = words if isinstance(architecture, FromScratch) else shape.vocabulary
     embeddings = (vocabulary + shape.positions + shape.types + 2) * e + (0 if e == d else e * d + d)
     layer = 4 * (d**2 + d) + 2 * d * f + f + d + 4 * d
-    labels = 0 if isinstance(architecture, params.BI_ENCODERS) else getattr(architecture, "labels", 1)
+    labels = 0 if isinstance(architecture, BiArchitecture) else getattr(architecture, "labels", 1)
     return embeddings + shape.layers * layer + d**2 + d + labels * (d + 1)
 
 
 def dimension(architecture: Any) -> int | None:
     """Return the width of a bi-encoder's embeddings; None where its shape is unknown."""
-    if isinstance(architecture, params.StaticBi):
+    if isinstance(architecture, StaticBi):
         return architecture.dimension
     shape = shape_of(architecture)
     return None if shape is None else shape.hidden

@@ -12,6 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, TypeAdapter
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from rd_utils.models import Student
+    from rd_utils.retrievers import BM25
+    from rd_utils.runs import Run
+    from rd_utils.scoring import Scored
+    from rd_utils.specs import CandidatesSpec, IndexSpec, NeighboursSpec
+    from rd_utils.stage import Given, Inputs
+    from rd_utils.store import Draft
+    from rd_utils.teacher_kinds import ScoringTeacher
+    from rd_utils.workload import Counter, Work
+
 Precision = Literal["fp32", "bf16", "fp16"]
 Draw = Literal["uniform", "top", "softmax"]
 
@@ -55,6 +70,11 @@ class Kind(Part):
 
     if TYPE_CHECKING:
         kind: str
+
+    @property
+    def tag(self) -> str:
+        """Return the kind of this value."""
+        return getattr(self, self.tag_field)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -105,6 +125,10 @@ class Collection(Kind):
         """Return the name that tables show."""
         raise NotImplementedError
 
+    def whole(self) -> Collection:
+        """Return the collection of which this is a part: all parts share its documents."""
+        raise NotImplementedError
+
 
 class Retriever(Kind):
     """What ranks a collection's documents for a query (kinds: :mod:`rd_utils.retrievers`)."""
@@ -114,17 +138,97 @@ class Retriever(Kind):
         """Return the name that tables show."""
         raise NotImplementedError
 
+    @property
+    def way(self) -> str:
+        """Return what shares its speed with this."""
+        return self.tag
+
+    @property
+    def inner(self) -> tuple[Retriever, ...]:
+        """Return the retrievers that this one re-ranks or pools."""
+        return ()
+
+    @property
+    def lexical(self) -> BM25 | None:
+        """Return the BM25 that it is, re-ranks or pools, the first where it pools several; None where it has none."""
+        return next((lexical for part in self.inner if (lexical := part.lexical)), None)
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return what is needed, beside the collection, before its queries can be searched for."""
+        raise NotImplementedError
+
+    def search(self, spec: CandidatesSpec, given: Given, draft: Draft) -> Run:
+        """Return the top ``spec.depth`` documents of every query, from what ``inputs`` named."""
+        raise NotImplementedError
+
+    def work(self, work: Work, spec: CandidatesSpec, counter: Counter) -> Work:
+        """Return the work of writing candidates with that of finding them."""
+        raise NotImplementedError
+
 
 class IndexedRetriever(Retriever):
     """A retriever that reads the documents, and searches what it made of them."""
+
+    def index_of(self, collection: Collection) -> IndexSpec | None:
+        """Return what it searches of a collection's documents; None where it goes through all embeddings."""
+        raise NotImplementedError
+
+    def index_inputs(self, collection: Collection) -> Inputs:
+        """Return what its index is made from, beside the documents; and what it needs to search for documents."""
+        raise NotImplementedError
+
+    def build(self, spec: IndexSpec, given: Given, draft: Draft) -> None:
+        """Write its index of the documents."""
+        raise NotImplementedError
+
+    def open(self, folder: Path) -> Any:
+        """Open its index, memory-mapped."""
+        raise NotImplementedError
+
+    def nearest(self, spec: NeighboursSpec, rows: np.ndarray, depth: int, given: Given, draft: Draft) -> Run:
+        """Return the top documents for the text of each document in ``rows``."""
+        raise NotImplementedError
+
+    def index_work(self, spec: IndexSpec, counter: Counter) -> Work:
+        """Return what its index takes."""
+        raise NotImplementedError
+
+    def nearest_work(self, work: Work, spec: NeighboursSpec, asking: float, counter: Counter) -> Work:
+        """Return the work of writing neighbours of so many documents with that of finding them."""
+        raise NotImplementedError
 
 
 class DenseIndex(Kind):
     """How embeddings are searched (kinds: :mod:`rd_utils.retrievers`)."""
 
+    def compared(self, queries: float, docs: float) -> float:
+        """Return how many vectors so many queries are compared with."""
+        raise NotImplementedError
+
+    def posting_bytes(self, width: int) -> float:
+        """Return the bytes of a document of so many dimensions in the index's own file."""
+        raise NotImplementedError
+
 
 class Strategy(Kind):
     """How the negatives of a group are drawn (kinds: :mod:`rd_utils.strategies`)."""
+
+    fills: ClassVar[bool] = True  # whether it may fill shortages of another
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return what negatives are drawn from, in the role ``pool``, and what else drawing needs."""
+        raise NotImplementedError
+
+    def pool_of(self, collection: Collection) -> CandidatesSpec | NeighboursSpec | None:
+        """Return the run that negatives are drawn from; None where they are drawn from the whole collection."""
+        raise NotImplementedError
+
+    def pool(self, collection: Collection, given: Given, wordless: np.ndarray) -> tuple[Run | None, int]:
+        """Return that run, likely false negatives left out, and how many these were.
+
+        The score of a positive without a word is no measure, so ``wordless`` documents set none.
+        """
+        raise NotImplementedError
 
 
 class Architecture(Kind):
@@ -150,6 +254,19 @@ class Teacher(Kind):
     def check(self, collection: Collection) -> None:
         """Raise a ValueError where this teacher cannot score the pairs of a collection."""
 
+    @property
+    def scorers(self) -> tuple[ScoringTeacher, ...]:
+        """Return the teachers that score pairs for this one: itself, or those that it combines."""
+        raise NotImplementedError
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return what is needed before pairs of a collection's queries and documents can be scored."""
+        raise NotImplementedError
+
+    def scores(self, collection: Collection, query_rows: np.ndarray, doc_rows: np.ndarray, given: Given) -> Scored:
+        """Return the scores of pairs (n,), rows of the collection's queries and documents, from what ``inputs`` named."""
+        raise NotImplementedError
+
 
 class System(Kind):
     """What is evaluated (kinds: :mod:`rd_utils.systems`)."""
@@ -162,6 +279,19 @@ class System(Kind):
 
 class Encoder(System):
     """A system with a model of its own, which embeds where that is a bi-encoder."""
+
+    @property
+    def trained_on(self) -> Collection:
+        """Return the collection that a model from scratch takes its vocabulary from."""
+        raise NotImplementedError
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return what is needed before a collection can be read."""
+        raise NotImplementedError
+
+    def open(self, given: Given) -> Student:
+        """Return the model, on the accelerator if there is one."""
+        raise NotImplementedError
 
 
 class Tokenizer(Kind):

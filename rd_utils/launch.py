@@ -39,7 +39,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rd_utils import params, progress
+from rd_utils import progress
+from rd_utils.specs import StudentSpec
 from rd_utils.stage import Given, inputs
 from rd_utils.store import Draft, Store, identity, peak_memory_mb
 
@@ -85,7 +86,7 @@ def check(processes: int) -> None:
 
 
 def train_student(
-    spec: params.StudentSpec,
+    spec: StudentSpec,
     groups: GroupTable,
     temperature: float,
     store: Store,
@@ -313,7 +314,7 @@ def _train(folder: Path, rank: int) -> None:
     from rd_utils.training import GroupTable
 
     task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-    spec = params.StudentSpec.model_validate(task["spec"])
+    spec = StudentSpec.model_validate(task["spec"])
     if identity(spec) != task["identity"]:
         raise LaunchError("the code or the parameters' files have changed since the notebook's kernel started; restart the kernel")
     arrays = {name: _open(folder / f"{name}.npy") for name in _ARRAYS}

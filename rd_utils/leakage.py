@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rd_utils import collections, params, reading
-from rd_utils.params import ParameterError
+from rd_utils.explain import ParameterError
+from rd_utils.kinds import Collection
+from rd_utils.specs import EvaluationSpec, QueriesSpec
 from rd_utils.store import resolve_path, upstream
 
 if TYPE_CHECKING:
@@ -111,15 +113,15 @@ def check_parameters(parameters: params.TrainParameters, pipeline: Any) -> None:
             refuse_shared(parameters.collection, test, lambda collection: (pipeline.queries(collection), pipeline.qrels(collection)))
 
 
-def check_evaluation(spec: params.EvaluationSpec, maker: Maker) -> None:
+def check_evaluation(spec: EvaluationSpec, maker: Maker) -> None:
     """Compare the queries of an evaluation with all that its system was trained, or its learning rate chosen, on.
 
     Raises:
         LeakageError: they share queries.
     """
 
-    def read(one: params.Collection) -> tuple[pd.DataFrame, pd.DataFrame]:
-        return maker.open(params.QueriesSpec(collection=one))
+    def read(one: Collection) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return maker.open(QueriesSpec(collection=one))
 
     made_from = upstream(spec).values()
     for of, learnt in (

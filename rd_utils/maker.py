@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rd_utils.params import Spec
+from rd_utils.kinds import Spec
 from rd_utils.progress import LOGGER, Track, track
 from rd_utils.stage import Given, inputs, stage_of
 from rd_utils.store import Damage, Store, StoreError, check_outside, identity, one_look

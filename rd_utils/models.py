@@ -40,9 +40,12 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from rd_utils import checkpoints, packed, params
+from rd_utils import architectures, checkpoints, packed
 from rd_utils.checkpoints import CheckpointError
+from rd_utils.kinds import Architecture, BiArchitecture, FromScratch
+from rd_utils.settings import Training
 from rd_utils.store import resolve_path
+from rd_utils.teacher_kinds import LoadedTeacher
 from rd_utils.tokens import TokenTable, beside, gather, is_token, join, length_buckets, longest_first, plain_copy, take, tokenize
 
 SCRATCH_MAX_LENGTH = 256  # tokens of a text or pair, special tokens included, for the students from scratch that have a limit
@@ -100,7 +103,7 @@ class Student(nn.Module):
         self.model.save(str(folder), create_model_card=False)
         (folder / _ARCHITECTURE).write_text(self.architecture.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
-    def parameter_groups(self, training: params.Training) -> list[dict[str, Any]]:
+    def parameter_groups(self, training: Training) -> list[dict[str, Any]]:
         """Return the parameter groups of AdamW.
 
         Token embeddings take ``embedding_learning_rate`` where it is given. Weight decay is for matrices: not for embeddings, biases
@@ -769,7 +772,7 @@ def build(architecture: Any, *, seed: int, lexicon: Path | None = None) -> Stude
     """
     with torch.random.fork_rng(devices=[]), checkpoints.quiet():
         torch.manual_seed(seed)
-        if isinstance(architecture, params.FROM_SCRATCH):
+        if isinstance(architecture, FromScratch):
             student = _BUILDERS[architecture.kind](architecture, tokenizer_of(architecture, lexicon), _vectors(architecture, lexicon))
         else:
             student = _BUILDERS[architecture.kind](architecture)
@@ -790,7 +793,7 @@ def load(folder: Path) -> Student:
             f"no student in {folder}: {_ARCHITECTURE} is missing; for a model that this package did not save use build()"
         )
     try:
-        architecture = TypeAdapter(params.Architecture).validate_json((folder / _ARCHITECTURE).read_bytes())
+        architecture = TypeAdapter(Architecture).validate_json((folder / _ARCHITECTURE).read_bytes())
     except ValidationError as error:
         raise CheckpointError(
             f"{folder}: {_ARCHITECTURE} describes no student ({error.errors()[0]['msg']}); train the student again, or copy it again"
@@ -798,9 +801,9 @@ def load(folder: Path) -> Student:
     checkpoints.check_files(str(folder))
     options = {"device": "cpu", "local_files_only": True, "model_kwargs": {"dtype": torch.float32}}
     with torch.random.fork_rng(devices=[]), checkpoints.loading(str(folder)) as loaded:
-        if isinstance(architecture, params.InteractionCross):
+        if isinstance(architecture, architectures.InteractionCross):
             student = CrossStudent(architecture, _load_interaction(folder))
-        elif isinstance(architecture, params.BI_ENCODERS):
+        elif isinstance(architecture, BiArchitecture):
             student = BiStudent(architecture, SentenceTransformer(str(folder), **options))
         else:
             student = CrossStudent(architecture, CrossEncoder(str(folder), activation_fn=nn.Identity(), **options))
@@ -833,9 +836,9 @@ def load_scorer(model: str, *, max_length: int = 256, max_query_length: int = 64
     Raises:
         CheckpointError: When the checkpoint has no whole classification head, and so would score at random, or cannot be served.
     """
-    checkpoints.check(params.LoadedTeacher(model=model, max_length=max_length, max_query_length=max_query_length))
+    checkpoints.check(LoadedTeacher(model=model, max_length=max_length, max_query_length=max_query_length))
     labels = checkpoints.labels(model)
-    architecture = params.CrossEncoder(model=model, labels=labels, max_length=max_length, max_query_length=max_query_length)
+    architecture = architectures.CrossEncoder(model=model, labels=labels, max_length=max_length, max_query_length=max_query_length)
     with torch.random.fork_rng(devices=[]):
         student = _cross_encoder(architecture, may_be_new=False)
         _refuse_what_is_read_otherwise(student.eval())
@@ -879,7 +882,7 @@ def tokenizer_of(architecture: Any, lexicon: Path | None = None) -> PreTrainedTo
         architecture: An architecture, or anything with the ``model`` of a checkpoint.
         lexicon: The lexicon's folder, for students from scratch.
     """
-    if not isinstance(architecture, params.FROM_SCRATCH):
+    if not isinstance(architecture, FromScratch):
         return checkpoints.tokenizer(architecture.model)
     engine = Tokenizer.from_file(str(_lexicon_file(architecture, lexicon, "tokenizer.json")))
     specials = [(token, engine.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
@@ -892,17 +895,17 @@ def tokenizer_of(architecture: Any, lexicon: Path | None = None) -> PreTrainedTo
     )
 
 
-def _static_bi(architecture: params.StaticBi, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> BiStudent:
+def _static_bi(architecture: architectures.StaticBi, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> BiStudent:
     module = StaticEmbedding(tokenizer, embedding_weights=_noisy(vectors * architecture.initial_norm))
     return BiStudent(architecture, SentenceTransformer(modules=[module], device="cpu", similarity_fn_name="dot"))
 
 
-def _interaction_cross(architecture: params.InteractionCross, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> CrossStudent:
+def _interaction_cross(architecture: architectures.InteractionCross, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> CrossStudent:
     module = KernelInteraction(tokenizer.backend_tokenizer, _noisy(vectors), architecture.kernels, architecture.hidden)
     return CrossStudent(architecture, CrossEncoder(modules=[module], device="cpu", activation_fn=nn.Identity()))
 
 
-def _tiny_bert_bi(architecture: params.TinyBertBi, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> BiStudent:
+def _tiny_bert_bi(architecture: architectures.TinyBertBi, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> BiStudent:
     if architecture.dimension % architecture.heads:
         raise ValueError(f"{architecture.heads} heads do not divide the dimension {architecture.dimension}; choose a divisor")
     bert = BertModel(_bert_config(architecture, tokenizer, heads=architecture.heads))
@@ -917,7 +920,7 @@ def _tiny_bert_bi(architecture: params.TinyBertBi, tokenizer: PreTrainedTokenize
     return BiStudent(architecture, SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="dot"))
 
 
-def _tiny_bert_cross(architecture: params.TinyBertCross, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> CrossStudent:
+def _tiny_bert_cross(architecture: architectures.TinyBertCross, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> CrossStudent:
     bert = BertForSequenceClassification(_bert_config(architecture, tokenizer, heads=1, num_labels=1))
     _start_from_vectors(bert.bert, vectors * architecture.initial_norm)
     _start_matching(bert)
@@ -928,7 +931,7 @@ def _tiny_bert_cross(architecture: params.TinyBertCross, tokenizer: PreTrainedTo
     return CrossStudent(architecture, model)
 
 
-def _bi_encoder(architecture: params.BiEncoder) -> BiStudent:
+def _bi_encoder(architecture: architectures.BiEncoder) -> BiStudent:
     checkpoints.check(architecture)
     path, name = resolve_model(architecture.model), architecture.model
     with checkpoints.loading(name) as loaded:
@@ -987,7 +990,7 @@ def _transformer(path: str, name: str) -> Transformer:
     return transformer
 
 
-def _cross_encoder(architecture: params.CrossEncoder, *, may_be_new: bool = True) -> CrossStudent:
+def _cross_encoder(architecture: architectures.CrossEncoder, *, may_be_new: bool = True) -> CrossStudent:
     checkpoints.check(architecture)
     path, name = resolve_model(architecture.model), architecture.model
     with checkpoints.loading(name) as loaded:

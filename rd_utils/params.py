@@ -39,15 +39,12 @@ from rd_utils.kinds import (
 from rd_utils.retrievers import (
     BM25,
     IVFPQ,
-    STEMMERS,
-    STOPWORDS,
     Dense,
     Flat,
     IVFOnDisk,
     Pooled,
     Reranked,
     RunFile,
-    bm25_of,
 )
 from rd_utils.settings import NEEDS_TEACHER, OF_TRAINING, USES_TEMPERATURE, Augmentation, LossName, Training, TrainingChanges
 from rd_utils.sources import (
@@ -93,14 +90,6 @@ from rd_utils.specs import (
 from rd_utils.strategies import CorpusRandom, DiameterTargeted, FalseNegativeFilter, Filtering, FromCandidates, Graph
 from rd_utils.systems import FirstStageSystem, StudentSystem, TeacherSystem, UntrainedSystem, serves
 from rd_utils.teacher_kinds import BM25Teacher, EncoderTeacher, EnsembleTeacher, FileTeacher, LoadedTeacher, Oracle, TrainedTeacher
-
-BI_ENCODERS = (BiArchitecture,)
-FROM_SCRATCH = (FromScratch,)
-
-
-def architecture_of(system: System) -> Architecture | None:
-    """Return the architecture behind a system, or None where it has none (a retriever, the oracle)."""
-    return system.underlying
 
 
 class LossSettings(TrainingChanges):

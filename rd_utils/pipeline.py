@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rd_utils import collections, encoding, params, sampling, scoring
-from rd_utils.graph import architecture_inputs, docs_of, teacher_inputs
+from rd_utils import collections, encoding, params, sampling
+from rd_utils.graph import architecture_inputs, docs_of
 from rd_utils.maker import Maker
 from rd_utils.runs import Run, rows_of
 from rd_utils.stage import Given
@@ -93,7 +93,8 @@ class Pipeline(Maker):
 
     def teacher_scores(self, teacher: Any, collection: Any, query_rows: np.ndarray, doc_rows: np.ndarray) -> tuple[np.ndarray, int]:
         """Return a teacher's scores of pairs, scoring those that are missing; and how many were missing."""
-        return scoring.teacher_scores(teacher, collection, query_rows, doc_rows, Given(self, teacher_inputs(teacher, collection)))
+        scored = teacher.scores(collection, query_rows, doc_rows, Given(self, teacher.inputs(collection)))
+        return scored.scores, scored.scored_now
 
     def kept(self, name: str, spec: params.Spec, read: Any) -> Any:
         """Return what ``read`` makes of an artefact's folder, kept in memory under a name."""

@@ -23,9 +23,10 @@ from pydantic import ValidationError
 
 from rd_utils import checks, durable, kernels, leakage, params, reading, studies
 from rd_utils.collections import CHEAP_QUERIES, CollectionError
-from rd_utils.graph import docs_of, search_evaluations
+from rd_utils.graph import docs_of
 from rd_utils.params import ParameterError
 from rd_utils.resolve import Resolver
+from rd_utils.stages.search import search_evaluations
 from rd_utils.store import (
     Store,
     StoreError,

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
+from rd_utils import dense, flops, retrieval
 from rd_utils.bounds import Count, Depth, Few, Name, PathText, Scale, Share
-from rd_utils.kinds import DenseIndex, Encoder, IndexedRetriever, Retriever, Teacher
-
-STEMMERS = (  # the algorithms of PyStemmer; porter is English too, as of 1980, and dutch_porter the older one for Dutch
-    "arabic", "armenian", "basque", "catalan", "czech", "danish", "dutch", "dutch_porter", "english", "esperanto", "estonian", "finnish",
-    "french", "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "persian",
-    "polish", "porter", "portuguese", "romanian", "russian", "serbian", "sesotho", "spanish", "swedish", "tamil", "turkish", "yiddish",
-)  # fmt: skip
-STOPWORDS = (  # the languages of bm25s and stopwordsiso
-    "afrikaans", "arabic", "armenian", "basque", "bengali", "breton", "bulgarian", "catalan", "chinese", "croatian", "czech", "danish",
-    "dutch", "english", "esperanto", "estonian", "finnish", "french", "galician", "german", "greek", "gujarati", "hebrew", "hindi",
-    "hungarian", "indonesian", "irish", "italian", "japanese", "korean", "kurdish", "latin", "latvian", "lithuanian", "malay", "marathi",
-    "norwegian", "persian", "polish", "portuguese", "romanian", "russian", "sesotho", "slovak", "slovenian", "somali", "spanish",
-    "swahili", "swedish", "tagalog", "thai", "turkish", "ukrainian", "urdu", "vietnamese", "yoruba", "zulu",
-)  # fmt: skip
+from rd_utils.encoding import encoded
+from rd_utils.graph import vectors_of
+from rd_utils.kinds import Collection, DenseIndex, Encoder, IndexedRetriever, Retriever, Teacher
+from rd_utils.runs import Run
+from rd_utils.specs import CandidatesSpec, IndexSpec, NeighboursSpec
+from rd_utils.stage import Given, Inputs, prefixed
+from rd_utils.stages.candidates import CANDIDATES
+from rd_utils.stages.docs import DOCS
+from rd_utils.stages.index import INDEX
+from rd_utils.stages.queries import QUERIES
+from rd_utils.stages.tokens import TOKENS
+from rd_utils.stages.vectors import VECTORS
+from rd_utils.store import Draft, resolve_path
+from rd_utils.words import STEMMERS, STOPWORDS
+from rd_utils.workload import BYTES, DENSE_RATE, POSTINGS, RECALL_QUERIES, SECONDS, Counter, Work, dense_search
 
 
 class BM25(IndexedRetriever):
@@ -43,11 +48,85 @@ class BM25(IndexedRetriever):
         """Return the name that tables show."""
         return "bm25"
 
+    @property
+    def lexical(self) -> BM25:
+        """Return itself."""
+        return self
+
+    def index_of(self, collection: Collection) -> IndexSpec:
+        """Return the postings of a collection's documents."""
+        return IndexSpec(collection=collection.whole(), retriever=self)
+
+    def index_inputs(self, collection: Collection) -> Inputs:
+        """Return nothing: it reads the documents alone."""
+        return {}
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return the index."""
+        return {"index": self.index_of(collection)}
+
+    def build(self, spec: IndexSpec, given: Given, draft: Draft) -> None:
+        """Write the postings of the documents."""
+        from rd_utils import bm25
+
+        texts, shards = given(DOCS).frame["text"], given.store.checkpoints(spec)
+        index = bm25.build(texts, self, draft.folder, shards=shards, workers=given.workers, track=given.track)
+        draft.counts |= {"documents": index.n_docs, "words": len(index.words), "postings": len(index.docs)}
+
+    def open(self, folder: Path) -> Any:
+        """Open the postings, memory-mapped."""
+        from rd_utils import bm25
+
+        return bm25.Index.load(folder)
+
+    def search(self, spec: CandidatesSpec, given: Given, draft: Draft) -> Run:
+        """Return the documents with the highest scores."""
+        return self._search(spec, given(QUERIES).frame["text"], spec.depth, given)
+
+    def nearest(self, spec: NeighboursSpec, rows: np.ndarray, depth: int, given: Given, draft: Draft) -> Run:
+        """Search for documents' own texts."""
+        return self._search(spec, given(DOCS).frame["text"].take(rows), depth, given)
+
+    def _search(self, spec: CandidatesSpec | NeighboursSpec, texts: Any, depth: int, given: Given) -> Run:
+        folder, ties = given.store.checkpoints(spec), given(DOCS).ties
+        return retrieval.bm25_candidates(
+            given(INDEX), texts, self, depth, ties, workers=given.workers, folder=folder, track=given.track
+        )
+
+    def index_work(self, spec: IndexSpec, counter: Counter) -> Work:
+        """Return what the postings take, with their shards."""
+        words = counter.known.sizes(spec.collection).docs * counter.known.words(spec.collection)[1]
+        size = words * POSTINGS * BYTES["posting"]
+        return Work("index bm25", cpu_seconds=words * SECONDS["word indexed"], disk=size, memory=3 * size)
+
+    def work(self, work: Work, spec: CandidatesSpec, counter: Counter) -> Work:
+        """Add a search for every query."""
+        return self._searched(work, spec.collection, counter.known.sizes(spec.collection).queries, 1.0, counter)
+
+    def nearest_work(self, work: Work, spec: NeighboursSpec, asking: float, counter: Counter) -> Work:
+        """Add a search for so many documents, whose texts are long queries."""
+        words = counter.known.words(spec.collection)
+        return self._searched(work, spec.collection, asking, words[1] / words[0], counter)
+
+    def _searched(self, work: Work, collection: Collection, queries: float, longer: float, counter: Counter) -> Work:
+        docs, words = counter.known.sizes(collection).docs, counter.known.words(collection)[1]
+        seconds = queries * docs * longer * SECONDS["document met by a query"]
+        memory = docs * words * POSTINGS * BYTES["posting"]  # of the mapped index
+        return replace(work, cpu_seconds=work.cpu_seconds + seconds, memory=work.memory + memory)
+
 
 class Flat(DenseIndex):
     """Every document's inner product with the query: exact."""
 
     kind: Literal["flat"] = "flat"
+
+    def compared(self, queries: float, docs: float) -> float:
+        """Return how many vectors so many queries are compared with: all."""
+        return queries * docs
+
+    def posting_bytes(self, width: int) -> float:
+        """Return 0: it has no file of its own."""
+        return 0.0
 
 
 class _InvertedFile(DenseIndex):
@@ -67,6 +146,13 @@ class _InvertedFile(DenseIndex):
             raise ValueError(f"nprobe is {self.nprobe}, above nlist {self.nlist}; no more cells than there are can be looked into")
         return self
 
+    def compared(self, queries: float, docs: float) -> float:
+        """Return how many vectors so many queries are compared with: all centres, and the documents of ``nprobe`` of ``nlist`` cells.
+
+        For a few queries the recall is then measured by an exhaustive search.
+        """
+        return queries * (self.nlist + docs * self.nprobe / self.nlist) + min(RECALL_QUERIES, queries) * docs
+
 
 class IVFPQ(_InvertedFile):
     """An inverted file of vectors that are cut into ``m`` parts of a byte each (product quantisation)."""
@@ -74,11 +160,19 @@ class IVFPQ(_InvertedFile):
     kind: Literal["ivf_pq"] = "ivf_pq"
     m: Few = 48
 
+    def posting_bytes(self, width: int) -> float:
+        """Return the bytes of a document: its row, and the codes of its parts."""
+        return 8.0 + self.m
+
 
 class IVFOnDisk(_InvertedFile):
     """An inverted file of the vectors themselves."""
 
     kind: Literal["ivf_on_disk"] = "ivf_on_disk"
+
+    def posting_bytes(self, width: int) -> float:
+        """Return the bytes of a document: its row, and its vector."""
+        return 8.0 + BYTES["vector"] * width
 
 
 class Dense(IndexedRetriever):
@@ -92,6 +186,70 @@ class Dense(IndexedRetriever):
     def label(self) -> str:
         """Return the name that tables show."""
         return "dense"
+
+    @property
+    def way(self) -> str:
+        """Return what shares its speed with this: the index too, where there is one."""
+        return self.kind if isinstance(self.index, Flat) else f"{self.kind} {self.index.tag}"
+
+    def index_of(self, collection: Collection) -> IndexSpec | None:
+        """Return the inverted file of a collection's documents; None where all embeddings are gone through."""
+        return None if isinstance(self.index, Flat) else IndexSpec(collection=collection.whole(), retriever=self)
+
+    def index_inputs(self, collection: Collection) -> Inputs:
+        """Return the embeddings of the documents."""
+        return {"vectors": vectors_of(collection, self.encoder)}
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return the embeddings, the index if there is one, and what embeds the queries."""
+        index = self.index_of(collection)
+        return self.index_inputs(collection) | ({"index": index} if index else {}) | self.encoder.inputs(collection)
+
+    def build(self, spec: IndexSpec, given: Given, draft: Draft) -> None:
+        """Write the inverted file."""
+        vectors = given(VECTORS)
+        dense.build(vectors, self.index, draft.folder, shards=given.store.checkpoints(spec), track=given.track)
+        draft.counts |= {"documents": len(vectors), "cells": self.index.nlist}
+
+    def open(self, folder: Path) -> Any:
+        """Open the inverted file, memory-mapped."""
+        return dense.load(folder, self.index)
+
+    def search(self, spec: CandidatesSpec, given: Given, draft: Draft) -> Run:
+        """Return the documents with the largest inner products with the query."""
+        asked = encoded(self.encoder.open(given), given(TOKENS, "query_tokens"), kind="query")
+        return self._search(spec, asked, spec.depth, given, draft)
+
+    def nearest(self, spec: NeighboursSpec, rows: np.ndarray, depth: int, given: Given, draft: Draft) -> Run:
+        """Return the documents with the largest inner products with documents."""
+        return self._search(spec, given(VECTORS)[rows], depth, given, draft)
+
+    def _search(self, spec: CandidatesSpec | NeighboursSpec, asked: np.ndarray, depth: int, given: Given, draft: Draft) -> Run:
+        vectors, ties, folder = given(VECTORS), given(DOCS).ties, given.store.checkpoints(spec)
+        if "index" not in given:
+            return dense.search(vectors, asked, depth, ties, folder=folder, track=given.track)
+        refine = self.index.refine
+        run = dense.search(vectors, asked, depth, ties, index=given(INDEX), refine=refine, folder=folder, track=given.track)
+        draft.counts["recall"], draft.counts["recall_queries"] = dense.recall(vectors, asked, run, depth, ties)
+        return run
+
+    def index_work(self, spec: IndexSpec, counter: Counter) -> Work:
+        """Return what the inverted file takes: every document is compared with every cell's centre."""
+        docs, width = counter.known.sizes(spec.collection).docs, flops.dimension(self.encoder.underlying) or 0
+        size = docs * self.index.posting_bytes(width)
+        seconds = 2.0 * width * docs * self.index.nlist / DENSE_RATE
+        return Work(f"index {self.index.tag}", cpu_seconds=seconds, disk=size, memory=size)
+
+    def work(self, work: Work, spec: CandidatesSpec, counter: Counter) -> Work:
+        """Add embedding every query, and a search for it."""
+        sizes, architecture = counter.known.sizes(spec.collection), self.encoder.underlying
+        tokens, counted = counter.encoding(architecture, spec.collection, self.encoder.trained_on, 0, sizes.queries)
+        work = replace(work, tokens=tokens, documents=sizes.queries, mode="infer")
+        return dense_search(counter.model(work, architecture, counted), architecture, sizes.queries, sizes.docs, self.index)
+
+    def nearest_work(self, work: Work, spec: NeighboursSpec, asking: float, counter: Counter) -> Work:
+        """Add a search for so many documents."""
+        return dense_search(work, self.encoder.underlying, asking, counter.known.sizes(spec.collection).docs, self.index)
 
 
 class Reranked(Retriever):
@@ -107,6 +265,27 @@ class Reranked(Retriever):
         """Return the name that tables show."""
         return f"reranked {self.retriever.label}"
 
+    @property
+    def inner(self) -> tuple[Retriever, ...]:
+        """Return the retriever whose candidates are re-ranked."""
+        return (self.retriever,)
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return the candidates to re-rank, and what the teacher needs."""
+        inner = CandidatesSpec(collection=collection, retriever=self.retriever, depth=self.from_depth)
+        return {"candidates": inner} | prefixed("teacher_", self.teacher.inputs(collection))
+
+    def search(self, spec: CandidatesSpec, given: Given, draft: Draft) -> Run:
+        """Return the candidates in the order of the teacher's scores."""
+        run = given(CANDIDATES)
+        scored = self.teacher.scores(spec.collection, run.rows(), run.docs, given.part("teacher_"))
+        draft.counts["pairs_scored_now"] = scored.scored_now
+        return retrieval.rerank(run, scored.scores, spec.depth, given(DOCS).ties)
+
+    def work(self, work: Work, spec: CandidatesSpec, counter: Counter) -> Work:
+        """Add looking up the candidates' scores."""
+        return _read(work, counter.known.sizes(spec.collection).queries * self.from_depth)
+
 
 class Pooled(Retriever):
     """The union of several retrievers, at most ``at_most`` documents from each, ordered by the best rank that any of them gave."""
@@ -119,6 +298,29 @@ class Pooled(Retriever):
     def label(self) -> str:
         """Return the name that tables show."""
         return "pooled"
+
+    @property
+    def inner(self) -> tuple[Retriever, ...]:
+        """Return the retrievers whose candidates are pooled."""
+        return self.retrievers
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return the candidates of every retriever."""
+        return {
+            f"candidates_{number}": CandidatesSpec(collection=collection, retriever=inner, depth=self.at_most)
+            for number, inner in enumerate(self.retrievers)
+        }
+
+    def search(self, spec: CandidatesSpec, given: Given, draft: Draft) -> Run:
+        """Return the union of the candidates."""
+        runs = [given(CANDIDATES, f"candidates_{number}") for number in range(len(self.retrievers))]
+        return retrieval.pooled_candidates(runs, self.at_most, spec.depth, given(DOCS).ties)
+
+    def work(self, work: Work, spec: CandidatesSpec, counter: Counter) -> Work:
+        """Add reading every list that is pooled, and looking up every pair that is left."""
+        sizes = counter.known.sizes(spec.collection)
+        pairs, read = sizes.queries * min(spec.depth, sizes.docs), sizes.queries * self.at_most * len(self.retrievers)
+        return replace(work, cpu_seconds=(read + pairs) * SECONDS["pair looked up"], memory=40 * (read + pairs))
 
 
 class RunFile(Retriever):
@@ -133,10 +335,22 @@ class RunFile(Retriever):
         """Return the name that tables show."""
         return self.name
 
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return nothing: the run is the user's file."""
+        return {}
 
-def bm25_of(retriever: Retriever) -> BM25 | None:
-    """Return the BM25 that a retriever is, re-ranks or pools, the first where it pools several; None where it has none."""
-    if isinstance(retriever, BM25):
-        return retriever
-    inner = retriever.retrievers if isinstance(retriever, Pooled) else (retriever.retriever,) if isinstance(retriever, Reranked) else ()
-    return next((found for part in inner if (found := bm25_of(part))), None)
+    def search(self, spec: CandidatesSpec, given: Given, draft: Draft) -> Run:
+        """Read the run."""
+        ids = given(QUERIES).frame["query_id"], given(DOCS).frame["doc_id"]
+        return retrieval.run_file_candidates(resolve_path(self.path), *ids, spec.depth, given(DOCS).ties, draft.dropped)
+
+    def work(self, work: Work, spec: CandidatesSpec, counter: Counter) -> Work:
+        """Add reading the file's lines."""
+        sizes = counter.known.sizes(spec.collection)
+        return _read(work, sizes.queries * min(spec.depth, sizes.docs))
+
+
+def _read(work: Work, read: float) -> Work:
+    """Return the work of candidates that are read, not searched for."""
+    written = work.disk / BYTES["candidate"]
+    return replace(work, cpu_seconds=read * SECONDS["pair looked up"], memory=40 * (read + written))

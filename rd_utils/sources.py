@@ -48,6 +48,7 @@ class RandomSplit(Part):
         return f"/random-{self.part}-{'-'.join(f'{share:g}' for share in self.shares)}-{self.seed}"
 
 
+_WHOLE = {"max_queries": None, "random_split": None, "skip_queries": 0, "split": "train"}
 SPLIT_PARTS = ("train", "validation", "test")  # in the order of shares
 SharedQueries = Literal["refuse", "allow"]
 
@@ -65,6 +66,11 @@ class _Queries(Collection):
     @property
     def _part(self) -> str:
         return self.random_split.label if self.random_split else ""
+
+    def whole(self) -> Collection:
+        """Return the collection of which this is a part: all parts share its documents."""
+        changes = {name: value for name, value in _WHOLE.items() if name in type(self).model_fields}
+        return self.model_copy(update=changes)
 
 
 class Documents(_Queries):
@@ -103,6 +109,12 @@ class IrDatasetsCollection(Documents):
     def label(self) -> str:
         """Return the name that tables show."""
         return f"{self.id}{self._part}{_limit(self.max_queries, self.skip_queries)}"
+
+    def whole(self) -> Collection:
+        """Return the collection of which this is a part: the data set whose documents those of ``id`` are, all of it."""
+        import ir_datasets
+
+        return super().whole().model_copy(update={"id": ir_datasets.docs_parent_id(self.id)})
 
 
 class FolderCollection(Documents):
@@ -143,6 +155,10 @@ class PseudoQueries(_Queries):
     def label(self) -> str:
         """Return the name that tables show."""
         return f"{self.documents.label}/pseudo-{self.queries}-{self.seed}{self._part}"
+
+    def whole(self) -> Collection:
+        """Return the collection that the documents are of."""
+        return self.documents.whole()
 
 
 def _as_read(collection: Collection) -> Collection:

@@ -40,7 +40,6 @@ from rd_utils.kinds import (
     Tokenizer,
     check_teachers,
 )
-from rd_utils.retrievers import BM25
 from rd_utils.settings import NEEDS_TEACHER, USES_TEMPERATURE, Augmentation, LossName, Training
 from rd_utils.sources import AsRead
 
@@ -308,7 +307,7 @@ class FirstStage(Part):
     """What a system ranks: a retriever's top ``depth`` (re-ranking), or with ``full`` the whole collection."""
 
     kind: Literal["rerank", "full"] = "rerank"
-    retriever: Retriever = BM25()
+    retriever: Retriever = Field(default_factory=lambda: Retriever.kinds["bm25"]())
     depth: Depth = 100
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rd_utils.files import StoreError
-from rd_utils.params import Spec
+from rd_utils.kinds import Spec
 from rd_utils.progress import Track
 
 if TYPE_CHECKING:
@@ -113,6 +114,14 @@ class Given:
         return self.maker.store
 
     @property
+    def workers(self) -> int:
+        """Return how many processes or threads may work at once: as many as OMP_NUM_THREADS says, or as there are cores."""
+        asked = os.environ.get("OMP_NUM_THREADS", "")
+        if asked.isdecimal() and int(asked):
+            return int(asked)
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+    @property
     def track(self) -> Track:
         """Return what shows progress."""
         return self.maker.track
@@ -129,11 +138,25 @@ class Given:
         """
         return self.maker.open(self.spec(role or stage.name, stage))
 
+    def open(self, role: str) -> Any:
+        """Return an input by its role alone, for those whose stage rests on the asking one."""
+        return self.maker.open(self._declared(role))
+
+    def whole(self, stage: Stage[Any, T]) -> T:
+        """Return an input of the artefact itself, where this is a part of it."""
+        return Given(self.maker, self._inputs, draft=self.draft)(stage)
+
     def spec(self, role: str, stage: Stage[Any, Any]) -> Spec:
         """Return what names an input of a stage."""
+        found = self._declared(role)
+        if found.stage != stage.name:
+            raise StoreError(f"the input {self._prefix}{role} is of the stage {found.stage}, not {stage.name}; ask for what was declared")
+        return found
+
+    def _declared(self, role: str) -> Spec:
         found = self._inputs.get(f"{self._prefix}{role}")
-        if found is None or found.stage != stage.name:
-            raise StoreError(f"no input {self._prefix}{role} of the stage {stage.name} was declared; add it to the stage's inputs")
+        if found is None:
+            raise StoreError(f"no input {self._prefix}{role} was declared; add it to the inputs of the stage or kind that asks for it")
         return found
 
     def manifest(self, role: str) -> dict[str, Any]:

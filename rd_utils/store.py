@@ -34,7 +34,8 @@ from typing import Any, NamedTuple
 
 import filelock
 
-from rd_utils import durable, energy, files, params
+from rd_utils import durable, energy, files
+from rd_utils.explain import nearest
 from rd_utils.files import StoreError, tree_sha256
 from rd_utils.progress import LOGGER, Track, untracked
 from rd_utils.stage import inputs, stage_of
@@ -251,7 +252,7 @@ def resolve_path(name: str) -> Path:
         path = Path(found.origin).parent / folder
         if not path.is_dir():
             present = sorted(entry.name for entry in path.parent.iterdir() if entry.is_dir()) if path.parent.is_dir() else []
-            raise StoreError(f"model {name!r}: the package {package!r} has no folder {folder!r}{params.nearest(folder, present)}")
+            raise StoreError(f"model {name!r}: the package {package!r} has no folder {folder!r}{nearest(folder, present)}")
         return path
     path = Path(name).expanduser()
     return path if path.is_absolute() else project_root() / path

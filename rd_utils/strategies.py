@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
+from rd_utils import sampling
 from rd_utils.bounds import Depth, Few, Share, Spread, Temperature
-from rd_utils.kinds import Draw, Encoder, Part, Retriever, Strategy, Teacher
+from rd_utils.graph import vectors_of
+from rd_utils.kinds import Collection, Draw, Encoder, Part, Retriever, Strategy, Teacher
 from rd_utils.retrievers import BM25
+from rd_utils.runs import Run
+from rd_utils.specs import CandidatesSpec, NeighboursSpec
+from rd_utils.stage import Given, Inputs, prefixed
+from rd_utils.stages.candidates import CANDIDATES
+from rd_utils.stages.docs import DOCS
+from rd_utils.stages.neighbours import NEIGHBOURS
+from rd_utils.stages.queries import QUERIES
 
 
 class Filtering(Part):
@@ -47,6 +57,17 @@ class CorpusRandom(Strategy):
 
     kind: Literal["corpus_random"] = "corpus_random"
 
+    def pool_of(self, collection: Collection) -> None:
+        """Return None: no run is drawn from."""
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return nothing but what every group needs."""
+        return {}
+
+    def pool(self, collection: Collection, given: Given, wordless: np.ndarray) -> tuple[None, int]:
+        """Return no run."""
+        return None, 0
+
 
 class FromCandidates(Strategy):
     """Negatives drawn from the ranks ``from_rank`` to ``depth`` of a retriever's top ``depth``.
@@ -70,6 +91,32 @@ class FromCandidates(Strategy):
         _check_window(self.from_rank, self.depth)
         return self
 
+    def pool_of(self, collection: Collection) -> CandidatesSpec:
+        """Return the retriever's candidates."""
+        return CandidatesSpec(collection=collection, retriever=self.retriever, depth=self.depth)
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return the candidates, and what the teacher needs that filters them."""
+        filtering = prefixed("filter_", self.filter.teacher.inputs(collection)) if self.filter else {}
+        return {"pool": self.pool_of(collection)} | filtering
+
+    def pool(self, collection: Collection, given: Given, wordless: np.ndarray) -> tuple[Run, int]:
+        """Return the candidates, without what the filter drops."""
+        pool, keep = given(CANDIDATES, "pool"), self.filter
+        if keep is None:
+            return pool, 0
+        queries, docs = given.whole(QUERIES).positives(given.whole(DOCS))
+        usable = (docs >= 0) & ~np.isin(docs, wordless)
+        queries, docs = queries[usable], docs[usable]
+        pairs = np.concatenate([pool.rows(), queries]), np.concatenate([pool.docs, docs])
+        scores = keep.teacher.scores(collection, *pairs, given.part("filter_")).scores
+        lowest = np.full(len(pool), np.nan)
+        np.fmin.at(lowest, queries, scores[len(pool.docs) :])
+        trained_on = ~np.isnan(lowest)[pool.rows()]  # no group is drawn for a query without a positive
+        return sampling.filter_false_negatives(
+            pool.keep(trained_on), scores[: len(pool.docs)][trained_on], lowest, rule=keep.rule, value=keep.value, units=keep.units
+        )
+
 
 class Graph(Strategy):
     """Negatives drawn from the neighbours of the positive document: what a retriever finds for the positive's own text."""
@@ -86,6 +133,18 @@ class Graph(Strategy):
         _check_window(self.from_rank, self.depth)
         return self
 
+    def pool_of(self, collection: Collection) -> NeighboursSpec:
+        """Return the neighbours of the positives."""
+        return NeighboursSpec(collection=collection, retriever=self.retriever, depth=self.depth)
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return the neighbours."""
+        return {"pool": self.pool_of(collection)}
+
+    def pool(self, collection: Collection, given: Given, wordless: np.ndarray) -> tuple[Run, int]:
+        """Return the neighbours."""
+        return given(NEIGHBOURS, "pool"), 0
+
 
 class DiameterTargeted(Strategy):
     """Groups whose diameter in a reference encoder lies at a chosen quantile of those that the same candidates allow.
@@ -101,11 +160,24 @@ class DiameterTargeted(Strategy):
     quantile: Share
     trials: Few = Field(default=64, ge=2)
     reference: Encoder
+    fills: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _window_is_open(self) -> DiameterTargeted:
         _check_window(self.from_rank, self.depth)
         return self
+
+    def pool_of(self, collection: Collection) -> CandidatesSpec:
+        """Return the retriever's candidates."""
+        return CandidatesSpec(collection=collection, retriever=self.retriever, depth=self.depth)
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return the candidates, and the embeddings in which diameters are measured."""
+        return {"pool": self.pool_of(collection), "vectors": vectors_of(collection, self.reference)}
+
+    def pool(self, collection: Collection, given: Given, wordless: np.ndarray) -> tuple[Run, int]:
+        """Return the candidates."""
+        return given(CANDIDATES, "pool"), 0
 
 
 def _check_window(from_rank: int, depth: int) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rd_utils.bounds import Seed
-from rd_utils.kinds import Architecture, BiArchitecture, Encoder, Retriever, System, Teacher
+from rd_utils.encoding import on_device, untrained
+from rd_utils.graph import architecture_inputs
+from rd_utils.kinds import Architecture, BiArchitecture, Collection, Encoder, Retriever, System, Teacher
 from rd_utils.retrievers import BM25
 from rd_utils.sources import AsRead
 from rd_utils.specs import FirstStage, StudentSpec
+from rd_utils.stage import Given, Inputs
+
+if TYPE_CHECKING:
+    from rd_utils.models import Student
 
 
 class FirstStageSystem(System):
@@ -43,6 +49,19 @@ class UntrainedSystem(Encoder):
         """Return the architecture behind the scores."""
         return self.architecture
 
+    @property
+    def trained_on(self) -> Collection:
+        """Return the collection of the vocabulary."""
+        return self.collection
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return the lexicon, if it starts from one, and the tokens."""
+        return architecture_inputs(self.architecture, self.collection, collection)
+
+    def open(self, given: Given) -> Student:
+        """Return the student before its first step."""
+        return on_device(untrained(self.architecture, self.seed, given))
+
 
 class StudentSystem(Encoder):
     """A trained student."""
@@ -54,6 +73,19 @@ class StudentSystem(Encoder):
     def underlying(self) -> Architecture | None:
         """Return the architecture behind the scores."""
         return self.student.architecture
+
+    @property
+    def trained_on(self) -> Collection:
+        """Return the collection that it was trained on."""
+        return self.student.groups.collection
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return the student and the tokens that it reads."""
+        return {"student": self.student} | architecture_inputs(self.student.architecture, self.trained_on, collection)
+
+    def open(self, given: Given) -> Student:
+        """Return the trained student."""
+        return given.open("student")
 
 
 def serves(system: System, stage: FirstStage) -> bool:

@@ -2,17 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
+import numpy as np
+import pandas as pd
 from pydantic import Field, model_validator
 
+from rd_utils import retrieval, teachers
+from rd_utils.architectures import CrossEncoder, InteractionCross
 from rd_utils.bounds import Fraction, Length, ModelText, PathText, Seed, Spread
-from rd_utils.kinds import Architecture, Collection, Encoder, Precision, Teacher, check_teachers
+from rd_utils.encoding import asking, on_device, text_tokens
+from rd_utils.graph import collection_inputs, token_inputs, tokenizer_of, vectors_of
+from rd_utils.kinds import Architecture, BiArchitecture, Collection, Encoder, Precision, Teacher, check_teachers
 from rd_utils.retrievers import BM25
-from rd_utils.specs import GroupsSpec, StudentSpec
+from rd_utils.scoring import Scored, Scorer, kept_scores
+from rd_utils.specs import GroupsSpec, ScoresSpec, StudentSpec
+from rd_utils.stage import Given, Inputs, prefixed
+from rd_utils.stages.docs import DOCS
+from rd_utils.stages.index import INDEX
+from rd_utils.stages.queries import QUERIES
+from rd_utils.stages.vectors import VECTORS
+from rd_utils.store import resolve_path
+from rd_utils.systems import StudentSystem
+from rd_utils.workload import SECONDS, Counter, Work
 
 
-class Oracle(Teacher):
+class ScoringTeacher(Teacher):
+    """Base of the teachers that score pairs themselves: what they scored is kept (see :mod:`rd_utils.scoring`)."""
+
+    @property
+    def fast(self) -> bool:
+        """Tell whether a pair is scored without reading its texts together."""
+        return True
+
+    @property
+    def scorers(self) -> tuple[ScoringTeacher, ...]:
+        """Return itself."""
+        return (self,)
+
+    def scorer(self, collection: Collection, given: Given) -> Scorer:
+        """Return what maps rows of queries and of documents (n,) each to scores (n,), from what ``inputs`` named."""
+        raise NotImplementedError
+
+    def scores(self, collection: Collection, query_rows: np.ndarray, doc_rows: np.ndarray, given: Given) -> Scored:
+        """Return the scores that are kept, and those of the other pairs."""
+        return kept_scores(self, collection, query_rows, doc_rows, given)
+
+    def work(self, work: Work, collection: Collection, pairs: float, counter: Counter) -> Work:
+        """Return the work of keeping the scores of so many pairs with that of scoring them."""
+        raise NotImplementedError
+
+
+class Oracle(ScoringTeacher):
     """The embedded collection's Bayes-optimal teacher: log(max(E, floor)), E the expected grade given both texts.
 
     Below the floor a document counts as irrelevant without degrees. Without it (1e-30) the scores of documents that share nothing with
@@ -30,8 +72,32 @@ class Oracle(Teacher):
         if collection.source != "embedded":
             raise ValueError(f"the oracle knows the embedded collection only, not {collection.label!r}; use a trained or loaded teacher")
 
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return the texts, whose order the rows count."""
+        return collection_inputs(collection)
 
-class LoadedTeacher(Teacher):
+    def scorer(self, collection: Collection, given: Given) -> Scorer:
+        """Return the score that the generator of the collection knows, with the noise of the pair."""
+        from rd_utils import synthetic
+
+        generated = synthetic.generate(collection.profile, collection.world, collection.seed)
+        rows = pd.Index(generated.queries[collection.split]["query_id"]).get_indexer(pd.Index(given(QUERIES).frame["query_id"]))
+        least, n_docs = np.log(self.floor), len(given(DOCS).frame)
+
+        def score(query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
+            scores = np.maximum(generated.oracle_scores(collection.split, rows[query_rows], doc_rows), least)
+            if self.noise:
+                scores = scores + self.noise * teachers.pair_noise(rows[query_rows] * n_docs + doc_rows, self.noise_seed)
+            return scores
+
+        return score
+
+    def work(self, work: Work, collection: Collection, pairs: float, counter: Counter) -> Work:
+        """Add the oracle's time of every pair."""
+        return replace(work, cpu_seconds=pairs * SECONDS["oracle's pair"])
+
+
+class LoadedTeacher(ScoringTeacher):
     """A cross-encoder loaded by name, folder or ``package:NAME/FOLDER``; its raw output is the score.
 
     Pairs are cut as :class:`CrossEncoder` says.
@@ -43,20 +109,92 @@ class LoadedTeacher(Teacher):
     max_query_length: Length = 64
     precision: Precision = "fp32"
 
+    @property
+    def fast(self) -> bool:
+        """Tell that texts are read together."""
+        return False
 
-class TrainedTeacher(Teacher):
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return the texts and their tokens."""
+        return collection_inputs(collection) | token_inputs(tokenizer_of(self, collection), collection)
+
+    def scorer(self, collection: Collection, given: Given) -> Scorer:
+        """Return the model's raw output."""
+        from rd_utils import models
+
+        model = on_device(models.load_scorer(self.model, max_length=self.max_length, max_query_length=self.max_query_length))
+        texts = text_tokens(given)
+        return lambda query_rows, doc_rows: model.score_pairs(*texts, query_rows, doc_rows, precision=self.precision)
+
+    def work(self, work: Work, collection: Collection, pairs: float, counter: Counter) -> Work:
+        """Add reading every pair."""
+        as_student = CrossEncoder(model=self.model, max_length=self.max_length, max_query_length=self.max_query_length)
+        return counter.read_pairs(work, as_student, collection, collection, pairs, self.precision)
+
+
+class _ModelTeacher(ScoringTeacher):
+    """Base of the teachers whose model the suite trains, or could."""
+
+    @property
+    def encoder_behind(self) -> Encoder:
+        """Return the model."""
+        raise NotImplementedError
+
+    @property
+    def precision_of_scores(self) -> Precision:
+        """Return the precision in which it scores."""
+        raise NotImplementedError
+
+    @property
+    def underlying(self) -> Architecture | None:
+        """Return the architecture behind the scores."""
+        return self.encoder_behind.underlying
+
+    @property
+    def fast(self) -> bool:
+        """Tell whether a pair is scored without reading its texts together."""
+        return isinstance(self.underlying, BiArchitecture | InteractionCross)
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return the texts, their tokens, and a bi-encoder's embeddings of the documents."""
+        embeds = isinstance(self.underlying, BiArchitecture)
+        vectors: Inputs = {"vectors": vectors_of(collection, self.encoder_behind)} if embeds else {}
+        return collection_inputs(collection) | vectors | self.encoder_behind.inputs(collection)
+
+    def scorer(self, collection: Collection, given: Given) -> Scorer:
+        """Return the model's score: a bi-encoder's scaled inner product, a cross-encoder's output."""
+        student, precision = self.encoder_behind.open(given), self.precision_of_scores
+        texts = text_tokens(given)
+        if isinstance(self.underlying, BiArchitecture):
+            query_vectors, doc_vectors = asking(student, texts[0], precision=precision), given(VECTORS)
+            return lambda query_rows, doc_rows: np.einsum("nd,nd->n", query_vectors[query_rows], doc_vectors[doc_rows])
+        return lambda query_rows, doc_rows: student.score_pairs(*texts, query_rows, doc_rows, precision=precision)
+
+    def work(self, work: Work, collection: Collection, pairs: float, counter: Counter) -> Work:
+        """Add embedding the queries, or reading every pair."""
+        return counter.read_pairs(
+            work, self.underlying, collection, self.encoder_behind.trained_on, pairs, self.precision_of_scores
+        )
+
+
+class TrainedTeacher(_ModelTeacher):
     """A student of the suite as a teacher: a cross-encoder or bi-encoder trained on its own groups (``stop_at`` makes a weaker one)."""
 
     kind: Literal["trained"] = "trained"
     student: StudentSpec
 
     @property
-    def underlying(self) -> Architecture | None:
-        """Return the architecture behind the scores."""
-        return self.student.architecture
+    def encoder_behind(self) -> Encoder:
+        """Return the student."""
+        return StudentSystem(student=self.student)
+
+    @property
+    def precision_of_scores(self) -> Precision:
+        """Return the precision in which it was trained."""
+        return self.student.training.precision
 
 
-class EncoderTeacher(Teacher):
+class EncoderTeacher(_ModelTeacher):
     """A bi-encoder as a teacher: the scaled dot product of its embeddings."""
 
     kind: Literal["encoder"] = "encoder"
@@ -64,9 +202,14 @@ class EncoderTeacher(Teacher):
     precision: Precision = "fp32"
 
     @property
-    def underlying(self) -> Architecture | None:
-        """Return the architecture behind the scores."""
-        return self.encoder.underlying
+    def encoder_behind(self) -> Encoder:
+        """Return the bi-encoder."""
+        return self.encoder
+
+    @property
+    def precision_of_scores(self) -> Precision:
+        """Return the precision."""
+        return self.precision
 
 
 class FileTeacher(Teacher):
@@ -75,12 +218,38 @@ class FileTeacher(Teacher):
     kind: Literal["file"] = "file"
     path: PathText
 
+    @property
+    def scorers(self) -> tuple[ScoringTeacher, ...]:
+        """Return nobody: its scores are kept in the file."""
+        return ()
 
-class BM25Teacher(Teacher):
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return the texts, whose ids the file names."""
+        return collection_inputs(collection)
+
+    def scores(self, collection: Collection, query_rows: np.ndarray, doc_rows: np.ndarray, given: Given) -> Scored:
+        """Look the pairs up."""
+        ids = given(QUERIES).frame["query_id"], given(DOCS).frame["doc_id"]
+        return Scored(teachers.file_scorer(teachers.read_scores(resolve_path(self.path)), *ids)(query_rows, doc_rows), 0)
+
+
+class BM25Teacher(ScoringTeacher):
     """BM25 as a teacher: its score of every pair, 0 where query and document share no word."""
 
     kind: Literal["bm25"] = "bm25"
     retriever: BM25 = BM25()
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return the texts and the index."""
+        return collection_inputs(collection) | self.retriever.inputs(collection)
+
+    def scorer(self, collection: Collection, given: Given) -> Scorer:
+        """Return BM25's score."""
+        return retrieval.bm25_scorer(given(INDEX), given(QUERIES).frame["text"], self.retriever)
+
+    def work(self, work: Work, collection: Collection, pairs: float, counter: Counter) -> Work:
+        """Add BM25's time of every pair."""
+        return replace(work, cpu_seconds=pairs * SECONDS["BM25's pair"])
 
 
 class EnsembleTeacher(Teacher):
@@ -96,3 +265,29 @@ class EnsembleTeacher(Teacher):
             raise ValueError("an ensemble names the same teacher twice; give each member once")
         check_teachers(self.calibration.collection, self.members)
         return self
+
+    @property
+    def scorers(self) -> tuple[ScoringTeacher, ...]:
+        """Return those of the members."""
+        return tuple(scorer for member in self.members for scorer in member.scorers)
+
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return what every member needs, and its scores of the groups for calibration."""
+        needed: Inputs = {}
+        for number, member in enumerate(self.members):
+            needed[f"calibration_{number}"] = ScoresSpec(groups=self.calibration, teacher=member)
+            needed |= prefixed(f"member_{number}_", member.inputs(collection))
+        return needed
+
+    def scores(self, collection: Collection, query_rows: np.ndarray, doc_rows: np.ndarray, given: Given) -> Scored:
+        """Return the mean of the members' standardised scores, and their disagreement."""
+        every, means, deviations, scored = [], [], [], 0
+        for number, member in enumerate(self.members):
+            calibration = given.open(f"calibration_{number}").astype(np.float64)
+            means.append(calibration.mean())
+            deviations.append(calibration.std())
+            own = member.scores(collection, query_rows, doc_rows, given.part(f"member_{number}_"))
+            every.append(own.scores)
+            scored += own.scored_now
+        scores, disagreement = teachers.combine(np.stack(every), np.array(means), np.array(deviations))
+        return Scored(scores, scored, disagreement)

@@ -993,7 +993,7 @@ class TheoryParameters(params.Part):
             params.known(name, self.strategies, "strategies")
         if self.strategies["corpus_random"].kind != "corpus_random":
             raise ValueError(f"the strategy named corpus_random is of kind {self.strategies['corpus_random'].kind}; give it its own kind")
-        if not isinstance(self.architecture, params.BI_ENCODERS):
+        if not isinstance(self.architecture, params.BiArchitecture):
             raise ValueError(f"architecture is {self.architecture.kind}; the range needs scores that are dot products, so a bi-encoder")
         if not params.USES_TEMPERATURE[self.loss]:
             raise ValueError(

@@ -28,8 +28,8 @@ from rd_utils import durable, files
 from rd_utils.losses import find_loss, group_loss
 from rd_utils.models import BiStudent, GroupBatch, Student, check_precision
 from rd_utils.packed import to_device
-from rd_utils.params import Training
 from rd_utils.progress import LOGGER
+from rd_utils.settings import Training
 from rd_utils.tokens import TokenTable
 
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}

@@ -14,7 +14,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from rd_utils.params import STEMMERS
+STEMMERS = (  # the algorithms of PyStemmer; porter is English too, as of 1980, and dutch_porter the older one for Dutch
+    "arabic", "armenian", "basque", "catalan", "czech", "danish", "dutch", "dutch_porter", "english", "esperanto", "estonian", "finnish",
+    "french", "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "persian",
+    "polish", "porter", "portuguese", "romanian", "russian", "serbian", "sesotho", "spanish", "swedish", "tamil", "turkish", "yiddish",
+)  # fmt: skip
+STOPWORDS = (  # the languages of bm25s and stopwordsiso
+    "afrikaans", "arabic", "armenian", "basque", "bengali", "breton", "bulgarian", "catalan", "chinese", "croatian", "czech", "danish",
+    "dutch", "english", "esperanto", "estonian", "finnish", "french", "galician", "german", "greek", "gujarati", "hebrew", "hindi",
+    "hungarian", "indonesian", "irish", "italian", "japanese", "korean", "kurdish", "latin", "latvian", "lithuanian", "malay", "marathi",
+    "norwegian", "persian", "polish", "portuguese", "romanian", "russian", "sesotho", "slovak", "slovenian", "somali", "spanish",
+    "swahili", "swedish", "tagalog", "thai", "turkish", "ukrainian", "urdu", "vietnamese", "yoruba", "zulu",
+)  # fmt: skip
+
 
 Split = Callable[[str], list[str]]
 

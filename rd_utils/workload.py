@@ -15,9 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rd_utils import flops, params
+from rd_utils import flops
+from rd_utils.architectures import InteractionCross, StaticBi
 from rd_utils.flops import Flops
-from rd_utils.graph import docs_of, lexicon_of, pool_of, tokenizer_of
+from rd_utils.graph import docs_of, lexicon_of, tokenizer_of
+from rd_utils.kinds import Architecture, BiArchitecture, Collection, DenseIndex, Precision, Spec, Teacher
+from rd_utils.specs import GroupsSpec, QueriesSpec, TokensSpec
 from rd_utils.stage import stage_of
 from rd_utils.store import Store, resolve_path
 
@@ -163,7 +166,7 @@ class Known:
         key = collection.model_dump_json()
         if key not in self._sizes:
             docs = self.counts(docs_of(collection)).get("documents")
-            read = self.counts(params.QueriesSpec(collection=collection))
+            read = self.counts(QueriesSpec(collection=collection))
             found = listed(collection) if docs is None or "queries" not in read else Sizes(0, 0, 0)
             queries, positives = read.get("queries", found.queries), read.get("positives", found.positives)
             self._sizes[key] = Sizes(docs or found.docs, queries, positives)
@@ -189,7 +192,7 @@ class Known:
 
         Without a token table the mean is cut, which is too much where some texts are longer and some shorter than the cut.
         """
-        spec = params.TokensSpec(of=of, collection=docs_of(collection).collection if of == "docs" else collection, tokenizer=tokenizer)
+        spec = TokensSpec(of=of, collection=docs_of(collection).collection if of == "docs" else collection, tokenizer=tokenizer)
         key = (spec.model_dump_json(), "")
         if key not in self._lengths:
             found = self.by_parameters.get(("tokens", json.dumps(spec.model_dump(mode="json"), sort_keys=True)))
@@ -238,7 +241,7 @@ def listed(collection: Any) -> Sizes:
     return _limited(collection, Sizes(docs.get("count", math.nan), queries.get("count", math.nan), positives))
 
 
-def drawn(spec: params.GroupsSpec, sizes: Sizes) -> float:
+def drawn(spec: GroupsSpec, sizes: Sizes) -> float:
     """Return how many groups are drawn from a collection of this size where none is dropped: one a positive and draw, less what is cut."""
     share = 1.0 if spec.cut is None else {"l": 0.5, "u": 0.5, "q": 0.25, "i": 0.9, "o": 0.1}[spec.cut.part[0]]
     return sizes.positives * spec.draws * share
@@ -271,7 +274,7 @@ class Counter:
     def __init__(self, known: Known, encoded: bool = False) -> None:
         self.known, self.encoded = known, encoded
 
-    def work(self, spec: params.Spec, encoded: bool = False) -> Work:
+    def work(self, spec: Spec, encoded: bool = False) -> Work:
         """Return what making an artefact takes, without the pairs that teachers score for it (see :meth:`pairs`).
 
         Args:
@@ -287,11 +290,11 @@ class Counter:
         tokenizer = tokenizer_of(architecture, trained_on)
         longest, longest_query = getattr(architecture, "max_length", 256), getattr(architecture, "max_query_length", 64)
         length = functools.partial(self.known.lengths, collection=collection, tokenizer=tokenizer)
-        if isinstance(architecture, params.StaticBi):
+        if isinstance(architecture, StaticBi):
             return length("queries"), length("docs")
-        if isinstance(architecture, params.BI_ENCODERS):
+        if isinstance(architecture, BiArchitecture):
             return length("queries", cut=longest_query, special=2), length("docs", cut=longest, special=2)
-        if isinstance(architecture, params.InteractionCross):
+        if isinstance(architecture, InteractionCross):
             query = length("queries", cut=longest_query)
             return query, length("docs", cut=256 - query.mean)
         query = length("queries", cut=longest)
@@ -309,7 +312,7 @@ class Counter:
         """Return the tokens and operations of scoring so many pairs with a cross-encoder."""
         query, read = self.reads(architecture, collection, trained_on)
         one = flops.pair(architecture, query.mean, read.mean, read.square)
-        tokens = (query.mean + read.mean if isinstance(architecture, params.InteractionCross) else read.mean) * pairs
+        tokens = (query.mean + read.mean if isinstance(architecture, InteractionCross) else read.mean) * pairs
         return tokens, None if one is None else one * pairs
 
     def model(self, work: Work, architecture: Any, counted: Flops | None, **changes: Any) -> Work:
@@ -322,79 +325,40 @@ class Counter:
         """Return a model's number of parameters; 0 where its shape is unknown, which is said elsewhere."""
         return float(flops.parameters(architecture, self.known.lexicon_words(architecture, collection)) or 0)
 
-    def bm25_search(self, work: Work, collection: Any, queries: float, longer: float) -> Work:
-        """Add a search by BM25 for so many queries, each so many times longer than a query of the collection."""
-        docs, words = self.known.sizes(collection).docs, self.known.words(collection)[1]
-        seconds = queries * docs * longer * SECONDS["document met by a query"]
-        memory = docs * words * POSTINGS * BYTES["posting"]  # of the mapped index
-        return replace(work, cpu_seconds=work.cpu_seconds + seconds, memory=work.memory + memory)
-
-    def dense_search(self, work: Work, architecture: Any, queries: float, docs: float, index: Any = None) -> Work:
-        """Add a search by faiss on the processor: of all documents, or of an inverted file's nearest cells.
-
-        Of q queries, an inverted file compares each with its centres and with the documents of ``nprobe`` of ``nlist`` cells; its recall
-        is then measured by an exhaustive search for a few of them.
-        """
-        width = flops.dimension(architecture) or 0
-        met, memory = queries * docs, BYTES["vector"] * width * docs
-        if index is not None and index.kind != "flat":
-            met = queries * (index.nlist + docs * index.nprobe / index.nlist) + min(RECALL_QUERIES, queries) * docs
-            memory += docs * posting_bytes(index, width)
-        return replace(work, cpu_seconds=work.cpu_seconds + 2.0 * width * met / DENSE_RATE, memory=work.memory + memory)
-
-    def groups(self, spec: params.GroupsSpec) -> float:
+    def groups(self, spec: GroupsSpec) -> float:
         """Return how many groups there are: one a positive and draw, fewer where a part of the queries is kept or was counted."""
         counted = self.known.counts(spec).get("groups")
         if counted is not None:
             return counted
         return drawn(spec, self.known.sizes(spec.collection))
 
-    def pairs(self, teacher: Any, collection: Any, pairs: float) -> list[Work]:
+    def pairs(self, teacher: Teacher, collection: Collection, pairs: float) -> list[Work]:
         """Return what scoring so many pairs takes; each member of an ensemble scores them all, and a file none."""
-        if teacher.kind == "ensemble":
-            return [work for member in teacher.members for work in self.pairs(member, collection, pairs)]
-        if teacher.kind == "file" or not pairs:
-            return []
-        work = Work(f"pairs {teacher.kind}", documents=pairs, disk=pairs * BYTES["pair"], memory=40 * pairs)
-        if teacher.kind in ("oracle", "bm25"):
-            return [replace(work, cpu_seconds=pairs * SECONDS["oracle's pair" if teacher.kind == "oracle" else "BM25's pair"])]
-        architecture, trained_on, precision = _teacher(teacher, collection)
+        found = []
+        for scorer in teacher.scorers if pairs else ():
+            work = Work(f"pairs {scorer.tag}", documents=pairs, disk=pairs * BYTES["pair"], memory=40 * pairs)
+            found.append(scorer.work(work, collection, pairs, self))
+        return found
+
+    def read_pairs(
+        self, work: Work, architecture: Architecture, collection: Collection, trained_on: Collection, pairs: float, precision: Precision
+    ) -> Work:
+        """Add to the work of keeping scores that of a model: embedding the queries (documents' vectors are there), or reading pairs."""
         work = replace(work, mode="infer", precision=precision, cpu_seconds=pairs * SECONDS["pair looked up"])
-        if isinstance(architecture, params.BI_ENCODERS):  # its documents' vectors are an artefact
+        if isinstance(architecture, BiArchitecture):
             queries = self.known.sizes(collection).queries
             tokens, counted = self.encoding(architecture, collection, trained_on, 0, min(queries, pairs))
         else:
             tokens, counted = self.scoring(architecture, collection, trained_on, pairs)
-        weights = 4 * self.weights(architecture, trained_on)
-        return [self.model(replace(work, tokens=tokens), architecture, counted, model_memory=weights)]
+        return self.model(replace(work, tokens=tokens), architecture, counted, model_memory=4 * self.weights(architecture, trained_on))
 
 
-def searched_by(retriever: Any) -> str:
-    """Return a retriever's kind, and that of its index where it does not go through all embeddings."""
-    index = getattr(retriever, "index", None)
-    return retriever.kind if index is None or index.kind == "flat" else f"{retriever.kind} {index.kind}"
-
-
-def posting_bytes(index: Any, width: int) -> float:
-    """Return the bytes of a document in an inverted file: its row, and its vector or the codes of its parts."""
-    return 8.0 + (index.m if index.kind == "ivf_pq" else BYTES["vector"] * width)
-
-
-def encoder_of(system: Any) -> tuple[Any, Any]:
-    """Return the architecture of a student, trained or not, and the collection that a from-scratch one takes its vocabulary from."""
-    if system.kind == "student":
-        return system.student.architecture, system.student.groups.collection
-    return system.architecture, system.collection
-
-
-def _teacher(teacher: Any, collection: Any) -> tuple[Any, Any, str]:
-    """Return a teacher's architecture, the collection of its vocabulary, and its precision."""
-    if teacher.kind == "trained":
-        return teacher.student.architecture, teacher.student.groups.collection, teacher.student.training.precision
-    if teacher.kind == "encoder":
-        return *encoder_of(teacher.encoder), teacher.precision
-    architecture = params.CrossEncoder(model=teacher.model, max_length=teacher.max_length, max_query_length=teacher.max_query_length)
-    return architecture, collection, teacher.precision
+def dense_search(work: Work, architecture: Architecture, queries: float, docs: float, index: DenseIndex | None = None) -> Work:
+    """Add a search by faiss on the processor, of all documents unless an index says less."""
+    width = flops.dimension(architecture) or 0
+    met = queries * docs if index is None else index.compared(queries, docs)
+    memory = docs * (BYTES["vector"] * width + (0.0 if index is None else index.posting_bytes(width)))
+    return replace(work, cpu_seconds=work.cpu_seconds + 2.0 * width * met / DENSE_RATE, memory=work.memory + memory)
 
 
 def demanded(specs: list[Any], counter: Counter) -> dict[tuple[Any, Any], float]:
@@ -428,7 +392,7 @@ def demanded(specs: list[Any], counter: Counter) -> dict[tuple[Any, Any], float]
         number, negatives = counter.groups(groups) / groups.draws, groups.group_size - 1
         others = plain.setdefault(key, {})
         others["positives"] = max(others.get("positives", 0.0), number)
-        pool = pool_of(groups.strategy, groups.collection)
+        pool = groups.strategy.pool_of(groups.collection)
         at_random = negatives * (groups.random_share if pool else 1.0)
         others["random"] = others.get("random", 0.0) + at_random * number * groups.draws
         if pool is None or _covered(pool, spec.teacher, whole.get(key, {})):

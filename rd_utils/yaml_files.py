@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from rd_utils.bounds import SHOWN, shown
-from rd_utils.params import ParameterError, nearest
+from rd_utils.explain import ParameterError, nearest
 
 MOST_BYTES = 1 << 19
 MOST_NESTED = 50

@@ -16,7 +16,6 @@ from scipy.stats import t
 from rd_utils import params, studies
 from rd_utils.analysis import crossed, stats
 from rd_utils.analysis.questions import contrasts
-from rd_utils.graph import pool_of
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.sampling import Groups
@@ -772,7 +771,7 @@ def negative_ranks(pipeline: Pipeline, spec: params.GroupsSpec) -> pd.DataFrame:
     Raises:
         ValueError: the strategy draws from no list.
     """
-    pool = pool_of(spec.strategy, spec.collection)
+    pool = spec.strategy.pool_of(spec.collection)
     if pool is None:
         raise ValueError(f"the strategy {spec.strategy.kind} draws from no ranked list, so its negatives have no ranks")
     run = pipeline.candidates(pool).rename(columns={"query_id": "key"}).assign(rank=pipeline.run(pool).ranks())

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from rd_utils import behaviour, collections, entropy, locality, params
+from rd_utils import behaviour, collections, entropy, locality
 from rd_utils.encoding import asking, encoded, on_device, text_tokens, untrained
 from rd_utils.graph import architecture_inputs, collection_inputs
+from rd_utils.kinds import BiArchitecture
 from rd_utils.progress import LOGGER
+from rd_utils.specs import BehaviourSpec, Probe, ScoresSpec, StudentSpec
 from rd_utils.stage import Given, Inputs, Stage
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.groups import GROUPS
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
     from rd_utils.models import Student
 
 
-def _inputs(spec: params.BehaviourSpec) -> Inputs:
+def _inputs(spec: BehaviourSpec) -> Inputs:
     student, collection = spec.student, spec.student.groups.collection
-    scores: Inputs = {"scores": params.ScoresSpec(groups=student.groups, teacher=spec.teacher)} if spec.teacher else {}
+    scores: Inputs = {"scores": ScoresSpec(groups=student.groups, teacher=spec.teacher)} if spec.teacher else {}
     texts = collection_inputs(collection) | architecture_inputs(student.architecture, collection, collection)
     return {"student": student, "groups": student.groups} | scores | texts
 
@@ -50,7 +52,7 @@ class _Answer(NamedTuple):
     queries: np.ndarray | None
 
 
-def _make(spec: params.BehaviourSpec, given: Given, draft: Draft) -> None:
+def _make(spec: BehaviourSpec, given: Given, draft: Draft) -> None:
     own, groups = spec.student, given(GROUPS)
     sample, keep = _probe(spec.probe, given, draft)
     asked = _Asked(groups.query_rows[keep], groups.doc_rows.astype(np.int64)[keep], sample)
@@ -84,7 +86,7 @@ def _make(spec: params.BehaviourSpec, given: Given, draft: Draft) -> None:
     draft.counts |= {"groups": int(keep.sum()), "documents": len(sample), "temperature": temperature}
 
 
-def _probe(probe: params.Probe, given: Given, draft: Draft) -> tuple[np.ndarray, np.ndarray]:
+def _probe(probe: Probe, given: Given, draft: Draft) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of the documents that are looked at, and which groups are."""
     rng = np.random.default_rng(probe.seed)
     query_ids = rng.permutation(given(QUERIES).frame["query_id"].to_numpy())[: probe.queries]
@@ -129,12 +131,12 @@ def _of_groups(frame: pd.DataFrame, answer: _Answer, asked: _Asked, values: dict
     return frame.join(behaviour.score_shape(answer.scores).add_prefix("score_"))
 
 
-def _density_dimension(spec: params.StudentSpec, asked: _Asked, given: Given) -> float:
+def _density_dimension(spec: StudentSpec, asked: _Asked, given: Given) -> float:
     """Return the intrinsic dimension of seed 0's space before training: the unit of densities, one for all students of a kind.
 
     It is kept in memory, because a notebook asks for it once a student.
     """
-    if not isinstance(spec.architecture, params.BI_ENCODERS):
+    if not isinstance(spec.architecture, BiArchitecture):
         return float("nan")
     nothing = np.zeros(0, dtype=np.int64)
 
@@ -147,13 +149,13 @@ def _density_dimension(spec: params.StudentSpec, asked: _Asked, given: Given) ->
     return given.once(("dimension", spec.architecture, spec.training.precision, docs, asked.sample.tobytes()), measure)
 
 
-def _answered(student: Student, spec: params.StudentSpec, asked: _Asked, given: Given) -> _Answer:
+def _answered(student: Student, spec: StudentSpec, asked: _Asked, given: Given) -> _Answer:
     """Ask a student for its scores, and a bi-encoder for its embeddings."""
     from rd_utils.tokens import take
 
     (queries, docs), precision = text_tokens(given), spec.training.precision
     query_rows, doc_rows, sample = asked
-    if not isinstance(spec.architecture, params.BI_ENCODERS):
+    if not isinstance(spec.architecture, BiArchitecture):
         repeated = np.repeat(query_rows, doc_rows.shape[1])
         scores = student.score_pairs(queries, docs, repeated, doc_rows.ravel(), precision=precision)
         return _Answer(np.asarray(scores, dtype=np.float64).reshape(doc_rows.shape), None, sample, None)
@@ -166,15 +168,15 @@ def _answered(student: Student, spec: params.StudentSpec, asked: _Asked, given: 
     return _Answer(scores, vectors, rows, own)
 
 
-def _read(folder: Path, spec: params.BehaviourSpec, given: Given) -> dict[str, pd.DataFrame]:
+def _read(folder: Path, spec: BehaviourSpec, given: Given) -> dict[str, pd.DataFrame]:
     return {path.stem: collections.read_table(folder, path.stem) for path in sorted(folder.glob("*.parquet"))}
 
 
-def _work(spec: params.BehaviourSpec, counter: Counter) -> Work:
+def _work(spec: BehaviourSpec, counter: Counter) -> Work:
     own, probe = spec.student, spec.probe
     architecture, collection = own.architecture, own.groups.collection
     pairs = probe.queries * own.groups.group_size
-    if isinstance(architecture, params.BI_ENCODERS):
+    if isinstance(architecture, BiArchitecture):
         tokens, counted = counter.encoding(architecture, collection, collection, 2 * (probe.docs + pairs) + probe.docs, 2 * probe.queries)
     else:
         tokens, counted = counter.scoring(architecture, collection, collection, 2 * pairs)
@@ -186,7 +188,7 @@ def _work(spec: params.BehaviourSpec, counter: Counter) -> Work:
 BEHAVIOUR = Stage(
     name="behaviour",
     version=1,
-    spec=params.BehaviourSpec,
+    spec=BehaviourSpec,
     inputs=_inputs,
     make=_make,
     work=_work,

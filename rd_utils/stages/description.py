@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rd_utils import entropy, locality, params
-from rd_utils.encoding import encoded, open_encoder, text_tokens
-from rd_utils.graph import encoder_inputs, vectors_of
+from rd_utils import entropy, locality
+from rd_utils.encoding import encoded, text_tokens
+from rd_utils.graph import vectors_of
+from rd_utils.settings import Augmentation
+from rd_utils.specs import DescriptionSpec, ScoresSpec
 from rd_utils.stage import Given, Inputs, Stage
 from rd_utils.stages.groups import GROUPS
 from rd_utils.stages.scores import SCORES
@@ -19,21 +21,21 @@ from rd_utils.store import Draft
 from rd_utils.workload import SECONDS, Counter, Work
 
 
-def _inputs(spec: params.DescriptionSpec) -> Inputs:
+def _inputs(spec: DescriptionSpec) -> Inputs:
     collection = spec.groups.collection
-    scores: Inputs = {"scores": params.ScoresSpec(groups=spec.groups, teacher=spec.teacher)} if spec.teacher else {}
-    texts = encoder_inputs(spec.reference, collection) if spec.augmentation.document_span < 1 else {}
+    scores: Inputs = {"scores": ScoresSpec(groups=spec.groups, teacher=spec.teacher)} if spec.teacher else {}
+    texts = spec.reference.inputs(collection) if spec.augmentation.document_span < 1 else {}
     return {"groups": spec.groups, "vectors": vectors_of(collection, spec.reference)} | scores | texts
 
 
-def _make(spec: params.DescriptionSpec, given: Given, draft: Draft) -> None:
+def _make(spec: DescriptionSpec, given: Given, draft: Draft) -> None:
     groups = given(GROUPS)
     doc_rows, told = groups.doc_rows.astype(np.int64), groups.frame
     scores = given(SCORES) if spec.teacher else None
     after_scores, temperature = targets(spec, given)
     base = 1.0 if spec.target_entropy is not None else spec.temperature
     states = {"before": (given(VECTORS), scores, base)}
-    if spec.augmentation != params.Augmentation() or spec.target_entropy is not None:
+    if spec.augmentation != Augmentation() or spec.target_entropy is not None:
         vectors = _augmented_vectors(spec, given) if spec.augmentation.document_span < 1 else given(VECTORS)
         states["after"] = (vectors, after_scores, temperature)
     frames = []
@@ -51,20 +53,20 @@ def _make(spec: params.DescriptionSpec, given: Given, draft: Draft) -> None:
     draft.dropped["documents_without_word"] = int(wordless.sum())
 
 
-def _augmented_vectors(spec: params.DescriptionSpec, given: Given) -> np.ndarray:
+def _augmented_vectors(spec: DescriptionSpec, given: Given) -> np.ndarray:
     """Return the embeddings of the documents as the first epoch reads them."""
-    student = open_encoder(spec.reference, given)
+    student = spec.reference.open(given)
     _, docs = augmented_texts(spec.augmentation, student, *text_tokens(given), spec.seed)(0)
     return encoded(student, docs, kind="document")
 
 
-def _read(folder: Path, spec: params.DescriptionSpec, given: Given) -> pd.DataFrame:
+def _read(folder: Path, spec: DescriptionSpec, given: Given) -> pd.DataFrame:
     return pd.read_parquet(folder / "description.parquet")
 
 
-def _work(spec: params.DescriptionSpec, counter: Counter) -> Work:
+def _work(spec: DescriptionSpec, counter: Counter) -> Work:
     groups = counter.groups(spec.groups)
     return Work("description", cpu_seconds=groups * SECONDS["group described"], disk=100 * groups, memory=1000 * groups)
 
 
-DESCRIPTION = Stage(name="description", version=1, spec=params.DescriptionSpec, inputs=_inputs, make=_make, work=_work, read=_read)
+DESCRIPTION = Stage(name="description", version=1, spec=DescriptionSpec, inputs=_inputs, make=_make, work=_work, read=_read)

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from rd_utils import collections, params
+from rd_utils import collections
+from rd_utils.kinds import Collection
 from rd_utils.progress import LOGGER
+from rd_utils.specs import DocsSpec
 from rd_utils.stage import Given, Stage
 from rd_utils.store import Draft, resolve_path
 from rd_utils.workload import BYTES, SECONDS, Counter, Work
@@ -27,18 +29,18 @@ class Docs(NamedTuple):
     ties: np.ndarray
 
 
-def collection_folder(collection: params.Collection) -> Path | None:
+def collection_folder(collection: Collection) -> Path | None:
     """Return where a collection in a folder lies; None for others."""
     return resolve_path(collection.path) if collection.source == "folder" else None
 
 
-def warn_of_texts(collection: params.Collection, of: str, wordless: int, n: int, first: str) -> None:
+def warn_of_texts(collection: Collection, of: str, wordless: int, n: int, first: str) -> None:
     """Say that texts have no word, and which is the first."""
     follows = "nothing is retrieved for them, nor learnt" if of == "queries" else "nothing retrieves them, and they have no embedding"
     LOGGER.warning("%s: %d of %d %s have no word, the first is %r; %s", collection.label, wordless, n, of, first, follows)
 
 
-def _make(spec: params.DocsSpec, given: Given, draft: Draft) -> None:
+def _make(spec: DocsSpec, given: Given, draft: Draft) -> None:
     written = collections.write_docs(spec.collection, draft.folder / "docs.arrow", collection_folder(spec.collection), given.track)
     np.save(draft.folder / "ties.npy", written.ties)
     draft.counts |= {"documents": written.documents, "documents_without_text": written.without_text}
@@ -47,14 +49,14 @@ def _make(spec: params.DocsSpec, given: Given, draft: Draft) -> None:
         warn_of_texts(spec.collection, "documents", written.without_word, written.documents, written.first_without_word)
 
 
-def _read(folder: Path, spec: params.DocsSpec, given: Given) -> Docs:
+def _read(folder: Path, spec: DocsSpec, given: Given) -> Docs:
     return Docs(collections.read_table(folder, "docs"), np.asarray(np.load(folder / "ties.npy", mmap_mode="r")))
 
 
-def _work(spec: params.DocsSpec, counter: Counter) -> Work:
+def _work(spec: DocsSpec, counter: Counter) -> Work:
     docs = counter.known.sizes(spec.collection).docs
     size = docs * counter.known.words(spec.collection)[1] * BYTES["word"]
     return Work("docs", cpu_seconds=docs * SECONDS["document read"], disk=size, memory=size + 60 * docs)  # uncompressed, to be mapped
 
 
-DOCS = Stage(name="docs", version=1, spec=params.DocsSpec, inputs=lambda spec: {}, make=_make, work=_work, read=_read)
+DOCS = Stage(name="docs", version=1, spec=DocsSpec, inputs=lambda spec: {}, make=_make, work=_work, read=_read)

@@ -11,29 +11,46 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rd_utils import collections, evaluation, leakage, params
-from rd_utils.encoding import asking, embedded, open_encoder, text_tokens
+from rd_utils import collections, evaluation, leakage
+from rd_utils.encoding import asking, embedded, text_tokens
 from rd_utils.flops import Flops
-from rd_utils.graph import collection_inputs, first_stage_inputs, system_inputs
+from rd_utils.graph import collection_inputs
+from rd_utils.kinds import BiArchitecture
 from rd_utils.progress import LOGGER, Pushed
 from rd_utils.runs import Run
-from rd_utils.scoring import teacher_scores
-from rd_utils.stage import Given, Inputs, Stage
+from rd_utils.specs import CandidatesSpec, EvaluationSpec, QueriesSpec
+from rd_utils.stage import Given, Inputs, Stage, prefixed
 from rd_utils.stages.candidates import CANDIDATES
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.queries import QUERIES
 from rd_utils.store import Draft, identity
-from rd_utils.workload import BYTES, SECONDS, Counter, Work, encoder_of
+from rd_utils.workload import BYTES, SECONDS, Counter, Work, dense_search
 
 if TYPE_CHECKING:
     from rd_utils.models import Student
 
 
-def _inputs(spec: params.EvaluationSpec) -> Inputs:
-    return collection_inputs(spec.collection) | first_stage_inputs(spec) | system_inputs(spec)
+def _inputs(spec: EvaluationSpec) -> Inputs:
+    return collection_inputs(spec.collection) | _first_stage(spec) | _system(spec)
 
 
-def _make(spec: params.EvaluationSpec, given: Given, draft: Draft) -> None:
+def _first_stage(spec: EvaluationSpec) -> Inputs:
+    """Return the candidates that are re-ranked, or that are the first stage's own row."""
+    own = spec.system.retriever if spec.system.kind == "first_stage" else None
+    if spec.first_stage.kind == "full" and own is None:
+        return {}
+    retriever = own or spec.first_stage.retriever
+    return {"candidates": CandidatesSpec(collection=spec.collection, retriever=retriever, depth=spec.first_stage.depth)}
+
+
+def _system(spec: EvaluationSpec) -> Inputs:
+    """Return what the evaluated system is made from."""
+    if spec.system.kind == "teacher":
+        return prefixed("teacher_", spec.system.teacher.inputs(spec.collection))
+    return {} if spec.system.kind == "first_stage" else spec.system.inputs(spec.collection)
+
+
+def _make(spec: EvaluationSpec, given: Given, draft: Draft) -> None:
     queries, docs = given(QUERIES), given(DOCS)
     absent, without = collections.absent_positives(queries.qrels, docs.frame["doc_id"], spec.collection.label)
     ranked, scores, scored = _scored(spec, given)
@@ -51,7 +68,7 @@ def _make(spec: params.EvaluationSpec, given: Given, draft: Draft) -> None:
         )
 
 
-def _scored(spec: params.EvaluationSpec, given: Given) -> tuple[Run, np.ndarray, int]:
+def _scored(spec: EvaluationSpec, given: Given) -> tuple[Run, np.ndarray, int]:
     """Return the documents that a system ranks, its scores of them (n_pairs,), and how many pairs were scored for it."""
     from rd_utils import dense
 
@@ -63,16 +80,17 @@ def _scored(spec: params.EvaluationSpec, given: Given) -> tuple[Run, np.ndarray,
         own = given.part("teacher_")
         if run is not None:
             doc_rows = np.asarray(run.docs, dtype=np.int64)
-            return run, *teacher_scores(system.teacher, spec.collection, run.rows(), doc_rows, own)
-        system = params.StudentSystem(student=system.teacher.student) if system.teacher.kind == "trained" else system.teacher.encoder
-    student = open_encoder(system, own)
+            scored = system.teacher.scores(spec.collection, run.rows(), doc_rows, own)
+            return run, scored.scores, scored.scored_now
+        system = system.teacher.encoder_behind  # a bi-encoder, or it would not serve the stage
+    student = system.open(own)
     if run is None:  # a full retrieval: the student is a bi-encoder
         ties = given(DOCS).ties
         vectors = _vectors(system, spec, student, own)
         run = dense.search(vectors["docs"], vectors["queries"], spec.first_stage.depth, ties)
         return run, run.scores, len(run) * len(ties)
     query_rows, doc_rows = run.rows(), np.asarray(run.docs, dtype=np.int64)
-    if isinstance(student.architecture, params.BI_ENCODERS):
+    if isinstance(student.architecture, BiArchitecture):
         vectors = _vectors(system, spec, student, own, np.unique(doc_rows))
         place = np.searchsorted(vectors["rows"], doc_rows)
         return run, np.einsum("ij,ij->i", vectors["queries"][query_rows], vectors["docs"][place], dtype=np.float64), len(doc_rows)
@@ -81,7 +99,7 @@ def _scored(spec: params.EvaluationSpec, given: Given) -> tuple[Run, np.ndarray,
 
 
 def _vectors(
-    system: Any, spec: params.EvaluationSpec, student: Student, given: Given, rows: np.ndarray | None = None
+    system: Any, spec: EvaluationSpec, student: Student, given: Given, rows: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """Return a student's query and document vectors; the last system's are kept, so that two first stages encode once."""
     from rd_utils.tokens import take
@@ -89,7 +107,7 @@ def _vectors(
     queries, docs = text_tokens(given)
     every = np.arange(len(docs))
     rows = every if rows is None else rows
-    key = (system, identity(params.QueriesSpec(collection=spec.collection)), spec.precision)
+    key = (system, identity(QueriesSpec(collection=spec.collection)), spec.precision)
 
     def encode() -> dict[str, np.ndarray]:
         scratch = given.store.checkpoints(spec)
@@ -101,11 +119,11 @@ def _vectors(
     return given.latest("vectors", key, encode, lambda kept: bool(np.isin(rows, kept["rows"]).all()))
 
 
-def _read(folder: Path, spec: params.EvaluationSpec, given: Given) -> pd.DataFrame:
+def _read(folder: Path, spec: EvaluationSpec, given: Given) -> pd.DataFrame:
     return collections.read_table(folder, "per_query")
 
 
-def _work(spec: params.EvaluationSpec, counter: Counter) -> Work:
+def _work(spec: EvaluationSpec, counter: Counter) -> Work:
     sizes, system, stage = counter.known.sizes(spec.collection), spec.system, spec.first_stage
     pairs = sizes.queries * min(stage.depth, sizes.docs)
     seconds = pairs * SECONDS["pair ranked"]
@@ -115,9 +133,9 @@ def _work(spec: params.EvaluationSpec, counter: Counter) -> Work:
     if system.kind == "teacher":
         scored = counter.pairs(system.teacher, spec.collection, pairs)
         return work if not scored else _joined(work, scored)
-    architecture, trained_on = encoder_of(system)
+    architecture, trained_on = system.underlying, system.trained_on
     work = replace(work, mode="infer", precision=spec.precision, model_memory=4 * counter.weights(architecture, trained_on))
-    if not isinstance(architecture, params.BI_ENCODERS):
+    if not isinstance(architecture, BiArchitecture):
         tokens, counted = counter.scoring(architecture, spec.collection, trained_on, pairs)
         return counter.model(replace(work, documents=pairs, tokens=tokens), architecture, counted)
     # of independent lists of documents this many differ; an upper bound of what real lists, which overlap, leave to be counter.encoded
@@ -125,7 +143,7 @@ def _work(spec: params.EvaluationSpec, counter: Counter) -> Work:
     docs = 0.0 if counter.encoded else docs
     tokens, counted = counter.encoding(architecture, spec.collection, trained_on, docs, 0.0 if counter.encoded else sizes.queries)
     work = counter.model(replace(work, documents=docs, tokens=tokens, kind=work.kind + " again" * counter.encoded), architecture, counted)
-    return counter.dense_search(work, architecture, sizes.queries, sizes.docs) if stage.kind == "full" else work
+    return dense_search(work, architecture, sizes.queries, sizes.docs) if stage.kind == "full" else work
 
 
 def _joined(work: Work, parts: list[Work]) -> Work:
@@ -150,7 +168,7 @@ def _joined(work: Work, parts: list[Work]) -> Work:
 EVALUATION = Stage(
     name="evaluation",
     version=1,
-    spec=params.EvaluationSpec,
+    spec=EvaluationSpec,
     inputs=_inputs,
     make=_make,
     work=_work,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from rd_utils import flops, params
+from rd_utils import flops
+from rd_utils.specs import LexiconSpec
 from rd_utils.stage import Given, Stage
 from rd_utils.stages.docs import DOCS
 from rd_utils.store import Draft
 from rd_utils.workload import SECONDS, Counter, Work
 
 
-def _make(spec: params.LexiconSpec, given: Given, draft: Draft) -> None:
+def _make(spec: LexiconSpec, given: Given, draft: Draft) -> None:
     from rd_utils import lexicon
     from rd_utils.tokens import tokenize
 
@@ -24,7 +25,7 @@ def _make(spec: params.LexiconSpec, given: Given, draft: Draft) -> None:
     draft.counts |= {"words": tokenizer.get_vocab_size(), "tokens": len(table.ids)}
 
 
-def _work(spec: params.LexiconSpec, counter: Counter) -> Work:
+def _work(spec: LexiconSpec, counter: Counter) -> Work:
     docs, words = counter.known.sizes(spec.docs.collection).docs, counter.known.words(spec.docs.collection)[1]
     found = int(counter.known.counts(spec).get("words", flops.LEXICON_WORDS))
     seconds = docs * words * SECONDS["word to lexicon"]
@@ -34,7 +35,7 @@ def _work(spec: params.LexiconSpec, counter: Counter) -> Work:
 LEXICON = Stage(
     name="lexicon",
     version=1,
-    spec=params.LexiconSpec,
+    spec=LexiconSpec,
     inputs=lambda spec: {"docs": spec.docs},
     make=_make,
     work=_work,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rd_utils import params
-from rd_utils.graph import teacher_inputs
+from rd_utils.specs import PairsSpec
 from rd_utils.stage import Stage
 
-PAIRS = Stage(name="pairs", version=1, spec=params.PairsSpec, inputs=lambda spec: teacher_inputs(spec.teacher, spec.collection))
+PAIRS = Stage(name="pairs", version=1, spec=PairsSpec, inputs=lambda spec: spec.teacher.inputs(spec.collection))

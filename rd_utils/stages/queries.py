@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from rd_utils import augmentation, collections, params
+from rd_utils import augmentation, collections
 from rd_utils.graph import docs_of
 from rd_utils.runs import rows_of
+from rd_utils.specs import QueriesSpec
 from rd_utils.stage import Given, Inputs, Stage
 from rd_utils.stages.docs import DOCS, Docs, collection_folder, warn_of_texts
 from rd_utils.store import Draft
@@ -38,11 +39,11 @@ class Queries(NamedTuple):
         return self.rows(known["query_id"]), rows_of(known["doc_id"], docs.frame["doc_id"])
 
 
-def _inputs(spec: params.QueriesSpec) -> Inputs:
+def _inputs(spec: QueriesSpec) -> Inputs:
     return {"docs": docs_of(spec.collection)} if spec.collection.source == "pseudo_queries" else {}
 
 
-def _make(spec: params.QueriesSpec, given: Given, draft: Draft) -> None:
+def _make(spec: QueriesSpec, given: Given, draft: Draft) -> None:
     pseudo = spec.collection
     if pseudo.source == "pseudo_queries":
         queries, qrels = augmentation.pseudo_queries(
@@ -60,14 +61,14 @@ def _make(spec: params.QueriesSpec, given: Given, draft: Draft) -> None:
         warn_of_texts(spec.collection, "queries", len(wordless), len(queries), wordless.iloc[0])
 
 
-def _read(folder: Path, spec: params.QueriesSpec, given: Given) -> Queries:
+def _read(folder: Path, spec: QueriesSpec, given: Given) -> Queries:
     return Queries(collections.read_table(folder, "queries"), collections.read_table(folder, "qrels"))
 
 
-def _work(spec: params.QueriesSpec, counter: Counter) -> Work:
+def _work(spec: QueriesSpec, counter: Counter) -> Work:
     queries = counter.known.sizes(spec.collection).queries
     size = queries * counter.known.words(spec.collection)[0] * BYTES["word"]
     return Work("queries", cpu_seconds=queries * SECONDS["query read"], disk=size, memory=size)
 
 
-QUERIES = Stage(name="queries", version=1, spec=params.QueriesSpec, inputs=_inputs, make=_make, work=_work, read=_read)
+QUERIES = Stage(name="queries", version=1, spec=QueriesSpec, inputs=_inputs, make=_make, work=_work, read=_read)

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rd_utils import augmentation, entropy, flops, params, sampling
+from rd_utils import augmentation, entropy, flops, sampling
+from rd_utils.architectures import InteractionCross
 from rd_utils.encoding import encoded, on_device, text_tokens, untrained
 from rd_utils.flops import Flops
-from rd_utils.graph import architecture_inputs, collection_inputs, teacher_inputs
+from rd_utils.graph import architecture_inputs, collection_inputs
+from rd_utils.kinds import BiArchitecture
 from rd_utils.progress import Pushed
-from rd_utils.scoring import teacher_scores
+from rd_utils.settings import Augmentation, Training
+from rd_utils.specs import DescriptionSpec, Refresh, ScoresSpec, StudentSpec, search_spec, with_rate
 from rd_utils.stage import Given, Inputs, Stage, prefixed
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.groups import GROUPS
@@ -21,6 +24,7 @@ from rd_utils.stages.queries import QUERIES
 from rd_utils.stages.scores import SCORES
 from rd_utils.stages.search import SEARCH
 from rd_utils.store import Draft
+from rd_utils.strategies import CorpusRandom, FromCandidates
 from rd_utils.workload import Counter, Work
 
 if TYPE_CHECKING:
@@ -32,18 +36,18 @@ Texts = Callable[[int], "tuple[TokenTable, TokenTable]"]  # of an epoch
 OnStep = Callable[..., None]  # called with the steps done and their total
 
 
-def _inputs(spec: params.StudentSpec) -> Inputs:
+def _inputs(spec: StudentSpec) -> Inputs:
     collection = spec.groups.collection
     found: Inputs = {"groups": spec.groups} | collection_inputs(collection)
     if spec.teacher is not None:
-        found["scores"] = params.ScoresSpec(groups=spec.groups, teacher=spec.teacher)
+        found["scores"] = ScoresSpec(groups=spec.groups, teacher=spec.teacher)
         if spec.refresh is not None:  # scores groups that are not drawn yet
-            found |= prefixed("teacher_", teacher_inputs(spec.teacher, collection))
-    search = params.search_spec(spec)
+            found |= prefixed("teacher_", spec.teacher.inputs(collection))
+    search = search_spec(spec)
     return found | ({"search": search} if search else {}) | architecture_inputs(spec.architecture, collection, collection)
 
 
-def _make(spec: params.StudentSpec, given: Given, draft: Draft) -> None:
+def _make(spec: StudentSpec, given: Given, draft: Draft) -> None:
     settings = settings_of(spec, given)
     if spec.search is not None:
         draft.counts["learning_rate"] = settings.learning_rate
@@ -61,15 +65,15 @@ def _make(spec: params.StudentSpec, given: Given, draft: Draft) -> None:
     draft.counts |= {"temperature": temperature}
 
 
-def settings_of(spec: params.StudentSpec, given: Given) -> params.Training:
+def settings_of(spec: StudentSpec, given: Given) -> Training:
     """Return a student's training settings, with the learning rate that its search chose."""
     if spec.search is None:
         return spec.training
     choice = given(SEARCH).query("chosen").iloc[0]
-    return params.with_rate(spec.training, float(choice["learning_rate"]), spec.search.embedding_ratio)
+    return with_rate(spec.training, float(choice["learning_rate"]), spec.search.embedding_ratio)
 
 
-def training_groups(spec: params.StudentSpec, given: Given) -> tuple[GroupTable, float]:
+def training_groups(spec: StudentSpec, given: Given) -> tuple[GroupTable, float]:
     """Return what a student is trained on, and the temperature that divides the teacher's scores."""
     from rd_utils import training
 
@@ -84,7 +88,7 @@ def training_groups(spec: params.StudentSpec, given: Given) -> tuple[GroupTable,
     return training.GroupTable(groups.query_rows, doc_rows, scores, draws=spec.groups.draws, positive_pairs=positives), temperature
 
 
-def targets(spec: params.StudentSpec | params.DescriptionSpec, given: Given) -> tuple[np.ndarray | None, float]:
+def targets(spec: StudentSpec | DescriptionSpec, given: Given) -> tuple[np.ndarray | None, float]:
     """Return the teacher scores that a student is trained on, augmented, and the temperature that divides them."""
     if spec.teacher is None:
         return None, 1.0
@@ -95,7 +99,7 @@ def targets(spec: params.StudentSpec | params.DescriptionSpec, given: Given) -> 
 
 
 def train(
-    student: Student, spec: params.StudentSpec, groups: GroupTable, temperature: float, given: Given, progress: OnStep
+    student: Student, spec: StudentSpec, groups: GroupTable, temperature: float, given: Given, progress: OnStep
 ) -> TrainingRecord:
     """Train a student in place, alone or as one of several processes."""
     from rd_utils import training
@@ -120,7 +124,7 @@ def train(
     )
 
 
-def augmented_texts(own: params.Augmentation, student: Student, queries: TokenTable, docs: TokenTable, seed: int) -> Texts:
+def augmented_texts(own: Augmentation, student: Student, queries: TokenTable, docs: TokenTable, seed: int) -> Texts:
     """Return what gives an epoch's augmented token tables."""
     words = student.vocabulary()
     starts = augmentation.word_starts(words)
@@ -135,9 +139,9 @@ def augmented_texts(own: params.Augmentation, student: Student, queries: TokenTa
 class Regroup:
     """Draws the groups anew from a student's own candidates, for the queries and positives that had a group at first."""
 
-    def __init__(self, spec: params.StudentSpec, refresh: params.Refresh, given: Given) -> None:
+    def __init__(self, spec: StudentSpec, refresh: Refresh, given: Given) -> None:
         self.spec, self.given, self.depth = spec, given, refresh.depth
-        self.strategy = params.FromCandidates(**refresh.model_dump(exclude={"every"}))  # its retriever is the student
+        self.strategy = FromCandidates(**refresh.model_dump(exclude={"every"}))  # its retriever is the student
         self.n_docs, first = len(given(DOCS).frame), given(GROUPS)
         self.wanted = first.query_rows * self.n_docs + first.doc_rows[:, 0]  # those whose shortage or cut decided
 
@@ -153,7 +157,7 @@ class Regroup:
         if self.spec.teacher is not None:
             repeated = np.repeat(query_rows, doc_rows.shape[1])
             given, collection = self.given.part("teacher_"), self.spec.groups.collection
-            scores, _ = teacher_scores(self.spec.teacher, collection, repeated, doc_rows.ravel(), given)
+            scores = self.spec.teacher.scores(collection, repeated, doc_rows.ravel(), given).scores
             scores = scores.reshape(doc_rows.shape).astype(np.float32)
             scores = augmentation.augment_scores(scores, self.spec.augmentation, _seed_of(self.spec.seed, number, 5))
         return training.GroupTable(query_rows, doc_rows, scores)
@@ -165,7 +169,7 @@ class Regroup:
             queries.qrels,
             strategy=self.strategy,
             group_size=groups.group_size,
-            shortage=params.CorpusRandom(),
+            shortage=CorpusRandom(),
             seed=_seed_of(self.spec.seed, number, 6),
             random_share=groups.random_share,
             query_ids=queries.frame["query_id"],
@@ -187,13 +191,13 @@ def save(student: Student, record: TrainingRecord, folder: Path) -> None:
     record.history.to_parquet(folder / "history.parquet", index=False)
 
 
-def _read(folder: Path, spec: params.StudentSpec, given: Given) -> Student:
+def _read(folder: Path, spec: StudentSpec, given: Given) -> Student:
     from rd_utils import models
 
     return on_device(models.load(folder / "model"))
 
 
-def _work(spec: params.StudentSpec, counter: Counter) -> Work:
+def _work(spec: StudentSpec, counter: Counter) -> Work:
     training, architecture, groups = spec.training, spec.architecture, spec.groups
     steps = training.steps(groups.group_size)
     if training.stop_at is not None:
@@ -202,14 +206,14 @@ def _work(spec: params.StudentSpec, counter: Counter) -> Work:
     n_groups, size = steps * per_step, groups.group_size
     collection = groups.collection
     weights = counter.weights(architecture, collection)
-    if isinstance(architecture, params.BI_ENCODERS):
+    if isinstance(architecture, BiArchitecture):
         tokens, counted = counter.encoding(architecture, collection, collection, n_groups * size, n_groups)
         width = flops.dimension(architecture) or 0  # every query is multiplied with every document of its batch
         more = Flops(2.0 * width * training.queries_per_batch * size * n_groups)
     else:
         tokens, counted = counter.scoring(architecture, collection, collection, n_groups * size)
         more = Flops()
-        if isinstance(architecture, params.InteractionCross):
+        if isinstance(architecture, InteractionCross):
             passes = max(1.0, tokens / 12_288 / (steps * training.accumulation_steps)) * steps * training.accumulation_steps
             more = Flops(0.0, 3.0 * weights * passes)  # the norms of the whole vocabulary
     if counted is not None:
@@ -246,7 +250,7 @@ def _activations(architecture: Any, tokens: float, precision: str) -> float:
 STUDENT = Stage(
     name="student",
     version=1,
-    spec=params.StudentSpec,
+    spec=StudentSpec,
     inputs=_inputs,
     make=_make,
     work=_work,

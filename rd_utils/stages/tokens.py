@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rd_utils import params
 from rd_utils.graph import docs_of
 from rd_utils.progress import LOGGER
+from rd_utils.specs import QueriesSpec, TokensSpec
 from rd_utils.stage import Given, Inputs, Stage
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.lexicon import LEXICON
@@ -16,12 +16,12 @@ from rd_utils.tokens import TokenTable
 from rd_utils.workload import BYTES, SECONDS, Counter, Work
 
 
-def _inputs(spec: params.TokensSpec) -> Inputs:
-    texts: Inputs = {"docs": docs_of(spec.collection)} if spec.of == "docs" else {"queries": params.QueriesSpec(collection=spec.collection)}
+def _inputs(spec: TokensSpec) -> Inputs:
+    texts: Inputs = {"docs": docs_of(spec.collection)} if spec.of == "docs" else {"queries": QueriesSpec(collection=spec.collection)}
     return texts | ({"lexicon": spec.tokenizer.lexicon} if spec.tokenizer.kind == "lexicon" else {})
 
 
-def _make(spec: params.TokensSpec, given: Given, draft: Draft) -> None:
+def _make(spec: TokensSpec, given: Given, draft: Draft) -> None:
     from rd_utils import models
     from rd_utils.tokens import count_unknown, tokenize
 
@@ -43,7 +43,7 @@ def _make(spec: params.TokensSpec, given: Given, draft: Draft) -> None:
         _warn_of_unknown_words(spec, unknown / len(table.ids))
 
 
-def _warn_of_unknown_words(spec: params.TokensSpec, share: float) -> None:
+def _warn_of_unknown_words(spec: TokensSpec, share: float) -> None:
     LOGGER.warning(
         "%s: %.0f %% of the tokens of its %s are unknown to the tokenizer of %s, to which most words are so the same; name a model of this "
         "language, or look whether the tokenizer is the model's own",
@@ -54,11 +54,11 @@ def _warn_of_unknown_words(spec: params.TokensSpec, share: float) -> None:
     )
 
 
-def _read(folder: Path, spec: params.TokensSpec, given: Given) -> TokenTable:
+def _read(folder: Path, spec: TokensSpec, given: Given) -> TokenTable:
     return TokenTable.load(folder)
 
 
-def _work(spec: params.TokensSpec, counter: Counter) -> Work:
+def _work(spec: TokensSpec, counter: Counter) -> Work:
     sizes = counter.known.sizes(spec.collection)
     texts = sizes.docs if spec.of == "docs" else sizes.queries
     tokens = texts * counter.known.lengths(spec.of, spec.collection, spec.tokenizer).mean
@@ -69,7 +69,7 @@ def _work(spec: params.TokensSpec, counter: Counter) -> Work:
 TOKENS = Stage(
     name="tokens",
     version=1,
-    spec=params.TokensSpec,
+    spec=TokensSpec,
     inputs=_inputs,
     make=_make,
     work=_work,

@@ -6,33 +6,34 @@ from pathlib import Path
 
 import numpy as np
 
-from rd_utils import flops, params
-from rd_utils.encoding import embedded, open_encoder
-from rd_utils.graph import docs_of, encoder_inputs
+from rd_utils import flops
+from rd_utils.encoding import embedded
+from rd_utils.graph import docs_of
+from rd_utils.specs import VectorsSpec
 from rd_utils.stage import Given, Inputs, Stage
 from rd_utils.stages.tokens import TOKENS
 from rd_utils.store import Draft
-from rd_utils.workload import BYTES, Counter, Work, encoder_of
+from rd_utils.workload import BYTES, Counter, Work
 
 
-def _inputs(spec: params.VectorsSpec) -> Inputs:
-    needed = {"docs": docs_of(spec.collection)} | encoder_inputs(spec.encoder, spec.collection)
+def _inputs(spec: VectorsSpec) -> Inputs:
+    needed = {"docs": docs_of(spec.collection)} | spec.encoder.inputs(spec.collection)
     return {role: part for role, part in needed.items() if role != "query_tokens"}
 
 
-def _make(spec: params.VectorsSpec, given: Given, draft: Draft) -> None:
-    student, docs = open_encoder(spec.encoder, given), given(TOKENS, "doc_tokens")
+def _make(spec: VectorsSpec, given: Given, draft: Draft) -> None:
+    student, docs = spec.encoder.open(given), given(TOKENS, "doc_tokens")
     vectors = embedded(student, docs, draft.folder / "vectors.npy", given.store.checkpoints(spec), given)
     draft.counts |= {"documents": len(vectors), "dimension": vectors.shape[1]}
     draft.counts["documents_without_word"] = int((docs.text_lengths() == 0).sum())
 
 
-def _read(folder: Path, spec: params.VectorsSpec, given: Given) -> np.ndarray:
+def _read(folder: Path, spec: VectorsSpec, given: Given) -> np.ndarray:
     return np.load(folder / "vectors.npy", mmap_mode="r")
 
 
-def _work(spec: params.VectorsSpec, counter: Counter) -> Work:
-    docs, (architecture, trained_on) = counter.known.sizes(spec.collection).docs, encoder_of(spec.encoder)
+def _work(spec: VectorsSpec, counter: Counter) -> Work:
+    docs, (architecture, trained_on) = counter.known.sizes(spec.collection).docs, (spec.encoder.underlying, spec.encoder.trained_on)
     tokens, counted = counter.encoding(architecture, spec.collection, trained_on, docs, 0)
     width = flops.dimension(architecture) or 0
     size = BYTES["vector"] * width * docs
@@ -43,7 +44,7 @@ def _work(spec: params.VectorsSpec, counter: Counter) -> Work:
 VECTORS = Stage(
     name="vectors",
     version=1,
-    spec=params.VectorsSpec,
+    spec=VectorsSpec,
     inputs=_inputs,
     make=_make,
     work=_work,

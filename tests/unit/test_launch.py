@@ -19,8 +19,7 @@ from studies_on_disk import planned
 
 from rd_utils import launch, params
 from rd_utils.__main__ import main
-from rd_utils.encoding import open_encoder, text_tokens
-from rd_utils.graph import encoder_inputs
+from rd_utils.encoding import text_tokens
 from rd_utils.launch import LaunchError
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import LOGGER, untracked
@@ -105,8 +104,8 @@ def nothing_is_left(text: str, within: float = 120) -> bool:
 
 def margins(pipeline: Pipeline, system: params.Part) -> np.ndarray:
     """Score all documents for three queries, less each query's mean, which no loss sees."""
-    given = Given(pipeline, encoder_inputs(system, COLLECTION))
-    student, (queries, docs) = open_encoder(system, given), text_tokens(given)
+    given = Given(pipeline, system.inputs(COLLECTION))
+    student, (queries, docs) = system.open(given), text_tokens(given)
     rows = np.repeat(np.arange(3), len(docs)), np.tile(np.arange(len(docs)), 3)
     scores = student.score_pairs(queries, docs, *rows).reshape(3, -1)
     return scores - scores.mean(axis=1, keepdims=True)

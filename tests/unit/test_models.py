@@ -57,7 +57,7 @@ def all_pairs() -> tuple[np.ndarray, np.ndarray]:
 
 def scores_of_texts(folder: Path, architecture: params.Part) -> np.ndarray:
     """Score all pairs with what was saved, by sentence-transformers alone."""
-    if isinstance(architecture, params.BI_ENCODERS):
+    if isinstance(architecture, params.BiArchitecture):
         model = SentenceTransformer(str(folder), device="cpu")
         similarity = model.similarity(model.encode_query(QUERIES), model.encode_document(DOCS))
         return architecture.scale * similarity.numpy().reshape(-1)

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from rd_utils import behaviour, encoding, entropy, locality, params, sampling, scoring, teachers
 from rd_utils.collections import CollectionError, positives
-from rd_utils.graph import docs_of, encoder_inputs, pool_of, search_evaluations, teacher_inputs, tokenizer_of, vectors_of
+from rd_utils.graph import docs_of, tokenizer_of, vectors_of
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
 from rd_utils.stage import Given, inputs, stages
+from rd_utils.stages.search import search_evaluations
 from rd_utils.stages.student import Regroup, augmented_texts
 from rd_utils.store import Store, StoreError, identity, upstream
 from rd_utils.teachers import PairScores, TeacherError
@@ -254,12 +255,12 @@ def embedded(pipeline, system, of="docs") -> np.ndarray:
 
 def opened(pipeline, system):
     """Return a student, trained or not, and the tokens of SMALL's queries and documents."""
-    given = Given(pipeline, encoder_inputs(system, SMALL))
-    return encoding.open_encoder(system, given), *encoding.text_tokens(given)
+    given = Given(pipeline, system.inputs(SMALL))
+    return system.open(given), *encoding.text_tokens(given)
 
 
 def scoring_parts(pipeline, teacher) -> Given:
-    return Given(pipeline, teacher_inputs(teacher, SMALL))
+    return Given(pipeline, teacher.inputs(SMALL))
 
 
 def model_files(pipeline, spec) -> dict[str, str]:
@@ -367,7 +368,7 @@ def test_every_strategy_draws_from_its_pool_no_known_positive_and_the_same_bytes
     spec = groups_of(STRATEGIES[name], shortage="drop")
     groups = small.groups(spec)
     known = set(map(tuple, positives(small.qrels(SMALL))[["query_id", "doc_id"]].to_numpy()))
-    pool = pool_of(spec.strategy, SMALL)
+    pool = spec.strategy.pool_of(SMALL)
     allowed = None if pool is None else set(map(tuple, small.candidates(pool)[["query_id", "doc_id"]].to_numpy()))
     assert len(groups) >= 18
     for query_id, (positive, *negatives) in zip(groups["query_id"], groups["doc_ids"], strict=True):
@@ -386,7 +387,7 @@ def test_every_strategys_groups_have_an_identity_of_their_own():
 def test_a_graph_is_walked_from_the_positive_not_from_the_query(pipeline, train):
     """Without stop words d1 shares words with d2 alone, d4 with d5 and d6, of which d5 is a positive too, and d5 with d4 alone."""
     spec = params.GroupsSpec(collection=train, strategy=params.Graph(retriever=STOPPED, depth=5), group_size=2)
-    neighbours = pipeline.candidates(pool_of(spec.strategy, train))
+    neighbours = pipeline.candidates(spec.strategy.pool_of(train))
     assert neighbours.groupby("query_id")["doc_id"].agg(list).to_dict() == {"d1": ["d2"], "d4": ["d5", "d6"], "d5": ["d4"]}
     assert [list(doc_ids) for doc_ids in pipeline.groups(spec)["doc_ids"]] == [["d1", "d2"], ["d4", "d6"]]
     assert pipeline.manifest(spec)["dropped"]["groups_for_shortage"] == 1
@@ -426,7 +427,7 @@ def test_diameters_are_targeted_in_the_reference_encoder(small):
     mean = {}
     for quantile in (0.0, 0.5, 1.0):
         spec = groups_of(params.DiameterTargeted(depth=50, quantile=quantile, reference=UNTRAINED))
-        assert identity(inputs(spec)["vectors"]) == identity(vectors_of(SMALL, UNTRAINED))
+        assert identity(inputs(spec)["strategy_vectors"]) == identity(vectors_of(SMALL, UNTRAINED))
         mean[quantile] = locality.diameters(vectors, small.group_rows(spec)[1])["diameter_q99"].mean()
     assert mean[0.0] < mean[0.5] - 0.05 < mean[1.0] - 0.1
     other = params.UntrainedSystem(architecture=params.StaticBi(dimension=4), collection=SMALL)
@@ -437,7 +438,7 @@ def test_the_reference_is_not_mistaken_for_the_teacher_of_the_filling_strategy()
     teacher = params.EncoderTeacher(encoder=params.UntrainedSystem(architecture=params.StaticBi(dimension=4), collection=SMALL))
     fill = params.FromCandidates(filter=params.FalseNegativeFilter(teacher=teacher, value=1.0))
     spec = groups_of(params.DiameterTargeted(quantile=0.5, reference=UNTRAINED), shortage=fill)
-    assert inputs(spec)["vectors"] == vectors_of(SMALL, UNTRAINED)
+    assert inputs(spec)["strategy_vectors"] == vectors_of(SMALL, UNTRAINED)
 
 
 def test_the_parts_of_a_cut_partition_the_queries_and_need_no_new_scores(small):
@@ -540,7 +541,7 @@ def test_an_untrained_cross_encoder_teaches_its_raw_output(small):
 )
 def test_a_teachers_score_does_not_depend_on_the_pairs_it_is_asked_for_with(small, teacher):
     """But for rounding: each is within 1e-4 standard deviations of the exact score."""
-    score = scoring.scorer(teacher, SMALL, scoring_parts(small, teacher))
+    score = teacher.scorer(SMALL, scoring_parts(small, teacher))
     rng = np.random.default_rng(0)
     pairs = rng.integers(len(small.queries(SMALL)), size=3000), rng.integers(len(small.docs(SMALL)), size=3000)
     together = score(*pairs)
@@ -599,7 +600,7 @@ def test_a_cross_encoder_scores_by_the_tokens_of_both_texts_over_all_that_is_mis
     expected = [len(queries.row(query)) + len(docs.row(doc)) for query, doc in zip(*rows, strict=True)]
     assert scoring.pair_lengths(scoring_parts(small, teacher))(*rows).tolist() == expected
     seen = {}
-    monkeypatch.setattr(scoring, "scorer", lambda *_: lambda query_rows, doc_rows: np.zeros(len(query_rows)))
+    monkeypatch.setattr(params.TrainedTeacher, "scorer", lambda *_: lambda query_rows, doc_rows: np.zeros(len(query_rows)))
     monkeypatch.setattr("rd_utils.teachers.score_missing", lambda kept, pairs, score, **options: seen.update(options) or 1 / 0)
     for slow in (True, False):
         with pytest.raises(ZeroDivisionError):
