@@ -20,7 +20,7 @@ export PATH := $(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules reason --show-failed-logs
 
-.PHONY: help study test lint unit notebooks-test browser end-to-end zoo fuzz faults test-slurm lab plan check notebooks lock bench bench-short bench-setup bench-gpu scale clean
+.PHONY: help study test lint unit notebooks-test browser end-to-end zoo fuzz faults test-slurm lab plan check notebooks lock bench bench-short bench-setup bench-gpu scale tables clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ notebooks: $(READY)  ## execute the notebooks in place on their defaults, as the
 scale: $(READY)  ## how time and memory grow with the collection, drawn to docs/scale.svg; goes on where it was (SIZES=10k,30k,...,8.8M)
 	OMP_NUM_THREADS=$(CORES) python -m benchmarks.scale run --sizes $(SIZES)
 	python -m benchmarks.scale chart
+
+tables: $(READY)  ## write the tables and numbers of README.md and docs/ from their data
+	@python -m docs.tables
 
 lock: $(READY)  ## write constraints.txt and locks/ from what is installed (needs a network)
 	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; python -m venv $$d && $$d/bin/python -m pip install --quiet uv && PATH=$$PATH:$$d/bin python -m rd_utils lock

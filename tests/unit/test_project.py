@@ -190,9 +190,11 @@ def test_make_installs_under_the_lock():
     assert len(others) == 1 and "pip install --quiet uv" in others[0]  # the tool that writes the lock, in an environment of its own
 
 
-def test_the_readme_installs_under_the_lock():
-    text = (ROOT / "README.md").read_text()
-    for line in re.findall(r"pip install -[^\n`&]*", text):
+def test_the_pages_install_under_the_lock():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    lines = [line for page in pages for line in re.findall(r"pip install -[^\n`&]*", page.read_text())]
+    assert len(lines) >= 3
+    for line in lines:
         assert "--require-hashes --no-deps -r locks/" in line or line.strip() == "pip install --no-deps --no-build-isolation -e .", line
 
 

@@ -1,0 +1,1 @@
+"""The pages, the data behind their tables, and what writes both together."""

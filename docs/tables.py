@@ -1,0 +1,489 @@
+"""Write the tables and numbers of README.md and docs/ from committed data: ``make tables``, or ``python -m docs.tables``.
+
+A table stands between ``<!-- table: name -->`` and ``<!-- end -->``, a number of a sentence between ``<!-- n: name -->`` and
+``<!-- /n -->``; :data:`TABLES` and :data:`NUMBERS` say what a name is made of. ``docs/data/*.csv`` begin with lines that say the study, the
+version, the date and the command that the numbers come from; digits are shown as they stand there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "docs" / "data"
+TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+NUMBER = re.compile(r"(<!-- n: ([\w-]+) -->).*?(<!-- /n -->)", re.DOTALL)
+
+ARCHITECTURES = {"bi": "bi-encoder", "cross": "cross-encoder"}
+FIRST_STAGES = {"full": "full retrieval", "bm25@100": "re-ranking", "both": "both"}
+LOSSES = {"lce": "LCE", "ranknet": "RankNet", "margin_mse": "MarginMSE", "kl": "KL"}
+STRATEGIES = {
+    "corpus_random": "corpus-random",
+    "bm25": "BM25",
+    "dense": "dense",
+    "teacher": "teacher's top",
+    "pooled": "pooled",
+    "pooled_filtered": "pooled, filtered",
+    "graph": "graph",
+}
+
+
+# --- data -------------------------------------------------------------------------------------------------------------------------
+
+
+def data(name: str) -> pd.DataFrame:
+    """Return a file of docs/data as text, so that no digit is lost."""
+    return pd.read_csv(DATA / f"{name}.csv", comment="#", dtype=str, keep_default_na=False)
+
+
+def source(name: str) -> dict[str, str]:
+    """Return what the head of a file of docs/data says: study, version, date, command, measure."""
+    lines = (DATA / f"{name}.csv").read_text(encoding="utf-8").splitlines()
+    return dict(line[2:].split(": ", 1) for line in lines if line.startswith("# "))
+
+
+def values(name: str, column: str, /, **where: str) -> pd.Series:
+    """Return a column as numbers, of the rows in which the named columns have these values."""
+    table = data(name)
+    for key, wanted in where.items():
+        table = table[table[key] == wanted]
+    return pd.to_numeric(table[column]).dropna()
+
+
+def benchmark() -> list[dict]:
+    """Return the lines of the benchmark's committed run."""
+    return json.loads((ROOT / "benchmarks" / "results" / "full.json").read_text(encoding="utf-8"))["lines"]
+
+
+def scale() -> pd.DataFrame:
+    """Return what was measured at the largest size, a row a step."""
+    measured = pd.DataFrame(json.loads((ROOT / "docs" / "scale.json").read_text(encoding="utf-8"))["measured"])
+    return measured[measured["passages"] == measured["passages"].max()].set_index("step")
+
+
+# --- how a number is said ---------------------------------------------------------------------------------------------------------
+
+
+def spread(mean: str, sd: str = "") -> str:
+    """Return a mean with its standard deviation, where there are any.
+
+    >>> spread("0.512", "0.036"), spread("0.679"), spread("")
+    ('0.512 ± 0.036', '0.679', '–')
+    """
+    return f"{mean} ± {sd}" if sd else mean or "–"
+
+
+def brief(value: float) -> str:
+    """Return a number in three digits, large ones with commas.
+
+    >>> brief(0.012345), brief(1.0), brief(4.5), brief(797.2), brief(1234567)
+    ('0.0123', '1.00', '4.50', '797', '1,234,567')
+    """
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def two_digits(value: float) -> str:
+    """Return a number in two digits, as plans are printed.
+
+    >>> two_digits(0), two_digits(0.0088), two_digits(46.9), two_digits(2.5e10)
+    ('0', '0.0088', '47', '2.5e10')
+    """
+    return "0" if value == 0 else re.sub(r"e\+?0*", "e", f"{value:.1e}") if value >= 1e4 else f"{value:.2g}"
+
+
+def markdown(table: pd.DataFrame, words: int = 1) -> str:
+    """Return a table as Markdown: so many columns of words, the others of numbers."""
+    aligned = ["left"] * words + ["right"] * (table.shape[1] - words)
+    return table.to_markdown(index=False, colalign=aligned, disable_numparse=True)
+
+
+def cited(name: str, table: pd.DataFrame, words: int = 1) -> str:
+    """Return a table and, below it, what its numbers are and where they come from."""
+    head = source(name)
+    told = f"{head['measure']}. {head['study']}, version {head['version']}, {head['date']}: `{head['command']}`; [data](data/{name}.csv)"
+    return f"{markdown(table, words)}\n\n<sub>{told}</sub>"
+
+
+# --- tables: each takes the way from its page to the root of the project -------------------------------------------------------------
+
+
+def heads() -> list[dict[str, str]]:
+    """Return path, name, question and time of every notebook, as its first cell says them."""
+    found = []
+    for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
+        if ".ipynb_checkpoints" in path.parts:
+            continue
+        text = " ".join("".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]).split())
+        question = re.search(r"\*\*Question\.\*\* (.*?) \*\*", text)
+        time = re.search(r"\*\*Time\.\*\* (.*?)[.,]( |$)", text)
+        if question is None or time is None:
+            raise ValueError(f"{path}: its first cell says no question or no time")
+        title = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"][0].strip()
+        named = {"path": path.relative_to(ROOT).as_posix(), "name": path.stem, "question": question[1], "time": time[1]}
+        asked = title.partition(": ")[2] or question[1]
+        found.append(named | {"title": asked[0].upper() + asked[1:]})
+    return found
+
+
+def notebooks(up: str) -> str:
+    """Return the notebooks with their questions and times."""
+    rows = [(f"[{head['name']}]({up}{head['path']})", head["question"], head["time"]) for head in heads()]
+    return markdown(pd.DataFrame(rows, columns=["notebook", "question", "time"]), words=3)
+
+
+def notebook_titles(up: str) -> str:
+    """Return the notebooks with what their titles ask."""
+    rows = [(f"[{head['name']}]({up}{head['path']})", head["title"]) for head in heads()]
+    return markdown(pd.DataFrame(rows, columns=["notebook", "question"]), words=2)
+
+
+def studies(up: str) -> str:
+    """Return the studies that ship."""
+    table = data("studies")
+    table["study"] = [f"[{name}]({up}params/{name}.yaml)" for name in table["study"]]
+    table = table[["study", "what", "takes", "cells", "students"]]
+    return markdown(table.rename(columns={"takes": "takes, once set up"}), words=3)
+
+
+def costs(up: str) -> str:
+    """Return what four studies cost."""
+    table = data("studies").set_index("study")
+    plan = data("plan_msmarco").set_index("name").loc["total"]
+    hours, energy = float(plan["gpu_seconds"]) / 3600, float(plan["joules"]) / 3.6e6
+    table.loc["paper/msmarco", "takes"] = f"planned, not run: {two_digits(hours)} hours of an H200, {two_digits(energy)} kWh"
+    names = ("smallest", "embedded", "scifact", "paper/msmarco")
+    rows = [(f"[{name}]({up}params/{name}.yaml)", table.loc[name, "students"], table.loc[name, "takes"]) for name in names]
+    return markdown(pd.DataFrame(rows, columns=["study", "students", "takes"]), words=3)
+
+
+def plan_msmarco(up: str) -> str:
+    """Return the plan of the published main table, stage by stage."""
+    table = data("plan_msmarco")
+    table = pd.concat([table[table["level"] == "stage"], table[table["level"] == "study"]])
+    table = table[table["artefacts"] != "0"]
+    number = table.loc[:, "artefacts":"memory_bytes"].apply(pd.to_numeric)
+    columns = {
+        "tokens": number["tokens"],
+        "FLOP": number["flops"],
+        "GPU h": number["gpu_seconds"] / 3600,
+        "core h": number["core_seconds"] / 3600,
+        "kWh": number["joules"] / 3.6e6,
+        "disk GB": number["disk_bytes"] / 1e9,
+    }
+    shown = (
+        table[["name", "artefacts"]]
+        .rename(columns={"name": "stage"})
+        .assign(**{key: value.map(two_digits) for key, value in columns.items()})
+    )
+    return cited("plan_msmarco", shown)
+
+
+def estimates(up: str) -> str:
+    """Return what plans said beside what was measured."""
+    return cited("estimates", data("estimates").rename(columns={"estimated": "estimated, CPU s", "measured": "measured, CPU s"}), words=2)
+
+
+def languages(up: str) -> str:
+    """Return what BM25 finds with English words and with a fitting analysis."""
+    table = data("languages").rename(columns={"english": "English words", "fitting": "fitting analysis"})
+    table["analysis"] = table["analysis"].map("`{}`".format)
+    return cited("languages", table)
+
+
+def benchmark_table(up: str) -> str:
+    """Return the suite beside its peers."""
+    rows = []
+    for line in benchmark():
+        ratio = line["ratios"][line["best_peer"]]
+        goal = "–" if line["target"] is None else f"{brief(line['target'])}: {'yes' if line['reached'] else 'no'}"
+        precise = line["ours"].removeprefix("ours").strip()
+        rows.append(
+            {
+                "work": line["line"],
+                "ours": f"{brief(line['ours_median'])} {line['unit']}" + (f" ({precise})" if precise else ""),
+                "best peer": f"{brief(line['medians'][line['best_peer']])} ({line['best_peer']})",
+                "times better (least to most)": f"{brief(ratio['median'])} ({brief(ratio['least'])} to {brief(ratio['most'])})",
+                "goal": goal,
+                "of the peak": f"{line['roofline']['share']:.0%}" if line.get("roofline") else "–",
+            }
+        )
+    return markdown(pd.DataFrame(rows))
+
+
+def scale_table(up: str) -> str:
+    """Return what each step takes at the largest size."""
+    table = scale()
+    shown = {
+        "step": [step.replace("_", " ") for step in table.index],
+        "wall s": table["wall_seconds"].map(brief),
+        "CPU s": table["cpu_seconds"].map(brief),
+        "resident GB": (table["peak_rss_mb"] / 1000).map("{:.1f}".format),
+        "of them anonymous": (table["peak_anonymous_mb"] / 1000).map("{:.1f}".format),
+        "disk GB": [f"{counts['disk_mb'] / 1000:.2f}" if "disk_mb" in counts else "–" for counts in table["counts"]],
+    }
+    return markdown(pd.DataFrame(shown))
+
+
+def seed_against_seed(up: str) -> str:
+    """Return how often a test calls a recipe different from itself."""
+    table = data("seed_against_seed")
+    table["architecture"], table["test"] = table["architecture"].map(ARCHITECTURES), "over " + table["test"].str.replace("_", " ")
+    table["called_different"] += " %"
+    return cited("seed_against_seed", table.rename(columns={"architecture": "student", "called_different": "called different"}), words=2)
+
+
+def verdicts(up: str) -> str:
+    """Return what the test over queries and seeds keeps of the older verdicts."""
+    table = data("verdicts").replace("", "–")
+    table["architecture"] = table["architecture"].map(ARCHITECTURES)
+    table.columns = ["student", "different over queries alone, 3 seeds", "kept over queries and seeds, 3 seeds", "8 seeds"]
+    return cited("verdicts", table)
+
+
+def strategy_x_loss(up: str) -> str:
+    """Return for how many strategies a distillation loss gains more than LCE."""
+    table = data("strategy_x_loss")
+    shown = pd.DataFrame(
+        {
+            "student": table["architecture"].map(ARCHITECTURES),
+            "first stage": table["first_stage"].map(FIRST_STAGES),
+            "loss": table["loss"].map(LOSSES),
+            "gain more than under LCE": table["more"] + " of " + table["strategies"],
+            "by": [_range(low, high) for low, high in zip(table["least_more"], table["most_more"], strict=True)],
+            "gain less": table["less"].replace("", "–"),
+            "by ": [_range(low, high) for low, high in zip(table["least_less"], table["most_less"], strict=True)],
+        }
+    )
+    return cited("strategy_x_loss", shown, words=3)
+
+
+def _range(low: str, high: str) -> str:
+    return "–" if not low else _signed(low) if low == high else f"{_signed(low)} to {_signed(high)}"
+
+
+def _signed(value: str | float) -> str:
+    return f"{float(value):+.3f}"
+
+
+def main_table(up: str) -> str:
+    """Return the main table: a row a strategy, a column a loss of each architecture."""
+    table = data("main_table")
+    table["shown"] = [spread(mean, sd) for mean, sd in zip(table["mean"], table["sd"], strict=True)]
+    wide = table.pivot(index="strategy", columns=["architecture", "loss"], values="shown").loc[list(STRATEGIES)]
+    wide = wide[[(architecture, loss) for architecture in ARCHITECTURES for loss in LOSSES]]
+    wide.columns = [f"{architecture}: {LOSSES[loss]}" for architecture, loss in wide.columns]
+    return cited("main_table", wide.rename(index=STRATEGIES).rename_axis("strategy").reset_index())
+
+
+def locality_x_entropy(up: str) -> str:
+    """Return the surface of effectiveness over diameter and entropy, its best value marked."""
+    table = data("locality_x_entropy")
+    best = table["mean"] == table["mean"].max()
+    table["mean"] = table["mean"].where(~best, "**" + table["mean"] + "**")
+    wide = table.pivot(index="diameter_quantile", columns="target_entropy", values="mean")
+    wide.columns = [f"H = {entropy}" for entropy in wide.columns]
+    ends = {"0.1": "0.1 (most compact)", "0.9": "0.9 (widest)"}
+    return cited("locality_x_entropy", wide.rename(index=ends).rename_axis("diameter quantile").reset_index())
+
+
+def locality_x_entropy_shares(up: str) -> str:
+    """Return the shares of the sum of squares."""
+    table = data("locality_x_entropy_shares")
+    table["case"] = [f"{row.world}, {FIRST_STAGES[row.first_stage]}, {LOSSES[row.loss]}" for row in table.itertuples()]
+    table["shown"] = [f"{row.share} %" + (f" [{row.low}, {row.high}]" if row.low else "") for row in table.itertuples()]
+    wide = table.pivot(index="case", columns="factor", values="shown").loc[table["case"].unique(), table["factor"].unique()]
+    wide = wide.rename(columns=lambda name: name.replace("_", " ")).rename_axis("world, first stage, loss").reset_index()
+    return cited("locality_x_entropy_shares", wide)
+
+
+def published_rule(up: str) -> str:
+    """Return what the published rule and TOST call equivalent."""
+    table = data("published_rule")
+    table["queries"] = table["queries"].astype(int).map("{:,}".format)
+    table["rule"] = table["rule"].map({"published": "the published rule", "tost": "paired TOST"})
+    table["equal"], table["a_margin_apart"] = table["equal"] + " %", table["a_margin_apart"] + " %"
+    table.columns = ["queries", "rule", "of equal systems", "of systems a margin apart"]
+    return cited("published_rule", table, words=2)
+
+
+def published_verdicts(up: str) -> str:
+    """Return the verdicts on the pairs that the published rule joins and on the others."""
+    table = data("published_verdicts").replace("", "–").rename(columns={"published": "by the published rule"})
+    return cited("published_verdicts", table)
+
+
+def advice(up: str) -> str:
+    """Return the regrets of four ways to choose a strategy."""
+    table = data("advice").replace("", "–")
+    table.columns = ["left out", "advised", "always BM25", "random", "what was best elsewhere"]
+    return cited("advice", table)
+
+
+def scifact(up: str) -> str:
+    """Return the results on SciFact."""
+    table = data("scifact")
+    names = [row.system + (f" (published: {row.published})" if row.published else "") for row in table.itertuples()]
+    pairs = {"full retrieval": ("full", "full_sd"), "BM25's top 10 re-ranked": ("bm25@10", "bm25@10_sd")}
+    columns = {title: [spread(*pair) for pair in zip(table[mean], table[sd], strict=True)] for title, (mean, sd) in pairs.items()}
+    return cited("scifact", pd.DataFrame({"system": names} | columns))
+
+
+def scifact_grid(up: str) -> str:
+    """Return the results of the grid on SciFact."""
+    table = data("scifact_grid")
+    table["shown"] = [spread(mean, sd) for mean, sd in zip(table["mean"], table["sd"], strict=True)]
+    rows = table[["student", "strategy"]].drop_duplicates().apply(tuple, axis=1)
+    wide = table.pivot(index=["student", "strategy"], columns="loss", values="shown").loc[list(rows), list(LOSSES)].fillna("–")
+    return cited("scifact_grid", wide.rename(columns=LOSSES, index=STRATEGIES).reset_index(), words=2)
+
+
+TABLES: dict[str, Callable[[str], str]] = {
+    "notebooks": notebooks,
+    "notebook_titles": notebook_titles,
+    "studies": studies,
+    "costs": costs,
+    "plan_msmarco": plan_msmarco,
+    "estimates": estimates,
+    "languages": languages,
+    "benchmark": benchmark_table,
+    "scale": scale_table,
+    "seed_against_seed": seed_against_seed,
+    "verdicts": verdicts,
+    "strategy_x_loss": strategy_x_loss,
+    "main_table": main_table,
+    "locality_x_entropy": locality_x_entropy,
+    "locality_x_entropy_shares": locality_x_entropy_shares,
+    "published_rule": published_rule,
+    "published_verdicts": published_verdicts,
+    "advice": advice,
+    "scifact": scifact,
+    "scifact_grid": scifact_grid,
+}
+
+
+# --- numbers of sentences -----------------------------------------------------------------------------------------------------------
+
+
+def mean(strategy: str, architecture: str, loss: str) -> float:
+    """Return a value of the main table."""
+    return float(values("main_table", "mean", strategy=strategy, architecture=architecture, loss=loss).item())
+
+
+def gain(strategy: str, architecture: str, loss: str) -> float:
+    """Return what a strategy gains over corpus-random in the main table."""
+    return mean(strategy, architecture, loss) - mean("corpus_random", architecture, loss)
+
+
+def mined_spread(loss: str) -> float:
+    """Return how far the bi-encoder's strategies lie apart in the main table, corpus-random left out."""
+    found = values("main_table", "mean", architecture="bi", loss=loss).iloc[1:]
+    return found.max() - found.min()
+
+
+def grid_spread(loss: str) -> float:
+    """Return how far the static students' strategies lie apart on SciFact."""
+    found = values("scifact_grid", "mean", student="static, from scratch", loss=loss)
+    return found.max() - found.min()
+
+
+def filtered(loss: str) -> float:
+    """Return what filtering false negatives takes from the bi-encoder in the main table."""
+    return mean("pooled", "bi", loss) - mean("pooled_filtered", "bi", loss)
+
+
+def share(factor: str, end: Callable[[pd.Series], float]) -> str:
+    """Return the least or the largest share of a factor, in percent."""
+    return f"{end(values('locality_x_entropy_shares', 'share', factor=factor)):.0f}"
+
+
+def rejected(architecture: str, test: str) -> str:
+    """Return how often a test calls a recipe different from itself, in percent."""
+    return values("seed_against_seed", "called_different", architecture=architecture, test=test).item()
+
+
+def interaction(column: str, architecture: str, first_stage: str, loss: str) -> float:
+    """Return a number of the interaction of strategy and loss."""
+    return values("strategy_x_loss", column, architecture=architecture, first_stage=first_stage, loss=loss).item()
+
+
+def peer(line: str, ours: bool = False) -> str:
+    """Return what a line of the benchmark says of the suite or of its best peer."""
+    (found,) = (each for each in benchmark() if each["line"] == line)
+    return brief(found["ours_median"] if ours else found["medians"][found["best_peer"]])
+
+
+def growth(step: str) -> str:
+    """Return the power of the number of passages with which a step's CPU seconds grow."""
+    fitted = pd.DataFrame(json.loads((ROOT / "docs" / "scale.json").read_text(encoding="utf-8"))["growth"])
+    return f"{fitted[(fitted['step'] == step) & (fitted['quantity'] == 'cpu_seconds')]['exponent'].item():.1f}"
+
+
+DISTILLING = ("ranknet", "margin_mse", "kl")
+NUMBERS: dict[str, Callable[[], str | float]] = {
+    "seeds-queries-cross": lambda: f"{rejected('cross', 'queries'):.0f} %",
+    "seeds-queries-cross-n": lambda: f"{values('seed_against_seed', 'comparisons', architecture='cross', test='queries').item()}",
+    "seeds-crossed-cross": lambda: f"{rejected('cross', 'queries_and_seeds'):.0f} %",
+    "kl-bi-full-least": lambda: _signed(interaction("least_more", "bi", "full", "kl")),
+    "kl-bi-full-most": lambda: _signed(interaction("most_more", "bi", "full", "kl")),
+    "kl-bi-full-n": lambda: f"{interaction('more', 'bi', 'full', 'kl')} of {interaction('strategies', 'bi', 'full', 'kl')}",
+    "kl-cross-n": lambda: f"{interaction('more', 'cross', 'bm25@100', 'kl')} of {interaction('strategies', 'cross', 'bm25@100', 'kl')}",
+    "entropy-share": lambda: f"{share('entropy', min)} to {share('entropy', max)} %",
+    "diameter-share": lambda: f"{share('diameter', min)} to {share('diameter', max)} %",
+    "interaction-share": lambda: f"{share('interaction', min)} to {share('interaction', max)} %",
+    "main-bm25-lce": lambda: _signed(gain("bm25", "bi", "lce")),
+    "main-bm25-kl": lambda: _signed(gain("bm25", "bi", "kl")),
+    "main-spread-lce": lambda: f"{mined_spread('lce'):.3f}",
+    "main-spread-others": lambda: f"{min(map(mined_spread, DISTILLING)):.3f} to {max(map(mined_spread, DISTILLING)):.3f}",
+    "main-filtered": lambda: f"{min(map(filtered, LOSSES)):.3f} to {max(map(filtered, LOSSES)):.3f}",
+    "grid-spread-lce": lambda: f"{grid_spread('lce'):.3f}",
+    "grid-spread-others": lambda: f"{min(map(grid_spread, DISTILLING)):.3f} to {max(map(grid_spread, DISTILLING)):.3f}",
+    "plan-memory": lambda: two_digits(values("plan_msmarco", "memory_bytes", name="total").item() / 1e9),
+    "plan-device-memory": lambda: two_digits(values("plan_msmarco", "device_memory_bytes", name="total").item() / 1e9),
+    "bench-scripts": lambda: peer("grid, a cell, as the study's scripts"),
+    "bench-scored": lambda: peer("grid, a cell, scored by CrossEncoder"),
+    "growth-index": lambda: growth("index"),
+    "growth-groups": lambda: growth("groups"),
+    "growth-scores": lambda: growth("scores"),
+    "growth-candidates": lambda: " to ".join(sorted({growth("candidates_100"), growth("candidates_200")})),
+    "scale-minutes": lambda: f"{scale().loc[:'lookups', 'wall_seconds'].sum() / 60:.0f}",
+    "scale-disk": lambda: f"{sum(counts.get('disk_mb', 0) for counts in scale().loc[:'lookups', 'counts']) / 1000:.1f}",
+    "scale-first-lookup": lambda: f"{scale()['counts']['lookups']['first_lookup_ms']:.0f} ms",
+    "scale-recall": lambda: f"{scale()['counts']['dense_candidates']['recall']:.0%}",
+}
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------------------
+
+
+def pages() -> list[Path]:
+    """Return the pages that may hold tables and numbers."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def rendered(text: str, up: str) -> str:
+    """Return a page with its tables and numbers as the data give them.
+
+    Raises:
+        KeyError: a table or number has no such name.
+    """
+    text = TABLE.sub(lambda found: f"{found[1]}{TABLES[found[2]](up)}\n{found[3]}", text)
+    return NUMBER.sub(lambda found: f"{found[1]}{NUMBERS[found[2]]()}{found[3]}", text)
+
+
+def main() -> None:
+    """Write every page that differs from its data, and say which."""
+    for page in pages():
+        before = page.read_text(encoding="utf-8")
+        after = rendered(before, "" if page.parent == ROOT else "../")
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+            print(f"{page.relative_to(ROOT)}: written")
+
+
+if __name__ == "__main__":
+    main()

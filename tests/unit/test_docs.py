@@ -1,0 +1,152 @@
+"""The pages say what the data say: tables and numbers, links, commands, and the study that the README shows."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from docs import tables
+from rd_utils import __main__ as command_line
+from rd_utils.plan import load_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+OTHERS = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "outputs/README.md")
+PAGES = [*tables.pages(), *(ROOT / name for name in OTHERS)]
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+README = TEXTS["README.md"]
+A_TABLE, A_NUMBER = re.compile(r"<!-- table: (\S+) -->\n(.*?)\n<!-- end -->", re.S), re.compile(r"<!-- n: (\S+) -->(.*?)<!-- /n -->", re.S)
+SHOWN_TABLES = [(page, *found) for page, text in TEXTS.items() for found in A_TABLE.findall(text)]
+SHOWN_NUMBERS = [(page, *found) for page, text in TEXTS.items() for found in A_NUMBER.findall(text)]
+
+
+# --- tables and numbers -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("page", "name", "committed"), SHOWN_TABLES, ids=[f"{page}:{name}" for page, name, _ in SHOWN_TABLES])
+def test_a_table_holds_cell_by_cell_what_its_data_give(page, name, committed):
+    wanted = tables.TABLES[name]("../" if "/" in page else "")
+    assert [line.split("|") for line in committed.splitlines()] == [line.split("|") for line in wanted.splitlines()], "run make tables"
+
+
+@pytest.mark.parametrize(("page", "name", "committed"), SHOWN_NUMBERS, ids=[f"{page}:{name}" for page, name, _ in SHOWN_NUMBERS])
+def test_a_number_of_a_sentence_is_what_its_data_give(page, name, committed):
+    assert committed == str(tables.NUMBERS[name]()), "run make tables"
+
+
+def test_every_marked_place_is_closed_and_every_table_and_number_has_a_place():
+    for text in TEXTS.values():
+        assert text.count("<!-- table: ") == text.count("<!-- end -->") and text.count("<!-- n: ") == text.count("<!-- /n -->")
+    assert {name for _, name, _ in SHOWN_TABLES} == set(tables.TABLES)
+    assert {name for _, name, _ in SHOWN_NUMBERS} == set(tables.NUMBERS)
+    assert sum(text.count("<!-- table: ") + text.count("<!-- n: ") for text in TEXTS.values()) == len(SHOWN_TABLES) + len(SHOWN_NUMBERS)
+
+
+def test_numbers_are_said_as_the_examples_say():
+    failed, attempted = doctest.testmod(tables)
+    assert failed == 0 and attempted >= 3
+
+
+def test_a_number_that_was_typed_by_hand_is_overwritten():
+    typed = "In <!-- n: seeds-queries-cross -->3 %<!-- /n --> of pairs.\n\n<!-- table: seed_against_seed -->\n| bi | 99 % |\n<!-- end -->\n"
+    written = tables.rendered(typed, "../")
+    assert "In <!-- n: seeds-queries-cross -->32 %<!-- /n --> of pairs." in written
+    assert "99 %" not in written and "|cross-encoder|overqueries|784|32%|" in written.replace(" ", "")
+    assert tables.rendered(written, "../") == written
+    with pytest.raises(KeyError, match="no-such"):
+        tables.rendered("<!-- n: no-such -->1<!-- /n -->", "")
+
+
+@pytest.mark.parametrize("path", sorted(tables.DATA.glob("*.csv")), ids=lambda path: path.stem)
+def test_data_say_what_they_are_and_where_they_come_from(path):
+    head = tables.source(path.stem)
+    assert set(head) == {"study", "version", "date", "command", "measure"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+", head["version"]) and re.fullmatch(r"\d{4}-\d\d-\d\d", head["date"])
+    for study in re.findall(r"params/[\w/]+\.yaml", head["study"] + head["command"]):
+        assert (ROOT / study).is_file(), study
+    assert len(tables.data(path.stem)) >= 2
+
+
+def test_the_table_of_studies_lists_every_study_that_ships():
+    found = {path.relative_to(ROOT / "params").with_suffix("").as_posix() for path in (ROOT / "params").rglob("*.yaml")}
+    assert set(tables.data("studies")["study"]) == {name for name in found if not name.startswith(("bases/", "profiles/"))}
+
+
+@pytest.mark.parametrize("name", ["smallest", "smallest_cluster", "tour", "paper/msmarco"])
+def test_the_table_of_studies_counts_cells_and_students(name):
+    plan, row = load_plan(ROOT / "params" / f"{name}.yaml"), tables.data("studies").set_index("study").loc[name]
+    assert (len(plan.cells), sum(len(cell.students) for cell in plan.cells)) == (int(row["cells"]), int(row["students"]))
+
+
+# --- links, commands, and the README ------------------------------------------------------------------------------------------------
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub gives a page's headings."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def broken(page: str, text: str) -> list[str]:
+    """Return the links of a page that lead to no file of the project, or to no heading of a page."""
+    found = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        target, _, anchor = link.partition("#")
+        if target.startswith(("https://", "http://")):
+            continue
+        path = ((ROOT / page).parent / target).resolve() if target else ROOT / page
+        if not path.exists() or (anchor and anchor not in anchors(path.read_text(encoding="utf-8"))):
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_somewhere(page):
+    assert broken(page, TEXTS[page]) == []
+
+
+def test_a_link_that_leads_nowhere_is_found():
+    assert anchors("# One, two\n```\n# no heading\n```\n## BM25's `k1`") == {"one-two", "bm25s-k1"}
+    assert broken("docs/index.md", "[a](no.md) [b](cost.md#no-such) [c](#no-such) [d](cost.md#before) [e](../README.md)") == [
+        "no.md", "cost.md#no-such", "#no-such",
+    ]  # fmt: skip
+
+
+def test_every_page_is_listed():
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert pages == {link for link in re.findall(r"\]\(([\w.]+)\)", TEXTS["docs/index.md"]) if link.endswith(".md")}
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_commands_exist_and_studies_that_they_name_are_there(page, capsys):
+    with pytest.raises(SystemExit):
+        command_line.main(["--help"])
+    commands = set(re.search(r"\{([\w,-]+)\}", capsys.readouterr().out)[1].split(","))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    code = "\n".join(inline or line for inline, line in re.findall(r"`([^`]+)`|^    (.+)$", TEXTS[page], re.M))
+    assert set(re.findall(r"\bmake ([a-z-]+)", code)) <= targets
+    assert set(re.findall(r"python -m rd_utils ([a-z]+)", code)) <= commands
+    for name in re.findall(r"params/[\w/]+\.yaml", code):
+        assert name == "params/first.yaml" or (ROOT / name).is_file(), name  # first.yaml is what a reader writes
+
+
+def test_the_readme_is_a_front_door():
+    words = re.sub(r"<!--.*?-->|https?://\S+|\(\S+\)", "", README).split()
+    assert len(words) < 800
+    assert "`make test` runs what continuous integration runs" in README
+    (picture,) = re.findall(r"!\[[^]]+\]\((\S+)\)", README)
+    assert (ROOT / picture).stat().st_size < 300_000
+
+
+def test_the_study_of_the_readme_is_valid_and_as_large_as_it_says(tmp_path):
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
+    assert len(text.splitlines()) == 10
+    (tmp_path / "bases").symlink_to(ROOT / "params" / "bases")
+    path = tmp_path / f"{yaml.safe_load(text)['name']}.yaml"
+    path.write_text(text)
+    plan = load_plan(path)
+    students = sum(len(cell.students) for cell in plan.cells)
+    assert f"params/{path.name}` runs it: {len(plan.cells)} cells, {students}\nstudents" in README
