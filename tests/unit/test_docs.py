@@ -126,7 +126,7 @@ def test_commands_exist_and_studies_that_they_name_are_there(page, capsys):
         command_line.main(["--help"])
     commands = set(re.search(r"\{([\w,-]+)\}", capsys.readouterr().out)[1].split(","))
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
-    code = "\n".join(inline or line for inline, line in re.findall(r"`([^`]+)`|^    (.+)$", TEXTS[page], re.M))
+    code = "\n".join("".join(found) for found in re.findall(r"^```\w*\n(.*?)^```$|`([^`\n]+)`|^    ([^\n]+)$", TEXTS[page], re.S | re.M))
     assert set(re.findall(r"\bmake ([a-z-]+)", code)) <= targets
     assert set(re.findall(r"python -m rd_utils ([a-z]+)", code)) <= commands
     for name in re.findall(r"params/[\w/]+\.yaml", code):
