@@ -7,6 +7,7 @@ version, the date and the command that the numbers come from; digits are shown a
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Callable
@@ -140,6 +141,20 @@ def notebook_titles(up: str) -> str:
     """Return the notebooks with what their titles ask."""
     rows = [(f"[{head['name']}]({up}{head['path']})", head["title"]) for head in heads()]
     return markdown(pd.DataFrame(rows, columns=["notebook", "question"]), words=2)
+
+
+def rooms(up: str) -> str:
+    """Return the folders of the package with the first line of what they say of themselves, the package itself first."""
+    rows = []
+    for path in sorted((ROOT / "rd_utils").rglob("__init__.py")):
+        said = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0]
+        rows.append(
+            (
+                f"[{path.parent.relative_to(ROOT)}/]({up}{path.parent.relative_to(ROOT)})",
+                re.sub(r":\w+:`~?([^`]+)`", r"`\1`", " ".join(said.split())),
+            )
+        )
+    return markdown(pd.DataFrame(rows, columns=["room", "what is in it"]), words=2)
 
 
 def studies(up: str) -> str:
@@ -345,6 +360,7 @@ def scifact_grid(up: str) -> str:
 TABLES: dict[str, Callable[[str], str]] = {
     "notebooks": notebooks,
     "notebook_titles": notebook_titles,
+    "rooms": rooms,
     "studies": studies,
     "costs": costs,
     "plan_msmarco": plan_msmarco,
@@ -462,7 +478,7 @@ NUMBERS: dict[str, Callable[[], str | float]] = {
 
 def pages() -> list[Path]:
     """Return the pages that may hold tables and numbers."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def rendered(text: str, up: str) -> str:

@@ -14,7 +14,7 @@ from rd_utils import __main__ as command_line
 from rd_utils.plan import load_plan
 
 ROOT = Path(__file__).resolve().parents[2]
-OTHERS = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "outputs/README.md")
+OTHERS = ("CHANGELOG.md", "benchmarks/README.md", "outputs/README.md")
 PAGES = [*tables.pages(), *(ROOT / name for name in OTHERS)]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 README = TEXTS["README.md"]
