@@ -33,6 +33,14 @@ STRATEGIES = {
     "graph": "graph",
 }
 
+SAID = {
+    "": "–",
+    "queries": "over queries",
+    "queries_and_seeds": "over queries and seeds",
+    "published": "the published rule",
+    "tost": "paired TOST",
+}
+SAID |= ARCHITECTURES
 
 # --- data -------------------------------------------------------------------------------------------------------------------------
 
@@ -113,6 +121,16 @@ def cited(name: str, table: pd.DataFrame, words: int = 1) -> str:
 # --- tables: each takes the way from its page to the root of the project -------------------------------------------------------------
 
 
+def plain(name: str, words: int, *columns: str) -> Callable[[str], str]:
+    """Return what shows a file of docs/data as it stands, under other names of its columns."""
+
+    def show(up: str) -> str:
+        table = data(name).replace(SAID)
+        return cited(name, table.set_axis(columns, axis=1), words)
+
+    return show
+
+
 def heads() -> list[dict[str, str]]:
     """Return path, name, question and time of every notebook, as its first cell says them."""
     found = []
@@ -126,7 +144,7 @@ def heads() -> list[dict[str, str]]:
             raise ValueError(f"{path}: its first cell says no question or no time")
         title = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"][0].strip()
         named = {"path": path.relative_to(ROOT).as_posix(), "name": path.stem, "question": question[1], "time": time[1]}
-        asked = title.partition(": ")[2] or question[1]
+        asked = title.partition(": ")[2] if title.endswith("?") else question[1]
         found.append(named | {"title": asked[0].upper() + asked[1:]})
     return found
 
@@ -198,18 +216,6 @@ def plan_msmarco(up: str) -> str:
     return cited("plan_msmarco", shown)
 
 
-def estimates(up: str) -> str:
-    """Return what plans said beside what was measured."""
-    return cited("estimates", data("estimates").rename(columns={"estimated": "estimated, CPU s", "measured": "measured, CPU s"}), words=2)
-
-
-def languages(up: str) -> str:
-    """Return what BM25 finds with English words and with a fitting analysis."""
-    table = data("languages").rename(columns={"english": "English words", "fitting": "fitting analysis"})
-    table["analysis"] = table["analysis"].map("`{}`".format)
-    return cited("languages", table)
-
-
 def benchmark_table(up: str) -> str:
     """Return the suite beside its peers."""
     rows = []
@@ -242,22 +248,6 @@ def scale_table(up: str) -> str:
         "disk GB": [f"{counts['disk_mb'] / 1000:.2f}" if "disk_mb" in counts else "–" for counts in table["counts"]],
     }
     return markdown(pd.DataFrame(shown))
-
-
-def seed_against_seed(up: str) -> str:
-    """Return how often a test calls a recipe different from itself."""
-    table = data("seed_against_seed")
-    table["architecture"], table["test"] = table["architecture"].map(ARCHITECTURES), "over " + table["test"].str.replace("_", " ")
-    table["called_different"] += " %"
-    return cited("seed_against_seed", table.rename(columns={"architecture": "student", "called_different": "called different"}), words=2)
-
-
-def verdicts(up: str) -> str:
-    """Return what the test over queries and seeds keeps of the older verdicts."""
-    table = data("verdicts").replace("", "–")
-    table["architecture"] = table["architecture"].map(ARCHITECTURES)
-    table.columns = ["student", "different over queries alone, 3 seeds", "kept over queries and seeds, 3 seeds", "8 seeds"]
-    return cited("verdicts", table)
 
 
 def strategy_x_loss(up: str) -> str:
@@ -316,29 +306,6 @@ def locality_x_entropy_shares(up: str) -> str:
     return cited("locality_x_entropy_shares", wide)
 
 
-def published_rule(up: str) -> str:
-    """Return what the published rule and TOST call equivalent."""
-    table = data("published_rule")
-    table["queries"] = table["queries"].astype(int).map("{:,}".format)
-    table["rule"] = table["rule"].map({"published": "the published rule", "tost": "paired TOST"})
-    table["equal"], table["a_margin_apart"] = table["equal"] + " %", table["a_margin_apart"] + " %"
-    table.columns = ["queries", "rule", "of equal systems", "of systems a margin apart"]
-    return cited("published_rule", table, words=2)
-
-
-def published_verdicts(up: str) -> str:
-    """Return the verdicts on the pairs that the published rule joins and on the others."""
-    table = data("published_verdicts").replace("", "–").rename(columns={"published": "by the published rule"})
-    return cited("published_verdicts", table)
-
-
-def advice(up: str) -> str:
-    """Return the regrets of four ways to choose a strategy."""
-    table = data("advice").replace("", "–")
-    table.columns = ["left out", "advised", "always BM25", "random", "what was best elsewhere"]
-    return cited("advice", table)
-
-
 def scifact(up: str) -> str:
     """Return the results on SciFact."""
     table = data("scifact")
@@ -364,19 +331,19 @@ TABLES: dict[str, Callable[[str], str]] = {
     "studies": studies,
     "costs": costs,
     "plan_msmarco": plan_msmarco,
-    "estimates": estimates,
-    "languages": languages,
+    "estimates": plain("estimates", 2, "study", "what", "estimated, CPU s", "measured, CPU s"),
+    "languages": plain("languages", 1, "collection", "English words", "fitting analysis", "analysis"),
     "benchmark": benchmark_table,
     "scale": scale_table,
-    "seed_against_seed": seed_against_seed,
-    "verdicts": verdicts,
+    "seed_against_seed": plain("seed_against_seed", 2, "student", "test", "comparisons", "called different, %"),
+    "verdicts": plain("verdicts", 1, "student", "different over queries alone, 3 seeds", "kept over queries and seeds, 3 seeds", "8 seeds"),
     "strategy_x_loss": strategy_x_loss,
     "main_table": main_table,
     "locality_x_entropy": locality_x_entropy,
     "locality_x_entropy_shares": locality_x_entropy_shares,
-    "published_rule": published_rule,
-    "published_verdicts": published_verdicts,
-    "advice": advice,
+    "published_rule": plain("published_rule", 2, "queries", "rule", "of equal systems, %", "of systems a margin apart, %"),
+    "published_verdicts": plain("published_verdicts", 1, "by the published rule", "different", "equivalent", "undecided", "pairs"),
+    "advice": plain("advice", 1, "left out", "advised", "always BM25", "random", "what was best elsewhere"),
     "scifact": scifact,
     "scifact_grid": scifact_grid,
 }
