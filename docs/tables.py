@@ -258,7 +258,7 @@ def strategy_x_loss(up: str) -> str:
             "student": table["architecture"].map(ARCHITECTURES),
             "first stage": table["first_stage"].map(FIRST_STAGES),
             "loss": table["loss"].map(LOSSES),
-            "gain more than under LCE": table["more"] + " of " + table["strategies"],
+            "gain more than under LCE": (table["more"] + " of " + table["strategies"]).where(table["more"] != "", "–"),
             "by": [_range(low, high) for low, high in zip(table["least_more"], table["most_more"], strict=True)],
             "gain less": table["less"].replace("", "–"),
             "by ": [_range(low, high) for low, high in zip(table["least_less"], table["most_less"], strict=True)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import re
 from pathlib import Path
 
@@ -108,11 +109,28 @@ def test_links_lead_somewhere(page):
     assert broken(page, TEXTS[page]) == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").rglob("*.ipynb")), ids=lambda path: path.stem)
+def test_links_of_a_notebook_lead_somewhere(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    assert broken(path.relative_to(ROOT).as_posix(), text) == []
+
+
 def test_a_link_that_leads_nowhere_is_found():
     assert anchors("# One, two\n```\n# no heading\n```\n## BM25's `k1`") == {"one-two", "bm25s-k1"}
     assert broken("docs/index.md", "[a](no.md) [b](cost.md#no-such) [c](#no-such) [d](cost.md#before) [e](../README.md)") == [
         "no.md", "cost.md#no-such", "#no-such",
     ]  # fmt: skip
+
+
+def test_messages_that_are_explained_are_still_said():
+    """Each fragment between what a message fills in stands in the code, where a line may end within a sentence."""
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (*(ROOT / "rd_utils").rglob("*.py"), ROOT / "Makefile"))
+    code = re.sub(r'"\s*\n\s*f?"', "", sources)
+    messages = re.findall(r"^\| `([^`]+)`[^|]*\|", TEXTS["docs/troubleshooting.md"], re.M)
+    fragments = [part for message in messages for part in re.split(r"\.\.\.|\'\w+\'|\d[\d.]*", message) if len(part.strip()) >= 10]
+    assert len(messages) >= 8 and len(fragments) >= 8
+    assert [part for part in fragments if part.strip() not in code] == []
 
 
 def test_every_page_is_listed():
