@@ -26,6 +26,7 @@ from pydantic import ValidationError
 from rd_utils import energy, flops, kernels, params
 from rd_utils import plan as planning
 from rd_utils.devices import Benchmark, Device, read_benchmarks
+from rd_utils.identity import versions
 from rd_utils.params import ParameterError
 from rd_utils.stage import made_whole
 from rd_utils.stages.search import search_evaluations
@@ -128,7 +129,7 @@ class Prices:
                 own = manifest["parameters"]
                 place = tuple(json.dumps(own.get(name), sort_keys=True) for name in ("system", "collection"))
                 encoded = stage == "evaluation" and own["first_stage"]["kind"] == "rerank" and place in full
-                into = sums[manifest.get("version") == known_stage.version]
+                into = sums[manifest.get("versions") == versions(spec)]
                 for work, seconds in self._measured(spec, manifest, counter, encoded):
                     model, rest, _ = self.base(work)
                     into.setdefault(_key(work), np.zeros(2))

@@ -32,9 +32,14 @@ Draw = Literal["uniform", "top", "softmax"]
 
 
 class Part(BaseModel):
-    """Base of all parameter classes: frozen, and unknown keys are errors."""
+    """Base of all parameter classes: frozen, and unknown keys are errors.
+
+    Attributes:
+        version: of what the class makes: raised where the same parameters are to give other bytes (see :mod:`rd_utils.identity`).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    version: ClassVar[int] = 1
 
 
 class Spec(Part):

@@ -471,7 +471,7 @@ def trace(plan: Plan, name: str, measure: str, store: Store, seed: int | None = 
     return about | {"numbers": list(numbers.values()), "artefacts": {key: _traced(store, spec) for key, spec in specs.items()}}
 
 
-_TRACED = ("stage", "seed", "inputs", "content", "code", "counts", "dropped", "git", "packages", "machine", "node", "files", "sizes")
+_TRACED = ("stage", "seed", "inputs", "content", "versions", "counts", "dropped", "git", "packages", "machine", "node", "files", "sizes")
 
 
 def _traced(store: Store, spec: Any) -> dict[str, Any]:
@@ -528,7 +528,7 @@ def _branch(key: str, role: str, artefacts: dict[str, Any], told: set[str], dept
     rows["dropped"] = _plain({what: number for what, number in own["dropped"].items() if number})
     rows["outside"] = ", ".join(f"{path} {digest[:16]}" for path, digest in (own["content"] or {}).items())
     rows["files"] = ", ".join(f"{name} {digest[:16]}" for name, digest in own["files"].items())
-    rows["code"] = own["code"][:16]
+    rows["versions"] = _plain(own["versions"])
     for label, text in rows.items():
         if text not in (None, ""):
             yield from textwrap.wrap(

@@ -1,7 +1,7 @@
 """The store: every artefact under an identity, written atomically, with a manifest.
 
-An identity is the SHA-256 of an artefact's stage, its parameters, the identities of its inputs, and the code that its stage runs
-(comments and docstrings left out), so that the same parameters find the same artefact and a changed parameter finds another.
+An identity (:mod:`rd_utils.identity`) is the SHA-256 of what an artefact is made from, so that the same parameters find the same artefact
+and a changed parameter finds another.
 
 A folder ``<root>/<stage>/<identity>`` exists only when it is complete: it is written under another name, flushed and renamed last. Its
 manifest has the size and the SHA-256 of every file, and a checksum of itself, so that what was damaged since is noticed before it is used.
@@ -37,8 +37,10 @@ import filelock
 from rd_utils import durable, energy, files
 from rd_utils.explain import nearest
 from rd_utils.files import StoreError, tree_sha256
+from rd_utils.identity import digest, versions
+from rd_utils.kinds import Spec
 from rd_utils.progress import LOGGER, Track, untracked
-from rd_utils.stage import inputs, stage_of
+from rd_utils.stage import inputs
 
 PACKAGES = (
     "PyStemmer", "accelerate", "bm25s", "faiss-cpu", "ir_datasets", "ir_measures", "numba", "numpy", "pandas", "pyarrow", "scipy",
@@ -97,16 +99,9 @@ def _by_content(function: Callable[[Any], Any]) -> Any:
 
 
 @_by_content
-def identity(spec: Any) -> str:
-    """Return the identity of an artefact: 20 hexadecimal digits."""
-    record = {
-        "stage": spec.stage,
-        "parameters": spec.model_dump(mode="json"),
-        "inputs": {role: identity(part) for role, part in inputs(spec).items()},
-        "version": stage_of(spec).version,
-        "content": outside_content(spec),
-    }
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:20]
+def identity(spec: Spec) -> str:
+    """Return the identity of an artefact: 20 hexadecimal digits (see :mod:`rd_utils.identity`)."""
+    return digest(spec, {role: identity(part) for role, part in inputs(spec).items()}, outside_content(spec), identity)
 
 
 @_by_content
@@ -441,7 +436,7 @@ class Store:
             "parameters": spec.model_dump(mode="json"),
             "inputs": {role: {"stage": part.stage, "identity": identity(part)} for role, part in inputs(spec).items()},
             "seed": getattr(spec, "seed", None),
-            "version": stage_of(spec).version,
+            "versions": versions(spec),
             "content": outside_content(spec),
             "counts": draft.counts,
             "dropped": draft.dropped,

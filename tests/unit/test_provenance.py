@@ -228,7 +228,8 @@ def test_a_trace_leads_from_the_mean_to_everything_below(study, store, capsys):
         assert entry["mean"] == pytest.approx(np.mean(values), abs=1e-15) and set(entry["seeds"]) == {"0", "1"}
     assert {own["stage"] for own in found["artefacts"].values()} >= {"docs", "queries", "groups", "scores", "student", "evaluation"}
     for own in found["artefacts"].values():
-        assert own["packages"]["numpy"] and own["code"] and {part["identity"] for part in own["inputs"].values()} <= set(found["artefacts"])
+        assert own["packages"]["numpy"] and own["versions"]
+        assert {part["identity"] for part in own["inputs"].values()} <= set(found["artefacts"])
         for name, digest in own["files"].items():
             assert provenance.files.tree_sha256(Path(own["folder"]) / name) == digest
     status, text, _ = said(capsys, "trace", str(study), CELL, "nDCG@10")
