@@ -6,23 +6,37 @@ never rescaled, and no loss is multiplied by the square of the temperature. ``sm
 target's mass to the uniform distribution: over the group, over the two orders of a pair, or, for margins, towards 0.
 
 Every loss is a mean over the groups of the batch, so that equal slices of a batch average to its loss. Plain functions
-compute; :func:`group_loss` checks what it is given, then computes, and is what training calls. Two modules at the end
-carry the same losses into the trainers of sentence-transformers.
+compute; :func:`group_loss` checks what it is given, then computes, and is what training calls. A new loss is a function
+and its entry in :data:`LOSSES`. :mod:`rd_utils.trainer_losses` carries all of them into the trainers of
+sentence-transformers.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor
+else:
+
+    class _Later(NamedTuple):
+        """A module that is imported when it is first used: a study names losses, and is read without the second that torch takes."""
+
+        module: str
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(importlib.import_module(self.module), name)
+
+    torch, F = _Later("torch"), _Later("torch.nn.functional")
 
 
-def _at_least_float32(scores: Tensor) -> Tensor:
+def at_least_float32(scores: Tensor) -> Tensor:
     """Return scores in float32, or in their own dtype where that is wider."""
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
@@ -80,7 +94,7 @@ def lce(
     >>> round(lce(torch.tensor([[3.0, 3.0]]), others=torch.tensor([[3.0, 3.0, -math.inf]])).item(), 4)
     1.3863
     """
-    students = _at_least_float32(student_scores)
+    students = at_least_float32(student_scores)
     scores = students if others is None else torch.cat([students, others.to(students)], dim=1)
     log_shares = torch.log_softmax(scores, dim=1)[:, : students.shape[1]]
     labels = torch.zeros(len(students), dtype=torch.long, device=students.device)
@@ -108,7 +122,7 @@ def ranknet(student_scores: Tensor, teacher_scores: Tensor, temperature: float =
     >>> round(ranknet(torch.tensor([[0.0, 0.0]]), torch.tensor([[5.0, 1.0]])).item(), 4)
     0.6931
     """
-    students = _at_least_float32(student_scores)
+    students = at_least_float32(student_scores)
     targets = torch.sigmoid(_pair_differences(_like(teacher_scores, students)) / temperature)
     targets = (1 - smoothing) * targets + smoothing / 2
     return F.binary_cross_entropy_with_logits(_pair_differences(students), targets)
@@ -136,7 +150,7 @@ def ranknet_thresholded(student_scores: Tensor, teacher_scores: Tensor, temperat
     >>> round(ranknet_thresholded(torch.tensor([[1.0, 1.0, 1.0]]), torch.tensor([[5.0, 1.0, 5.0]])).item(), 4)
     0.6931
     """
-    students = _at_least_float32(student_scores)
+    students = at_least_float32(student_scores)
     order = _pair_differences(teacher_scores.detach().to(students.device)).sign().to(students.dtype)  # in the teacher's own dtype
     targets = (1 - smoothing) * (order + 1) / 2 + smoothing / 2
     pair_losses = F.binary_cross_entropy_with_logits(_pair_differences(students), targets, reduction="none")
@@ -162,7 +176,7 @@ def margin_mse(student_scores: Tensor, teacher_scores: Tensor, temperature: floa
     >>> margin_mse(torch.tensor([[1.0, 0.0]]), torch.tensor([[4.0, 0.0]]), temperature=2.0).item()
     1.0
     """
-    students = _at_least_float32(student_scores)
+    students = at_least_float32(student_scores)
     teachers = _like(teacher_scores, students)
     targets = (1 - smoothing) * ((teachers[:, :1] - teachers[:, 1:]) / temperature)
     return F.mse_loss(students[:, :1] - students[:, 1:], targets)
@@ -189,7 +203,7 @@ def margin_mse_all_pairs(student_scores: Tensor, teacher_scores: Tensor, tempera
     >>> round(margin_mse_all_pairs(torch.tensor([[0.0, 0.0, 0.0]]), torch.tensor([[3.0, 2.0, 0.0]])).item(), 4)
     4.6667
     """
-    students = _at_least_float32(student_scores)
+    students = at_least_float32(student_scores)
     targets = (1 - smoothing) * (_pair_differences(_like(teacher_scores, students)) / temperature)
     return F.mse_loss(_pair_differences(students), targets)
 
@@ -214,7 +228,7 @@ def kl(student_scores: Tensor, teacher_scores: Tensor, temperature: float = 1.0,
     >>> round(kl(torch.tensor([[0.0, 0.0]]), torch.tensor([[math.log(3), 0.0]])).item(), 4)
     0.1308
     """
-    students = _at_least_float32(student_scores)
+    students = at_least_float32(student_scores)
     targets = _smoothed_softmax(_like(teacher_scores, students), temperature, smoothing)
     return F.kl_div(torch.log_softmax(students, dim=1), targets, reduction="batchmean")
 
@@ -240,7 +254,7 @@ def listnet(student_scores: Tensor, teacher_scores: Tensor, temperature: float =
     >>> round(listnet(torch.tensor([[0.0, 0.0]]), torch.tensor([[math.log(3), 0.0]])).item(), 4)
     0.6931
     """
-    students = _at_least_float32(student_scores)
+    students = at_least_float32(student_scores)
     return F.cross_entropy(students, _smoothed_softmax(_like(teacher_scores, students), temperature, smoothing))
 
 
@@ -271,7 +285,7 @@ def lambda_loss(student_scores: Tensor, teacher_scores: Tensor, temperature: flo
     >>> round(lambda_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[math.log(3), 0.0]])).item(), 4)
     0.2033
     """
-    students = _at_least_float32(student_scores)
+    students = at_least_float32(student_scores)
     teachers = _like(teacher_scores, students)
     relevance = _smoothed_softmax(teachers, temperature, smoothing)
     discounts = 1 / torch.log2(torch.arange(2, students.shape[1] + 2, device=students.device, dtype=students.dtype))
@@ -284,13 +298,18 @@ def lambda_loss(student_scores: Tensor, teacher_scores: Tensor, temperature: flo
 
 
 class Loss(NamedTuple):
-    """A loss as a value: what it is called, what it computes for a group (e is the smoothing), what it needs and its source."""
+    """A loss as a value: what it is called, what it computes for a group (e is the smoothing), what it needs and its source.
+
+    ``version`` is raised when the function computes something else than before.
+    """
 
     name: str
     function: Callable[..., Tensor]
-    needs_teacher: bool
     formula: str
     source: str
+    needs_teacher: bool = True
+    uses_temperature: bool = True
+    version: int = 1
 
 
 def group_loss(
@@ -340,7 +359,7 @@ def group_loss(
     ValueError: the loss 'kl' distils a teacher, but teacher_scores is None; pass its (1, 2) scores, or use 'lce'
     """
     loss = find_loss(name)
-    _check_positive("temperature", temperature)
+    check_positive("temperature", temperature)
     _check_share("smoothing", smoothing)
     _check_share("hard_weight", hard_weight)
     shape = tuple(student_scores.shape)
@@ -386,7 +405,8 @@ def find_loss(name: str) -> Loss:
     raise ValueError(f"unknown loss {name!r}; choose from {', '.join(sorted(LOSSES))}{hint}")
 
 
-def _check_positive(name: str, number: float) -> None:
+def check_positive(name: str, number: float) -> None:
+    """Raise a ValueError unless a temperature or a scale is positive and finite."""
     if not 0 < number < math.inf:
         raise ValueError(f"{name} is {number}; expected a positive, finite number (1 leaves the scores as they are)")
 
@@ -419,173 +439,13 @@ def _checked_teacher(name: str, teacher_scores: Tensor | None, shape: tuple[int,
     return teacher_scores
 
 
-# --- the same losses inside the trainers of sentence-transformers ---------------------------------------------------
-
-
-class BiEncoderGroupLoss(torch.nn.Module):
-    """Train a ``SentenceTransformer`` on groups with any loss of :data:`LOSSES`, in a ``SentenceTransformerTrainer``.
-
-    Columns of the data set, in this order: query, positive, negative_1, ..., negative_n; for a distillation loss also a
-    ``label`` column with the list ``[g_0, g_1, ..., g_n]`` of raw teacher scores. The student's score is ``scale *
-    similarity(query, document)``. There are no in-batch negatives.
-
-    Args:
-        model: The ``SentenceTransformer`` to train.
-        loss: A key of :data:`LOSSES`.
-        temperature: Divides the teacher's scores.
-        scale: Multiplies the similarity, to give the scores a range that a softmax can use.
-        similarity: ``dot``, or ``cosine`` (the dot product of unit vectors).
-
-    Raises:
-        ValueError: If the loss or the similarity is unknown, or the temperature or scale not positive.
-
-    Follows the conventions of the losses of sentence-transformers 6.2.
-    """
-
-    def __init__(
-        self,
-        model: torch.nn.Module,
-        loss: str,
-        temperature: float = 1.0,
-        scale: float = 1.0,
-        similarity: Literal["dot", "cosine"] = "dot",
-    ) -> None:
-        super().__init__()
-        _check_positive("temperature", temperature)
-        _check_positive("scale", scale)
-        if similarity not in ("dot", "cosine"):
-            raise ValueError(f"unknown similarity {similarity!r}; choose from cosine, dot")
-        self.model = model
-        self.loss = find_loss(loss).name
-        self.temperature = temperature
-        self.scale = scale
-        self.similarity = similarity
-
-    def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | list[Tensor] | None = None) -> Tensor:
-        """Compute the loss of a batch.
-
-        Args:
-            sentence_features: One dictionary of tokens per column: query, positive, negatives.
-            labels: (batch, group) teacher scores; ignored by a loss that needs no teacher.
-
-        Returns:
-            A scalar.
-        """
-        from sentence_transformers.base.losses.merged_forward import embed_columns  # one pass over all document columns
-
-        return self.compute_loss_from_embeddings(embed_columns(self.model, sentence_features), labels)
-
-    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | list[Tensor] | None = None) -> Tensor:
-        """Compute the loss from one (batch, dimension) tensor per column."""
-        _check_columns(len(embeddings))
-        query = _at_least_float32(embeddings[0])
-        documents = _at_least_float32(torch.stack(list(embeddings[1:]), dim=1))  # (batch, group, dimension)
-        if self.similarity == "cosine":
-            query, documents = F.normalize(query, dim=-1), F.normalize(documents, dim=-1)
-        student_scores = self.scale * (query.unsqueeze(1) * documents).sum(dim=-1)
-        return group_loss(self.loss, student_scores, _teacher_scores(self.loss, labels), self.temperature)
-
-    def get_config_dict(self) -> dict[str, Any]:
-        """Return the settings, for the model card."""
-        return {
-            "loss": self.loss,
-            "temperature": self.temperature,
-            "scale": self.scale,
-            "similarity": self.similarity,
-        }
-
-
-class CrossEncoderGroupLoss(torch.nn.Module):
-    """Train a ``CrossEncoder`` on groups with any loss of :data:`LOSSES`, in a ``CrossEncoderTrainer``.
-
-    Columns of the data set as for :class:`BiEncoderGroupLoss`. The student's score is the model's raw output for
-    (query, document), before any activation function, or, for a model with two outputs, the log-softmax of the second
-    (so at most 0).
-
-    Args:
-        model: The ``CrossEncoder`` to train, with one or two outputs.
-        loss: A key of :data:`LOSSES`.
-        temperature: Divides the teacher's scores.
-        scale: Multiplies the student's scores.
-
-    Raises:
-        ValueError: If the loss is unknown, the temperature or scale not positive, or the model has other outputs.
-
-    Follows the conventions of the losses of sentence-transformers 6.2: the loss tokenises the pairs of texts itself.
-    """
-
-    def __init__(self, model: torch.nn.Module, loss: str, temperature: float = 1.0, scale: float = 1.0) -> None:
-        super().__init__()
-        _check_positive("temperature", temperature)
-        _check_positive("scale", scale)
-        if model.num_labels not in (1, 2):
-            raise ValueError(
-                f"the cross-encoder has {model.num_labels} outputs; expected 1 (a score), or 2 (irrelevant, relevant): "
-                "load it with num_labels=1"
-            )
-        self.model = model
-        self.loss = find_loss(loss).name
-        self.temperature = temperature
-        self.scale = scale
-        self.num_labels = model.num_labels
-
-    def forward(
-        self,
-        inputs: list[list[str]],
-        labels: Tensor | list[Tensor] | None = None,
-        prompt: str | None = None,
-        task: str | None = None,
-    ) -> Tensor:
-        """Compute the loss of a batch.
-
-        Args:
-            inputs: One list of texts per column: queries, positives, negatives.
-            labels: (batch, group) teacher scores, or a list of one tensor per group; ignored by a loss that needs no
-                teacher.
-            prompt: Passed on to the model's tokenisation.
-            task: Passed on to the model's tokenisation.
-
-        Returns:
-            A scalar.
-        """
-        _check_columns(len(inputs))
-        queries, columns = inputs[0], inputs[1:]
-        pairs = [(query, column[row]) for row, query in enumerate(queries) for column in columns]
-        features = self.model.preprocess(pairs, prompt=prompt, task=task)
-        device = self.model.device
-        features = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in features.items()}
-        outputs = _at_least_float32(self.model(features)["scores"])
-        if self.num_labels == 2:
-            outputs = torch.log_softmax(outputs, dim=-1)[:, 1]
-        student_scores = self.scale * outputs.reshape(len(queries), len(columns))
-        return group_loss(self.loss, student_scores, _teacher_scores(self.loss, labels), self.temperature)
-
-    def get_config_dict(self) -> dict[str, Any]:
-        """Return the settings, for the model card."""
-        return {"loss": self.loss, "temperature": self.temperature, "scale": self.scale}
-
-
-def _check_columns(n_columns: int) -> None:
-    if n_columns < 3:
-        raise ValueError(f"the data set has {n_columns} text columns; expected query, positive and at least one negative")
-
-
-def _teacher_scores(loss: str, labels: Tensor | list[Tensor] | None) -> Tensor | None:
-    """Return a batch's labels as one tensor, or None if the loss needs none.
-
-    The data collator of bi-encoders gives a tensor, that of cross-encoders a list with one tensor per group.
-    """
-    if not LOSSES[loss].needs_teacher:
-        return None
-    return torch.stack(list(labels)) if isinstance(labels, (list, tuple)) else labels
-
-
 _PAIR_TERM = "-p log s - (1-p) log(1-s)"
 LOSSES: dict[str, Loss] = {
     "lce": Loss(
         name="lce",
         function=lce,
         needs_teacher=False,
+        uses_temperature=False,
         formula="-(1-e) log s_0 - (e/G) sum_i log s_i, s = softmax(f)",
         source="Gao, Dai, Callan 2021, Rethink Training of BERT Rerankers in Multi-Stage Retrieval Pipeline, arXiv 2101.08751; "
         "smoothing: Szegedy et al. 2016, Rethinking the Inception Architecture for Computer Vision, CVPR",
@@ -593,21 +453,19 @@ LOSSES: dict[str, Loss] = {
     "ranknet": Loss(
         name="ranknet",
         function=ranknet,
-        needs_teacher=True,
         formula=f"mean over i<j of {_PAIR_TERM}, p = (1-e) sigmoid((g_i-g_j)/T) + e/2, s = sigmoid(f_i-f_j)",
         source="Burges et al. 2005, Learning to Rank using Gradient Descent, ICML",
     ),
     "ranknet_thresholded": Loss(
         name="ranknet_thresholded",
         function=ranknet_thresholded,
-        needs_teacher=True,
+        uses_temperature=False,
         formula=f"mean over i<j with g_i != g_j of {_PAIR_TERM}, p = (1-e) [g_i > g_j] + e/2, s = sigmoid(f_i-f_j)",
         source="Burges et al. 2005, Learning to Rank using Gradient Descent, ICML, with target probabilities 0 and 1",
     ),
     "margin_mse": Loss(
         name="margin_mse",
         function=margin_mse,
-        needs_teacher=True,
         formula="mean over j>0 of ((f_0-f_j) - (1-e) (g_0-g_j)/T)^2",
         source="Hofstätter et al. 2020, Improving Efficient Neural Ranking Models with Cross-Architecture Knowledge "
         "Distillation, arXiv 2010.02666",
@@ -615,14 +473,12 @@ LOSSES: dict[str, Loss] = {
     "margin_mse_all_pairs": Loss(
         name="margin_mse_all_pairs",
         function=margin_mse_all_pairs,
-        needs_teacher=True,
         formula="mean over i<j of ((f_i-f_j) - (1-e) (g_i-g_j)/T)^2",
         source="Hofstätter et al. 2020, arXiv 2010.02666, over all pairs of the group in place of those with the positive",
     ),
     "kl": Loss(
         name="kl",
         function=kl,
-        needs_teacher=True,
         formula="sum_i p_i (log p_i - log s_i), p = (1-e) softmax(g/T) + e/G, s = softmax(f)",
         source="Hinton, Vinyals, Dean 2015, Distilling the Knowledge in a Neural Network, arXiv 1503.02531; "
         "over a group of documents: Lin, Yang, Lin 2020, arXiv 2010.11386",
@@ -630,17 +486,21 @@ LOSSES: dict[str, Loss] = {
     "listnet": Loss(
         name="listnet",
         function=listnet,
-        needs_teacher=True,
         formula="-sum_i p_i log s_i, p = (1-e) softmax(g/T) + e/G, s = softmax(f)",
         source="Cao, Qin, Liu, Tsai, Li 2007, Learning to Rank: From Pairwise Approach to Listwise Approach, ICML",
     ),
     "lambda_loss": Loss(
         name="lambda_loss",
         function=lambda_loss,
-        needs_teacher=True,
         formula="mean over g_i>g_j of -|p_i-p_j|/maxDCG |1/log2(1+r_i) - 1/log2(1+r_j)| log2 sigmoid(f_i-f_j), "
         "p = (1-e) softmax(g/T) + e/G, r = the student's ranks",
         source="Burges 2010, From RankNet to LambdaRank to LambdaMART: An Overview, MSR-TR-2010-82; "
         "Wang, Li, Golbandi, Bendersky, Najork 2018, The LambdaLoss Framework for Ranking Metric Optimization, CIKM",
     ),
 }
+
+# The name of a loss, as a type.
+if TYPE_CHECKING:
+    LossName = str
+else:
+    LossName = Literal[tuple(LOSSES)]

@@ -36,6 +36,7 @@ from rd_utils.kinds import (
     tag_of,
     within,
 )
+from rd_utils.losses import LOSSES, LossName
 from rd_utils.retrievers import (
     BM25,
     IVFPQ,
@@ -46,7 +47,7 @@ from rd_utils.retrievers import (
     Reranked,
     RunFile,
 )
-from rd_utils.settings import NEEDS_TEACHER, OF_TRAINING, USES_TEMPERATURE, Augmentation, LossName, Training, TrainingChanges
+from rd_utils.settings import OF_TRAINING, Augmentation, Training, TrainingChanges
 from rd_utils.sources import (
     SPLIT_PARTS,
     AsRead,
@@ -174,7 +175,7 @@ class TrainParameters(MineParameters):
     def _losses_exist(self) -> TrainParameters:
         for name, settings in self.losses.items():
             if settings.loss is None:
-                known(name, NEEDS_TEACHER, "losses")
+                known(name, LOSSES, "losses")
         return self
 
     def student(self, name: str, seed: int) -> StudentSpec:
@@ -184,7 +185,7 @@ class TrainParameters(MineParameters):
         return StudentSpec(
             groups=self.groups(seed),
             loss=loss,
-            teacher=self.teacher if NEEDS_TEACHER[loss] else None,
+            teacher=self.teacher if LOSSES[loss].needs_teacher else None,
             temperature=settings.temperature,
             target_entropy=settings.target_entropy,
             augmentation=settings.augmentation,

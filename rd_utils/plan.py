@@ -418,9 +418,9 @@ def _one_cell(cell: Cell, other: Cell) -> bool:
 def _points(grid: studies.Grid) -> Iterator[dict[str, Any]]:
     """Yield the settings of every cell of a grid; teachers and their dials only where the loss has a teacher."""
     for architecture, strategy, loss in product(grid.architectures, grid.strategies, grid.losses):
-        distils = params.NEEDS_TEACHER[loss]
+        distils = params.LOSSES[loss].needs_teacher
         dials = [(1.0, target) for target in grid.target_entropies] or [(temperature, None) for temperature in grid.temperatures]
-        dials = dials if params.USES_TEMPERATURE[loss] else [(1.0, None)]
+        dials = dials if params.LOSSES[loss].uses_temperature else [(1.0, None)]
         for teacher, (temperature, target) in product(grid.teachers, dials) if distils else [("", (1.0, None))]:
             for augmentation, cut in product(grid.augmentations, grid.cuts):
                 yield {
@@ -479,7 +479,7 @@ def _overridden(study: Study, used: list[bool], point: dict[str, Any]) -> tuple[
             used[number] = True
             changes |= override.set.model_dump(exclude_none=True)
     temperature = changes.pop("temperature", None)
-    if temperature is None or not params.USES_TEMPERATURE[point["loss"]] or point["target_entropy"] is not None:
+    if temperature is None or not params.LOSSES[point["loss"]].uses_temperature or point["target_entropy"] is not None:
         temperature = point["temperature"]
     searched = not {"learning_rate", "embedding_learning_rate"} & changes.keys()
     return params.Training(**study.training.model_dump() | changes), temperature, searched

@@ -1,8 +1,8 @@
-"""What training may be told: the budget and the optimiser, losses, augmentation."""
+"""What training may be told: the budget, the optimiser, the augmentation."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -67,11 +67,6 @@ class Training(Part):
         """
         per_step = self.queries_per_batch * self.accumulation_steps * group_size
         return -(-self.documents // per_step)
-
-
-LossName = Literal["lce", "ranknet", "ranknet_thresholded", "margin_mse", "margin_mse_all_pairs", "kl", "listnet", "lambda_loss"]
-NEEDS_TEACHER: dict[str, bool] = {name: name != "lce" for name in get_args(LossName)}
-USES_TEMPERATURE: dict[str, bool] = {name: name not in ("lce", "ranknet_thresholded") for name in get_args(LossName)}
 
 
 class Augmentation(Part):

@@ -40,7 +40,8 @@ from rd_utils.kinds import (
     Tokenizer,
     check_teachers,
 )
-from rd_utils.settings import NEEDS_TEACHER, USES_TEMPERATURE, Augmentation, LossName, Training
+from rd_utils.losses import LOSSES, LossName
+from rd_utils.settings import Augmentation, Training
 from rd_utils.sources import AsRead
 
 
@@ -197,11 +198,11 @@ class StudentSpec(Spec):
 
     @model_validator(mode="after")
     def _loss_and_teacher_agree(self) -> StudentSpec:
-        if NEEDS_TEACHER[self.loss] and self.teacher is None:
+        if LOSSES[self.loss].needs_teacher and self.teacher is None:
             raise ValueError(f"the loss {self.loss!r} distils a teacher, but none is given; name a teacher or use loss: lce")
-        if not NEEDS_TEACHER[self.loss] and self.teacher is not None:
+        if not LOSSES[self.loss].needs_teacher and self.teacher is not None:
             raise ValueError(f"the loss {self.loss!r} uses no teacher; set teacher to null, or choose kl, ranknet or margin_mse")
-        if not USES_TEMPERATURE[self.loss] and (self.temperature != 1.0 or self.target_entropy is not None):
+        if not LOSSES[self.loss].uses_temperature and (self.temperature != 1.0 or self.target_entropy is not None):
             raise ValueError(f"the loss {self.loss!r} has no use for a temperature; leave temperature and target_entropy out")
         if self.target_entropy is not None and (self.teacher is None or self.temperature != 1.0):
             raise ValueError("target_entropy solves for the teacher's temperature: give a teacher, and no temperature of your own")
@@ -379,13 +380,14 @@ def search_spec(student: StudentSpec) -> SearchSpec | None:
         shortage=student.groups.shortage,
         seed=search.seed,
     )
-    in_batch = student.training.in_batch_negatives and not NEEDS_TEACHER[student.loss]  # a distilled loss needs a hard_weight for them
+    distils = LOSSES[student.loss].needs_teacher
+    in_batch = student.training.in_batch_negatives and not distils  # a distilled loss needs a hard_weight for them
     plain = student.training.model_copy(update={"in_batch_negatives": in_batch})
     candidates = tuple(
         StudentSpec(
             groups=groups,
             loss=student.loss,
-            teacher=search.teacher if NEEDS_TEACHER[student.loss] else None,
+            teacher=search.teacher if distils else None,
             architecture=student.architecture,
             training=with_rate(plain, rate, search.embedding_ratio),
             seed=search.seed,

@@ -40,9 +40,9 @@ from rd_utils.bounds import (
     shown,
 )
 from rd_utils.leakage import ids_overlap
+from rd_utils.losses import LOSSES, LossName
 from rd_utils.params import (
     BM25,
-    NEEDS_TEACHER,
     Architecture,
     Augmentation,
     BiArchitecture,
@@ -56,7 +56,6 @@ from rd_utils.params import (
     Filtering,
     Flat,
     LoadedTeacher,
-    LossName,
     Oracle,
     ParameterError,
     Part,
@@ -295,7 +294,7 @@ class Grid(Part):
 
     @model_validator(mode="after")
     def _teachers_where_needed(self) -> Grid:
-        distils = [loss for loss in self.losses if NEEDS_TEACHER[loss]]
+        distils = [loss for loss in self.losses if LOSSES[loss].needs_teacher]
         if distils and not self.teachers:
             raise ValueError(f"the loss {distils[0]!r} distils a teacher, but the grid names no teachers")
         if self.teachers and not distils:
@@ -580,7 +579,7 @@ def _search(study: Any) -> Iterator[str]:
     if _kind(study, "strategy", search.strategy) == "refreshed":
         yield "search.strategy: a refreshed strategy cannot be searched on; name the one that it starts from"
     losses = {loss for grid in study.grids or () for loss in getattr(grid, "losses", None) or ()}
-    if search.teacher is None and any(NEEDS_TEACHER.get(loss) for loss in losses):
+    if search.teacher is None and any(loss in LOSSES and LOSSES[loss].needs_teacher for loss in losses):
         yield "search.teacher: a loss of the grids distils a teacher; name the one that the search uses"
 
 

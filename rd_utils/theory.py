@@ -995,7 +995,7 @@ class TheoryParameters(params.Part):
             raise ValueError(f"the strategy named corpus_random is of kind {self.strategies['corpus_random'].kind}; give it its own kind")
         if not isinstance(self.architecture, params.BiArchitecture):
             raise ValueError(f"architecture is {self.architecture.kind}; the range needs scores that are dot products, so a bi-encoder")
-        if not params.USES_TEMPERATURE[self.loss]:
+        if not params.LOSSES[self.loss].uses_temperature:
             raise ValueError(
                 f"loss is {self.loss}, which ignores the teacher's probabilities; choose one that distils them, such as ranknet or kl"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,8 +14,7 @@ from scipy.special import expit, log_softmax, rel_entr, softmax
 from rd_utils.entropy import listwise_entropy, pairwise_entropy
 from rd_utils.losses import (
     LOSSES,
-    BiEncoderGroupLoss,
-    CrossEncoderGroupLoss,
+    LossName,
     find_loss,
     group_loss,
     kl,
@@ -26,7 +26,7 @@ from rd_utils.losses import (
     ranknet,
     ranknet_thresholded,
 )
-from rd_utils.params import NEEDS_TEACHER
+from rd_utils.trainer_losses import BiEncoderGroupLoss, CrossEncoderGroupLoss
 
 DISTILLATION = [name for name in LOSSES if name != "lce"]
 ORDERING = ["ranknet_thresholded", "lambda_loss"]  # these only order documents; the others have the teacher as their optimum
@@ -559,8 +559,10 @@ def test_hard_weight_and_further_negatives_are_refused_where_they_mean_nothing()
             group_loss("lce", students, others=torch.zeros(shape))
 
 
-def test_table_of_losses_is_complete_and_agrees_with_the_parameters():
-    assert {name: loss.needs_teacher for name, loss in LOSSES.items()} == NEEDS_TEACHER
+def test_table_of_losses_is_complete_and_says_what_each_needs():
+    assert {name for name, loss in LOSSES.items() if not loss.needs_teacher} == {"lce"}
+    assert {name for name, loss in LOSSES.items() if not loss.uses_temperature} == {"lce", "ranknet_thresholded"}
+    assert get_args(LossName) == tuple(LOSSES)
     for name, loss in LOSSES.items():
         assert loss.name == name == loss.function.__name__
         assert "(1-e)" in loss.formula

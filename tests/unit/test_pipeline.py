@@ -227,7 +227,7 @@ def groups_of(strategy=None, **changes) -> params.GroupsSpec:
 
 
 def small_student(loss="lce", teacher=None, **changes) -> params.StudentSpec:
-    teacher = teacher or (params.Oracle() if params.NEEDS_TEACHER[loss] else None)
+    teacher = teacher or (params.Oracle() if params.LOSSES[loss].needs_teacher else None)
     return params.StudentSpec(
         **({"groups": groups_of(), "loss": loss, "teacher": teacher, "architecture": BI, "training": BUDGET} | changes)
     )
@@ -649,7 +649,7 @@ def test_a_teacher_that_stops_early_is_an_earlier_state_of_the_same_run(small):
 # --- students
 
 
-@pytest.mark.parametrize("loss", params.NEEDS_TEACHER)
+@pytest.mark.parametrize("loss", params.LOSSES)
 @pytest.mark.parametrize("architecture", [BI, CROSS], ids=lambda part: part.kind)
 def test_every_loss_trains_both_kinds_of_student(small, loss, architecture):
     spec = small_student(loss, architecture=architecture, training=BUDGET.model_copy(update={"stop_at": 32}))

@@ -15,10 +15,11 @@ from transformers import BertConfig, BertModel
 
 from rd_utils import params
 from rd_utils import training as training_module
-from rd_utils.losses import LOSSES, BiEncoderGroupLoss, CrossEncoderGroupLoss, group_loss
+from rd_utils.losses import LOSSES, group_loss
 from rd_utils.models import GroupBatch, Student, build, tokenizer_of
 from rd_utils.params import Training
 from rd_utils.tokens import TokenTable, tokenize
+from rd_utils.trainer_losses import BiEncoderGroupLoss, CrossEncoderGroupLoss
 from rd_utils.training import GroupTable, TrainingError, TrainingRecord, group_order, learning_rate_factor, train
 
 WORDS = [f"w{i}" for i in range(40)]
