@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rd_utils.kinds import Part, Spec
+from rd_utils.losses import LOSSES
 from rd_utils.stage import stage_of
 
 TAGS = ("kind", "source")  # say which class of parameters this is, so that they stay where they are the default
-LOSSES: dict[str, int] = {}  # versions above 1
 
 
 def canonical(value: Any, of_spec: Callable[[Spec], Any] | None = None) -> Any:
@@ -65,8 +65,8 @@ def _within(part: Part) -> Iterator[tuple[str, int]]:
     yield type(part).__name__, part.version
     for name in type(part).model_fields:
         value = getattr(part, name)
-        if name == "loss" and value in LOSSES:
-            yield f"loss {value}", LOSSES[value]
+        if name == "loss":
+            yield f"loss {value}", LOSSES[value].version
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, Part) and not isinstance(item, Spec):
                 yield from _within(item)

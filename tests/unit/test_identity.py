@@ -9,6 +9,7 @@ import json
 import pytest
 
 from rd_utils import graph, identity, params, store
+from rd_utils.losses import LOSSES
 from rd_utils.plan import load_plan
 from rd_utils.stage import stages
 
@@ -83,8 +84,8 @@ def raised(monkeypatch):
     def raise_version(where, name: str) -> None:
         if where is stages:
             monkeypatch.setitem(stages(), name, dataclasses.replace(stages()[name], version=2))
-        elif isinstance(where, dict):
-            monkeypatch.setitem(where, name, 2)
+        elif where is LOSSES:
+            monkeypatch.setitem(LOSSES, name, LOSSES[name]._replace(version=2))
         else:
             monkeypatch.setattr(where, name, 2)
         store.identity.cache_clear()
@@ -108,7 +109,7 @@ ALL = {
         (stages, "docs", set(ALL)),
         (stages, "groups", {"groups", "random", "scores", "lce", "kl"}),
         (stages, "student", {"lce", "kl"}),
-        (identity.LOSSES, "kl", {"kl"}),
+        (LOSSES, "kl", {"kl"}),
         (params.Oracle, "version", {"scores", "kl"}),
         (params.FromCandidates, "version", {"groups", "scores", "lce", "kl"}),
         (params.BM25, "version", {"groups", "scores", "lce", "kl"}),  # which stands there by default
