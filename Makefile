@@ -31,31 +31,39 @@ study: $(READY)  ## run a study (STUDY=params/x.yaml BASE=name CORES=2 NURSERY=1
 	@RD_MAKE=$$PPID $(SNAKEMAKE) --config study=$(STUDY) base='$(BASE)' nursery=$(NURSERY)
 	@python -m rd_utils where $(STUDY) --base '$(BASE)'
 
-test: lint unit notebooks-test end-to-end  ## lint, unit tests and doctests, nbval, and the smallest study end to end
+# tests without a network and with one thread each, a file of them on each core; tests/conftest.py says which files go first
+PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q
+SIDE_BY_SIDE := -n $(CORES) --dist loadfile --no-loadscope-reorder
+NBVAL := --nbval-lax --nbval-kernel-name python3 --nbval-cell-timeout 300
+UNIT := tests/unit tests/notebooks tests/zoo tests/fuzz tests/faults rd_utils benchmarks/harness.py benchmarks/roofline.py benchmarks/gpu.py
+AWAY := d=$$(mktemp -d); trap "rm -rf $$d" EXIT; RD_OUTPUTS=$$d
+
+test: lint  ## all that follows in one run: unit tests and doctests, nbval, and the smallest study end to end
+	$(AWAY) $(PYTEST) $(SIDE_BY_SIDE) $(NBVAL) -m 'not slurm' $(UNIT) notebooks tests/integration
 
 lint: $(READY)  ## ruff over code, tests and notebooks
 	ruff check .
 
 unit: $(READY)  ## unit tests and doctests
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q tests/unit tests/notebooks tests/zoo tests/fuzz tests/faults rd_utils benchmarks/harness.py benchmarks/roofline.py benchmarks/gpu.py
+	$(PYTEST) $(SIDE_BY_SIDE) -p no:nbval $(UNIT)
 
 notebooks-test: $(READY)  ## run every notebook and compare its checked cells (nbval)
-	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_OUTPUTS=$$d pytest -q -o addopts= --nbval-lax --nbval-kernel-name python3 --nbval-cell-timeout 300 notebooks
+	$(AWAY) $(PYTEST) $(SIDE_BY_SIDE) $(NBVAL) notebooks
 
 browser: $(READY)  ## open and run every notebook in a real JupyterLab, in the system's Chromium; `make test` runs the quick ones alone
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_BROWSER=all pytest -q tests/notebooks/test_browser.py
+	RD_BROWSER=all $(PYTEST) tests/notebooks/test_browser.py
 
 zoo: $(READY)  ## tiny models of ten families, with every pooling, module, prompt and limit, against their own library (15 minutes)
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_ZOO=all pytest -q -s -o addopts= tests/zoo
+	RD_ZOO=all $(PYTEST) -s -o addopts= tests/zoo
 
 fuzz: $(READY)  ## 10,000 spoilt files and as many spoilt studies, parameters and options (an hour; RD_FUZZ=100000 for more)
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RD_FUZZ=$${RD_FUZZ:-10000} pytest -q -s -o addopts= -o timeout=0 tests/fuzz
+	RD_FUZZ=$${RD_FUZZ:-10000} $(PYTEST) -s -o addopts= -o timeout=0 tests/fuzz
 
 faults: $(READY)  ## kill, damage, fill the disk of and compete with small studies, 740 times (25 minutes; RD_FAULTS_SEED=1 for others)
 	HF_HUB_OFFLINE=1 RD_FAULTS=all pytest -q -s -o addopts= tests/faults
 
 end-to-end: $(READY)  ## the smallest study through papermill and snakemake, and the real-collection path where its data is there
-	HF_HUB_OFFLINE=1 pytest -q -m 'not slurm' tests/integration
+	$(PYTEST) $(SIDE_BY_SIDE) -m 'not slurm' tests/integration
 
 test-slurm: $(READY)  ## a study through a real Slurm, one of this machine's own where there is none (as root, on Debian)
 	python -m pip install $(LOCKED) --requirement locks/cluster.txt

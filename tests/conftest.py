@@ -25,6 +25,18 @@ if REAL.is_dir():  # ir_datasets reads its home once, when it is imported, and w
     os.environ["IR_DATASETS_HOME"] = str(_home)
 
 
+# What takes longest, in this order: begun first, it does not keep one worker busy when the others are done.
+LONGEST = (
+    "tests/integration/test_end_to_end.py tests/integration/test_scale.py tests/unit/test_launch.py tests/unit/test_kernels.py "
+    "notebooks/05_analyse.ipynb tests/integration/test_grid.py tests/notebooks/test_browser.py tests/unit/test_gpu.py"
+).split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    first = {ROOT / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
+
+
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
     return write_toy(tmp_path / "toy")
