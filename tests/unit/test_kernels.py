@@ -27,13 +27,24 @@ ALLOCATOR = "glibc.malloc.trim_threshold=4294967296"
 PLAIN = "run as plain papermill"
 
 
-class Place:
-    """A copy of the package with a nursery on it, and commands of nodes."""
+FORKERS = ("__init__.py", "kernels.py", "nursery.py", "durable.py")
+HEAVY = ("torch", "transformers", "sentence_transformers", "faiss", "bm25s", "ir_datasets", "ir_measures", "altair", "vl_convert")
 
-    def __init__(self, folder: Path, root: Path) -> None:
+
+class Place:
+    """A copy of the package, and commands of nodes; an empty one has what forks alone, and no library that is slow to import."""
+
+    def __init__(self, folder: Path, root: Path, empty: bool = False) -> None:
         self.folder = folder
         (folder / "notebooks").mkdir()
-        shutil.copytree(root / "rd_utils", folder / "rd_utils", ignore=shutil.ignore_patterns("__pycache__"))
+        if empty:
+            (folder / "rd_utils").mkdir()
+            for name in FORKERS:
+                shutil.copyfile(root / "rd_utils" / name, folder / "rd_utils" / name)
+            for name in HEAVY:
+                (folder / f"{name}.py").write_text("raise ImportError('not here')\n")
+        else:
+            shutil.copytree(root / "rd_utils", folder / "rd_utils", ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "rd_utils" / "zz_broken.py").write_text("raise RuntimeError('it fails when it is imported')\n")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment = os.environ | kernels.node_environment(1, ALLOCATOR) | {"PATH": path, "PYTHONPATH": str(folder)}
@@ -80,6 +91,12 @@ def place(root, tmp_path_factory):
     folder = Path(os.environ[kernels.ADDRESS])
     kernels.stop(nursery)
     assert nursery.returncode == 0 and not folder.exists()
+
+
+@pytest.fixture(scope="module")
+def empty_place(root, tmp_path_factory):
+    """Where what is looked at is which processes there are, so that no nursery of its own takes seconds to import what nobody uses."""
+    return Place(tmp_path_factory.mktemp("empty"), root, empty=True)
 
 
 def gone(pid: int, seconds: float = 200.0) -> bool:
@@ -244,18 +261,18 @@ def test_a_node_that_is_stopped_leaves_no_process(place, number, status):
     assert place.run("next", "print(1)")[0] == 0
 
 
-def test_a_nursery_and_its_nodes_end_with_their_parent(place):
+def test_a_nursery_and_its_nodes_end_with_their_parent(empty_place):
     """The parent is killed, so it can stop nothing."""
     parent = f"""
 import os, sys, subprocess, time
-sys.path.insert(0, {str(place.folder)!r})
+sys.path.insert(0, {str(empty_place.folder)!r})
 from rd_utils import kernels
 nursery = kernels.start(dict(os.environ), cwd="notebooks")
 print(nursery.pid, os.environ[kernels.ADDRESS], flush=True)
 time.sleep(600)
 """
     command = [sys.executable, "-c", parent]
-    process = subprocess.Popen(command, cwd=place.folder, env=place.environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=empty_place.folder, env=empty_place.environment, stdout=subprocess.PIPE, text=True)
     pid, folder = process.stdout.readline().split()
     process.kill()
     process.wait()
@@ -301,23 +318,23 @@ def study(place: Place, name: str, forked: bool = True, ends_with: str = "") -> 
     ("forked", "killed"),
     [(True, "run"), (True, "nursery"), (True, "shell"), (False, "run"), (False, "shell"), (False, "papermill")],
 )
-def test_nothing_computes_on_when_one_process_is_killed(place, forked, killed):
+def test_nothing_computes_on_when_one_process_is_killed(empty_place, forked, killed):
     """Neither the node nor its kernel, nor does the node begin again elsewhere."""
     name = f"{killed}-{forked}"
-    run, pids = study(place, name, forked)
+    run, pids = study(empty_place, name, forked)
     of = dict(zip(("run", "nursery", "shell", "kernel", "papermill"), pids, strict=True))
     os.kill(of[killed], signal.SIGKILL)
     assert gone(of["kernel"]) and gone(of["papermill"]) and gone(of["shell"])
     run.communicate(timeout=200)
     assert gone(of["run"]) and (not forked or gone(of["nursery"]))
-    log = (place.folder / f"node-{name}" / "log.txt").read_text()
+    log = (empty_place.folder / f"node-{name}" / "log.txt").read_text()
     assert PLAIN not in log and "run again" in log, log
-    assert not (place.folder / f"node-{name}" / "notebook.ipynb").exists()
+    assert not (empty_place.folder / f"node-{name}" / "notebook.ipynb").exists()
 
 
-def test_a_run_ends_with_the_make_that_started_it(place):
+def test_a_run_ends_with_the_make_that_started_it(empty_place):
     make = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    run, pids = study(place, "made", ends_with=str(make.pid))
+    run, pids = study(empty_place, "made", ends_with=str(make.pid))
     make.kill()
     make.wait()
     run.communicate(timeout=200)
