@@ -125,20 +125,6 @@ def headed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.rename(columns=lambda name: _HEADINGS.get(name, str(name).removesuffix("_entropy").replace("_", " ")))
 
 
-def pairs_of(summary: pd.DataFrame) -> dict[str, dict[str, str]]:
-    """Return a study's pairs of training and test collection, by the test collection's name, or both where the first is not enough.
-
-    >>> pairs_of(pd.DataFrame({"collection": ["a/train", "b/train"], "test_collection": ["a/test", "b/test"]}))["b/test"]
-    {'collection': 'b/train', 'test_collection': 'b/test'}
-    >>> list(pairs_of(pd.DataFrame({"collection": ["a/train", "b/train"], "test_collection": ["a/test", "a/test"]})))
-    ['a/test from a/train', 'a/test from b/train']
-    """
-    pairs = summary[["collection", "test_collection"]].drop_duplicates()
-    shared = pairs["test_collection"].duplicated(keep=False)
-    names = pairs["test_collection"].where(~shared, pairs["test_collection"] + " from " + pairs["collection"])
-    return dict(zip(names, pairs.to_dict("records"), strict=True))
-
-
 def _short(value: Any) -> str:
     if hasattr(value, "label") and hasattr(value, "source"):
         return value.label

@@ -40,12 +40,12 @@ from rd_utils.store import (
 )
 from rd_utils.studies import Study
 
-# The modules whose code decides a report beside that of the artefacts.
-REPORTED_BY = (
-    "advice", "analysis/characteristics", "analysis/crossed", "analysis/questions", "analysis/stats", "analysis/tables", "behaviour",
-    "costs", "energy", "entropy", "frontier", "locality", "report/charts", "report/drawing", "report/folder", "report/forms",
-    "report/in_short", "report/layout", "report/page",
-)  # fmt: skip
+# The modules whose code decides a report beside that of the artefacts, by their paths within the package.
+_PACKAGE = Path(__file__).parent
+_ROOMS = sorted(path for room in ("analysis", "report") for path in (_PACKAGE / room).rglob("*.py"))
+REPORTED_BY = ("advice", "behaviour", "costs", "energy", "entropy", "frontier", "locality") + tuple(
+    path.relative_to(_PACKAGE).with_suffix("").as_posix() for path in _ROOMS
+)
 NOTEBOOKS = ("01_mine", "02_score", "03_train", "04_evaluate", "05_analyse", "06_search")
 
 # In what cells differ, beside the collection that they are trained on; fields of Cell.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +21,6 @@ from rd_utils.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.store import identity, outputs_root, resolve_path, upstream
 from rd_utils.words import SAMPLE, misfit
 from rd_utils.workload import Sizes, drawn, listed
-
-if TYPE_CHECKING:
-    from rd_utils.pipeline import Pipeline  # with what it imports, half a second that `check` does without
 
 # Root mean squares over the contrasts of strategies of the embedded study (nDCG@10, 300 queries, 3 seeds), and for whatever else is trained
 # a guess between them and what SciFact's MiniLM students showed.
@@ -39,23 +36,21 @@ def before(plan: Plan) -> list[str]:
     return [*_unanswerable(plan), *_one_seed(plan), *_margins(plan), *_epochs(plan, {}), *_misfits(plan), *_without_effect(plan)]
 
 
-def after(plan: Plan, pipeline: Pipeline, tables: dict[str, pd.DataFrame]) -> list[str]:
+def after(plan: Plan, differences: pd.DataFrame, seed_against_seed: pd.DataFrame, counted: dict[tuple[str, str], int]) -> list[str]:
     """Say what a reader has to know before any number.
 
     Args:
         plan: the study.
-        pipeline: where its artefacts lie.
-        tables: the report's, of which ``summary``, ``differences`` and ``seed_against_seed`` are read.
+        differences: of :func:`rd_utils.analysis.tables.differences`.
+        seed_against_seed: of :func:`rd_utils.analysis.tables.seed_against_seed`.
+        counted: how many groups each cell is trained on, of :func:`rd_utils.analysis.tables.groups_counted`.
     """
-    from rd_utils.analysis.tables import groups_counted
-
-    settings, counted = plan.study.analysis, groups_counted(plan, pipeline)
     return [
-        *_below(tables["differences"]),
+        *_below(differences),
         *_unanswerable(plan),
         *_one_seed(plan),
-        *_not_honest(tables["seed_against_seed"]),
-        *_too_wide(tables["differences"], settings.equivalence_margin),
+        *_not_honest(seed_against_seed),
+        *_too_wide(differences, plan.study.analysis.equivalence_margin),
         *_epochs(plan, counted),
     ]
 

@@ -4,7 +4,7 @@ Every chart says everything without a click; where one can brush or click, it sa
 (:mod:`drawing`) shows one training collection and one of its test collections; where a frame holds several, ``collection`` and
 ``test_collection`` choose. In the others ``by`` names the columns whose values make panels of their own, and a value that is missing, or
 not finite, is an error unless the docstring says that it may be blank; drawn at their default sizes they are at most 900 pixels wide, which
-a page of A4 holds. Save charts with :func:`rd_utils.report.layout.save_chart`, show them under :func:`rd_utils.report.drawing.use_theme`.
+a page of A4 holds. Save charts with :func:`pictures.save_chart`, show them under :func:`rd_utils.report.drawing.use_theme`.
 """
 
 from __future__ import annotations

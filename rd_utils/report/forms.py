@@ -17,7 +17,7 @@ import numbers
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple, get_args
 
 import pandas as pd
@@ -312,6 +312,17 @@ def _leading_number(text: str) -> float:
     """
     found = re.match(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", text)
     return float(found[0].replace(",", "")) if found else math.nan
+
+
+def relative(path: str) -> str:
+    """Return a path unchanged; refuse one that is absolute or has a scheme.
+
+    Raises:
+        ValueError: It is.
+    """
+    if PurePosixPath(path).is_absolute() or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|\\|//", path):
+        raise ValueError(f"{path!r} is not a relative path; a report links only to files beside it")
+    return path
 
 
 # --- Markdown ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,11 @@ import pandas as pd
 
 from rd_utils.analysis.crossed import THESE_ONLY
 from rd_utils.analysis.tables import at, best
-from rd_utils.report.drawing import AGAINST, BASELINES, DIMENSIONS, MISSING, PLACE, VERDICTS, varying
+from rd_utils.plan import PLACE as WHERE
+from rd_utils.report.drawing import AGAINST, BASELINES, DIMENSIONS, MISSING, PLACE, VERDICTS, distinct, varying
+from rd_utils.report.findings import Findings
+from rd_utils.report.page import Point, Short, Table
+from rd_utils.report.sources import paths
 
 _FAMILY = dict(zip(BASELINES, AGAINST, strict=True))  # of contrasts with a baseline's system
 _EVERY_PLACE = 4  # of so many, each has a sentence of its own
@@ -227,3 +231,36 @@ def counts_sentence(differences: pd.DataFrame, margin: float) -> str:
     parts = "; ".join(f"{text}: {totals[word]:,}" for word, text in told.items() if word in totals)
     only = " With one seed, verdicts are of these students only." if differences["verdict"].str.endswith(THESE_ONLY).any() else ""
     return f"Contrasts: {totals['contrasts']:,}. {parts}. Fragile verdicts: {totals['fragile']:,}.{only}"
+
+
+def short(study: Findings) -> Short:
+    """Return what stands above everything: the question, what is answered, and what a reader must be warned of."""
+    settings, differences = study.settings, study.differences
+    rows = beside(study.summary, differences, study.measure)
+    shown = beside_table(rows)
+    cells = rows.drop_duplicates(list(WHERE))
+    table = Table(
+        shown,
+        "The best cells",
+        hrefs={"best cell": paths(study.notebooks.evaluated, cells, "collection", "cell")},
+        verdicts=[name for name in shown if str(name).startswith("minus ")],
+    )
+    text = (
+        f"The best cell by {study.measure}, beside what the grid did not train, with intervals at level {settings.level:g}. It was chosen "
+        "on these very test queries, so that its mean and its gains are estimates from above."
+    )
+    points = [Point(text, ("effectiveness", "baselines"), table)]
+    if len(differences):
+        counts = Table(verdict_counts(differences), "Verdicts by family of contrasts")
+        text = counts_sentence(differences, settings.equivalence_margin)
+        families = [f"differences {family}" for family in distinct(differences["family"])]
+        points.append(Point(text, ("differences", *families, "baselines", "interaction", "seed_against_seed"), counts))
+        points += [Point(text, ("matrices", "cheapest")) for text in cheapest_sentences(cheapest(study))]
+    else:
+        points.append(Point("The study has no two cells that differ in one thing only, so there is nothing to contrast."))
+    return Short(study.plan.study.question, points, study.warnings)
+
+
+def cheapest(study: Findings) -> pd.DataFrame:
+    """Return :func:`cheapest_equivalent` of a study."""
+    return cheapest_equivalent(study.summary, study.differences, study.matrices, study.cells, study.measure)

@@ -1,23 +1,16 @@
-"""The tables that are shown of a study, and the files of a chart. It lays out finished frames and computes no statistic.
+"""The tables that are shown of a study: finished frames laid out as texts; no statistic is computed.
 
-What the frames hold, :mod:`drawing` says; :mod:`forms` writes a table in other forms, :mod:`charts` draws,
-:mod:`page` puts tables and charts on one HTML page. A table shows one training collection and one of its test collections; where
-a frame holds several, ``collection`` and ``test_collection`` choose.
+What the frames hold, :mod:`rd_utils.report.drawing` says; :mod:`rd_utils.report.forms` writes a table in other forms. A table shows one
+training collection and one of its test collections; where a frame holds several, ``collection`` and ``test_collection`` choose.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
 
-import altair as alt
 import pandas as pd
 
-from rd_utils import durable
 from rd_utils.analysis.crossed import THESE_ONLY
 from rd_utils.report.drawing import (
     ACROSS_COLUMNS,
@@ -33,7 +26,6 @@ from rd_utils.report.drawing import (
     SUMMARY_COLUMNS,
     as_setting,
     as_text,
-    chart_spec,
     choose,
     distinct,
     plain_number,
@@ -41,10 +33,7 @@ from rd_utils.report.drawing import (
     select,
     varying,
 )
-
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+from rd_utils.report.forms import relative
 
 
 def mean_sd(mean: float, sd: float, n_seeds: int, digits: int = 3) -> str:
@@ -490,94 +479,21 @@ def cells_table(costs: pd.DataFrame, *, manifest: str = "student/{identity}/mani
     return table.reset_index(drop=True)
 
 
-def relative(path: str) -> str:
-    """Return a path unchanged; refuse one that is absolute or has a scheme.
-
-    Raises:
-        ValueError: It is.
-    """
-    if PurePosixPath(path).is_absolute() or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|\\|//", path):
-        raise ValueError(f"{path!r} is not a relative path; a report links only to files beside it")
-    return path
-
-
-# --- files of one chart -----------------------------------------------------------------------------------------------
-
-
-class Drawn(NamedTuple):
-    """A chart under :func:`rd_utils.report.drawing.theme`: its specification with all rows inside, and the SVG of it."""
-
-    spec: dict[str, Any]
-    svg: str
-
-
-class ChartFiles(NamedTuple):
-    """The three files of a saved chart."""
-
-    json: Path
-    svg: Path
-    png: Path
-
-
-def vega_lite_version() -> str:
-    """Return the Vega-Lite version of the installed Altair, as vl-convert names it (6.4 for v6.4.1)."""
-    import vl_convert
-
-    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    versions = vl_convert.get_vegalite_versions()
-    if version not in versions:
-        raise RuntimeError(
-            f"altair {alt.__version__} writes Vega-Lite {version}, but the installed vl-convert-python "
-            f"{vl_convert.__version__} has only {', '.join(versions)}; install versions that fit each other"
-        )
-    return version
-
-
-def _svg(spec: dict[str, Any]) -> str:
-    """Return the chart as SVG, its ids counted from 0: the converter goes on counting from one chart to the next."""
-    import vl_convert
-
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=vega_lite_version())
-    names = list(dict.fromkeys(re.findall(r'\bid="((?:clip|gradient_|pattern_)\d+)"', svg)))
-    for index, name in enumerate(names):
-        svg = re.sub(rf'(id="|url\(#){name}(?=["\)])', rf"\g<1>part{index}", svg)
-    return svg
-
-
-def draw(chart: Any) -> Drawn:
-    """Draw an Altair chart with its data inside, once for all that it is written to."""
-    spec = _printable(chart_spec(chart))
-    return Drawn(spec, _svg(spec))
-
-
-def _printable(value: Any) -> Any:
-    """Return a specification with a replacement character for each control character of its texts: at a NUL the converter aborts."""
-    if isinstance(value, dict):
-        return {_printable(name): _printable(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_printable(part) for part in value]
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value
-
-
-def save_chart(chart: Any, path_stem: str | Path) -> ChartFiles:
-    """Write a chart as ``<path_stem>.json``, ``.svg`` and ``.png`` (at double size), under :func:`rd_utils.report.drawing.theme`.
-
-    The JSON is the same, byte for byte, for the same frame; SVG and PNG also depend on the machine's fonts.
+def macro_table(macro: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return macro means of one measure as text, one row a cell, one column a first stage.
 
     Args:
-        chart: An Altair chart with its data inside, or what :func:`draw` made of one.
-        path_stem: Where, without an ending; missing folders are made.
-
-    Returns:
-        The three paths.
+        macro: Of :func:`rd_utils.analysis.tables.macro`.
+        measure: Which measure.
     """
-    import vl_convert
+    shown = macro[macro["measure"] == measure]
+    text = [mean_sd(row.mean, row.sd, row.n_collections) for row in shown[["mean", "sd", "n_collections"]].itertuples(index=False)]
+    wide = shown.assign(text=text).pivot_table(index="cell", columns="first_stage", values="text", aggfunc="first", sort=False)
+    return wide.rename_axis(columns=None).reset_index()
 
-    stem = Path(path_stem)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    drawn = chart if isinstance(chart, Drawn) else draw(chart)
-    files = ChartFiles(*(stem.with_name(f"{stem.name}.{ending}") for ending in ChartFiles._fields))
-    durable.write_text(files.json, json.dumps(drawn.spec, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-    durable.write_text(files.svg, drawn.svg)
-    durable.write_bytes(files.png, vl_convert.svg_to_png(drawn.svg, scale=2))
-    return files
+
+def plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame as it is printed: without the places that all rows share, names without underscores."""
+    places = [name for name in PLACE if name in frame and name not in varying(frame, [name])]
+    shown = frame.drop(columns=places if len(frame) > 1 else ["measure"], errors="ignore")
+    return shown.rename(columns=lambda name: name.replace("_", " "))

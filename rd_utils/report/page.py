@@ -23,8 +23,8 @@ import pandas as pd
 from rd_utils import durable
 from rd_utils.params import nearest
 from rd_utils.report.drawing import VERDICTS, as_text, distinct
-from rd_utils.report.forms import Texts, as_texts, csv_text, flattened, html_prose
-from rd_utils.report.layout import Drawn, draw, relative, vega_lite_version
+from rd_utils.report.forms import Texts, as_texts, csv_text, flattened, html_prose, relative
+from rd_utils.report.pictures import Drawn, draw, vega_lite_version
 
 WIDEST = 1000  # pixels of a table, beside the contents in a window of 1280
 _HEAD, _CHARACTER, _PADDING = 7.8, 7.2, 13  # pixels of a bold and a plain character of a wide font, and beside an entry
@@ -65,14 +65,21 @@ class Figure(NamedTuple):
     """A chart with its caption.
 
     Attributes:
-        chart: An Altair chart, or what :func:`rd_utils.report.layout.draw` made of one.
+        chart: An Altair chart, or what :func:`rd_utils.report.pictures.draw` made of one.
         caption: One sentence or two, plain text.
         alt: What a reader who does not see the chart is told; by default the caption, and what the axes, colours and panels hold.
+        name: What its files are called.
     """
 
     chart: Any
     caption: str
     alt: str | None = None
+    name: str = ""
+
+
+def figure(name: str, chart: Any, caption: str) -> Figure:
+    """Return a figure that bears its name behind the caption."""
+    return Figure(chart, f"{caption} ({name})", name=name)
 
 
 class Section(NamedTuple):

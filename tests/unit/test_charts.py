@@ -17,8 +17,7 @@ import pandas as pd
 import pytest
 
 from rd_utils.analysis import crossed
-from rd_utils.report import charts, drawing, page
-from rd_utils.report import layout as report
+from rd_utils.report import charts, drawing, page, pictures
 
 NAN = float("nan")
 STRATEGIES = ("corpus-random", "bm25", "dense", "teacher", "pooled", "pooled-filtered", "graph")
@@ -436,7 +435,7 @@ def rows_of(name: str, role: str | None = None) -> list[dict[str, Any]]:
 
 @functools.cache
 def svg_of(name: str) -> str:
-    return report._svg(spec_of(name))
+    return pictures._svg(spec_of(name))
 
 
 # --- theme ------------------------------------------------------------------------------------------------------------
@@ -582,7 +581,7 @@ def test_an_unknown_kind_is_an_error_that_lists_the_choices(name: str, column: s
 
 @pytest.mark.parametrize("name", ["matrix", "queries", "pareto"])
 def test_charts_are_saved_and_shown_in_the_report(name: str, tmp_path: Path) -> None:
-    files = report.save_chart(drawn_once()[name], tmp_path / name)
+    files = pictures.save_chart(drawn_once()[name], tmp_path / name)
     assert files.png.read_bytes()[:4] == b"\x89PNG" and files.svg.stat().st_size > 1000
     sections = [page.Section("One", blocks=[page.Figure(drawn_once()[name], "A chart.")])]
     text = page.html_report(sections, "Title", tmp_path / "page.html", study="toy", identity="ab").read_text(encoding="utf-8")

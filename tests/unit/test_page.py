@@ -19,8 +19,7 @@ import pytest
 from test_charts import make_differences, make_entropy, make_history, make_results, make_summary
 from test_report import NAN, make_costs
 
-from rd_utils.report import charts, page
-from rd_utils.report import layout as report
+from rd_utils.report import charts, layout, page
 
 BROWSER = next((path for name in ("chromium", "google-chrome", "chromium-browser") if (path := shutil.which(name))), None)
 
@@ -74,7 +73,7 @@ NASTY = "</script><script>alert('x')</script>"
 def make_sections() -> list[page.Section]:
     figures = make_figures()
     history = make_history().replace({"cell": {"cell 0": NASTY}})
-    table = report.main_table(make_summary().replace({"cell": {"bm25-kl-static": NASTY}}))
+    table = layout.main_table(make_summary().replace({"cell": {"bm25-kl-static": NASTY}}))
     return [
         page.Section("What was asked & why", ["Is `bm25` < random?", "A second paragraph."]),
         page.Section(
@@ -91,7 +90,7 @@ def make_sections() -> list[page.Section]:
             f"Cells {NASTY}",
             [],
             [
-                page.Table(report.cells_table(make_costs()), "Cells.", links=("manifest",)),
+                page.Table(layout.cells_table(make_costs()), "Cells.", links=("manifest",)),
                 page.Figure(charts.learning_chart(history), f"Loss of {NASTY}"),
                 page.Figure(figures["learning_small"], "Loss, panel by panel."),
             ],
@@ -206,7 +205,7 @@ def test_csv_links_of_tables_hold_the_frames(shown: Page) -> None:
         "bm25-lce-cross",
     ]
     assert table["full nDCG@10"].tolist() == ["0.420", "–", "–", "0.420 ± 0.028", "0.440 ± 0.014", "–"]
-    pd.testing.assert_frame_equal(read("table-2.csv"), report.cells_table(make_costs()), check_dtype=False)
+    pd.testing.assert_frame_equal(read("table-2.csv"), layout.cells_table(make_costs()), check_dtype=False)
 
 
 def test_the_data_of_a_chart_lie_in_the_page_once_column_by_column(path: Path) -> None:

@@ -222,7 +222,7 @@ def finished(tmp_path, outputs):
 
     def after(differences=NONE, agreed=AGREED) -> list[str]:
         table = pd.DataFrame(differences) if isinstance(differences, list) else differences
-        return list(questions.after(this, pipeline, {"differences": table, "seed_against_seed": agreed}))
+        return list(questions.after(this, table, agreed, analysis.groups_counted(this, pipeline)))
 
     return after
 
@@ -237,7 +237,7 @@ def test_epochs_are_counted_over_the_groups_that_were_made(tmp_path, outputs):
     this, pipeline = planned(tmp_path, overrides=[], grids=[WHOLE], training=training), Pipeline(Store(), track=untracked)
     put_all(pipeline.store, this)  # 20 groups
     size = this.cells[0].students[0].groups.group_size
-    (line,) = questions.after(this, pipeline, {"differences": NONE, "seed_against_seed": AGREED})
+    (line,) = questions.after(this, NONE, AGREED, analysis.groups_counted(this, pipeline))
     assert f"static: {80_000 / size / 20:,.0f} epochs over 20 groups" in line
 
 

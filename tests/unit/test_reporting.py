@@ -8,7 +8,6 @@ import re
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,11 +18,12 @@ from rd_utils.analysis import tables as analysis
 from rd_utils.costs import costs
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
-from rd_utils.report import folder as reporting
-from rd_utils.report import in_short
+from rd_utils.report import folder, in_short, sections
+from rd_utils.report.findings import FRAMES, NEEDED, Findings
+from rd_utils.report.page import Figure
+from rd_utils.report.sections import students, what_was_run
+from rd_utils.report.show import show
 from rd_utils.store import Store, identity
-
-NEEDED = ["results", "per_query", "summary", "differences", "cells"]
 
 
 @pytest.fixture
@@ -54,6 +54,14 @@ def tables_of(this, pipeline) -> dict[str, pd.DataFrame]:
     return dict(zip(NEEDED, found, strict=True))
 
 
+def findings(this, pipeline, tables, warnings=()) -> Findings:
+    """A study of which these frames are known, and of whose groups and students nothing was measured."""
+    computed = ("points", "prices", "walk")
+    study = Findings(this, pipeline, {name: pd.DataFrame() for name in FRAMES if name not in computed} | tables)
+    study.examples, study.history, study.warnings = pd.DataFrame(), pd.DataFrame(), list(warnings)
+    return study
+
+
 def test_a_study_of_several_collections_and_a_factorial_has_their_sections(tmp_path, pipeline):
     pairs = [
         {"train": EMBEDDED | {"split": "train", "seed": seed}, "test": [EMBEDDED | {"split": "test", "seed": seed}]} for seed in (13, 14)
@@ -68,29 +76,33 @@ def test_a_study_of_several_collections_and_a_factorial_has_their_sections(tmp_p
         "across": analysis.across(tables["differences"]),
         "learning_rates": pd.DataFrame([rate]),
         "variance": analysis.factorials(tables["per_query"], this.study.analysis),
+        "surfaces": analysis.surfaces(tables["per_query"], this.study.analysis),
         "strategy_spread": analysis.strategy_spread(tables["results"]),
         "entropies": pd.DataFrame(),
     }
-    seen = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0]})
-    charts = {"effectiveness of everything": alt.Chart(seen).mark_point().encode(x="x:Q", y="y:Q")}
-    written = reporting.write(this, pipeline, tables, charts)
-    assert [path.name for path in written] == [f"{name}.parquet" for name in tables if name != "entropies"] + ["report.html"]
+    study = findings(this, pipeline, tables)
+    written = folder.write(study)
+    known = [name for name in FRAMES if len(getattr(study, name))]
+    assert set(tables) - {"entropies"} <= set(known)
+    assert [path.name for path in written] == [f"{name}.parquet" for name in known] + ["report.html"]
     assert all(path.is_file() for path in written)
     page = written[-1].read_text()
     titles = ["What was run", "Learning rates", "Effectiveness", "Differences", "Across collections", "Where each number comes from"]
     assert [title in page and f"{title}</h2>" in page for title in titles] == [True] * len(titles)
     assert "8 cells with the seeds 0, 1 on 2 training collections: 32 students" in page
-    assert page.count("<figure id=") == len(charts)
-    assert {path.suffix for path in (this.folder / "charts").iterdir()} == {".json", ".svg", ".png"}
+    drawn = [block.name for section in sections.load_all(study) for block in section.blocks if isinstance(block, Figure)]
+    assert page.count("<figure id=") == len(drawn) == len(set(drawn)) > 10
+    files = list((this.folder / "charts").iterdir())
+    assert {path.suffix for path in files} == {".json", ".svg", ".png"} and len(files) == 3 * len(drawn)
     for name in ("across", "variance"):
         pd.testing.assert_frame_equal(pd.read_parquet(this.folder / f"{name}.parquet"), tables[name], check_dtype=False)
 
 
 def test_a_study_of_one_collection_has_no_section_across(tmp_path, pipeline):
     this = planned(tmp_path)
-    written = reporting.write(this, pipeline, tables_of(this, pipeline), {})
+    written = folder.write(findings(this, pipeline, tables_of(this, pipeline)))
     page = written[-1].read_text()
-    assert [path.name for path in written] == [f"{name}.parquet" for name in NEEDED] + ["report.html"]
+    assert [path.name for path in written] == [f"{name}.parquet" for name in (*NEEDED, "points", "prices", "walk")] + ["report.html"]
     assert "Differences</h2>" in page and "Across collections</h2>" not in page and "Learning rates</h2>" not in page
     assert identity(this.cells[0].students[0]) in page and "1 training collection:" in page
     record = json.loads((this.folder / "study.json").read_text())
@@ -124,11 +136,11 @@ def test_a_report_says_first_what_it_found_and_every_link_leads_somewhere(tmp_pa
     this = planned(tmp_path, search=SEARCH)
     tables = tables_of(this, pipeline)
     tables["seed_against_seed"] = analysis.seed_against_seed(tables["per_query"], this.study.analysis)
-    written = reporting.write(this, pipeline, tables, {}, warnings=["Beware of `everything`."])
+    written = folder.write(findings(this, pipeline, tables, ["Beware of `everything`."]))
     for node in this.nodes:
-        folder = planning.node_folder(node.id)
-        folder.mkdir(parents=True)
-        (folder / "notebook.ipynb").write_text("{}")
+        place = planning.node_folder(node.id)
+        place.mkdir(parents=True)
+        (place / "notebook.ipynb").write_text("{}")
     planning.publish(this)
     text = written[-1].read_text()
 
@@ -156,18 +168,37 @@ def test_a_report_says_first_what_it_found_and_every_link_leads_somewhere(tmp_pa
     assert all((this.folder / href).is_file() for href in manifests)
 
 
-@pytest.mark.parametrize("absent", NEEDED)
-def test_a_missing_table_is_named_and_nothing_is_written(tmp_path, pipeline, absent):
-    this = planned(tmp_path)
-    tables = {name: pd.DataFrame({"value": [NAN]}) for name in NEEDED if name != absent}
-    with pytest.raises(ValueError, match=f"tables lacks {absent}; expected results, per_query, summary, differences, cells"):
-        reporting.write(this, pipeline, tables, {})
-    assert not this.folder.exists()
-
-
 def test_a_table_that_nothing_shows_is_refused(tmp_path, pipeline):
     with pytest.raises(ValueError, match="unknown table 'sumary'.*did you mean 'summary'"):
-        reporting.write(planned(tmp_path), pipeline, {"sumary": pd.DataFrame()}, {})
+        Findings(planned(tmp_path), pipeline, {"sumary": pd.DataFrame()})
+
+
+def test_every_section_says_what_it_is_and_stands_in_an_order_of_its_own():
+    known = sections.files()
+    orders = [file.ORDER for file in known.values()]
+    assert orders == sorted(set(orders)) and len(known) == len({file.TITLE for file in known.values()}) == 17
+
+
+def test_a_section_that_a_study_has_nothing_for_is_empty_and_an_unknown_one_is_refused(tmp_path, pipeline, capsys):
+    study = findings(planned(tmp_path), pipeline, {})
+    assert sections.load(study, "students") == sections.Section("What training made of the students")
+    show(study, "students")
+    assert "'What training made of the students'" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="unknown section 'diferences'.*did you mean 'differences'"):
+        sections.load(study, "diferences")
+
+
+def test_a_notebook_shows_the_words_tables_and_chosen_figures_of_a_section(tmp_path, pipeline, monkeypatch):
+    shown = []
+    monkeypatch.setattr("rd_utils.report.show.display", lambda *values: shown.extend(values))
+    this = planned(tmp_path)
+    study = findings(this, pipeline, tables_of(this, pipeline))
+    section = sections.load(study, "differences")
+    show(study, "differences")
+    assert len(shown) == 1 + len(section.blocks) and shown[0].data == "\n\n".join(section.paragraphs)
+    shown.clear()
+    show(study, "differences", words=False, tables=False, figures="nowhere")
+    assert shown == []
 
 
 def behaviours() -> pd.DataFrame:
@@ -179,7 +210,7 @@ def behaviours() -> pd.DataFrame:
 
 def test_students_are_printed_before_and_after_one_row_a_cell():
     other = behaviours().query("quantity == 'divergence'").assign(cell="cross-bm25-kl", architecture="cross")
-    table = reporting._behaviour_table(pd.concat([behaviours(), other]))
+    table = students.behaviour_table(pd.concat([behaviours(), other]))
     assert table.set_index("cell")["own diameter q99"].to_dict() == {"bi-bm25-kl": "0.25 > 0.50", "cross-bm25-kl": "–"}
     assert table.set_index("cell")["KL to teacher"].to_dict() == dict.fromkeys(("bi-bm25-kl", "cross-bm25-kl"), "1.00 > 0.12")
 
@@ -187,26 +218,26 @@ def test_students_are_printed_before_and_after_one_row_a_cell():
 def test_a_recipe_says_what_varies_and_its_dials_with_a_sign():
     dialled = behaviours().assign(target_entropy=0.5, loss="ranknet")
     both = pd.concat([behaviours(), dialled], ignore_index=True)
-    assert list(dict.fromkeys(reporting._recipe(both))) == ["bi kl", "bi ranknet H=0.5"]
-    assert set(reporting._recipe(behaviours())) == {"bi kl"}
+    assert list(dict.fromkeys(students.recipe(both))) == ["bi kl", "bi ranknet H=0.5"]
+    assert set(students.recipe(behaviours())) == {"bi kl"}
 
 
 def test_a_figure_of_behaviours_leaves_out_cells_without_a_space():
     other = behaviours().query("quantity == 'divergence'").assign(cell="cross-bm25-kl", architecture="cross")
-    shown = reporting.behaviour_figure(pd.concat([behaviours(), other]), "c/train").data
+    shown = students.behaviour_figure(pd.concat([behaviours(), other]), "c/train").data
     assert set(shown.loc[shown["role"] == "value", "recipe"]) == {"bi kl"}
-    alone = reporting.behaviour_figure(other, "c/train").data
+    alone = students.behaviour_figure(other, "c/train").data
     assert set(alone["quantity"].dropna()) == {"divergence"}
 
 
 def test_counts_that_all_seeds_share_have_no_decimals_and_others_are_means():
     counts = {"strategy": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1], "groups": 300, "filled": [1, 2, 4, 4]}
     groups = pd.DataFrame({"collection": "c"} | counts)
-    shown = reporting._mean_over_seeds(groups)
+    shown = what_was_run.mean_over_seeds(groups)
     assert [str(value) for value in shown["groups"]] == ["300", "300"] and shown["filled"].tolist() == [1.5, 4.0]
 
 
 def test_the_name_of_a_matrix_leaves_out_what_is_missing():
-    pairs = pd.DataFrame(dict.fromkeys([*reporting.PLACE, *reporting.DIMENSIONS], ""), index=range(2))
+    pairs = pd.DataFrame(dict.fromkeys([*planning.PLACE, *planning.DIMENSIONS], ""), index=range(2))
     pairs = pairs.assign(loss=["lce", "kl"], target_entropy=[float("nan"), 0.4])
-    assert [name for name, _ in reporting._matrices({"matrices": pairs})] == ["lce", "kl 0.4"]
+    assert [name for name, _ in Findings(None, None, {"matrices": pairs}).matrix_parts()] == ["lce", "kl 0.4"]
