@@ -12,7 +12,8 @@ import pandas as pd
 
 from rd_utils.params import StudentSystem
 from rd_utils.plan import Plan
-from rd_utils.store import identity, inputs
+from rd_utils.stage import inputs
+from rd_utils.store import identity
 
 
 class Notebooks(NamedTuple):
