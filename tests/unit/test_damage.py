@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from toys import write_toy
 
-from rd_utils import durable, params, store, teachers
+from rd_utils import durable, params, teachers
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
 from rd_utils.stage import made_whole
-from rd_utils.store import Store, StoreError, identity, upstream
+from rd_utils.store import Store, StoreError, artefacts, identity, upstream
 
 BI = params.StaticBi(dimension=4)
 DAMAGES = ("flip", "cut", "emptied", "deleted", "a folder")
@@ -196,7 +196,7 @@ def test_damage_within_a_run_is_named_where_the_reader_only_chokes_on_it(made):
 
 
 def test_of_a_large_file_the_size_is_compared_at_once_and_the_hash_on_request(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "SMALL", 3)
+    monkeypatch.setattr(artefacts, "SMALL", 3)
     spec = params.DocsSpec(collection=params.EmbeddedCollection())
     with Store(tmp_path).draft(spec) as draft:
         (draft.folder / "docs.arrow").write_bytes(b"abcd")
@@ -311,7 +311,7 @@ def test_a_finished_store_on_a_read_only_disk_is_read_and_what_is_missing_is_ref
 
 
 def test_a_wait_says_for_whom_and_for_how_long(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(store, "_FIRST_WORD", 0.2)
+    monkeypatch.setattr(artefacts, "_FIRST_WORD", 0.2)
     release, held = threading.Event(), threading.Event()
 
     def hold():

@@ -12,7 +12,7 @@ import types
 import pytest
 
 from rd_utils import graph, params, stage, store
-from rd_utils.store import Store, StoreError, identity
+from rd_utils.store import Store, StoreError, identities, identity, meter, outside
 
 DOCS = params.DocsSpec(collection=params.EmbeddedCollection())
 
@@ -238,9 +238,9 @@ def test_a_file_that_has_not_changed_is_not_read_again(toy, monkeypatch):
     spec = params.QueriesSpec(collection=params.FolderCollection(path=str(toy)))
     for path in toy.rglob("*"):
         os.utime(path, (1e9, 1e9))
-    monkeypatch.setattr(store, "_RECENT", -(10**18))  # as if the files had been there for long
+    monkeypatch.setattr(outside, "_RECENT", -(10**18))  # as if the files had been there for long
     before = identity(spec)
-    monkeypatch.setattr(store, "tree_sha256", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr(outside, "tree_sha256", lambda path: pytest.fail(f"{path} was read again"))
     assert identity(spec) == before == identity(params.QueriesSpec(collection=params.FolderCollection(path=str(toy))))
 
 
@@ -288,7 +288,7 @@ def test_one_look_is_of_one_moment_and_what_names_nothing_by_path_is_remembered_
     assert identity(spec) != before
     known = identity(groups())
     assert store.named_outside(groups()) == ()
-    monkeypatch.setattr(store, "inputs", lambda spec: pytest.fail("was made again"))
+    monkeypatch.setattr(identities, "inputs", lambda spec: pytest.fail("was made again"))
     assert identity(groups()) == known
 
 
@@ -360,19 +360,19 @@ def test_a_manifest_says_what_an_artefact_cost_and_what_teachers_scored_for_it(t
 @pytest.mark.parametrize(("started", "seconds"), [(True, 2.5), (False, 0.0)])
 def test_an_accelerator_is_charged_for_as_long_as_a_process_holds_it(monkeypatch, started, seconds):
     clock = iter([10.0, 12.5])
-    monkeypatch.setattr(store.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(store, "_uses_accelerator", lambda: started)
+    monkeypatch.setattr(meter.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(meter, "_uses_accelerator", lambda: started)
     found = store.Meter().read()
     assert (found["wall_seconds"], found["gpu_seconds"]) == (2.5, seconds)
 
 
 def test_looking_for_an_accelerator_starts_none_and_imports_nothing(monkeypatch):
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    assert store._uses_accelerator() is False and "torch" not in sys.modules
+    assert meter._uses_accelerator() is False and "torch" not in sys.modules
     for initialised in (True, False):
         torch = types.SimpleNamespace(cuda=types.SimpleNamespace(is_initialized=lambda initialised=initialised: initialised))
         monkeypatch.setitem(sys.modules, "torch", torch)
-        assert store._uses_accelerator() is initialised
+        assert meter._uses_accelerator() is initialised
 
 
 def test_the_energy_of_an_artefact_is_of_its_own_window(tmp_path, monkeypatch):
@@ -386,7 +386,7 @@ def test_the_energy_of_an_artefact_is_of_its_own_window(tmp_path, monkeypatch):
             calls.append("read")
             return {"joules": 7.0, "method": "zeus", "reason": "test"}
 
-    monkeypatch.setattr(store.energy, "meter", Counter)
+    monkeypatch.setattr(meter.energy, "meter", Counter)
     kept = Store(tmp_path)
     with kept.draft(DOCS):
         calls.append("work")

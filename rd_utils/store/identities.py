@@ -1,0 +1,63 @@
+"""The identities of artefacts, and of everything that they are made from (see :mod:`rd_utils.identity`)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from rd_utils.files import StoreError
+from rd_utils.identity import digest
+from rd_utils.kinds import Spec
+from rd_utils.stage import inputs
+from rd_utils.store.outside import Named, content_of, missing_outside, named_outside, one_look, outside_content
+
+
+def _by_content(function: Callable[[Any], Any]) -> Any:
+    """Remember what a function returns for a spec, as long as what the spec names by path, or its inputs do, has the same content.
+
+    A spec that names nothing by path is remembered for good.
+    """
+    known: dict[Any, tuple[tuple[Named, ...], dict[tuple[str | None, ...], Any]]] = {}
+
+    @functools.wraps(function)
+    def remembered(spec: Any) -> Any:
+        if spec not in known:
+            known[spec] = (named_outside(spec), {})
+        names, values = known[spec]
+        if not names and values:
+            return values[()]
+        with one_look():
+            content = tuple(content_of(name) for name in names)
+            if content not in values:
+                values[content] = function(spec)
+        return values[content]
+
+    remembered.cache_clear = known.clear
+    return remembered
+
+
+@_by_content
+def identity(spec: Spec) -> str:
+    """Return the identity of an artefact: 20 hexadecimal digits (see :mod:`rd_utils.identity`)."""
+    return digest(spec, {role: identity(part) for role, part in inputs(spec).items()}, outside_content(spec), identity)
+
+
+@_by_content
+def upstream(spec: Any) -> dict[str, Any]:
+    """Return everything that an artefact is made from, by identity, each after what it is made from itself."""
+    found: dict[str, Any] = {}
+    for part in inputs(spec).values():
+        found |= upstream(part) | {identity(part): part}
+    return found
+
+
+def check_outside(spec: Spec) -> None:
+    """Check that what an artefact is made from outside the store is there.
+
+    Raises:
+        StoreError: naming every file and folder that is missing.
+    """
+    missing = missing_outside(spec)
+    if missing:
+        raise StoreError(f"{spec.stage} {identity(spec)} cannot be made: there is {missing}; put it there, or name another")
