@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import ValidationError
 
-from rd_utils import energy, flops, kernels, params
+from rd_utils import energy, kernels, params
 from rd_utils import plan as planning
 from rd_utils.devices import Benchmark, Device, read_benchmarks
 from rd_utils.identity import versions
@@ -180,7 +180,7 @@ class Prices:
 
     def _share(self, work: Work) -> tuple[float, str]:
         """Return the share of the peak: of the benchmarks nearest in shape, or the one assumed."""
-        shape = flops.shape_of(work.architecture)
+        shape = work.architecture.shape
         entries = [entry for entry in self.benchmarks if (entry.work, entry.precision) == (work.mode, work.precision)]
         if shape is None or not entries:
             return getattr(self.device, work.mode), "assumed"

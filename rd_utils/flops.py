@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from rd_utils.architectures import InteractionCross, StaticBi, TinyBertBi, TinyBertCross
-from rd_utils.kinds import BiArchitecture, FromScratch
-from rd_utils.store import StoreError, resolve_path
+from rd_utils.files import StoreError
+from rd_utils.store.paths import resolve_path
 
 BACKWARD = 2.0  # of the forward: one product for the inputs' gradient, one for the weights' (Kaplan et al. 2020, section 2.1)
 OPTIMISER = (
@@ -108,31 +106,21 @@ _BERT_LIKE = ("bert", "electra", "distilbert", "roberta", "xlm-roberta", "camemb
 
 
 @functools.cache
-def shape_of(architecture: Any) -> Shape | None:
-    """Return the shape of an architecture that has a transformer; None where it has none, or nobody here knows it.
+def checkpoint_shape(model: str, pooling: str = "cls") -> Shape | None:
+    """Return the shape of a checkpoint; None where nobody here knows it.
 
     A checkpoint in a folder says it in its ``config.json``; one that is only named is looked up in ``KNOWN``. Nothing is downloaded.
 
     Args:
-        architecture: an architecture of :mod:`rd_utils.params`, or a loaded teacher.
+        model: a hub name, a folder, or ``package:NAME/FOLDER``.
+        pooling: ``cls`` where the first token alone is read, ``mean``, or ``checkpoint`` for what the folder says.
     """
-    if isinstance(architecture, TinyBertBi | TinyBertCross):
-        heads = getattr(architecture, "heads", 1)
-        cross = isinstance(architecture, TinyBertCross)
-        return Shape(
-            architecture.layers, architecture.dimension, architecture.feed_forward, heads, LEXICON_WORDS, positions=256, first_row=cross
-        )
-    model = getattr(architecture, "model", None)
-    if model is None:
-        return None
     try:
         folder = resolve_path(model)
     except StoreError:
         return None
     shape = _read_shape(folder) if folder.is_dir() else KNOWN.get(model.rsplit("/", 1)[-1])
-    if shape is None:
-        return None
-    return Shape(**shape.__dict__ | {"first_row": _first_row(architecture, folder)})
+    return None if shape is None else replace(shape, first_row=_first_row(pooling, folder))
 
 
 def _read_shape(folder: Path) -> Shape | None:
@@ -162,11 +150,8 @@ def _read_shape(folder: Path) -> Shape | None:
     )
 
 
-def _first_row(architecture: Any, folder: Path) -> bool:
-    """Tell whether pooling, or the head, reads the first token alone."""
-    pooling = getattr(architecture, "pooling", None)
-    if pooling is None:
-        return True
+def _first_row(pooling: str, folder: Path) -> bool:
+    """Tell whether pooling reads the first token alone."""
     if pooling != "checkpoint":
         return pooling == "cls"
     path = folder / "1_Pooling" / "config.json"
@@ -213,7 +198,9 @@ def static(dimension: int, length: float) -> Flops:
     return Flops(0.0, length * dimension)
 
 
-def interaction(architecture: InteractionCross, query_length: float, length: float, cosines: float | None = None) -> Flops:
+def interaction(
+    dimension: int, kernels: int, hidden: int, query_length: float, length: float, cosines: float | None = None
+) -> Flops:
     """Return the operations of one pair's kernel-pooled cosines and their scorer; the words' norms belong to a pass.
 
     With width d, K kernels and a hidden layer of h, a pair of m query words and n document words takes ``2 d c + 2 K h + 2 h`` in matrix
@@ -223,64 +210,21 @@ def interaction(architecture: InteractionCross, query_length: float, length: flo
     none). Plans count c = m n, which is exact for a pass of one pair of distinct words.
 
     Args:
-        architecture: the interaction model.
+        dimension: d.
+        kernels: K.
+        hidden: h.
         query_length: m.
         length: n.
         cosines: c; m n where it is None.
     """
-    cells, kernels = query_length * length, architecture.kernels
-    scorer = 2.0 * kernels * architecture.hidden + 2.0 * architecture.hidden
-    return Flops(2.0 * architecture.dimension * (cells if cosines is None else cosines) + scorer, _KERNEL * cells * kernels)
+    cells = query_length * length
+    scorer = 2.0 * kernels * hidden + 2.0 * hidden
+    return Flops(2.0 * dimension * (cells if cosines is None else cosines) + scorer, _KERNEL * cells * kernels)
 
 
-def embed(architecture: Any, length: float, square: float | None = None) -> Flops | None:
-    """Return the operations of embedding one text with a bi-encoder; None where its shape is unknown."""
-    if isinstance(architecture, StaticBi):
-        return static(architecture.dimension, length)
-    shape = shape_of(architecture)
-    return None if shape is None else encoder(shape, length, square)
-
-
-def pair(architecture: Any, query_length: float, length: float, square: float | None = None) -> Flops | None:
-    """Return the operations of scoring one pair with a cross-encoder; None where its shape is unknown.
-
-    Args:
-        architecture: a cross-encoder, or a loaded teacher.
-        query_length: tokens of the query.
-        length: tokens of the whole pair, special tokens included; of the document alone for the interaction model, which joins nothing.
-        square: the mean of ``length`` squared.
-    """
-    if isinstance(architecture, InteractionCross):
-        return interaction(architecture, query_length, length)
-    shape = shape_of(architecture)
-    return None if shape is None else encoder(shape, length, square) + head(shape, getattr(architecture, "labels", 1))
-
-
-def parameters(architecture: Any, words: int = LEXICON_WORDS) -> int | None:
-    """Return the number of parameters; None where the shape is unknown.
-
-    Args:
-        architecture: an architecture of :mod:`rd_utils.params`, or a loaded teacher.
-        words: of the lexicon, for students from scratch.
-    """
-    if isinstance(architecture, StaticBi):
-        return words * architecture.dimension
-    if isinstance(architecture, InteractionCross):
-        return words * (architecture.dimension + 1) + (architecture.kernels + 1) * architecture.hidden + architecture.hidden + 1
-    shape = shape_of(architecture)
-    if shape is None:
-        return None
+def parameters(shape: Shape, vocabulary: int, labels: int = 0) -> int:
+    """Return the number of parameters of a BERT-like encoder with its pooler, and of a head with so many labels."""
     d, f, e = shape.hidden, shape.feed_forward, shape.embedding or shape.hidden
-    vocabulary = words if isinstance(architecture, FromScratch) else shape.vocabulary
     embeddings = (vocabulary + shape.positions + shape.types + 2) * e + (0 if e == d else e * d + d)
     layer = 4 * (d**2 + d) + 2 * d * f + f + d + 4 * d
-    labels = 0 if isinstance(architecture, BiArchitecture) else getattr(architecture, "labels", 1)
     return embeddings + shape.layers * layer + d**2 + d + labels * (d + 1)
-
-
-def dimension(architecture: Any) -> int | None:
-    """Return the width of a bi-encoder's embeddings; None where its shape is unknown."""
-    if isinstance(architecture, StaticBi):
-        return architecture.dimension
-    shape = shape_of(architecture)
-    return None if shape is None else shape.hidden

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from rd_utils.flops import Flops, Shape
     from rd_utils.models import Student
     from rd_utils.retrievers import BM25
     from rd_utils.runs import Run
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from rd_utils.stage import Given, Inputs
     from rd_utils.store import Draft
     from rd_utils.teacher_kinds import ScoringTeacher
-    from rd_utils.workload import Counter, Work
+    from rd_utils.workload import Counter, Length, Lengths, Work
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Draw = Literal["uniform", "top", "softmax"]
@@ -239,13 +240,50 @@ class Strategy(Kind):
 class Architecture(Kind):
     """What is trained (kinds: :mod:`rd_utils.architectures`)."""
 
+    @property
+    def shape(self) -> Shape | None:
+        """Return the shape of its transformer; None where it has none, or nobody here knows it."""
+        return None
+
+    def parameters(self, words: int) -> int | None:
+        """Return the number of its parameters, with so many words in the lexicon if it has one; None where the shape is unknown."""
+        raise NotImplementedError
+
+    def reads(self, length: Length) -> tuple[Lengths, Lengths]:
+        """Return the tokens of a query, and of what is read beside it: a document, or the pair.
+
+        Args:
+            length: of a side, ``queries`` or ``docs``, framed by ``special`` tokens and ``cut`` to so many.
+        """
+        raise NotImplementedError
+
+    def pair(self, query: Lengths, read: Lengths) -> Flops | None:
+        """Return the operations of scoring one pair; None where the shape is unknown."""
+        raise NotImplementedError
+
+    def build(self, lexicon: Path | None) -> Student:
+        """Return a student before its first step, from the global random state."""
+        raise NotImplementedError
+
 
 class BiArchitecture(Architecture):
     """An architecture that embeds a query and a document each by itself."""
 
+    @property
+    def width(self) -> int | None:
+        """Return the dimensions of its embeddings; None where the shape is unknown."""
+        return None if self.shape is None else self.shape.hidden
+
+    def embedding(self, text: Lengths) -> Flops | None:
+        """Return the operations of embedding one text; None where the shape is unknown."""
+        raise NotImplementedError
+
 
 class FromScratch(Architecture):
     """An architecture whose vocabulary and token vectors come from the documents that it is trained on."""
+
+    if TYPE_CHECKING:
+        dimension: int
 
 
 class Teacher(Kind):

@@ -772,10 +772,8 @@ def build(architecture: Any, *, seed: int, lexicon: Path | None = None) -> Stude
     """
     with torch.random.fork_rng(devices=[]), checkpoints.quiet():
         torch.manual_seed(seed)
-        if isinstance(architecture, FromScratch):
-            student = _BUILDERS[architecture.kind](architecture, tokenizer_of(architecture, lexicon), _vectors(architecture, lexicon))
-        else:
-            student = _BUILDERS[architecture.kind](architecture)
+        student = architecture.build(lexicon)
+        if not isinstance(architecture, FromScratch):
             _refuse_what_is_read_otherwise(student.eval())
     return student.eval()
 
@@ -840,7 +838,7 @@ def load_scorer(model: str, *, max_length: int = 256, max_query_length: int = 64
     labels = checkpoints.labels(model)
     architecture = architectures.CrossEncoder(model=model, labels=labels, max_length=max_length, max_query_length=max_query_length)
     with torch.random.fork_rng(devices=[]):
-        student = _cross_encoder(architecture, may_be_new=False)
+        student = cross_encoder(architecture, may_be_new=False)
         _refuse_what_is_read_otherwise(student.eval())
     return student.eval()
 
@@ -895,17 +893,23 @@ def tokenizer_of(architecture: Any, lexicon: Path | None = None) -> PreTrainedTo
     )
 
 
-def _static_bi(architecture: architectures.StaticBi, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> BiStudent:
+def static_bi(architecture: architectures.StaticBi, lexicon: Path | None) -> BiStudent:
+    """Build a student of this architecture from a lexicon."""
+    tokenizer, vectors = tokenizer_of(architecture, lexicon), _vectors(architecture, lexicon)
     module = StaticEmbedding(tokenizer, embedding_weights=_noisy(vectors * architecture.initial_norm))
     return BiStudent(architecture, SentenceTransformer(modules=[module], device="cpu", similarity_fn_name="dot"))
 
 
-def _interaction_cross(architecture: architectures.InteractionCross, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> CrossStudent:
+def interaction_cross(architecture: architectures.InteractionCross, lexicon: Path | None) -> CrossStudent:
+    """Build a student of this architecture from a lexicon."""
+    tokenizer, vectors = tokenizer_of(architecture, lexicon), _vectors(architecture, lexicon)
     module = KernelInteraction(tokenizer.backend_tokenizer, _noisy(vectors), architecture.kernels, architecture.hidden)
     return CrossStudent(architecture, CrossEncoder(modules=[module], device="cpu", activation_fn=nn.Identity()))
 
 
-def _tiny_bert_bi(architecture: architectures.TinyBertBi, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> BiStudent:
+def tiny_bert_bi(architecture: architectures.TinyBertBi, lexicon: Path | None) -> BiStudent:
+    """Build a student of this architecture from a lexicon."""
+    tokenizer, vectors = tokenizer_of(architecture, lexicon), _vectors(architecture, lexicon)
     if architecture.dimension % architecture.heads:
         raise ValueError(f"{architecture.heads} heads do not divide the dimension {architecture.dimension}; choose a divisor")
     bert = BertModel(_bert_config(architecture, tokenizer, heads=architecture.heads))
@@ -920,7 +924,9 @@ def _tiny_bert_bi(architecture: architectures.TinyBertBi, tokenizer: PreTrainedT
     return BiStudent(architecture, SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="dot"))
 
 
-def _tiny_bert_cross(architecture: architectures.TinyBertCross, tokenizer: PreTrainedTokenizerFast, vectors: Tensor) -> CrossStudent:
+def tiny_bert_cross(architecture: architectures.TinyBertCross, lexicon: Path | None) -> CrossStudent:
+    """Build a student of this architecture from a lexicon."""
+    tokenizer, vectors = tokenizer_of(architecture, lexicon), _vectors(architecture, lexicon)
     bert = BertForSequenceClassification(_bert_config(architecture, tokenizer, heads=1, num_labels=1))
     _start_from_vectors(bert.bert, vectors * architecture.initial_norm)
     _start_matching(bert)
@@ -931,7 +937,8 @@ def _tiny_bert_cross(architecture: architectures.TinyBertCross, tokenizer: PreTr
     return CrossStudent(architecture, model)
 
 
-def _bi_encoder(architecture: architectures.BiEncoder) -> BiStudent:
+def bi_encoder(architecture: architectures.BiEncoder) -> BiStudent:
+    """Load a bi-encoder's checkpoint."""
     checkpoints.check(architecture)
     path, name = resolve_model(architecture.model), architecture.model
     with checkpoints.loading(name) as loaded:
@@ -990,7 +997,8 @@ def _transformer(path: str, name: str) -> Transformer:
     return transformer
 
 
-def _cross_encoder(architecture: architectures.CrossEncoder, *, may_be_new: bool = True) -> CrossStudent:
+def cross_encoder(architecture: architectures.CrossEncoder, *, may_be_new: bool = True) -> CrossStudent:
+    """Load a cross-encoder's checkpoint, with a random head where it has none, if that may be."""
     checkpoints.check(architecture)
     path, name = resolve_model(architecture.model), architecture.model
     with checkpoints.loading(name) as loaded:
@@ -1077,16 +1085,6 @@ def _features(features: dict[str, Any], row: int) -> np.ndarray:
     ids = features["input_ids"][row].numpy()[mask]
     types = features["token_type_ids"][row].numpy()[mask] if "token_type_ids" in features else np.zeros_like(ids)
     return np.stack([ids, types])
-
-
-_BUILDERS = {
-    "static_bi": _static_bi,
-    "interaction_cross": _interaction_cross,
-    "tiny_bert_bi": _tiny_bert_bi,
-    "tiny_bert_cross": _tiny_bert_cross,
-    "bi_encoder": _bi_encoder,
-    "cross_encoder": _cross_encoder,
-}
 
 
 def _bert_config(architecture: Any, tokenizer: PreTrainedTokenizerFast, **options: Any) -> BertConfig:

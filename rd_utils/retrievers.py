@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from rd_utils import dense, flops, retrieval
+from rd_utils import dense, retrieval
 from rd_utils.bounds import Count, Depth, Few, Name, PathText, Scale, Share
 from rd_utils.encoding import encoded
 from rd_utils.graph import vectors_of
@@ -235,7 +235,7 @@ class Dense(IndexedRetriever):
 
     def index_work(self, spec: IndexSpec, counter: Counter) -> Work:
         """Return what the inverted file takes: every document is compared with every cell's centre."""
-        docs, width = counter.known.sizes(spec.collection).docs, flops.dimension(self.encoder.underlying) or 0
+        docs, width = counter.known.sizes(spec.collection).docs, self.encoder.underlying.width or 0
         size = docs * self.index.posting_bytes(width)
         seconds = 2.0 * width * docs * self.index.nlist / DENSE_RATE
         return Work(f"index {self.index.tag}", cpu_seconds=seconds, disk=size, memory=size)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rd_utils import flops
-from rd_utils.architectures import InteractionCross, StaticBi
 from rd_utils.flops import Flops
 from rd_utils.graph import docs_of, lexicon_of, tokenizer_of
 from rd_utils.kinds import Architecture, BiArchitecture, Collection, DenseIndex, Precision, Spec, Teacher
@@ -131,6 +131,9 @@ class Lengths(NamedTuple):
 
 
 # --- what is known of the texts ---------------------------------------------------------------------------------------------------
+
+
+Length = Callable[..., Lengths]  # of a side, ``queries`` or ``docs``, framed by ``special`` tokens and ``cut`` to so many
 
 
 class Known:
@@ -285,34 +288,27 @@ class Counter:
 
     # --- models -------------------------------------------------------------------------------------------------------------------
 
-    def reads(self, architecture: Any, collection: Any, trained_on: Any) -> tuple[Lengths, Lengths]:
+    def reads(self, architecture: Architecture, collection: Collection, trained_on: Collection) -> tuple[Lengths, Lengths]:
         """Return the tokens of a query, and of what is read beside it: a document (bi-encoders, interaction), or the pair."""
         tokenizer = tokenizer_of(architecture, trained_on)
-        longest, longest_query = getattr(architecture, "max_length", 256), getattr(architecture, "max_query_length", 64)
-        length = functools.partial(self.known.lengths, collection=collection, tokenizer=tokenizer)
-        if isinstance(architecture, StaticBi):
-            return length("queries"), length("docs")
-        if isinstance(architecture, BiArchitecture):
-            return length("queries", cut=longest_query, special=2), length("docs", cut=longest, special=2)
-        if isinstance(architecture, InteractionCross):
-            query = length("queries", cut=longest_query)
-            return query, length("docs", cut=256 - query.mean)
-        query = length("queries", cut=longest)
-        special = query.mean + 3
-        return query, length("docs", cut=longest, special=special)
+        return architecture.reads(functools.partial(self.known.lengths, collection=collection, tokenizer=tokenizer))
 
-    def encoding(self, architecture: Any, collection: Any, trained_on: Any, docs: float, queries: float) -> tuple[float, Flops | None]:
+    def encoding(
+        self, architecture: BiArchitecture, collection: Collection, trained_on: Collection, docs: float, queries: float
+    ) -> tuple[float, Flops | None]:
         """Return the tokens and operations of embedding so many documents and queries."""
         query, doc = self.reads(architecture, collection, trained_on)
-        each = [flops.embed(architecture, side.mean, side.square) for side in (query, doc)]
-        counted = None if None in each else each[0] * queries + each[1] * docs
+        each = architecture.embedding(query), architecture.embedding(doc)
+        counted = None if each[0] is None or each[1] is None else each[0] * queries + each[1] * docs
         return query.mean * queries + doc.mean * docs, counted
 
-    def scoring(self, architecture: Any, collection: Any, trained_on: Any, pairs: float) -> tuple[float, Flops | None]:
+    def scoring(
+        self, architecture: Architecture, collection: Collection, trained_on: Collection, pairs: float
+    ) -> tuple[float, Flops | None]:
         """Return the tokens and operations of scoring so many pairs with a cross-encoder."""
         query, read = self.reads(architecture, collection, trained_on)
-        one = flops.pair(architecture, query.mean, read.mean, read.square)
-        tokens = (query.mean + read.mean if isinstance(architecture, InteractionCross) else read.mean) * pairs
+        one = architecture.pair(query, read)
+        tokens = (query.mean + read.mean if architecture.shape is None and one is not None else read.mean) * pairs
         return tokens, None if one is None else one * pairs
 
     def model(self, work: Work, architecture: Any, counted: Flops | None, **changes: Any) -> Work:
@@ -323,7 +319,7 @@ class Counter:
 
     def weights(self, architecture: Any, collection: Any) -> float:
         """Return a model's number of parameters; 0 where its shape is unknown, which is said elsewhere."""
-        return float(flops.parameters(architecture, self.known.lexicon_words(architecture, collection)) or 0)
+        return float(architecture.parameters(self.known.lexicon_words(architecture, collection)) or 0)
 
     def groups(self, spec: GroupsSpec) -> float:
         """Return how many groups there are: one a positive and draw, fewer where a part of the queries is kept or was counted."""
@@ -353,9 +349,9 @@ class Counter:
         return self.model(replace(work, tokens=tokens), architecture, counted, model_memory=4 * self.weights(architecture, trained_on))
 
 
-def dense_search(work: Work, architecture: Architecture, queries: float, docs: float, index: DenseIndex | None = None) -> Work:
+def dense_search(work: Work, architecture: BiArchitecture, queries: float, docs: float, index: DenseIndex | None = None) -> Work:
     """Add a search by faiss on the processor, of all documents unless an index says less."""
-    width = flops.dimension(architecture) or 0
+    width = architecture.width or 0
     met = queries * docs if index is None else index.compared(queries, docs)
     memory = docs * (BYTES["vector"] * width + (0.0 if index is None else index.posting_bytes(width)))
     return replace(work, cpu_seconds=work.cpu_seconds + 2.0 * width * met / DENSE_RATE, memory=work.memory + memory)

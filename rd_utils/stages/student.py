@@ -208,7 +208,7 @@ def _work(spec: StudentSpec, counter: Counter) -> Work:
     weights = counter.weights(architecture, collection)
     if isinstance(architecture, BiArchitecture):
         tokens, counted = counter.encoding(architecture, collection, collection, n_groups * size, n_groups)
-        width = flops.dimension(architecture) or 0  # every query is multiplied with every document of its batch
+        width = architecture.width or 0  # every query is multiplied with every document of its batch
         more = Flops(2.0 * width * training.queries_per_batch * size * n_groups)
     else:
         tokens, counted = counter.scoring(architecture, collection, collection, n_groups * size)
@@ -241,7 +241,7 @@ def _activations(architecture: Any, tokens: float, precision: str) -> float:
 
     Source: V. Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models, 2022, equation 1; L is taken as 128 here.
     """
-    shape = flops.shape_of(architecture)
+    shape = architecture.shape
     if shape is None:
         return 4.0 * tokens * getattr(architecture, "dimension", 0)
     return shape.layers * tokens * (34 * shape.hidden + 5 * shape.heads * 128) * (2 if precision == "fp32" else 1)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from rd_utils import flops
 from rd_utils.encoding import embedded
 from rd_utils.graph import docs_of
 from rd_utils.specs import VectorsSpec
@@ -35,7 +34,7 @@ def _read(folder: Path, spec: VectorsSpec, given: Given) -> np.ndarray:
 def _work(spec: VectorsSpec, counter: Counter) -> Work:
     docs, (architecture, trained_on) = counter.known.sizes(spec.collection).docs, (spec.encoder.underlying, spec.encoder.trained_on)
     tokens, counted = counter.encoding(architecture, spec.collection, trained_on, docs, 0)
-    width = flops.dimension(architecture) or 0
+    width = architecture.width or 0
     size = BYTES["vector"] * width * docs
     work = Work("vectors", documents=docs, tokens=tokens, mode="infer", disk=size, memory=size + 4 * tokens)
     return counter.model(work, architecture, counted, model_memory=4 * counter.weights(architecture, trained_on))

