@@ -374,7 +374,7 @@ def portions_of(tokens: int) -> Any:
     """Let so many tokens through the layers at a time."""
     from rd_utils import models
 
-    return changed(models, ACCELERATOR_TOKENS=tokens, TRAINING_TOKENS=tokens)
+    return changed(models.students, ACCELERATOR_TOKENS=tokens, TRAINING_TOKENS=tokens)
 
 
 def compiled_layers() -> Any:
@@ -624,7 +624,7 @@ def scoring(session: Session) -> dict[str, Any]:
         answer = rate(lambda: model.predict(pairs, batch_size=batch_size, show_progress_bar=False))
         return session.costs(answer, work_of(session, "cross", size)[0], "bf16")
 
-    sizes = [None, models.INFERENCE_TOKENS] + ([] if session.tiny else [32_768, 524_288])
+    sizes = [None, models.students.INFERENCE_TOKENS] + ([] if session.tiny else [32_768, 524_288])
     for size in session.sizes:
         runs = [
             (f"ours {size}, {'default' if tokens is None else f'{tokens:,} tokens'} a pass", lambda s=size, t=tokens: of_tokens(s, t))

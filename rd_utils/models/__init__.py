@@ -1,0 +1,44 @@
+"""Students: bi-encoders and cross-encoders that score groups of pre-tokenised texts.
+
+A student wraps a genuine ``SentenceTransformer`` or ``CrossEncoder`` (its ``model``), so that what is saved is theirs and scores text
+as the student did:
+
+- bi-encoders: ``SentenceTransformer(folder)``; a student's score is ``architecture.scale`` times the dot product of its embeddings;
+- cross-encoders: ``CrossEncoder(folder)``; with ``labels=2`` the student's score is the logarithm of column 1 of
+  ``predict(pairs, apply_softmax=True)``;
+- the interaction cross-encoder: ``CrossEncoder(folder, trust_remote_code=True)`` where this package is installed, because its one
+  module is :class:`KernelInteraction`.
+
+Texts arrive as token tables (:mod:`rd_utils.tokens`), so that a batch costs a gather and not a call of the tokenizer. Within a batch a
+text that repeats is encoded once. Encoders that :mod:`rd_utils.packed` serves run without padding over one stream of all its texts;
+other models run as they are, texts of similar length together.
+
+A checkpoint (:mod:`rd_utils.checkpoints`) is served as its own library serves it: its prompts, its truncation of embeddings, its own
+limits where they are below the study's, pairs that are too long cut as ``predict`` cuts them. After building, a few texts are read both
+ways, and a checkpoint that is not read alike is refused. Weights are float32 whatever is stored; a precision decides the arithmetic alone.
+"""
+
+from rd_utils.models.build import (
+    bi_encoder,
+    build,
+    cross_encoder,
+    interaction_cross,
+    load,
+    load_scorer,
+    refusals,
+    resolve_model,
+    static_bi,
+    tiny_bert_bi,
+    tiny_bert_cross,
+    tokenizer_of,
+)
+from rd_utils.models.interaction import KernelInteraction, KernelPooling
+from rd_utils.models.students import BiStudent, CrossStudent, GroupBatch, Student, check_precision
+
+KernelInteraction.__module__ = __name__  # the name under which students are saved
+
+__all__ = [
+    "BiStudent", "CrossStudent", "GroupBatch", "KernelInteraction", "KernelPooling", "Student", "bi_encoder", "build", "check_precision",
+    "cross_encoder", "interaction_cross", "load", "load_scorer", "refusals", "resolve_model", "static_bi", "tiny_bert_bi",
+    "tiny_bert_cross", "tokenizer_of",
+]  # fmt: skip
