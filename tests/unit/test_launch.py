@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -34,9 +35,13 @@ BUDGET = {"documents": 120, "queries_per_batch": 5, "learning_rate": 1e-3}  # sl
 
 @pytest.fixture
 def pipeline(tmp_path, monkeypatch) -> Pipeline:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(launch, "_places", lambda: (2, "cores"))  # two processes also train on one core, only slower
-    return Pipeline(Store(tmp_path / "store"), track=untracked)
+    return pipeline_in(tmp_path, monkeypatch)
+
+
+def pipeline_in(folder: Path, patch: pytest.MonkeyPatch) -> Pipeline:
+    patch.setenv("OMP_NUM_THREADS", "1")
+    patch.setattr(launch, "_places", lambda: (2, "cores"))  # two processes also train on one core, only slower
+    return Pipeline(Store(folder / "store"), track=untracked)
 
 
 def student(
@@ -82,24 +87,24 @@ def seen(tmp_path: Path, rank: int) -> list[list]:
     return [json.loads(line) for line in (tmp_path / f"seen-{rank}.jsonl").read_text().splitlines()]
 
 
-def running(text: str) -> list[str]:
-    """Return the commands of this machine's processes in which a text stands."""
+def running(text: str, but: int = 0) -> list[str]:
+    """Return the commands of this machine's processes in which a text stands, but for one and this."""
     found = []
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if text in command and int(process.parent.name) != os.getpid():
+        if text in command and int(process.parent.name) not in (os.getpid(), but):
             found.append(f"{process.parent.name} {command}")
     return found
 
 
-def nothing_is_left(text: str, within: float = 120) -> bool:
+def nothing_is_left(text: str, but: int = 0, within: float = 120) -> bool:
     end = time.monotonic() + within
-    while running(text) and time.monotonic() < end:
+    while running(text, but) and time.monotonic() < end:
         time.sleep(0.2)
-    return running(text) == []
+    return running(text, but) == []
 
 
 def margins(pipeline: Pipeline, system: params.Part) -> np.ndarray:
@@ -117,28 +122,56 @@ ARCHITECTURES = {
 }
 
 
-@pytest.mark.parametrize(
-    "architecture",
-    [pytest.param("static_bi", id="static_bi"), pytest.param("tiny_bert_cross", marks=pytest.mark.slow, id="tiny_bert_cross")],
-)
-def test_two_processes_see_the_documents_of_one_in_their_order_and_lose_as_much(pipeline, tmp_path, monkeypatch, architecture) -> None:
-    part, settings = ARCHITECTURES[architecture]
-    one, two = (student(processes, part, **settings) for processes in (1, 2))
+class Trained(NamedTuple):
+    """A student of one process and of two: their pipeline, the batches of each process, and the steps that the notebook was told of."""
+
+    one: params.StudentSpec
+    two: params.StudentSpec
+    pipeline: Pipeline
+    alone: list[list]
+    slices: tuple[list[list], list[list]]
+    told: list[int]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Train a student by one process and by two, once for all tests that look at them."""
+    made: dict[str, Trained] = {}
+
+    def of(architecture: str) -> Trained:
+        if architecture not in made:
+            with pytest.MonkeyPatch.context() as patch:
+                made[architecture] = train_twice(architecture, tmp_path_factory.mktemp(architecture), patch)
+        return made[architecture]
+
+    return of
+
+
+def train_twice(architecture: str, folder: Path, patch: pytest.MonkeyPatch) -> Trained:
     from rd_utils import training
 
-    alone, scores = [], training._Run._scores
-    monkeypatch.setattr(
+    part, settings = ARCHITECTURES[architecture]
+    one, two = (student(processes, part, **settings) for processes in (1, 2))
+    pipeline, told, alone, scores = pipeline_in(folder, patch), [], [], training._Run._scores
+    patch.setattr(
         training._Run,
         "_scores",
         lambda run, batch: alone.append([batch.query_rows.tolist(), batch.doc_rows.tolist()]) or scores(run, batch),
     )
     pipeline.build(one)
-    workers_do(SEEN, tmp_path, monkeypatch)
-    told = []
-    monkeypatch.setattr(pipeline, "track", lambda items, *rest: (told.append(item) or item for item in items))
+    workers_do(SEEN, folder, patch)
+    patch.setattr(pipeline, "track", lambda items, *rest: (told.append(item) or item for item in items))
     pipeline.build(two)
+    return Trained(one, two, pipeline, alone, (seen(folder, 0), seen(folder, 1)), told)
 
-    first, second = (seen(tmp_path, rank) for rank in (0, 1))
+
+@pytest.mark.parametrize(
+    "architecture",
+    [pytest.param("static_bi", id="static_bi"), pytest.param("tiny_bert_cross", marks=pytest.mark.slow, id="tiny_bert_cross")],
+)
+def test_two_processes_see_the_documents_of_one_in_their_order_and_lose_as_much(trained, architecture) -> None:
+    one, two, pipeline, alone, (first, second), told = trained(architecture)
+    part = ARCHITECTURES[architecture][0]
     assert [len(rows) for rows, _ in first[:2]] == [3, 3] and [len(rows) for rows, _ in second[:2]] == [2, 2]
     assert [[a + b for a, b in zip(*slices, strict=True)] for slices in zip(first, second, strict=True)] == alone
     histories = [pipeline.frame(spec, "history") for spec in (one, two)]
@@ -177,14 +210,6 @@ def test_a_killed_worker_ends_the_others_and_is_named(pipeline, tmp_path, monkey
     assert nothing_is_left(str(tmp_path))
 
 
-@pytest.mark.slow
-def test_an_error_of_one_process_is_named_with_its_place(pipeline, tmp_path, monkeypatch) -> None:
-    workers_do("    if run.accelerator.process_index == 1: raise KeyError('lost')", tmp_path, monkeypatch)
-    with pytest.raises(LaunchError, match="(?s)^process 1 of the 2 that train the student failed by KeyError: 'lost'.*steal"):
-        pipeline.build(student(2))
-    assert nothing_is_left(str(tmp_path))
-
-
 NOTEBOOK = """
 import signal
 from pathlib import Path
@@ -194,46 +219,69 @@ from rd_utils.store import Store
 signal.signal(signal.SIGINT, signal.default_int_handler)  # as a kernel has it, also where a shell had it ignored
 launch._places = lambda: (2, "cores")
 launch.WORKER = ({script!r},)
-Pipeline(Store(Path({store!r}))).build(params.StudentSpec.model_validate_json(Path({spec!r}).read_text()))
+pipeline, spec = Pipeline(Store(Path({store!r}))), params.StudentSpec.model_validate_json(Path({spec!r}).read_text())
+try:
+    pipeline.build(spec)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    input()
+    pipeline.build(spec)  # the cell is run again
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
-def test_no_process_outlives_the_notebooks(pipeline, tmp_path, monkeypatch, number) -> None:
-    """The workers write that they train, then sleep; they end when the process that started them is gone."""
+def test_no_process_outlives_the_notebooks_interrupt_or_its_end(pipeline, tmp_path, monkeypatch) -> None:
+    """The workers write that they train, then sleep; they end when the notebook is interrupted, and when it is killed."""
     workers_do('    Path("{folder}", f"trains-{{run.accelerator.process_index}}").touch(); time.sleep(900)', tmp_path, monkeypatch)
     (tmp_path / "spec.json").write_text(student(2).model_dump_json())
     code = NOTEBOOK.format(script=launch.WORKER[0], store=str(pipeline.store.root), spec=str(tmp_path / "spec.json"))
-    notebook = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    notebook = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **streams)
     try:
-        end = time.monotonic() + 360
-        while len(list(tmp_path.glob("trains-*"))) < 2 and notebook.poll() is None and time.monotonic() < end:
-            time.sleep(0.2)
-        assert len(list(tmp_path.glob("trains-*"))) == 2 and len(running(str(tmp_path))) >= 4  # supervisor and workers beside it
-        notebook.send_signal(number)
+        both_train(tmp_path, notebook)
+        notebook.send_signal(signal.SIGINT)
+        assert notebook.stdout.readline() == "interrupted\n"
+        assert nothing_is_left(str(tmp_path), but=notebook.pid) and notebook.poll() is None
+        for path in tmp_path.glob("trains-*"):
+            path.unlink()
+        notebook.stdin.write("again\n")
+        notebook.stdin.flush()
+        both_train(tmp_path, notebook)
+        notebook.kill()
         notebook.wait(timeout=100)
         assert nothing_is_left(str(tmp_path))
     finally:
         notebook.kill()
+        notebook.communicate()
+
+
+def both_train(folder: Path, notebook: subprocess.Popen) -> None:
+    """Wait until both workers have begun to train."""
+    end = time.monotonic() + 360
+    while len(list(folder.glob("trains-*"))) < 2 and notebook.poll() is None and time.monotonic() < end:
+        time.sleep(0.2)
+    assert len(list(folder.glob("trains-*"))) == 2 and len(running(str(folder))) >= 4  # supervisor and workers beside it
 
 
 @pytest.mark.slow
-def test_two_processes_go_on_from_a_checkpoint(pipeline, tmp_path, monkeypatch) -> None:
+def test_an_error_of_one_process_is_named_and_both_go_on_from_their_checkpoint(trained, pipeline, tmp_path, monkeypatch) -> None:
     straight, cut = (student(2, checkpoint_every=every) for every in (None, 2))
-    pipeline.build(straight)
-    workers_do(SEEN + "    if run.done == 3: raise KeyError('cut off')", tmp_path, monkeypatch)
-    with pytest.raises(LaunchError, match="KeyError: 'cut off'"):
+    workers_do(SEEN + "    if run.done == 3 and run.accelerator.process_index == 1: raise KeyError('cut off')", tmp_path, monkeypatch)
+    with pytest.raises(LaunchError, match="(?s)^process 1 of the 2 that train the student failed by KeyError: 'cut off'.*steal"):
         pipeline.build(cut)
+    assert nothing_is_left(str(tmp_path))
     kept = pipeline.store.checkpoints(cut) / "checkpoint.pt"
-    assert torch.load(kept, weights_only=True)["done"] == 2 and len(seen(tmp_path, 0)) == 4
+    assert torch.load(kept, weights_only=True)["done"] == 2 and len(seen(tmp_path, 1)) == 4
     workers_do(SEEN, tmp_path, monkeypatch)
     pipeline.build(cut)
-    assert len(seen(tmp_path, 0)) == 4 + 4  # steps 3 to 6 of 6: the third once more
+    assert len(seen(tmp_path, 1)) == 4 + 4  # steps 3 to 6 of 6: the third once more
     assert not kept.exists()
-    assert pipeline.frame(straight, "history").equals(pipeline.frame(cut, "history"))
-    models = [{k: v for k, v in pipeline.manifest(spec)["files"].items() if k.endswith(".safetensors")} for spec in (straight, cut)]
+    before = trained("static_bi")
+    assert before.two == straight
+    assert before.pipeline.frame(straight, "history").equals(pipeline.frame(cut, "history"))
+    manifests = before.pipeline.manifest(straight), pipeline.manifest(cut)
+    models = [{name: digest for name, digest in manifest["files"].items() if name.endswith(".safetensors")} for manifest in manifests]
     assert models[0] and models[0] == models[1]
 
 
