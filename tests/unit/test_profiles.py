@@ -56,7 +56,7 @@ def test_every_stage_is_named_and_no_other(path):
     assert {text.partition("=")[0] for text in read(path)["set-threads"]} == STAGES
 
 
-def test_the_stages_are_the_rules_of_the_workflow(path, tmp_path):
+def test_the_stages_are_the_rules_of_the_workflow(tmp_path):
     command = [sys.executable, "-m", "snakemake", "--list-rules", "--cores", "1", "--nolock", "--config", "study=params/smallest.yaml"]
     listed = subprocess.run(command, cwd=ROOT, env=os.environ | {"RD_OUTPUTS": str(tmp_path)}, capture_output=True, text=True)
     assert listed.returncode == 0, listed.stderr
