@@ -265,7 +265,7 @@ def _themed() -> Any:
 def chart_spec(chart: Any) -> dict[str, Any]:
     """Return a chart's Vega-Lite specification under :func:`theme`, with all rows inside, however many."""
     with _themed(), alt.data_transformers.enable("default", max_rows=None):
-        return chart.to_dict()
+        return chart.to_dict(validate=False)  # which takes longer than the rest; the tests validate every kind of chart
 
 
 # --- charts in notebooks ----------------------------------------------------------------------------------------------

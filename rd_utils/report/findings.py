@@ -15,6 +15,7 @@ from rd_utils.params import nearest
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.report.drawing import as_setting
+from rd_utils.report.page import Section
 from rd_utils.report.sources import Notebooks, executed_notebooks
 from rd_utils.studies import AnalysisSettings
 
@@ -43,6 +44,7 @@ class Findings:
 
     def __init__(self, plan: Plan, pipeline: Pipeline, known: dict[str, pd.DataFrame] | None = None) -> None:
         self.plan, self.pipeline = plan, pipeline
+        self.sections: dict[str, Section] = {}  # those of the report that were asked for, by name
         if unknown := [name for name in known or {} if name not in FRAMES]:
             raise ValueError(f"unknown table {unknown[0]!r}{nearest(unknown[0], FRAMES)}")
         vars(self).update(known or {})

@@ -395,7 +395,8 @@ def drawn_once() -> dict[str, Any]:
 
 @functools.cache
 def spec_of(name: str) -> dict[str, Any]:
-    """Return a chart's specification; to_dict has validated it against the Vega-Lite schema."""
+    """Return a chart's specification, validated against the Vega-Lite schema."""
+    drawn_once()[name].to_dict(validate=True)
     return drawing.chart_spec(drawn_once()[name])
 
 

@@ -12,6 +12,8 @@ import pkgutil
 from collections.abc import Iterable, Sequence
 from typing import Protocol, cast
 
+from altair.utils import schemapi
+
 from rd_utils.params import nearest
 from rd_utils.report.findings import Findings
 from rd_utils.report.page import Figure, Section, Table
@@ -48,7 +50,7 @@ def files() -> dict[str, SectionFile]:
 
 
 def load(study: Findings, name: str) -> Section:
-    """Return one section of a study's report, without blocks where it does not apply.
+    """Return one section of a study's report, made once, without blocks where it does not apply.
 
     Args:
         study: What the study's artefacts say.
@@ -60,7 +62,13 @@ def load(study: Findings, name: str) -> Section:
     known = files()
     if name not in known:
         raise ValueError(f"unknown section {name!r}{nearest(name, known)}")
-    file = known[name]
+    if name not in study.sections:
+        with schemapi.debug_mode(False):  # Altair checks every part of a chart, which takes half the time; the tests do so instead
+            study.sections[name] = _made(study, name, known[name])
+    return study.sections[name]
+
+
+def _made(study: Findings, name: str, file: SectionFile) -> Section:
     if not file.applies(study):
         return Section(file.TITLE)
     blocks = list(file.blocks(study))
