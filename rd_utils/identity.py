@@ -5,7 +5,7 @@ content of what it names by path, and the versions of what makes it: of the stag
 within its own whose version is above 1. A version is raised where the same parameters are to give other bytes.
 
 Parameters that equal their default are left out, so that a new one whose default changes nothing changes no identity; a default that
-changes needs a raised version. Code is no part of it: a committed file guards it (:mod:`rd_utils.versions`).
+changes needs a raised version. Code is no part of it: a committed file guards it (``tests/versions.py``).
 """
 
 from __future__ import annotations
