@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rd_utils.models import Student
     from rd_utils.retrievers import BM25
     from rd_utils.runs import Run
+    from rd_utils.sampling import PoolPart
     from rd_utils.scoring import Scored
     from rd_utils.specs import CandidatesSpec, IndexSpec, NeighboursSpec
     from rd_utils.stage import Given, Inputs
@@ -219,7 +220,32 @@ class DenseIndex(Kind):
 class Strategy(Kind):
     """How the negatives of a group are drawn (kinds: :mod:`rd_utils.strategies`)."""
 
+    pooled: ClassVar[bool] = True  # whether negatives are drawn from a run, not from the whole collection
+    of_positives: ClassVar[bool] = False  # whether the lists of that run answer positives, not queries
+    in_space: ClassVar[bool] = False  # whether embeddings of the documents decide
     fills: ClassVar[bool] = True  # whether it may fill shortages of another
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Return the first and the last rank that is drawn from."""
+        raise NotImplementedError
+
+    @property
+    def weighs_scores(self) -> bool:
+        """Tell whether the scores of the run decide, not its order alone."""
+        return False
+
+    def part(self, rows: np.ndarray, scores: np.ndarray, size: int) -> PoolPart:
+        """Return what a group takes: ``size`` of the documents in ``rows``, best first."""
+        raise NotImplementedError
+
+    def take(self, part: PoolPart, generator: np.random.Generator) -> np.ndarray:
+        """Draw from what :meth:`part` returned."""
+        raise NotImplementedError
+
+    def seconds_more(self, groups: float) -> float:
+        """Return the CPU seconds of so many groups beside those that every strategy takes."""
+        return 0.0
 
     def inputs(self, collection: Collection) -> Inputs:
         """Return what negatives are drawn from, in the role ``pool``, and what else drawing needs."""

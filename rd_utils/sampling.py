@@ -14,8 +14,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ import pyarrow.parquet as pq
 from scipy.special import expit
 
 from rd_utils.collections import positives
+from rd_utils.kinds import Strategy
 from rd_utils.progress import Track, untracked
 from rd_utils.runs import Run, blocks, named, rows_of, tie_order
 
@@ -111,21 +113,29 @@ def matrix(column: pa.ChunkedArray) -> np.ndarray:
     return flat.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
 
 
-class _Part(NamedTuple):
-    """What a group takes from one pool: ``size`` of its documents (best first), each with its probability to be taken."""
+class PoolPart(NamedTuple):
+    """What a group takes from one pool.
 
-    strategy: Any
+    Attributes:
+        strategy: that draws.
+        rows: int64 (n,), the documents that it draws from.
+        inclusion: float64 (n,), each one's probability to be taken; NaN where it is not known.
+        size: how many are taken.
+        distances: (n + 1, n + 1), between the rows and, last, the positive, where a diameter is the target and fewer than all are taken.
+    """
+
+    strategy: Strategy
     rows: np.ndarray
     inclusion: np.ndarray
     size: int
-    distances: np.ndarray | None  # of the rows and, last, of the positive, where a diameter is the target
+    distances: np.ndarray | None = None
 
 
 class _Plan(NamedTuple):
     """What every draw of one positive's group shares."""
 
     positive: int
-    parts: list[_Part]
+    parts: list[PoolPart]
     n_filled: int
     rows: np.ndarray  # of all pools, sorted
     inclusion: np.ndarray  # of these rows, and last of every other document
@@ -144,9 +154,9 @@ def draw_groups(
     doc_ids: pd.Series,
     qrels: pd.DataFrame,
     *,
-    strategy: Any,
+    strategy: Strategy,
     group_size: int,
-    shortage: Any,
+    shortage: Strategy | Literal["drop"],
     seed: int,
     draws: int = 1,
     random_share: float = 0.0,
@@ -188,88 +198,192 @@ def draw_groups(
         SamplingError: no group is left, the collection is too small, the candidates are missing, unordered or of another collection, or the
             shortage policy cannot fill.
     """
-    n_docs, n_negatives = len(doc_ids), group_size - 1
-    n_random = 0 if strategy.kind == "corpus_random" else round(random_share * n_negatives)
-    n_pooled = 0 if strategy.kind == "corpus_random" else n_negatives - n_random
-    fill = getattr(shortage, "kind", shortage)
-    if fill not in ("drop", "corpus_random", "candidates", "graph"):
-        raise SamplingError(f"a shortage cannot be filled from {fill!r}: drop the group, or fill from corpus_random, candidates or graph")
-    if strategy.kind == "diameter_targeted" and vectors is None:
-        raise SamplingError("the strategy diameter_targeted needs the documents' reference embeddings; give vectors")
-    if vectors is not None and len(vectors) != n_docs:
-        raise SamplingError(f"{len(vectors)} vectors for {n_docs} documents; give one row per document, in the order of doc_ids")
-    query_ids = pd.Series(sorted(set(qrels["query_id"])), dtype="str") if query_ids is None else query_ids
-    relevant = positives(qrels)
-    queries, known = _positive_rows(relevant, query_ids, doc_ids)
-    wordless = np.zeros(len(known), dtype=bool)
-    if without_word is not None:
-        wordless = np.isin(queries, without_word[0]) | np.isin(known, without_word[1])
-    if candidates is not None and strategy.kind == "diameter_targeted":
+    task = _Task.of(
+        doc_ids,
+        qrels,
+        strategy=strategy,
+        group_size=group_size,
+        shortage=shortage,
+        seed=seed,
+        draws=draws,
+        random_share=random_share,
+        query_ids=pd.Series(sorted(set(qrels["query_id"])), dtype="str") if query_ids is None else query_ids,
+        vectors=vectors,
+        without_word=without_word,
+    )
+    if candidates is not None and strategy.in_space:
         candidates = candidates.keep(np.asarray(vectors).any(axis=1)[candidates.docs])  # a zero embedding has no distance
-    pools = [_Pools.of(run, source, queries, known, n_docs, name) for run, source, name in (
-        (candidates, strategy, "candidates"), (fill_candidates, shortage, "fill_candidates"),
-    )]  # fmt: skip
-    dropped = {"positives_not_in_collection": len(relevant) - len(known), "groups_for_shortage": 0}
-    dropped["groups_without_word"] = int(wordless.sum()) * draws
-    bounds = np.append(np.flatnonzero(np.diff(queries, prepend=-1)), len(queries))  # of each query's positives
-    query_order, doc_order = tie_order(query_ids), tie_order(doc_ids)
-    asked = queries[bounds[:-1]]
-    names = np.asarray(named(query_ids, asked), dtype=object)
-    made = _Made(len(known) * draws, group_size)
-    for number in track(np.argsort(query_order[asked]).tolist(), "drawing groups", len(asked)):
-        query, query_id, own = int(asked[number]), names[number], range(bounds[number], bounds[number + 1])
-        excluded = set(known[own.start : own.stop].tolist())
-        n_others = n_docs - len(excluded)
+    pools = [
+        _Pools.of(run, source, task.queries, task.known, task.n_docs, name)
+        for run, source, name in ((candidates, strategy, "candidates"), (fill_candidates, shortage, "fill_candidates"))
+    ]
+    made = _Made(len(task.known) * draws, group_size)
+    for number in track(np.argsort(task.query_order[task.asked]).tolist(), "drawing groups", len(task.asked)):
+        task.draw(number, pools, made)
+    if not made.n:
+        raise SamplingError(f"no group could be drawn: {task.losses()}; " + (why_short() or _DEEPER))
+    return task.groups(made, qrels)
+
+
+_DEEPER = "raise depth, lower group_size, or let shortage fill from corpus_random"
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What all queries share while groups are drawn; see :func:`draw_groups`.
+
+    Attributes:
+        queries: int64 (n,), rows of the queries of known positives, in order.
+        known: int64 (n,), rows of their documents.
+        bounds: of each query's positives.
+        wordless: (n,), whether the query or the positive has no word.
+        n_pooled: documents of a group that come from pools.
+        n_random: documents of a group that are drawn from the whole collection in their place.
+    """
+
+    doc_ids: pd.Series
+    query_ids: pd.Series
+    strategy: Strategy
+    shortage: Strategy | Literal["drop"]
+    group_size: int
+    seed: int
+    draws: int
+    vectors: np.ndarray | None
+    queries: np.ndarray
+    known: np.ndarray
+    bounds: np.ndarray
+    wordless: np.ndarray
+    n_pooled: int
+    n_random: int
+    dropped: dict[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        doc_ids: pd.Series,
+        qrels: pd.DataFrame,
+        *,
+        strategy: Strategy,
+        group_size: int,
+        random_share: float,
+        without_word: tuple[np.ndarray, np.ndarray] | None,
+        **options: Any,
+    ) -> _Task:
+        """Check what is asked for, and find the known positives."""
+        n_negatives = group_size - 1
+        _check(len(doc_ids), strategy, options["shortage"], options["vectors"])
+        n_random = round(random_share * n_negatives) if strategy.pooled else 0
+        relevant = positives(qrels)
+        queries, known = _positive_rows(relevant, options["query_ids"], doc_ids)
+        wordless = np.zeros(len(known), dtype=bool)
+        if without_word is not None:
+            wordless = np.isin(queries, without_word[0]) | np.isin(known, without_word[1])
+        dropped = {"positives_not_in_collection": len(relevant) - len(known), "groups_for_shortage": 0}
+        dropped["groups_without_word"] = int(wordless.sum()) * options["draws"]
+        return cls(
+            doc_ids=doc_ids,
+            strategy=strategy,
+            group_size=group_size,
+            queries=queries,
+            known=known,
+            bounds=np.append(np.flatnonzero(np.diff(queries, prepend=-1)), len(queries)),
+            wordless=wordless,
+            n_pooled=n_negatives - n_random if strategy.pooled else 0,
+            n_random=n_random,
+            dropped=dropped,
+            **options,
+        )
+
+    @property
+    def n_docs(self) -> int:
+        """Return the number of documents of the collection."""
+        return len(self.doc_ids)
+
+    @cached_property
+    def asked(self) -> np.ndarray:
+        """Return the row of each query that has a known positive."""
+        return self.queries[self.bounds[:-1]]
+
+    @cached_property
+    def names(self) -> np.ndarray:
+        """Return the ids of these queries."""
+        return np.asarray(named(self.query_ids, self.asked), dtype=object)
+
+    @cached_property
+    def query_order(self) -> np.ndarray:
+        """Return the rank of each query among the sorted ids."""
+        return tie_order(self.query_ids)
+
+    def draw(self, number: int, pools: list[_Pools | None], made: _Made) -> None:
+        """Draw all groups of one query."""
+        query_id, own = self.names[number], range(self.bounds[number], self.bounds[number + 1])
+        excluded = set(self.known[own.start : own.stop].tolist())
+        n_negatives, n_others = self.group_size - 1, self.n_docs - len(excluded)
         if n_others < n_negatives:
             raise SamplingError(
                 f"query {query_id!r}: the collection has {n_others} documents that are not positives, "
                 f"fewer than the {n_negatives} negatives of a group; lower group_size"
             )
-        plans = []
-        for place in own:
-            if wordless[place]:
-                continue
-            positive = int(known[place])
-            parts: list[_Part] = []
-            missing = n_pooled
-            for pool in pools:
-                if missing and pool is not None:
-                    parts.append(_part(pool.source, pool.list_of(place), missing, excluded, parts[0].rows if parts else _NO_ROWS))
-                    missing -= parts[-1].size
-            if missing and fill != "corpus_random":
-                dropped["groups_for_shortage"] += draws
-                continue
-            if parts and strategy.kind == "diameter_targeted" and parts[0].size < len(parts[0].rows):
-                parts[0] = parts[0]._replace(distances=_cosine_distances(vectors, [*parts[0].rows, positive], doc_ids))
-            plans.append(_plan(positive, parts, n_pooled - parts[0].size if parts else 0, n_negatives, n_others))
-        for draw in range(draws):
-            generator = stream(seed, query_id if draw == 0 else f"{query_id}\0{draw}")
+        plans = [plan for place in own if not self.wordless[place] and (plan := self._planned(place, pools, excluded, n_others))]
+        for draw in range(self.draws):
+            generator = stream(self.seed, query_id if draw == 0 else f"{query_id}\0{draw}")
             for plan in plans:
-                negatives = np.concatenate([_NO_ROWS, *(_take(part, generator) for part in plan.parts)])
+                negatives = np.concatenate([_NO_ROWS, *(part.strategy.take(part, generator) for part in plan.parts)])
                 if len(negatives) < n_negatives:
-                    extra = uniform_rows(n_docs, n_negatives - len(negatives), excluded | set(negatives.tolist()), generator)
-                    negatives = np.concatenate([negatives, extra])
-                made.add(query, draw, plan, negatives)
-    if not made.n:
-        without = f", {dropped['groups_without_word']} had a query or positive without a word" if dropped["groups_without_word"] else ""
-        raise SamplingError(
-            f"no group could be drawn: {dropped['groups_for_shortage']} were short of {n_pooled} candidates, "
-            f"{dropped['positives_not_in_collection']} positives are not in the collection{without}; "
-            + (why_short() or "raise depth, lower group_size, or let shortage fill from corpus_random")
+                    without = excluded | set(negatives.tolist())
+                    negatives = np.concatenate([negatives, uniform_rows(self.n_docs, n_negatives - len(negatives), without, generator)])
+                made.add(int(self.asked[number]), draw, plan, negatives)
+
+    def _planned(self, place: int, pools: list[_Pools | None], excluded: set[int], n_others: int) -> _Plan | None:
+        """Return what the groups of one positive are put together from; None, and counted, where that is too little."""
+        positive, parts, missing = int(self.known[place]), [], self.n_pooled
+        for pool in pools:
+            if missing and pool is not None:
+                parts.append(_part(pool.source, pool.list_of(place), missing, excluded, parts[0].rows if parts else _NO_ROWS))
+                missing -= parts[-1].size
+        if missing and (self.shortage == "drop" or self.shortage.pooled):
+            self.dropped["groups_for_shortage"] += self.draws
+            return None
+        if parts and self.strategy.in_space and parts[0].size < len(parts[0].rows):
+            parts[0] = parts[0]._replace(distances=_cosine_distances(self.vectors, [*parts[0].rows, positive], self.doc_ids))
+        return _plan(positive, parts, self.n_pooled - parts[0].size if parts else 0, self.group_size - 1, n_others)
+
+    def losses(self) -> str:
+        """Say what was lost."""
+        lost = self.dropped
+        without = f", {lost['groups_without_word']} had a query or positive without a word" if lost["groups_without_word"] else ""
+        return (
+            f"{lost['groups_for_shortage']} were short of {self.n_pooled} candidates, "
+            f"{lost['positives_not_in_collection']} positives are not in the collection{without}"
         )
-    arrays = {name: array[: made.n] for name, array in made.arrays.items()}
-    order = np.lexsort((doc_order[arrays["doc_rows"][:, 0]], query_order[arrays["query_rows"]], arrays["draw"]))
-    arrays = {name: array[order] for name, array in arrays.items()} | {"n_random": np.full(made.n, n_random, dtype=np.int64)}
-    counts = {
-        "queries_without_positive": int(qrels["query_id"].nunique() - len(asked)),
-        "documents_filled": int(arrays["n_filled"].sum()),
-        "groups_filled": int((arrays["n_filled"] > 0).sum()),
-        "documents_random": int(arrays["n_random"].sum()),
-        "groups": made.n,
-        "queries": len(np.unique(arrays["query_rows"])),
-        "documents": made.n * group_size,
-    }
-    return Groups(query_ids, doc_ids, **arrays, dropped=dropped, counts=counts)
+
+    def groups(self, made: _Made, qrels: pd.DataFrame) -> Groups:
+        """Return the groups that were made, sorted, with their counts."""
+        arrays = {name: array[: made.n] for name, array in made.arrays.items()}
+        doc_order = tie_order(self.doc_ids)
+        order = np.lexsort((doc_order[arrays["doc_rows"][:, 0]], self.query_order[arrays["query_rows"]], arrays["draw"]))
+        arrays = {name: array[order] for name, array in arrays.items()} | {"n_random": np.full(made.n, self.n_random, dtype=np.int64)}
+        counts = {
+            "queries_without_positive": int(qrels["query_id"].nunique() - len(self.asked)),
+            "documents_filled": int(arrays["n_filled"].sum()),
+            "groups_filled": int((arrays["n_filled"] > 0).sum()),
+            "documents_random": int(arrays["n_random"].sum()),
+            "groups": made.n,
+            "queries": len(np.unique(arrays["query_rows"])),
+            "documents": made.n * self.group_size,
+        }
+        return Groups(self.query_ids, self.doc_ids, **arrays, dropped=self.dropped, counts=counts)
+
+
+def _check(n_docs: int, strategy: Strategy, shortage: Strategy | Literal["drop"], vectors: np.ndarray | None) -> None:
+    if shortage != "drop" and not getattr(shortage, "fills", False):
+        fitting = ", ".join(tag for tag, kind in Strategy.kinds.items() if kind.fills)
+        which = getattr(shortage, "tag", shortage)
+        raise SamplingError(f"a shortage cannot be filled from {which!r}: drop the group, or fill from one of {fitting}")
+    if strategy.in_space and vectors is None:
+        raise SamplingError(f"the strategy {strategy.tag} needs the documents' reference embeddings; give vectors")
+    if vectors is not None and len(vectors) != n_docs:
+        raise SamplingError(f"{len(vectors)} vectors for {n_docs} documents; give one row per document, in the order of doc_ids")
 
 
 class _Made:
@@ -516,31 +630,32 @@ def _positive_rows(relevant: pd.DataFrame, query_ids: pd.Series, doc_ids: pd.Ser
 class _Pools(NamedTuple):
     """A run that a strategy draws from, and which of its lists belongs to each positive (-1: none)."""
 
-    source: Any
+    source: Strategy
     run: Run
     lists: np.ndarray
 
     @classmethod
-    def of(cls, run: Run | None, source: Any, queries: np.ndarray, known: np.ndarray, n_docs: int, name: str) -> _Pools | None:
+    def of(
+        cls, run: Run | None, source: Strategy | Literal["drop"], queries: np.ndarray, known: np.ndarray, n_docs: int, name: str
+    ) -> _Pools | None:
         """Find the lists of positives, of their queries or for a graph of themselves; None for a strategy that draws from no run."""
-        if not _has_pool(source):
+        if source == "drop" or not source.pooled:
             return None
         if run is None:
             raise SamplingError(f"the strategy {source.kind} draws from a retriever's run; give {name}")
-        is_graph = source.kind == "graph"
-        asked = known if is_graph else queries
+        asked = known if source.of_positives else queries
         keys = np.arange(len(run)) if run.keys is None else run.keys
         order = np.argsort(keys, kind="stable")
         places = np.minimum(np.searchsorted(keys, asked, sorter=order), max(len(keys) - 1, 0))
         lists = np.where(keys[order[places]] == asked, order[places], -1) if len(keys) else np.full(len(asked), -1)
         if len(run.docs) and not run.lengths()[lists[lists >= 0]].any():
             raise SamplingError(
-                f"{name}: no list is that of a {'positive' if is_graph else 'query'} of the qrels; the first answers row {keys[0]}; "
-                "give a run over the same queries and documents"
+                f"{name}: no list is that of a {'positive' if source.of_positives else 'query'} of the qrels; the first answers row "
+                f"{keys[0]}; give a run over the same queries and documents"
             )
         if len(run.docs) and not 0 <= run.docs.min() <= run.docs.max() < n_docs:
             raise SamplingError(f"{name}: rows from {run.docs.min()} to {run.docs.max()} of {n_docs} documents; make the run again")
-        if getattr(source, "draw", None) == "softmax" and not np.isfinite(run.scores).all():
+        if source.weighs_scores and not np.isfinite(run.scores).all():
             bad = np.flatnonzero(~np.isfinite(run.scores))
             row = f"that of row {run.rows()[bad[0]]}, document row {run.docs[bad[0]]}"
             raise SamplingError(f"{name}: {len(bad)} scores are not finite, the first is {row}; the draw softmax needs scores")
@@ -555,33 +670,16 @@ class _Pools(NamedTuple):
         return np.asarray(self.run.docs[inside], dtype=np.int64), np.asarray(self.run.scores[inside])
 
 
-def _has_pool(source: Any) -> bool:
-    return getattr(source, "kind", None) in ("candidates", "graph", "diameter_targeted")
-
-
-def _part(strategy: Any, ranked: tuple[np.ndarray, np.ndarray], wanted: int, excluded: set[int], taken: np.ndarray) -> _Part:
+def _part(strategy: Strategy, ranked: tuple[np.ndarray, np.ndarray], wanted: int, excluded: set[int], taken: np.ndarray) -> PoolPart:
     """Cut a strategy's pool for one positive: known positives out, then the window of ranks, then what is taken already."""
     rows, scores = ranked
-    ranks = np.flatnonzero(~np.isin(rows, list(excluded)))[strategy.from_rank - 1 : strategy.depth]
+    first, last = strategy.window
+    ranks = np.flatnonzero(~np.isin(rows, list(excluded)))[first - 1 : last]
     ranks = ranks[~np.isin(rows[ranks], taken)]
-    rows, scores, size = rows[ranks], scores[ranks], min(wanted, len(ranks))
-    if strategy.kind != "diameter_targeted":
-        inclusion = inclusion_probabilities(scores, size, strategy.draw, strategy.draw_temperature)
-    else:
-        rows, inclusion = np.sort(rows), np.full(len(rows), np.nan if size < len(rows) else 1.0)
-    return _Part(strategy, rows, inclusion, size, None)
+    return strategy.part(rows[ranks], scores[ranks], min(wanted, len(ranks)))
 
 
-def _take(part: _Part, generator: np.random.Generator) -> np.ndarray:
-    if part.strategy.kind != "diameter_targeted":
-        return from_pool(part.rows, part.size, part.strategy.draw, generator, part.inclusion)
-    if part.size == len(part.rows):
-        return generator.permutation(part.rows)
-    quantile, trials = part.strategy.quantile, part.strategy.trials
-    return part.rows[diameter_targeted(part.distances, part.size, quantile=quantile, trials=trials, generator=generator)]
-
-
-def _plan(positive: int, parts: list[_Part], n_filled: int, n_negatives: int, n_others: int) -> _Plan:
+def _plan(positive: int, parts: list[PoolPart], n_filled: int, n_negatives: int, n_others: int) -> _Plan:
     """Add to a group's parts the inclusion probabilities and the density ratio that follow."""
     n_taken = sum(part.size for part in parts)
     elsewhere = (n_negatives - n_taken) / (n_others - n_taken) if n_negatives > n_taken else 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -13,12 +13,14 @@ from rd_utils.graph import vectors_of
 from rd_utils.kinds import Collection, Draw, Encoder, Part, Retriever, Strategy, Teacher
 from rd_utils.retrievers import BM25
 from rd_utils.runs import Run
+from rd_utils.sampling import PoolPart
 from rd_utils.specs import CandidatesSpec, NeighboursSpec
 from rd_utils.stage import Given, Inputs, prefixed
 from rd_utils.stages.candidates import CANDIDATES
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.neighbours import NEIGHBOURS
 from rd_utils.stages.queries import QUERIES
+from rd_utils.workload import SECONDS
 
 
 class Filtering(Part):
@@ -52,10 +54,50 @@ class FalseNegativeFilter(Filtering):
     teacher: Teacher
 
 
+class _Ranked(Strategy):
+    """Base of the strategies that draw from the ranks ``from_rank`` to ``depth`` of a retriever's lists."""
+
+    if TYPE_CHECKING:
+        from_rank: int
+        depth: int
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Return the first and the last rank."""
+        return self.from_rank, self.depth
+
+    @model_validator(mode="after")
+    def _window_is_open(self) -> Self:
+        check_window(self.from_rank, self.depth)
+        return self
+
+
+class _Drawn(_Ranked):
+    """Base of the strategies whose ``draw`` says how documents are taken from the window."""
+
+    if TYPE_CHECKING:
+        draw: Draw
+        draw_temperature: float
+
+    @property
+    def weighs_scores(self) -> bool:
+        """Tell whether documents are drawn by the softmax of their scores."""
+        return self.draw == "softmax"
+
+    def part(self, rows: np.ndarray, scores: np.ndarray, size: int) -> PoolPart:
+        """Return the window with the inclusion probabilities of the draw."""
+        return PoolPart(self, rows, sampling.inclusion_probabilities(scores, size, self.draw, self.draw_temperature), size)
+
+    def take(self, part: PoolPart, generator: np.random.Generator) -> np.ndarray:
+        """Take the best, or draw without replacement."""
+        return sampling.from_pool(part.rows, part.size, self.draw, generator, part.inclusion)
+
+
 class CorpusRandom(Strategy):
     """Negatives drawn uniformly from the whole collection."""
 
     kind: Literal["corpus_random"] = "corpus_random"
+    pooled: ClassVar[bool] = False
 
     def pool_of(self, collection: Collection) -> None:
         """Return None: no run is drawn from."""
@@ -69,7 +111,7 @@ class CorpusRandom(Strategy):
         return None, 0
 
 
-class FromCandidates(Strategy):
+class FromCandidates(_Drawn):
     """Negatives drawn from the ranks ``from_rank`` to ``depth`` of a retriever's top ``depth``.
 
     Known positives are taken out before ranks are counted, so a query draws from as many documents fewer as it has positives in the list.
@@ -85,11 +127,6 @@ class FromCandidates(Strategy):
     draw: Draw = "uniform"
     draw_temperature: Temperature = 1.0
     filter: FalseNegativeFilter | None = None
-
-    @model_validator(mode="after")
-    def _window_is_open(self) -> FromCandidates:
-        _check_window(self.from_rank, self.depth)
-        return self
 
     def pool_of(self, collection: Collection) -> CandidatesSpec:
         """Return the retriever's candidates."""
@@ -118,20 +155,16 @@ class FromCandidates(Strategy):
         )
 
 
-class Graph(Strategy):
+class Graph(_Drawn):
     """Negatives drawn from the neighbours of the positive document: what a retriever finds for the positive's own text."""
 
     kind: Literal["graph"] = "graph"
+    of_positives: ClassVar[bool] = True
     retriever: Retriever = BM25()
     from_rank: Depth = 1
     depth: Depth = 100
     draw: Draw = "uniform"
     draw_temperature: Temperature = 1.0
-
-    @model_validator(mode="after")
-    def _window_is_open(self) -> Graph:
-        _check_window(self.from_rank, self.depth)
-        return self
 
     def pool_of(self, collection: Collection) -> NeighboursSpec:
         """Return the neighbours of the positives."""
@@ -146,7 +179,7 @@ class Graph(Strategy):
         return given(NEIGHBOURS, "pool"), 0
 
 
-class DiameterTargeted(Strategy):
+class DiameterTargeted(_Ranked):
     """Groups whose diameter in a reference encoder lies at a chosen quantile of those that the same candidates allow.
 
     For every group ``trials`` trial groups are drawn from the candidates, from a narrow neighbourhood up to all of them, and the one whose
@@ -160,12 +193,8 @@ class DiameterTargeted(Strategy):
     quantile: Share
     trials: Few = Field(default=64, ge=2)
     reference: Encoder
+    in_space: ClassVar[bool] = True
     fills: ClassVar[bool] = False
-
-    @model_validator(mode="after")
-    def _window_is_open(self) -> DiameterTargeted:
-        _check_window(self.from_rank, self.depth)
-        return self
 
     def pool_of(self, collection: Collection) -> CandidatesSpec:
         """Return the retriever's candidates."""
@@ -179,7 +208,24 @@ class DiameterTargeted(Strategy):
         """Return the candidates."""
         return given(CANDIDATES, "pool"), 0
 
+    def part(self, rows: np.ndarray, scores: np.ndarray, size: int) -> PoolPart:
+        """Return the window; which of its documents are likely is not known, unless all are taken."""
+        inclusion = np.full(len(rows), np.nan if size < len(rows) else 1.0)
+        return PoolPart(self, np.sort(rows), inclusion, size)
 
-def _check_window(from_rank: int, depth: int) -> None:
+    def take(self, part: PoolPart, generator: np.random.Generator) -> np.ndarray:
+        """Draw trial groups, and take the one whose diameter ranks nearest to the quantile."""
+        if part.size == len(part.rows):
+            return generator.permutation(part.rows)
+        chosen = sampling.diameter_targeted(part.distances, part.size, quantile=self.quantile, trials=self.trials, generator=generator)
+        return part.rows[chosen]
+
+    def seconds_more(self, groups: float) -> float:
+        """Return the time of the trial groups' diameters."""
+        return groups * self.trials * SECONDS["group described"]
+
+
+def check_window(from_rank: int, depth: int) -> None:
+    """Raise a ValueError where no rank is left to draw from."""
     if from_rank > depth:
         raise ValueError(f"from_rank is {from_rank}, below depth {depth}; ranks from_rank to depth are drawn from")

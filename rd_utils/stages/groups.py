@@ -91,8 +91,8 @@ def _work(spec: GroupsSpec, counter: Counter) -> Work:
     pool = spec.strategy.pool_of(spec.collection) if spec.cut is None else None
     read = sizes.queries * min(pool.depth, sizes.docs) if pool else 0.0
     seconds = documents * SECONDS["document of a group"] + read * SECONDS["pair looked up"]
-    if spec.strategy.kind == "diameter_targeted" and spec.cut is None:
-        seconds += counter.groups(spec) * spec.strategy.trials * SECONDS["group described"]
+    if spec.cut is None:
+        seconds += spec.strategy.seconds_more(counter.groups(spec))
     kind = f"groups {spec.strategy.kind}" if spec.cut is None else "groups cut"
     return Work(kind, cpu_seconds=seconds, disk=documents * BYTES["document of a group"], memory=40 * read + 60 * documents)
 
