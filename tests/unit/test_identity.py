@@ -117,7 +117,7 @@ ALL = {
         (params.CorpusRandom, "version", {"random"}),
         (params.Graph, "version", set()),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", ""),
 )
 def test_a_raised_version_changes_what_is_made_by_it_and_nothing_else(raised, where, name, changed):
     before = {key: store.identity(spec) for key, spec in ALL.items()}
