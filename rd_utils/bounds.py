@@ -6,6 +6,7 @@ text. A whole number may be written as ``2e4``. Upper bounds are far above anyth
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Annotated, Any
 
@@ -30,6 +31,18 @@ def shown(value: Any) -> str:
     except (RecursionError, ValueError):  # nested without end, or a whole number of thousands of digits
         text = f"a {type(value).__name__}"
     return text if len(text) <= SHOWN + 2 else text[: SHOWN + 1] + "…" + (text[0] if text[0] in "'\"" else "")
+
+
+def nearest(name: str, choices: Any) -> str:
+    """Return a clause that suggests the nearest choice and lists all.
+
+    >>> nearest("bm52", ["bm25", "corpus_random"])
+    "; did you mean 'bm25'? (choices: bm25, corpus_random)"
+    """
+    choices = [str(choice) for choice in choices]
+    close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ";"
+    return f"{hint} (choices: {', '.join(choices)})" if choices else ""
 
 
 def _number(value: Any) -> Any:

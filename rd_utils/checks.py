@@ -18,8 +18,7 @@ from rd_utils.collections import CollectionError, check_source
 from rd_utils.evaluation import EvaluationError, try_measures
 from rd_utils.store import StoreError, resolve_path
 
-COLLECTIONS = (params.EmbeddedCollection, params.IrDatasetsCollection, params.FolderCollection, params.PseudoQueries)
-CHECKPOINTS = (params.BiEncoder, params.CrossEncoder, params.LoadedTeacher)
+CHECKPOINTS = params.BiEncoder | params.CrossEncoder | params.LoadedTeacher
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[\w.-]+)?")
 
 
@@ -30,26 +29,35 @@ def problems(value: Any, *, files: bool = True) -> list[str]:
         value: parameters, a study, or the sound parts of one.
         files: whether run and score files have to be there.
     """
-    found: list[str] = []
-    seen: set[Any] = set()
-    measures: dict[str, str] = {}
+    named: dict[Any, str] = {}  # where each thing stands: of several places the outermost, which is where a study names it
     for place, part in places(value):
-        if isinstance(part, COLLECTIONS) and part not in seen:
-            seen.add(part)
-            found += [f"{place}: {problem}" for problem in _of_collection(part)]
-        elif isinstance(part, CHECKPOINTS) and part not in seen:
-            seen.add(part)
-            found += [f"{place}.model: {problem}" for problem in _of_checkpoint(part)]
-        elif files and isinstance(part, params.RunFile | params.FileTeacher) and not resolve_path(part.path).is_file():
-            found.append(f"{place}.path: no file {part.path}{_near(resolve_path(part.path))}; put it there, or name another")
-        elif isinstance(part, str) and re.search(r"(^|\.)(measure|measures\[\d+\])$", place):
-            measures.setdefault(part, place)
-    for name, place in measures.items():
+        if isinstance(part, str) and not re.search(r"(^|\.)(measure|measures\[\d+\])$", place):
+            continue
+        if isinstance(part, NAMED | str) and (part not in named or _steps(place) < _steps(named[part])):
+            named[part] = place
+    return list(dict.fromkeys(f"{place}{problem}" for part, place in named.items() for problem in _of(part, files)))
+
+
+NAMED = params.Collection | CHECKPOINTS | params.RunFile | params.FileTeacher
+
+
+def _steps(place: str) -> int:
+    return place.count(".") + place.count("[")
+
+
+def _of(part: Any, files: bool) -> Iterator[str]:
+    """Yield what is wrong with one thing, each after what stands between its place and the problem."""
+    if isinstance(part, params.Collection):
+        yield from (f": {problem}" for problem in _of_collection(part))
+    elif isinstance(part, CHECKPOINTS):
+        yield from (f".model: {problem}" for problem in _of_checkpoint(part))
+    elif isinstance(part, str):
         try:
-            try_measures((name,))
+            try_measures((part,))
         except EvaluationError as error:
-            found.append(f"{place}: {error}")
-    return list(dict.fromkeys(found))
+            yield f": {error}"
+    elif files and not resolve_path(part.path).is_file():
+        yield f".path: no file {part.path}{_near(resolve_path(part.path))}; put it there, or name another"
 
 
 def places(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
@@ -66,10 +74,10 @@ def places(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
             yield from places(item, f"{place}[{number}]")
 
 
-def _of_collection(collection: Any) -> Iterator[str]:
-    source = collection.documents if collection.source == "pseudo_queries" else collection
+def _of_collection(collection: params.Collection) -> Iterator[str]:
+    source = collection.documents if isinstance(collection, params.PseudoQueries) else collection
     folder = None
-    if source.source == "folder":
+    if isinstance(source, params.FolderCollection):
         folder = resolve_path(source.path)
         if not folder.is_dir():
             yield f"no folder {source.path}{_near(folder)}; name an existing folder in BEIR layout"
@@ -90,7 +98,7 @@ def _near(path: Path) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _of_checkpoint(part: Any) -> Iterator[str]:
+def _of_checkpoint(part: params.BiEncoder | params.CrossEncoder | params.LoadedTeacher) -> Iterator[str]:
     """Yield why a checkpoint cannot be served: no such folder and no name of a hub, or what :func:`rd_utils.checkpoints.check` refuses."""
     try:
         folder = resolve_path(part.model)

@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import difflib
-import functools
 from collections.abc import Iterable
 from types import SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
-from rd_utils.bounds import shown
+from rd_utils.bounds import nearest, shown
+from rd_utils.context import Misnamed, UnknownName, Unsound, adapter, type_of
 from rd_utils.kinds import Kind, Part, tag_of
 
 
@@ -25,18 +25,6 @@ def known(name: str, choices: Any, where: str) -> None:
     """Raise a ValueError that lists the choices and the nearest one unless ``name`` is among them."""
     if name not in choices:
         raise ValueError(f"{where}: unknown name {shown(name)}{nearest(name, choices)}")
-
-
-def nearest(name: str, choices: Any) -> str:
-    """Return a clause that suggests the nearest choice and lists all.
-
-    >>> nearest("bm52", ["bm25", "corpus_random"])
-    "; did you mean 'bm25'? (choices: bm25, corpus_random)"
-    """
-    choices = [str(choice) for choice in choices]
-    close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ";"
-    return f"{hint} (choices: {', '.join(choices)})" if choices else ""
 
 
 def parse(model: type[Part], values: dict[str, Any], where: str) -> Any:
@@ -88,7 +76,7 @@ def listed(where: str, problems: Iterable[str]) -> str:
 def sound(annotation: Any, value: Any) -> Any:
     """Return what of a value is as its type wants it: the value itself, or the sound parts of it, with None in place of the others."""
     try:
-        return _adapter(annotation).validate_python(value)
+        return adapter(annotation).validate_python(value)
     except ValidationError:
         pass
     options = [option for option in annotations(annotation) if option is not type(None)]
@@ -98,14 +86,10 @@ def sound(annotation: Any, value: Any) -> Any:
         return None
     (option,) = tagged
     if isinstance(option, type) and issubclass(option, Part) and isinstance(value, dict):
-        fields = {
-            name: (Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation, field)
-            for name, field in option.model_fields.items()
-        }
         return SimpleNamespace(
             **{
-                name: sound(of, value[name]) if name in value else None if field.is_required() else field.get_default()
-                for name, (of, field) in fields.items()
+                name: sound(type_of(field), value[name]) if name in value else None if field.is_required() else field.get_default()
+                for name, field in option.model_fields.items()
             }
         )
     inside = [argument for argument in get_args(option) if argument is not Ellipsis]
@@ -116,31 +100,29 @@ def sound(annotation: Any, value: Any) -> Any:
     return None
 
 
-@functools.cache
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(annotation)
-
-
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Return what is wrong, each as ``place: problem; remedy`` without the place where it is the whole."""
-    items = error.errors()
-    deeper = {item["loc"][:end] for item in items for end in range(len(item["loc"]))}
-    kept = [item for item in items if item["type"] != "too_short" or item["loc"] not in deeper]  # only short because of what is inside it
-    found = []
-    for item in kept:
-        place, options = _place(model, item["loc"])
-        beside = [other for other in kept if other is not item and _place(model, other["loc"])[0].startswith(place)]
+    items = [(item, *_place(model, item["loc"])) for item in error.errors()]
+    deeper = {item["loc"][:end] for item, _, _ in items for end in range(len(item["loc"]))}
+    items = [each for each in items if each[0]["type"] != "too_short" or each[0]["loc"] not in deeper]  # short because of what is inside
+    misnamed = {place for item, place, _ in items if isinstance(_raised(item), Misnamed)}
+    problems: list[str] = []
+    for item, place, options in items:
+        beside = [other["type"] for other, where, _ in items if other is not item and where.startswith(place)]
+        if isinstance(_raised(item), Unsound) or (item["type"] == "literal_error" and place in misnamed):
+            continue  # what is meant is wrong where it stands; a name was meant
         if item["type"] == "literal_error" and beside and not isinstance(item["input"], str):
             continue  # a part was meant, whose own mistakes are listed
-        if (
-            item["type"] in _NO_MAPPING | {"tuple_type"}
-            and isinstance(item["input"], str)
-            and any(other["type"] == "literal_error" for other in beside)
-        ):
+        if item["type"] in _NO_MAPPING | {"tuple_type"} and isinstance(item["input"], str) and "literal_error" in beside:
             continue  # one line says what may stand here, name or part
         text = _problem(item, place, options)
-        found += text.split("\n") if not place else [f"{place}: {text}"]
-    return list(dict.fromkeys(found))
+        problems += text.split("\n") if not place else [f"{place}: {text}"]
+    return list(dict.fromkeys(problems))
+
+
+def _raised(item: Any) -> Exception | None:
+    """Return the error of one of our own checks; None of others."""
+    return item.get("ctx", {}).get("error") if item["type"] == "value_error" else None
 
 
 _NO_MAPPING = {"model_type", "model_attributes_type", "dict_type", "union_tag_not_found"}
@@ -163,7 +145,10 @@ def _problem(item: Any, place: str, options: list[Any]) -> str:
         place: where the value stands.
         options: what may stand there.
     """
-    kind, value, context = item["type"], item["input"], item.get("ctx", {})
+    kind, value, context, raised = item["type"], item["input"], item.get("ctx", {}), _raised(item)
+    if isinstance(raised, UnknownName):
+        names = [name for option in options if get_origin(option) is Literal for name in get_args(option)]
+        return f"unknown name {shown(raised.name)}{nearest(raised.name, [*names, *raised.choices])}"
     if kind == "extra_forbidden":
         name = str(item["loc"][-1])
         return f"unknown parameter {shown(name)}{nearest(name, sorted(_fields_of(options)))}"
@@ -225,7 +210,13 @@ def _choices(options: list[Any]) -> list[Any]:
 
 
 def _fields_of(options: list[Any]) -> set[str]:
-    return {name for part in options if _is_part(part) for name in part.model_fields}
+    return {name for part in options if _is_part(part) for name in _fields(part)}
+
+
+def _fields(part: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return a part's fields, with those by which it may be said in short."""
+    short = part.short if issubclass(part, Kind) else None
+    return (short.model_fields if short else {}) | part.model_fields
 
 
 def annotations(annotation: Any) -> list[Any]:
@@ -241,27 +232,28 @@ def annotations(annotation: Any) -> list[Any]:
 
 def _place(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, list[Any]]:
     """Return a place of a validation error as people write it, and what may stand there; of an unknown parameter, what it stands in."""
-    options, names = [model], []
-    for place, part in enumerate(location):
-        if location[place + 1 :] == ("[key]",):  # the key of a mapping itself is wrong
+    options, place = [model], ""
+    for number, part in enumerate(location):
+        if location[number + 1 :] == ("[key]",):  # the key of a mapping itself is wrong
             keys = [get_args(option)[0] for option in options if get_origin(option) is dict]
-            return ".".join([*names, str(part)]), [inner for key in keys for inner in annotations(key)]
+            return f"{place}.{part}".lstrip("."), [inner for key in keys for inner in annotations(key)]
         tagged = [option for option in options if _is_part(option) and tag_of(option) == part]
-        found = [inner for option in options for argument in _arguments(option, part) for inner in annotations(argument)]
-        if tagged and not found:
-            options = tagged
-        elif found:
-            options = found
+        inside = [inner for option in options for argument in _arguments(option, part) for inner in annotations(argument)]
+        if tagged and (len(options) > 1 or not inside):
+            options = tagged  # the kind of what stands here, which is no step
+            continue
+        if inside:
+            options = inside
         elif isinstance(part, str) and "[" in part:
             continue  # what pydantic calls one of several types
-        names.append(str(part))
-    return ".".join(names), options
+        place = f"{place}[{part}]" if isinstance(part, int) else f"{place}.{part}".lstrip(".")
+    return place, options
 
 
 def _arguments(option: Any, part: Any) -> list[Any]:
     """Return what stands at a field, position or key of a type; nothing where it has no such."""
     if _is_part(option):
-        return [option.model_fields[part].annotation] if part in option.model_fields else []
+        return [_fields(option)[part].annotation] if part in _fields(option) else []
     inside = [argument for argument in get_args(option) if argument is not Ellipsis]
     if get_origin(option) is tuple and isinstance(part, int) and inside:
         return [inside[part] if 1 < len(inside) > part else inside[0]]

@@ -13,12 +13,12 @@ from rd_utils.stage import Inputs
 
 def docs_of(collection: Collection) -> DocsSpec:
     """Return the documents artefact of a collection; splits and query limits share it."""
-    return DocsSpec(collection=collection.whole())
+    return DocsSpec(collection=collection.undivided())
 
 
 def vectors_of(collection: Collection, encoder: Encoder) -> VectorsSpec:
     """Return the embeddings of a collection's documents, which all its splits share."""
-    return VectorsSpec(collection=collection.whole(), encoder=encoder)
+    return VectorsSpec(collection=collection.undivided(), encoder=encoder)
 
 
 def collection_inputs(collection: Collection) -> Inputs:
@@ -44,7 +44,7 @@ def tokenizer_of(architecture: Architecture | Teacher, collection: Collection) -
 
 def token_inputs(tokenizer: Tokenizer, collection: Collection) -> Inputs:
     """Return the token tables of a collection's documents and queries."""
-    docs = TokensSpec(of="docs", collection=collection.whole(), tokenizer=tokenizer)
+    docs = TokensSpec(of="docs", collection=collection.undivided(), tokenizer=tokenizer)
     return {"doc_tokens": docs, "query_tokens": TokensSpec(of="queries", collection=collection, tokenizer=tokenizer)}
 
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, TypeAdapter, model_validator
+
+from rd_utils.bounds import Count, Depth, Temperature, shown
+from rd_utils.context import Context, Impossible, Misnamed, UnknownName, Unsound, current
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,13 +69,20 @@ def tag_of(model: Any) -> str | None:
 class Kind(Part):
     """Base of all families.
 
+    Where a kind is asked for, a text is the name of a part of the study, or of a kind that needs no more; and a kind may be said in short,
+    where the study or the notebook has the rest.
+
     Attributes:
         tag_field: name of the field that says the kind.
+        word: what one of the family is called.
         kinds: the kinds of a family by tag, filled as they are defined.
+        short: the fields by which a kind may be said instead of its own.
     """
 
     tag_field: ClassVar[str] = "kind"
+    word: ClassVar[str] = "part"
     kinds: ClassVar[dict[str, type[Kind]]] = {}
+    short: ClassVar[type[Part] | None] = None
     _union: ClassVar[TypeAdapter[Any] | None] = None
 
     if TYPE_CHECKING:
@@ -107,6 +117,10 @@ class Kind(Part):
     @classmethod
     def _chosen(cls, value: Any) -> Kind:
         """Return a value of one of the family's kinds; errors stand under the tag."""
+        if isinstance(value, Impossible):
+            raise Misnamed(value.reason)
+        if isinstance(value, str):
+            value = cls.named(value) or value
         if isinstance(value, cls):
             return value
         if cls._union is None:
@@ -114,6 +128,55 @@ class Kind(Part):
             union: Any = Annotated[Union[kinds], Field(discriminator=cls.tag_field)] if len(kinds) > 1 else kinds[0]
             cls._union = TypeAdapter(union)
         return cls._union.validate_python(value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _said(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            known = cls.named(value)
+            return value if known is None else dict(known)
+        context = current()
+        return cls.whole(value, context) if context is not None and type(value) is dict else value
+
+    @classmethod
+    def whole(cls, values: dict[str, Any], context: Context) -> dict[str, Any]:
+        """Return a kind's fields, of what may be said in short."""
+        return values
+
+    @classmethod
+    def needs_no_more(cls) -> bool:
+        """Tell whether a kind's name alone says it."""
+        return not any(field.is_required() for field in cls.model_fields.values())
+
+    @classmethod
+    def named(cls, name: str) -> Kind | None:
+        """Return what a name stands for; None where it stands for nothing, and no study has names.
+
+        Raises:
+            Misnamed: the study has no such name, or another kind of that name.
+        """
+        context = current()
+        table = None if context is None else context.table_of(cls)
+        names = None if context is None or table is None else context.names(table)
+        if table is not None and names is None:
+            raise Unsound(f"{table} is missing")
+        if context is not None and table is not None and name in (names or ()):
+            value = context.part(table, name)
+        elif name in cls.kinds and cls.kinds[name].needs_no_more():
+            value = cls.kinds[name]()
+        else:
+            value = cls.otherwise(name, context)
+        if value is None and names is not None:
+            raise UnknownName(name, names)
+        if value is not None and not isinstance(value, cls):
+            tag = tag_of(cls)
+            raise Misnamed(f"{shown(name)} is no {f'{tag} ' if tag else ''}{cls.word}")
+        return value
+
+    @classmethod
+    def otherwise(cls, name: str, context: Context | None) -> Kind | None:
+        """Return what a name of another family stands for here."""
+        return None
 
 
 # --- families ---------------------------------------------------------------------------------------------------------------------
@@ -123,6 +186,7 @@ class Collection(Kind):
     """Documents, queries and qrels (kinds: :mod:`rd_utils.sources`)."""
 
     tag_field: ClassVar[str] = "source"
+    word: ClassVar[str] = "collection"
 
     if TYPE_CHECKING:
         source: str
@@ -132,13 +196,15 @@ class Collection(Kind):
         """Return the name that tables show."""
         raise NotImplementedError
 
-    def whole(self) -> Collection:
+    def undivided(self) -> Collection:
         """Return the collection of which this is a part: all parts share its documents."""
         raise NotImplementedError
 
 
 class Retriever(Kind):
     """What ranks a collection's documents for a query (kinds: :mod:`rd_utils.retrievers`)."""
+
+    word: ClassVar[str] = "retriever"
 
     @property
     def label(self) -> str:
@@ -175,6 +241,8 @@ class Retriever(Kind):
 
 class IndexedRetriever(Retriever):
     """A retriever that reads the documents, and searches what it made of them."""
+
+    word: ClassVar[str] = "retriever that reads the documents, such as bm25 or a dense one"
 
     def index_of(self, collection: Collection) -> IndexSpec | None:
         """Return what it searches of a collection's documents; None where it goes through all embeddings."""
@@ -217,8 +285,37 @@ class DenseIndex(Kind):
         raise NotImplementedError
 
 
+class Refresh(Part):
+    """Negatives drawn anew every ``every`` steps from what the student itself ranks highest."""
+
+    every: Count
+    from_rank: Depth = 1
+    depth: Depth = 100
+    draw: Draw = "uniform"
+    draw_temperature: Temperature = 1.0
+
+
 class Strategy(Kind):
     """How the negatives of a group are drawn (kinds: :mod:`rd_utils.strategies`)."""
+
+    word: ClassVar[str] = "strategy"
+
+    @property
+    def first(self) -> Strategy:
+        """Return what the groups are drawn by before the first step."""
+        return self
+
+    @property
+    def refresh(self) -> Refresh | None:
+        """Return how groups are drawn anew while the student trains; None where they stay."""
+        return None
+
+    @classmethod
+    def otherwise(cls, name: str, context: Context | None) -> Kind | None:
+        """Return the strategy that draws from a retriever's candidates, of the retriever's name."""
+        known = context is not None and name in (context.names("retrievers") or ())
+        bare = name in Retriever.kinds and Retriever.kinds[name].needs_no_more()
+        return cls.kinds["candidates"](retriever=Retriever.named(name)) if known or bare else None
 
     pooled: ClassVar[bool] = True  # whether negatives are drawn from a run, not from the whole collection
     of_positives: ClassVar[bool] = False  # whether the lists of that run answer positives, not queries
@@ -266,6 +363,8 @@ class Strategy(Kind):
 class Architecture(Kind):
     """What is trained (kinds: :mod:`rd_utils.architectures`)."""
 
+    word: ClassVar[str] = "architecture"
+
     @property
     def shape(self) -> Shape | None:
         """Return the shape of its transformer; None where it has none, or nobody here knows it."""
@@ -295,6 +394,8 @@ class Architecture(Kind):
 class BiArchitecture(Architecture):
     """An architecture that embeds a query and a document each by itself."""
 
+    word: ClassVar[str] = "bi-encoder; only these have embeddings"
+
     @property
     def width(self) -> int | None:
         """Return the dimensions of its embeddings; None where the shape is unknown."""
@@ -314,6 +415,8 @@ class FromScratch(Architecture):
 
 class Teacher(Kind):
     """What scores pairs for a student to learn from (kinds: :mod:`rd_utils.teacher_kinds`)."""
+
+    word: ClassVar[str] = "teacher"
 
     @property
     def underlying(self) -> Architecture | None:
@@ -348,6 +451,14 @@ class System(Kind):
 
 class Encoder(System):
     """A system with a model of its own, which embeds where that is a bi-encoder."""
+
+    @classmethod
+    def otherwise(cls, name: str, context: Context | None) -> Kind | None:
+        """Return a bi-encoder before training, of the architecture's name."""
+        architecture = None if context is None else BiArchitecture.named(name)
+        if context is None or architecture is None:
+            return None
+        return cls.kinds["untrained"](architecture=architecture, collection=context.setting("collection"))
 
     @property
     def trained_on(self) -> Collection:

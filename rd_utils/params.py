@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from rd_utils.architectures import BiEncoder, CrossEncoder, InteractionCross, StaticBi, TinyBertBi, TinyBertCross
-from rd_utils.bounds import Count, Few, Fraction, Measures, Name, PathText, Seeds, Share, Temperature, Unique
-from rd_utils.explain import ParameterError, annotations, attempt, explain, known, listed, nearest, parse, problems_of, sound
+from rd_utils.bounds import Count, Few, Fraction, Measures, Name, PathText, Seeds, Share, Temperature, Unique, nearest
+from rd_utils.context import Context
+from rd_utils.explain import ParameterError, annotations, attempt, explain, known, listed, parse, problems_of, sound
 from rd_utils.kinds import (
     Architecture,
     BiArchitecture,
@@ -27,6 +28,7 @@ from rd_utils.kinds import (
     Kind,
     Part,
     Precision,
+    Refresh,
     Retriever,
     Spec,
     Strategy,
@@ -77,7 +79,6 @@ from rd_utils.specs import (
     PairsSpec,
     Probe,
     QueriesSpec,
-    Refresh,
     ScoresSpec,
     Search,
     SearchSpec,
@@ -88,7 +89,7 @@ from rd_utils.specs import (
     search_spec,
     with_rate,
 )
-from rd_utils.strategies import CorpusRandom, DiameterTargeted, FalseNegativeFilter, Filtering, FromCandidates, Graph
+from rd_utils.strategies import CorpusRandom, DiameterTargeted, FalseNegativeFilter, Filtering, FromCandidates, Graph, Refreshed
 from rd_utils.systems import FirstStageSystem, StudentSystem, TeacherSystem, UntrainedSystem, serves
 from rd_utils.teacher_kinds import BM25Teacher, EncoderTeacher, EnsembleTeacher, FileTeacher, LoadedTeacher, Oracle, TrainedTeacher
 
@@ -114,8 +115,9 @@ class LossSettings(TrainingChanges):
 class MineParameters(Part):
     """Parameters of ``01_mine``.
 
-    A ``reference`` that names no collection takes its vocabulary from ``collection``. ``test_collections`` may be ``own``: what belongs to
-    ``collection`` (see :func:`rd_utils.collections.own_tests`), which ``notebook.validate`` looks up.
+    What is said in short (see :class:`rd_utils.kinds.Kind`) takes the rest from here: a ``reference`` or teacher that names no collection
+    has ``collection``. ``test_collections`` may be ``own``: what belongs to ``collection`` (see
+    :func:`rd_utils.collections.own_tests`), which ``notebook.validate`` looks up.
     """
 
     collection: Collection
@@ -129,13 +131,13 @@ class MineParameters(Part):
     test_collections: Literal["own"] | tuple[Collection, ...] = ()
     seeds: Seeds = (0,)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _reference_of_the_collection(cls, values: Any) -> Any:
-        reference = values.get("reference") if isinstance(values, dict) else None
-        if not isinstance(reference, dict) or reference.get("kind") != "untrained" or "collection" not in values:
-            return values
-        return values | {"reference": {"collection": values["collection"]} | reference}
+    def _in_context(cls, values: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+        if not isinstance(values, dict):
+            return handler(values)
+        with Context(cls, values):
+            return handler(values)
 
     def groups(self, seed: int) -> GroupsSpec:
         """Return the groups artefact of one seed."""
@@ -191,7 +193,7 @@ class TrainParameters(MineParameters):
             augmentation=settings.augmentation,
             architecture=self.architecture,
             training=settings.apply(self.training),
-            refresh=self.refresh,
+            refresh=self.refresh or self.strategy.refresh,
             search=settings.search,
             seed=seed,
         )

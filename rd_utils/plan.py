@@ -25,7 +25,6 @@ from rd_utils import checks, durable, kernels, leakage, params, reading, studies
 from rd_utils.collections import CHEAP_QUERIES, CollectionError
 from rd_utils.graph import docs_of
 from rd_utils.params import ParameterError
-from rd_utils.resolve import Resolver
 from rd_utils.stages.search import search_evaluations
 from rd_utils.store import (
     Store,
@@ -116,13 +115,16 @@ class Plan:
     Args:
         study: the validated study.
         path: its file, as the analysis notebook is told it.
+
+    Attributes:
+        studies: the study on each of its training collections.
     """
 
     def __init__(self, study: Study, path: str) -> None:
         self.study, self.path = study, path
-        self.resolvers = [Resolver(study, pair.train) for pair in study.collections]
-        self.cells = _cells(study, self.resolvers)
-        self.baselines = _baselines(study, self.resolvers, self.cells)
+        self.studies = _on_collections(study)
+        self.cells = _cells(self.studies)
+        self.baselines = _baselines(self.studies, self.cells)
 
     @property
     def folder(self) -> Path:
@@ -143,8 +145,8 @@ class Plan:
         return [pair.train.label for pair in self.study.collections]
 
     def first_stages(self, pair: int) -> tuple[params.FirstStage, ...]:
-        """Return the resolved first stages of a pair of collections."""
-        return tuple(self.resolvers[pair].first_stage(stage) for stage in self.study.evaluation.first_stages)
+        """Return the first stages of a pair of collections."""
+        return self.studies[pair].evaluation.first_stages
 
     def evaluations(self, system: Any, collection: str) -> list[params.EvaluationSpec]:
         """Return the evaluations of one system that belongs to a training collection."""
@@ -252,11 +254,7 @@ def outside_problems(study: Any) -> list[str]:
         trains += [train] if isinstance(train, params.Part) else []
         found += _same_names(f"collections[{number}].test", "test collections", [part for part in tests if isinstance(part, params.Part)])
     if isinstance(study, Study):
-        try:
-            stages = [Resolver(study, study.collections[0].train).first_stage(stage) for stage in study.evaluation.first_stages]
-            found += _same_names("evaluation.first_stages", "first stages", stages)
-        except ValidationError as error:
-            found += [f"evaluation.first_stages: {problem}" for problem in params.problems_of(error, params.FirstStage)]
+        found += _same_names("evaluation.first_stages", "first stages", list(study.evaluation.first_stages))
     validation = getattr(study.search, "validation", None)
     if isinstance(validation, params.Part) and trains and not found and docs_of(validation) != docs_of(trains[0]):
         found.append(
@@ -357,21 +355,34 @@ def _checkpoints(part: Any) -> Iterator[Any]:
 # --- cells ------------------------------------------------------------------------------------------------------------------------
 
 
-def _cells(study: Study, resolvers: list[Resolver]) -> list[Cell]:
-    """Return all cells.
+def _on_collections(study: Study) -> list[Study]:
+    """Return a study on each of its training collections.
+
+    Raises:
+        PlanError: a part cannot be on one of them.
+    """
+    try:
+        return [study.on(pair.train) for pair in study.collections]
+    except ValidationError as error:
+        raise PlanError(study, params.problems_of(error, Study)) from None
+
+
+def _cells(on: list[Study]) -> list[Cell]:
+    """Return all cells of a study on each of its training collections.
 
     Raises:
         PlanError: cells cannot be, or would have one name; or an override meets none.
     """
+    study = on[0]
     cells: dict[tuple[str, str], Cell] = {}
     used = [False] * len(study.overrides)
     seen: set[tuple[int, str, str]] = set()
     refused: dict[str, list[str]] = {}  # what is wrong, and with which cells
-    for (number, grid), resolver in product(enumerate(study.grids), resolvers):
+    for (number, grid), there in product(enumerate(study.grids), on):
         for point in _points(grid):
             name = _cell_name(point, point["temperature"])
             try:
-                cell = _cell(study, resolver, grid, point, used)
+                cell = _cell(there, study, grid, point, used)
             except ValidationError as error:
                 for problem in params.problems_of(error, params.StudentSpec):
                     refused.setdefault(problem, []).append(name)
@@ -379,7 +390,7 @@ def _cells(study: Study, resolvers: list[Resolver]) -> list[Cell]:
             except ParameterError as error:
                 refused.setdefault(str(error), []).append(name)
                 continue
-            key = (resolver.collection.label, cell.name)
+            key = (there.collection.label, cell.name)
             if (number, *key) in seen:
                 refused[f"grids[{number}] makes the cell {cell.name} twice; an override sets its temperature"] = []
                 continue
@@ -397,7 +408,7 @@ def _cells(study: Study, resolvers: list[Resolver]) -> list[Cell]:
             )
     if problems:
         raise PlanError(study, problems)
-    order = [resolver.collection.label for resolver in resolvers]
+    order = [there.collection.label for there in on]
     return sorted(cells.values(), key=lambda cell: order.index(cell.collection))
 
 
@@ -435,24 +446,25 @@ def _points(grid: studies.Grid) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _cell(study: Study, resolver: Resolver, grid: studies.Grid, point: dict[str, Any], used: list[bool]) -> Cell:
+def _cell(study: Study, first: Study, grid: studies.Grid, point: dict[str, Any], used: list[bool]) -> Cell:
+    """Return a cell of a study on one collection; ``first`` is the same on the collection that learning rates are searched on."""
     training, temperature, searched = _overridden(study, used, point)
     architecture, strategy, teacher, loss = (point[key] for key in ("architecture", "strategy", "teacher", "loss"))
     target, augmentation = point["target_entropy"], study.augmentations.get(point["augmentation"])
-    if augmentation is not None and augmentation.random_share and study.strategies[strategy].kind == "corpus_random":
+    if augmentation is not None and augmentation.random_share and isinstance(study.strategies[strategy], params.CorpusRandom):
         raise ParameterError(f"random documents change nothing in the groups of {strategy}; leave that cell out")
     students = {
         seed: params.StudentSpec(
-            groups=resolver.groups(strategy, seed, point["augmentation"], point["cut"]),
+            groups=study.groups(strategy, seed, point["augmentation"], point["cut"]),
             loss=loss,
-            teacher=resolver.teacher(teacher) if teacher else None,
+            teacher=study.teachers[teacher] if teacher else None,
             temperature=temperature,
             target_entropy=target,
-            augmentation=resolver.augmentation(point["augmentation"]),
+            augmentation=study.augmentation(point["augmentation"]),
             architecture=study.architectures[architecture],
             training=training,
-            refresh=resolver.refresh(strategy),
-            search=resolver.search(architecture) if searched else None,
+            refresh=study.strategies[strategy].refresh,
+            search=first.searched(architecture) if searched else None,
             seed=seed,
         )
         for seed in grid.seeds
@@ -460,7 +472,7 @@ def _cell(study: Study, resolver: Resolver, grid: studies.Grid, point: dict[str,
     about = {key: point[key] for key in ("strategy", "teacher", "loss", "architecture", "augmentation", "cut")}
     dials = {"temperature": temperature, "target_entropy": float("nan") if target is None else target}
     name = _cell_name(point, temperature)
-    return Cell(name=name, collection=resolver.collection.label, **about, **dials, students=students)
+    return Cell(name=name, collection=study.collection.label, **about, **dials, students=students)
 
 
 def _cell_name(point: dict[str, Any], temperature: float) -> str:
@@ -485,27 +497,28 @@ def _overridden(study: Study, used: list[bool], point: dict[str, Any]) -> tuple[
     return params.Training(**study.training.model_dump() | changes), temperature, searched
 
 
-def _baselines(study: Study, resolvers: list[Resolver], cells: list[Cell]) -> list[Baseline]:
+def _baselines(on: list[Study], cells: list[Cell]) -> list[Baseline]:
     rows = []
-    for pair, resolver in enumerate(resolvers):
-        own = [cell for cell in cells if cell.collection == resolver.collection.label]
-        for name in dict.fromkeys(stage.retriever for stage in study.evaluation.first_stages):
+    for pair, study in enumerate(on):
+        own = [cell for cell in cells if cell.collection == study.collection.label]
+        for retriever in dict.fromkeys(stage.retriever for stage in study.evaluation.first_stages):
+            name = study.name_of(retriever) or retriever.label
             label = "BM25" if name == "bm25" else name
-            rows.append(Baseline(label, pair, "first_stage", "", "", {-1: params.FirstStageSystem(retriever=resolver.retriever(name))}))
+            rows.append(Baseline(label, pair, "first_stage", "", "", {-1: params.FirstStageSystem(retriever=retriever)}))
         for name in dict.fromkeys(cell.teacher for cell in own if cell.teacher):
-            system = params.TeacherSystem(teacher=resolver.teacher(name))
+            system = params.TeacherSystem(teacher=study.teachers[name])
             if not _reads_file(system.teacher):  # scores from a file are of the training pairs only
                 rows.append(Baseline(f"teacher {name}", pair, "teacher", name, "", {-1: system}))
         for name in dict.fromkeys([*(cell.architecture for cell in own), *study.evaluation.untrained]):
             trained = sorted({seed for cell in own if cell.architecture == name for seed in cell.students}) or [0]
             seeds = params.untrained_seeds(study.architectures[name], tuple(trained))
-            systems = {seed: resolver.untrained(name, seed) for seed in seeds}
+            systems = {seed: study.untrained(name, seed) for seed in seeds}
             rows.append(Baseline(f"untrained {name}", pair, "untrained", "", name, systems))
     return rows
 
 
-def _reads_file(teacher: Any) -> bool:
-    return teacher.kind == "file" or any(_reads_file(member) for member in getattr(teacher, "members", ()))
+def _reads_file(teacher: params.Teacher) -> bool:
+    return any(isinstance(part, params.FileTeacher) for part in params.within(teacher, below=params.Spec))
 
 
 # --- nodes ------------------------------------------------------------------------------------------------------------------------
@@ -592,17 +605,16 @@ class _NodeBuilder:
     def _strategy_name(self, groups: params.GroupsSpec) -> str:
         """Return what the study calls a strategy."""
         label = groups.collection.label
-        resolver = self.plan.resolvers[self.plan.labels.index(label)] if label in self.plan.labels else self.plan.resolvers[0]
-        names = [name for name in self.study.strategies if resolver.strategy(name) == groups.strategy]
+        study = self.plan.studies[self.plan.labels.index(label)] if label in self.plan.labels else self.study
+        names = [name for name, strategy in study.strategies.items() if strategy.first == groups.strategy]
         name = names[0] if names else groups.strategy.kind
         name += f"-random{groups.random_share:g}" if groups.random_share else ""
         name += f"-{groups.cut.part}" if groups.cut else ""
         return name + self._suffix(groups.collection)
 
-    def _teacher_name(self, teacher: Any) -> str:
+    def _teacher_name(self, teacher: params.Teacher) -> str:
         """Return what the study calls a teacher."""
-        names = [name for resolver in self.plan.resolvers for name in self.study.teachers if resolver.teacher(name) == teacher]
-        return names[0] if names else teacher.kind
+        return next(filter(None, (study.name_of(teacher) for study in self.plan.studies)), teacher.kind)
 
     def _blocks(self) -> list[list[Cell]]:
         """Pack cells that share groups, teacher, architecture, seeds and training (but for what a loss may set) into nodes."""
@@ -655,12 +667,12 @@ class _NodeBuilder:
         pair = self.plan.labels.index(block[0].collection)
         teacher = next((cell.teacher for cell in block if cell.teacher), "") or self._teachers.get(_shared(block[0]), "")
         return _common(first.groups, list(block[0].students)) | {
-            "teacher": self.plan.resolvers[pair].teacher(teacher) if teacher else None,
+            "teacher": self.plan.studies[pair].teachers[teacher] if teacher else None,
             "losses": losses,
             "architecture": first.architecture,
             "training": first.training,
             "refresh": first.refresh,
-            "reference": self.plan.resolvers[pair].reference,
+            "reference": self.plan.studies[pair].reference,
             "probe": self.study.probe,
             "test_collections": list(self.study.collections[pair].test),
         }
@@ -716,13 +728,13 @@ class _NodeBuilder:
     def _evaluate_baseline(self, row: Baseline, values: dict[str, Any]) -> Node:
         """Evaluate a row that no block of cells could take along."""
         own: dict[str, Any] = {"systems": [row.system]}
-        resolver = self.plan.resolvers[row.pair]
+        study = self.plan.studies[row.pair]
         if row.system == "teacher":
-            own["teacher"] = resolver.teacher(row.teacher)
+            own["teacher"] = study.teachers[row.teacher]
         elif row.system == "untrained":
             own |= {"architecture": self.study.architectures[row.architecture], "seeds": list(row.systems)}
-        specs = tuple(spec for system in row.systems.values() for spec in self.plan.evaluations(system, resolver.collection.label))
-        name = row.name.replace(" ", "-") + self._suffix(resolver.collection)
+        specs = tuple(spec for system in row.systems.values() for spec in self.plan.evaluations(system, study.collection.label))
+        name = row.name.replace(" ", "-") + self._suffix(study.collection)
         return self._add("04_evaluate", name, values | self._evaluation_values(row.pair) | own, specs)
 
     def _add(

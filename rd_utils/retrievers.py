@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from rd_utils import dense, retrieval
 from rd_utils.bounds import Count, Depth, Few, Name, PathText, Scale, Share
+from rd_utils.context import Context
 from rd_utils.encoding import encoded
 from rd_utils.graph import vectors_of
-from rd_utils.kinds import Collection, DenseIndex, Encoder, IndexedRetriever, Retriever, Teacher
+from rd_utils.kinds import BiArchitecture, Collection, DenseIndex, Encoder, IndexedRetriever, Part, Retriever, Strategy, Teacher
 from rd_utils.runs import Run
+from rd_utils.settings import TrainedOn, Training
 from rd_utils.specs import CandidatesSpec, IndexSpec, NeighboursSpec
 from rd_utils.stage import Given, Inputs, prefixed
 from rd_utils.stages.candidates import CANDIDATES
@@ -55,7 +57,7 @@ class BM25(IndexedRetriever):
 
     def index_of(self, collection: Collection) -> IndexSpec:
         """Return the postings of a collection's documents."""
-        return IndexSpec(collection=collection.whole(), retriever=self)
+        return IndexSpec(collection=collection.undivided(), retriever=self)
 
     def index_inputs(self, collection: Collection) -> Inputs:
         """Return nothing: it reads the documents alone."""
@@ -175,12 +177,39 @@ class IVFOnDisk(_InvertedFile):
         return 8.0 + BYTES["vector"] * width
 
 
+class DenseInShort(TrainedOn):
+    """A bi-encoder before training, or trained on a strategy's groups."""
+
+    architecture: BiArchitecture
+    strategy: Strategy | None = None
+    training: Training | None = None
+
+    @model_validator(mode="after")
+    def _trained_or_not(self) -> DenseInShort:
+        if self.strategy is None and (self.teacher, self.training) != (None, None):
+            raise ValueError("without a strategy it is not trained; leave teacher and training out, or name one")
+        return self
+
+
 class Dense(IndexedRetriever):
     """Search by a bi-encoder's embeddings (faiss, inner product): a checkpoint, or a student that the suite trained."""
 
     kind: Literal["dense"] = "dense"
     encoder: Encoder
     index: DenseIndex = Flat()
+    short: ClassVar[type[Part]] = DenseInShort
+
+    @classmethod
+    def whole(cls, values: dict[str, Any], context: Context) -> dict[str, Any]:
+        """Make the encoder of an architecture, and of the strategy that it is trained on."""
+        if "encoder" in values or not values.keys() & DenseInShort.model_fields.keys():
+            return values
+        own = {name: values[name] for name in ("kind", "index") if name in values}
+        said = DenseInShort.model_validate({name: value for name, value in values.items() if name not in own})
+        if said.strategy is None:
+            return own | {"encoder": {"kind": "untrained", "architecture": said.architecture, "seed": said.seed}}
+        student = said.student(context) | {"training": said.training or context.setting("training")}
+        return own | {"encoder": {"kind": "student", "student": student}}
 
     @property
     def label(self) -> str:
@@ -194,7 +223,7 @@ class Dense(IndexedRetriever):
 
     def index_of(self, collection: Collection) -> IndexSpec | None:
         """Return the inverted file of a collection's documents; None where all embeddings are gone through."""
-        return None if isinstance(self.index, Flat) else IndexSpec(collection=collection.whole(), retriever=self)
+        return None if isinstance(self.index, Flat) else IndexSpec(collection=collection.undivided(), retriever=self)
 
     def index_inputs(self, collection: Collection) -> Inputs:
         """Return the embeddings of the documents."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from rd_utils.bounds import BelowOne, Count, Depth, Few, Flag, Rate, Scale, Share, Spread
-from rd_utils.kinds import Part, Precision
+from rd_utils.bounds import BelowOne, Count, Depth, Few, Flag, Rate, Scale, Seed, Share, Spread
+from rd_utils.context import Context
+from rd_utils.kinds import Architecture, Part, Precision, Strategy, Teacher
+from rd_utils.losses import LossName
 
 
 class Training(Part):
@@ -115,3 +117,26 @@ class TrainingChanges(Part):
 
 
 OF_TRAINING = tuple(TrainingChanges.model_fields)
+
+
+class TrainedOn(Part):
+    """A student in short: its architecture, and what it is trained on; the rest is the study's or the notebook's."""
+
+    architecture: Architecture
+    strategy: Strategy
+    loss: LossName = "lce"
+    teacher: Teacher | None = None
+    training: Training
+    seed: Seed = 0
+
+    def student(self, context: Context) -> dict[str, Any]:
+        """Return the fields of the student."""
+        own = {name: getattr(self, name) for name in ("loss", "teacher", "architecture", "training", "seed")}
+        return own | {"groups": groups_of(self.strategy, self.seed, context), "refresh": self.strategy.refresh}
+
+
+def groups_of(strategy: Strategy, seed: int, context: Context) -> dict[str, Any]:
+    """Return the fields of the groups that a strategy draws in a study or a notebook."""
+    shared = {name: context.setting(name) for name in ("collection", "group_size", "shortage", "draws")}
+    shared |= {"draws": 1} if strategy.refresh is not None else {}
+    return shared | {"strategy": strategy, "seed": seed}

@@ -67,7 +67,7 @@ class _Queries(Collection):
     def _part(self) -> str:
         return self.random_split.label if self.random_split else ""
 
-    def whole(self) -> Collection:
+    def undivided(self) -> Collection:
         """Return the collection of which this is a part: all parts share its documents."""
         changes = {name: value for name, value in _WHOLE.items() if name in type(self).model_fields}
         return self.model_copy(update=changes)
@@ -110,11 +110,11 @@ class IrDatasetsCollection(Documents):
         """Return the name that tables show."""
         return f"{self.id}{self._part}{_limit(self.max_queries, self.skip_queries)}"
 
-    def whole(self) -> Collection:
+    def undivided(self) -> Collection:
         """Return the collection of which this is a part: the data set whose documents those of ``id`` are, all of it."""
         import ir_datasets
 
-        return super().whole().model_copy(update={"id": ir_datasets.docs_parent_id(self.id)})
+        return super().undivided().model_copy(update={"id": ir_datasets.docs_parent_id(self.id)})
 
 
 class FolderCollection(Documents):
@@ -156,9 +156,9 @@ class PseudoQueries(_Queries):
         """Return the name that tables show."""
         return f"{self.documents.label}/pseudo-{self.queries}-{self.seed}{self._part}"
 
-    def whole(self) -> Collection:
+    def undivided(self) -> Collection:
         """Return the collection that the documents are of."""
-        return self.documents.whole()
+        return self.documents.undivided()
 
 
 def _as_read(collection: Collection) -> Collection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from rd_utils.bounds import (
     FASTEST,
@@ -27,11 +27,11 @@ from rd_utils.kinds import (
     Architecture,
     BiArchitecture,
     Collection,
-    Draw,
     Encoder,
     IndexedRetriever,
     Part,
     Precision,
+    Refresh,
     Retriever,
     Spec,
     Strategy,
@@ -43,6 +43,16 @@ from rd_utils.kinds import (
 from rd_utils.losses import LOSSES, LossName
 from rd_utils.settings import Augmentation, Training
 from rd_utils.sources import AsRead
+
+
+def _stays(strategy: Strategy) -> Strategy:
+    if strategy.refresh is not None:
+        raise ValueError("a refreshed strategy is drawn anew while a student trains; name the one that it starts from")
+    return strategy
+
+
+Unrefreshed = Annotated[Strategy, AfterValidator(_stays)]
+FirstOf = Annotated[Strategy, AfterValidator(lambda strategy: strategy.first)]  # groups are those from before the first step
 
 
 class DocsSpec(Spec):
@@ -98,9 +108,9 @@ class GroupsSpec(Spec):
 
     stage: ClassVar[str] = "groups"
     collection: AsRead
-    strategy: Strategy
+    strategy: FirstOf
     group_size: Few = Field(default=16, ge=2)
-    shortage: Literal["drop"] | Strategy = "drop"
+    shortage: Literal["drop"] | FirstOf = "drop"
     draws: Few = 1
     random_share: Share = 0.0
     cut: EntropyCut | None = None
@@ -142,16 +152,6 @@ class NeighboursSpec(Spec):
         return self
 
 
-class Refresh(Part):
-    """Negatives drawn anew every ``every`` steps from what the student itself ranks highest."""
-
-    every: Count
-    from_rank: Depth = 1
-    depth: Depth = 100
-    draw: Draw = "uniform"
-    draw_temperature: Temperature = 1.0
-
-
 class Search(Part):
     """A learning rate chosen on validation queries: for the student's loss and architecture, on one collection, strategy and teacher.
 
@@ -162,7 +162,7 @@ class Search(Part):
     learning_rates: Annotated[tuple[Rate, ...], Field(min_length=2, max_length=1_000)]
     embedding_ratio: Scale = 1.0
     collection: Collection
-    strategy: Strategy
+    strategy: Unrefreshed
     teacher: Teacher | None = None
     validation: Collection
     first_stages: tuple[FirstStage, ...] = Field(min_length=1)

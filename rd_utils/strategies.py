@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from rd_utils import sampling
 from rd_utils.bounds import Depth, Few, Share, Spread, Temperature
+from rd_utils.context import Context
 from rd_utils.graph import vectors_of
-from rd_utils.kinds import Collection, Draw, Encoder, Part, Retriever, Strategy, Teacher
-from rd_utils.retrievers import BM25
+from rd_utils.kinds import Collection, Draw, Encoder, IndexedRetriever, Part, Refresh, Retriever, Strategy, Teacher
+from rd_utils.retrievers import BM25, Reranked
 from rd_utils.runs import Run
 from rd_utils.sampling import PoolPart
 from rd_utils.specs import CandidatesSpec, NeighboursSpec
@@ -128,6 +129,12 @@ class FromCandidates(_Drawn):
     draw_temperature: Temperature = 1.0
     filter: FalseNegativeFilter | None = None
 
+    @model_validator(mode="after")
+    def _retriever_ranks_as_deep(self) -> FromCandidates:
+        if isinstance(self.retriever, Reranked) and self.depth > self.retriever.from_depth:
+            raise ValueError(f"the retriever's from_depth is {self.retriever.from_depth}, less than the depth of {self.depth}; raise it")
+        return self
+
     def pool_of(self, collection: Collection) -> CandidatesSpec:
         """Return the retriever's candidates."""
         return CandidatesSpec(collection=collection, retriever=self.retriever, depth=self.depth)
@@ -160,7 +167,7 @@ class Graph(_Drawn):
 
     kind: Literal["graph"] = "graph"
     of_positives: ClassVar[bool] = True
-    retriever: Retriever = BM25()
+    retriever: IndexedRetriever = BM25()
     from_rank: Depth = 1
     depth: Depth = 100
     draw: Draw = "uniform"
@@ -196,6 +203,16 @@ class DiameterTargeted(_Ranked):
     in_space: ClassVar[bool] = True
     fills: ClassVar[bool] = False
 
+    @classmethod
+    def whole(cls, values: dict[str, Any], context: Context) -> dict[str, Any]:
+        """Take the reference of the study or the notebook where none is said."""
+        if "reference" in values:
+            return values
+        reference = context.setting("reference")
+        if reference is None:
+            raise ValueError("a diameter_targeted strategy needs a reference: name a bi-encoder")
+        return values | {"reference": reference}
+
     def pool_of(self, collection: Collection) -> CandidatesSpec:
         """Return the retriever's candidates."""
         return CandidatesSpec(collection=collection, retriever=self.retriever, depth=self.depth)
@@ -223,6 +240,24 @@ class DiameterTargeted(_Ranked):
     def seconds_more(self, groups: float) -> float:
         """Return the time of the trial groups' diameters."""
         return groups * self.trials * SECONDS["group described"]
+
+
+class Refreshed(Refresh, Strategy):
+    """Another strategy's groups at first, then the student's own candidates, every ``every`` steps."""
+
+    kind: Literal["refreshed"] = "refreshed"
+    start: Strategy
+    fills: ClassVar[bool] = False
+
+    @property
+    def first(self) -> Strategy:
+        """Return what the groups are drawn by before the first step."""
+        return self.start.first
+
+    @property
+    def refresh(self) -> Refresh:
+        """Return how groups are drawn anew while the student trains."""
+        return Refresh(**{name: getattr(self, name) for name in Refresh.model_fields})
 
 
 def check_window(from_rank: int, depth: int) -> None:

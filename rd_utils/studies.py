@@ -1,25 +1,24 @@
 """Studies: what a YAML under ``params/`` may say, and how it is read.
 
-A study names its retrievers, strategies, teachers and architectures, and its grids name these. The names are resolved to the parts of
-:mod:`rd_utils.params` by :mod:`rd_utils.resolve`, and expanded to cells and notebook runs by :mod:`rd_utils.plan`.
+A study names its architectures, retrievers, strategies and teachers, and its grids name these. The names stand for the classes that
+notebooks' parameters have too (see :mod:`rd_utils.context`); :meth:`Study.on` gives them for one of its collections, and
+:mod:`rd_utils.plan` expands the study to cells and notebook runs.
 """
 
 from __future__ import annotations
 
-import graphlib
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Union
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from rd_utils import yaml_files
 from rd_utils.bounds import (
     LONGEST_NAME,
     NAME,
     Alpha,
-    Count,
     Depth,
     Few,
     Fraction,
@@ -37,39 +36,18 @@ from rd_utils.bounds import (
     Text,
     Unique,
     Watts,
+    nearest,
     shown,
 )
+from rd_utils.context import Context, Impossible, adapter, named_in
+from rd_utils.explain import ParameterError, listed, problems_of, sound
+from rd_utils.kinds import Architecture, Collection, Encoder, Part, Precision, Retriever, Strategy, Teacher, within
 from rd_utils.leakage import ids_overlap
 from rd_utils.losses import LOSSES, LossName
-from rd_utils.params import (
-    BM25,
-    Architecture,
-    Augmentation,
-    BiArchitecture,
-    Collection,
-    CorpusRandom,
-    CutPart,
-    DenseIndex,
-    Draw,
-    EntropyName,
-    FileTeacher,
-    Filtering,
-    Flat,
-    LoadedTeacher,
-    Oracle,
-    ParameterError,
-    Part,
-    Precision,
-    Probe,
-    RunFile,
-    Training,
-    TrainingChanges,
-    check_rates,
-    listed,
-    nearest,
-    problems_of,
-    sound,
-)
+from rd_utils.retrievers import Pooled
+from rd_utils.settings import Augmentation, Training, TrainingChanges
+from rd_utils.specs import EntropyCut, FirstStage, GroupsSpec, Probe, Search, Unrefreshed, check_rates
+from rd_utils.systems import UntrainedSystem
 
 
 class StudyCollections(Part):
@@ -85,145 +63,17 @@ class StudyCollections(Part):
         return self
 
 
-class DenseEntry(Part):
-    """A named retriever of a study: a named bi-encoder, before training or trained on a named strategy's groups."""
-
-    kind: Literal["dense"] = "dense"
-    architecture: Name
-    strategy: Name | None = None
-    loss: LossName = "lce"
-    teacher: Name | None = None
-    training: Training | None = None
-    index: DenseIndex = Flat()
-    seed: Seed = 0
+StrategyName = Annotated[Name, named_in("strategies")]
+TeacherName = Annotated[Name, named_in("teachers")]
+ArchitectureName = Annotated[Name, named_in("architectures")]
+AugmentationName = Annotated[Name, named_in("augmentations", "none")]
+CutName = Annotated[Name, named_in("cuts", "all")]
 
 
-class RerankedEntry(Part):
-    """A named retriever of a study: another's top ``from_depth`` re-ranked by a named teacher."""
-
-    kind: Literal["reranked"] = "reranked"
-    retriever: Name
-    from_depth: Depth = 200
-    teacher: Name
-
-
-class PooledEntry(Part):
-    """A named retriever of a study: the union of other named ones, at most ``at_most`` documents from each."""
-
-    kind: Literal["pooled"] = "pooled"
-    retrievers: Annotated[tuple[Name, ...], Field(min_length=2), Unique]
-    at_most: Depth = 10
-
-
-class FilterEntry(Filtering):
-    """False-negative filtering by a named teacher; see :class:`FalseNegativeFilter`."""
-
-    teacher: Name
-
-
-class FromCandidatesEntry(Part):
-    """A named strategy of a study: drawn from a named retriever's candidates; see :class:`FromCandidates`."""
-
-    kind: Literal["candidates"] = "candidates"
-    retriever: Name
-    from_rank: Depth = 1
-    depth: Depth = 200
-    draw: Draw = "uniform"
-    draw_temperature: Temperature = 1.0
-    filter: FilterEntry | None = None
-
-
-class GraphEntry(Part):
-    """A named strategy of a study: drawn from the positive's neighbours under a named retriever; see :class:`Graph`."""
-
-    kind: Literal["graph"] = "graph"
-    retriever: Name
-    from_rank: Depth = 1
-    depth: Depth = 100
-    draw: Draw = "uniform"
-    draw_temperature: Temperature = 1.0
-
-
-class DiameterTargetedEntry(Part):
-    """A named strategy of a study: groups of a chosen diameter in the study's ``reference``; see :class:`DiameterTargeted`."""
-
-    kind: Literal["diameter_targeted"] = "diameter_targeted"
-    retriever: Name
-    from_rank: Depth = 1
-    depth: Depth = 200
-    quantile: Share
-    trials: Few = Field(default=64, ge=2)
-
-
-class RefreshedEntry(Part):
-    """A named strategy of a study: a named strategy's groups at first, then the student's own candidates; see :class:`Refresh`."""
-
-    kind: Literal["refreshed"] = "refreshed"
-    start: Name
-    every: Count
-    from_rank: Depth = 1
-    depth: Depth = 100
-    draw: Draw = "uniform"
-    draw_temperature: Temperature = 1.0
-
-
-class TrainedTeacherEntry(Part):
-    """A named teacher of a study: a named architecture trained on a named strategy's groups, with LCE unless said otherwise."""
-
-    kind: Literal["trained"] = "trained"
-    architecture: Name
-    strategy: Name
-    loss: LossName = "lce"
-    teacher: Name | None = None
-    training: Training
-    seed: Seed = 0
-
-
-class EncoderTeacherEntry(Part):
-    """A named teacher of a study: a named bi-encoder before training."""
-
-    kind: Literal["encoder"] = "encoder"
-    architecture: Name
-    precision: Precision = "fp32"
-
-
-class BM25TeacherEntry(Part):
-    """A named teacher of a study: a named BM25 retriever's score of every pair."""
-
-    kind: Literal["bm25"] = "bm25"
-    retriever: Name
-
-
-class EnsembleTeacherEntry(Part):
-    """A named teacher of a study: the mean of named ones, standardised over the groups of a named strategy."""
-
-    kind: Literal["ensemble"] = "ensemble"
-    members: Annotated[tuple[Name, ...], Field(min_length=2), Unique]
-    strategy: Name
-    seed: Seed = 0
-
-
-class CutEntry(Part):
-    """A named part of the training queries, by a named teacher's entropy over their groups; see :class:`EntropyCut`."""
-
-    teacher: Name
-    entropy: EntropyName = "pairwise_entropy"
-    temperature: Temperature = 1.0
-    part: CutPart
-
-
-class AugmentationEntry(Augmentation):
+class NamedAugmentation(Augmentation):
     """A named augmentation of a study; ``random_share`` of the negatives are replaced by corpus-random documents."""
 
     random_share: Share = 0.0
-
-
-class FirstStageEntry(Part):
-    """What systems rank: a named retriever's top ``depth``, or with kind full the whole collection."""
-
-    kind: Literal["rerank", "full"] = "rerank"
-    retriever: Name
-    depth: Depth = 100
 
 
 class SearchedRates(Part):
@@ -244,11 +94,11 @@ class SearchSettings(Part):
     It runs on the first of the study's collections, and its choice holds for all of them.
     """
 
-    architectures: dict[Name, SearchedRates] = Field(min_length=1)
-    strategy: Name
-    teacher: Name | None = None
+    architectures: dict[ArchitectureName, SearchedRates] = Field(min_length=1)
+    strategy: Unrefreshed
+    teacher: Teacher | None = None
     validation: Collection
-    first_stages: tuple[FirstStageEntry, ...] = Field(min_length=1)
+    first_stages: tuple[FirstStage, ...] = Field(min_length=1)
     measure: MeasureName = "nDCG@10"
     seed: Seed = 0
 
@@ -256,8 +106,8 @@ class SearchSettings(Part):
 class EvaluationSettings(Part):
     """First stages and measures of a study; ``untrained`` names architectures to evaluate untrained that no grid trains."""
 
-    first_stages: tuple[FirstStageEntry, ...] = Field(min_length=1)
-    untrained: Annotated[tuple[Name, ...], Unique] = ()
+    first_stages: tuple[FirstStage, ...] = Field(min_length=1)
+    untrained: Annotated[tuple[ArchitectureName, ...], Unique] = ()
     measures: Measures = ("nDCG@10", "AP", "RR@10", "R@100")
     precision: Precision = "fp32"
 
@@ -270,7 +120,7 @@ class AnalysisSettings(Part):
     """
 
     measure: MeasureName = "nDCG@10"
-    baseline_strategy: Name
+    baseline_strategy: StrategyName
     equivalence_margin: Margin = 0.02
     margins_shown: Annotated[tuple[Margin, ...], Unique] = (0.01, 0.02)
     watts_per_core: Watts = 10.0
@@ -282,14 +132,14 @@ class AnalysisSettings(Part):
 class Grid(Part):
     """One block of cells: the product of its lists."""
 
-    strategies: Annotated[tuple[Name, ...], Field(min_length=1), Unique]
-    teachers: Annotated[tuple[Name, ...], Unique] = ()
+    strategies: Annotated[tuple[StrategyName, ...], Field(min_length=1), Unique]
+    teachers: Annotated[tuple[TeacherName, ...], Unique] = ()
     losses: Annotated[tuple[LossName, ...], Field(min_length=1), Unique]
-    architectures: Annotated[tuple[Name, ...], Field(min_length=1), Unique]
+    architectures: Annotated[tuple[ArchitectureName, ...], Field(min_length=1), Unique]
     temperatures: Annotated[tuple[Temperature, ...], Field(min_length=1), Unique] = (1.0,)
     target_entropies: Annotated[tuple[Fraction, ...], Unique] = ()
-    augmentations: Annotated[tuple[Name, ...], Field(min_length=1), Unique] = ("none",)
-    cuts: Annotated[tuple[Name, ...], Field(min_length=1), Unique] = ("all",)
+    augmentations: Annotated[tuple[AugmentationName, ...], Field(min_length=1), Unique] = ("none",)
+    cuts: Annotated[tuple[CutName, ...], Field(min_length=1), Unique] = ("all",)
     seeds: Seeds
 
     @model_validator(mode="after")
@@ -307,12 +157,12 @@ class Grid(Part):
 class When(Part):
     """Which cells an override meets; an absent key meets all."""
 
-    strategy: Name | None = None
-    teacher: Name | None = None
+    strategy: StrategyName | None = None
+    teacher: TeacherName | None = None
     loss: LossName | None = None
-    architecture: Name | None = None
-    augmentation: Name | None = None
-    cut: Name | None = None
+    architecture: ArchitectureName | None = None
+    augmentation: AugmentationName | None = None
+    cut: CutName | None = None
 
 
 class OverrideValues(TrainingChanges):
@@ -334,16 +184,6 @@ class WorkflowSettings(Part):
     students_per_node: Depth = 12
 
 
-RetrieverEntry = Annotated[Union[BM25, DenseEntry, RerankedEntry, PooledEntry, RunFile], Field(discriminator="kind")]
-StrategyEntry = Annotated[
-    Union[CorpusRandom, FromCandidatesEntry, GraphEntry, DiameterTargetedEntry, RefreshedEntry], Field(discriminator="kind")
-]
-TeacherEntry = Annotated[
-    Union[Oracle, LoadedTeacher, TrainedTeacherEntry, EncoderTeacherEntry, BM25TeacherEntry, FileTeacher, EnsembleTeacherEntry],
-    Field(discriminator="kind"),
-]
-
-
 class Study(Part):
     """One YAML under ``params/``: a grid, its seeds and its analysis.
 
@@ -357,16 +197,16 @@ class Study(Part):
     base: Name | None = None
     question: Text
     collections: tuple[StudyCollections, ...] = Field(min_length=1)
-    retrievers: dict[Name, RetrieverEntry]
-    strategies: dict[Name, StrategyEntry]
-    teachers: dict[Name, TeacherEntry] = {}
     architectures: dict[Name, Architecture]
-    reference: Name | None = None
+    retrievers: dict[Name, Retriever]
+    strategies: dict[Name, Strategy]
+    teachers: dict[Name, Teacher] = {}
+    reference: Encoder | None = None
     probe: Probe | None = None
-    augmentations: dict[Name, AugmentationEntry] = {}
-    cuts: dict[Name, CutEntry] = {}
+    augmentations: dict[Name, NamedAugmentation] = {}
+    cuts: dict[Name, EntropyCut] = {}
     group_size: Few = Field(default=16, ge=2)
-    shortage: Name = "drop"
+    shortage: Literal["drop"] | Strategy = "drop"
     draws: Few = 1
     training: Training
     search: SearchSettings | None = None
@@ -376,6 +216,9 @@ class Study(Part):
     analysis: AnalysisSettings
     workflow: WorkflowSettings = WorkflowSettings()
 
+    _said: dict[str, Any] = PrivateAttr()
+    _collection: Collection = PrivateAttr()
+
     @field_validator("name")
     @classmethod
     def _leaves_the_store_alone(cls, name: str) -> str:
@@ -383,152 +226,116 @@ class Study(Part):
             raise ValueError("'store' is the folder of the artefacts, beside those of studies; choose another name")
         return name
 
-    @field_validator("collections", mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return [value] if isinstance(value, dict) else value
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> Study:
-        problems = list(problems_of_names(self))
+    def _in_context(cls, values: Any, handler: ModelWrapValidatorHandler[Study], info: ValidationInfo) -> Study:
+        if not isinstance(values, dict):
+            return handler(values)
+        values = _paired(values)
+        with _context(values, info.context) as context:
+            study = handler(context.resolved())
+        study._said, study._collection = values, context.setting("collection")
+        problems = rules(study, values)
         if problems:
             raise ValueError("\n".join(problems))
-        return self
+        return study
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """Return what the study was read from, names as names."""
+        return self._said
+
+    @property
+    def collection(self) -> Collection:
+        """Return the training collection that the named parts are for."""
+        return self._collection
+
+    def on(self, collection: Collection) -> Study:
+        """Return the study with its named parts as they are on another training collection."""
+        if collection == self.collection:
+            return self
+        return Study.model_validate(self._said, context={"collection": collection})
+
+    def untrained(self, architecture: str, seed: int = 0) -> UntrainedSystem:
+        """Return a named architecture before training."""
+        return UntrainedSystem(architecture=self.architectures[architecture], collection=self.collection, seed=seed)
+
+    def augmentation(self, name: str) -> Augmentation:
+        """Return a named augmentation of texts and targets; the share of random documents is part of the groups."""
+        if name == "none":
+            return Augmentation()
+        return Augmentation(**self.augmentations[name].model_dump(exclude={"random_share"}))
+
+    def groups(self, strategy: str, seed: int, augmentation: str = "none", cut: str = "all") -> GroupsSpec:
+        """Return the groups of a named strategy and a seed."""
+        return GroupsSpec(
+            collection=self.collection,
+            strategy=self.strategies[strategy],
+            group_size=self.group_size,
+            shortage=self.shortage,
+            draws=self.draws if self.strategies[strategy].refresh is None else 1,
+            random_share=0.0 if augmentation == "none" else self.augmentations[augmentation].random_share,
+            cut=None if cut == "all" else self.cuts[cut],
+            seed=seed,
+        )
+
+    def searched(self, architecture: str) -> Search | None:
+        """Return how the learning rate of a named architecture is chosen, were this study's collection the first."""
+        if self.search is None or architecture not in self.search.architectures:
+            return None
+        own = {name: getattr(self.search, name) for name in SearchSettings.model_fields if name != "architectures"}
+        return Search(collection=self.collection, **own, **dict(self.search.architectures[architecture]))
+
+    def name_of(self, part: Strategy | Retriever | Teacher) -> str | None:
+        """Return the first name of a part; None where it has none."""
+        table = {Strategy: self.strategies, Retriever: self.retrievers, Teacher: self.teachers}
+        (named,) = (parts for family, parts in table.items() if isinstance(part, family))
+        return next((name for name, other in named.items() if other == part), None)
 
 
-# --- names ------------------------------------------------------------------------------------------------------------------------
+def _context(values: dict[str, Any], given: dict[str, Any] | None = None) -> Context:
+    """Return what stands around the parts of a study: its values and its first training collection, or the one given."""
+    if given is None:
+        pairs = values.get("collections")
+        first = pairs[0] if isinstance(pairs, list | tuple) and pairs else None
+        train = first.get("train") if isinstance(first, dict) else getattr(first, "train", None)
+        try:
+            given = {"collection": adapter(Collection).validate_python(train)}
+        except ValidationError:
+            given = {"collection": Impossible("is not sound")}
+    return Context(Study, values, **given)
 
 
-def problems_of_names(study: Any) -> list[str]:
-    """Return what is wrong with how a study's parts name one another, each as ``place: problem``.
+# --- rules ------------------------------------------------------------------------------------------------------------------------
+
+
+def rules(study: Any, said: dict[str, Any]) -> list[str]:
+    """Return what is wrong with how a study's parts go together, each as ``place: problem``.
 
     Args:
-        study: a study, or the sound parts of one (see :func:`rd_utils.params.sound`): what is None there is passed over.
+        study: a study, or the sound parts of one (see :func:`rd_utils.explain.sound`): what is None there is passed over.
+        said: what it was read from.
     """
-    checks = (_unknown, _made_of_themselves, _retrievers, _teachers, _augmentations, _strategies, _grids, _references, _search, _analysis)
-    return [problem for check in checks for problem in check(study)]
+    problems = [*_reserved(study), *_augmentations(study), *_size(study), *_shortage(study, said.get("shortage"))]
+    return [*problems, *_validation(study), *_searched_teacher(study, said.get("search")), *_analysis(study)]
 
 
-def _entries(study: Any, kind: str) -> dict[str, Any]:
-    """Return the named parts of one kind."""
-    return getattr(study, _PLURALS[kind]) or {}
-
-
-def _kind(study: Any, of: str, name: Any) -> str | None:
-    """Return the kind of a named part; None where it is unknown."""
-    return getattr(_entries(study, of).get(name), "kind", None)
-
-
-_PLURALS = {
-    "retriever": "retrievers", "strategy": "strategies", "teacher": "teachers", "architecture": "architectures",
-    "augmentation": "augmentations", "cut": "cuts",
-}  # fmt: skip
-_RESERVED = {"cut": "all", "augmentation": "none", "strategy": "drop"}  # what a name of that kind stands for of itself
-
-
-def _unknown_name(study: Any, kind: str, name: Any, where: str, *more: str) -> Iterator[str]:
-    choices = (*more, *_entries(study, kind))
-    if isinstance(name, str) and name not in choices and getattr(study, _PLURALS[kind]) is not None:
-        yield f"{where}: unknown name {shown(name)}{nearest(name, choices)}"
-
-
-def _unknown(study: Any) -> Iterator[str]:
-    """Yield the names that stand for nothing."""
-    for kind in ("retriever", "strategy", "teacher"):
-        for name, entry in _entries(study, kind).items():
-            for what, other in _named_parts(entry):
-                yield from _unknown_name(study, what, other, f"{_PLURALS[kind]}.{name}.{what}")
-    for name, entry in _entries(study, "cut").items():
-        yield from _unknown_name(study, "teacher", getattr(entry, "teacher", None), f"cuts.{name}.teacher")
-    for number, grid in enumerate(study.grids or ()):
-        for kind in ("strategy", "teacher", "architecture", "augmentation", "cut"):
-            more = (_RESERVED[kind],) if kind in ("augmentation", "cut") else ()
-            for name in getattr(grid, _PLURALS[kind], None) or ():
-                yield from _unknown_name(study, kind, name, f"grids[{number}].{_PLURALS[kind]}", *more)
-    for number, override in enumerate(study.overrides or ()):
-        for kind in ("strategy", "teacher", "architecture", "augmentation", "cut"):
-            more = (_RESERVED[kind],) if kind in ("augmentation", "cut") else ()
-            name = getattr(getattr(override, "when", None), kind, None)
-            yield from _unknown_name(study, kind, name, f"overrides[{number}].when.{kind}", *more)
-    for part, settings in (("evaluation", study.evaluation), ("search", study.search)):
-        for number, stage in enumerate(getattr(settings, "first_stages", None) or ()):
-            yield from _unknown_name(study, "retriever", getattr(stage, "retriever", None), f"{part}.first_stages[{number}].retriever")
-    for name in getattr(study.evaluation, "untrained", None) or ():
-        yield from _unknown_name(study, "architecture", name, "evaluation.untrained")
-    yield from _unknown_name(study, "architecture", study.reference, "reference")
-    yield from _unknown_name(study, "strategy", study.shortage, "shortage", "drop")
-    for kind in ("strategy", "teacher"):
-        yield from _unknown_name(study, kind, getattr(study.search, kind, None), f"search.{kind}")
-    for name in getattr(study.search, "architectures", None) or ():
-        yield from _unknown_name(study, "architecture", name, "search.architectures")
-    yield from _unknown_name(study, "strategy", getattr(study.analysis, "baseline_strategy", None), "analysis.baseline_strategy")
-    for kind, reserved in _RESERVED.items():
-        if reserved in _entries(study, kind):
-            yield f"{_PLURALS[kind]}.{reserved}: the name {reserved!r} has a meaning of its own; choose another"
-
-
-def _made_of_themselves(study: Any) -> Iterator[str]:
-    """Yield a way round on which an entry is made, in the end, from itself."""
-    kinds = ("retriever", "strategy", "teacher")
-    uses = {(kind, name): list(_named_parts(entry)) for kind in kinds for name, entry in _entries(study, kind).items()}
-    try:
-        graphlib.TopologicalSorter(uses).prepare()
-    except graphlib.CycleError as error:
-        way = error.args[1][::-1]
-        round_it = " -> ".join(f"{kind} {name}" for kind, name in way)
-        yield f"{_PLURALS[way[0][0]]}.{way[0][1]}: made from itself: {round_it}; let one of them name another"
-
-
-def _bi_encoder(study: Any, architecture: Any) -> bool:
-    """Tell whether a named architecture is a bi-encoder, or unknown."""
-    kind = _kind(study, "architecture", architecture)
-    return kind is None or kind in BiArchitecture.kinds
-
-
-def _retrievers(study: Any) -> Iterator[str]:
-    for name, entry in _entries(study, "retriever").items():
-        kind, where = getattr(entry, "kind", None), f"retrievers.{name}"
-        if kind == "dense" and entry.strategy is None and (entry.teacher, entry.training) != (None, None):
-            yield f"{where}: without a strategy it is not trained; leave teacher and training out, or name one"
-        if kind == "dense" and not _bi_encoder(study, entry.architecture):
-            yield f"{where}.architecture: {entry.architecture!r} is no bi-encoder; full retrieval needs embeddings"
-        deepest = [
-            strategy.depth
-            for strategy in _entries(study, "strategy").values()
-            if getattr(strategy, "kind", None) == "candidates" and strategy.retriever == name and strategy.depth is not None
-        ]
-        if kind == "reranked" and entry.from_depth is not None and max(deepest, default=0) > entry.from_depth:
-            yield f"{where}: from_depth is {entry.from_depth}, less than the depth of a strategy that draws from it; raise it"
-
-
-def _teachers(study: Any) -> Iterator[str]:
-    for name, entry in _entries(study, "teacher").items():
-        kind, where = getattr(entry, "kind", None), f"teachers.{name}"
-        if kind == "bm25" and _kind(study, "retriever", entry.retriever) not in (None, "bm25"):
-            yield f"{where}.retriever: {entry.retriever!r} is no bm25 retriever; its scores are not known for every pair"
-        if kind == "encoder" and not _bi_encoder(study, entry.architecture):
-            yield f"{where}.architecture: {entry.architecture!r} is no bi-encoder; untrained, its head is random"
-        if kind == "ensemble" and _kind(study, "strategy", entry.strategy) == "refreshed":
-            yield f"{where}.strategy: {entry.strategy!r} is drawn anew while a student trains; calibrate on another"
+def _reserved(study: Any) -> Iterator[str]:
+    for field, name in (("cuts", "all"), ("augmentations", "none"), ("strategies", "drop")):
+        if name in (getattr(study, field) or {}):
+            yield f"{field}.{name}: the name {name!r} has a meaning of its own; choose another"
 
 
 def _augmentations(study: Any) -> Iterator[str]:
-    for name, entry in _entries(study, "augmentation").items():
-        top, share, size = getattr(entry, "top_k", None), getattr(entry, "random_share", None), study.group_size
+    for name, augmentation in (study.augmentations or {}).items():
+        top, share, size = getattr(augmentation, "top_k", None), getattr(augmentation, "random_share", None), study.group_size
         if top is not None and size is not None and top > size:
             yield f"augmentations.{name}.top_k is {top}, but a group has {size} documents"
         if share and size is not None and not round(share * (size - 1)):
             yield f"augmentations.{name}.random_share is {share}, not one of {size - 1} negatives"
 
 
-def _strategies(study: Any) -> Iterator[str]:
-    for name, entry in _entries(study, "strategy").items():
-        kind = getattr(entry, "kind", None)
-        if kind == "graph" and _kind(study, "retriever", entry.retriever) not in (None, "bm25", "dense"):
-            yield f"strategies.{name}.retriever: {entry.retriever!r} reads no documents; a graph needs bm25 or a dense one"
-
-
-def _grids(study: Any) -> Iterator[str]:
+def _size(study: Any) -> Iterator[str]:
     """Yield a size that nobody means."""
     students = 0
     for grid in study.grids or ():
@@ -542,44 +349,34 @@ def _grids(study: Any) -> Iterator[str]:
 MOST_STUDENTS = 100_000
 
 
-def _references(study: Any) -> Iterator[str]:
-    if study.reference is not None and not _bi_encoder(study, study.reference):
-        yield f"reference: {study.reference!r} is no bi-encoder; distances need embeddings"
-    if study.reference is None and any(
-        getattr(entry, "kind", None) == "diameter_targeted" for entry in _entries(study, "strategy").values()
-    ):
-        yield "reference: a diameter_targeted strategy needs a reference: name a bi-encoder of `architectures`"
-    fill = _entries(study, "strategy").get(study.shortage)
-    kind = getattr(fill, "kind", None)
-    if kind not in (None, "corpus_random"):
-        plain = kind in ("candidates", "graph") and _kind(study, "retriever", fill.retriever) in (None, "bm25", "run_file")
-        if not plain or getattr(fill, "filter", None) is not None:
-            yield (
-                f"shortage: {study.shortage!r} cannot fill, since what it draws from is made from groups or a teacher itself; "
-                "name a corpus_random strategy, or one of a bm25 or run_file retriever without a filter"
-            )
+def _shortage(study: Any, said: Any) -> Iterator[str]:
+    fill = study.shortage
+    if isinstance(fill, Strategy) and any(isinstance(part, Teacher | Encoder | Pooled) for part in within(fill)):
+        yield (
+            f"shortage: {shown(said)} cannot fill, since what it draws from is made from groups or a teacher itself; "
+            "name a corpus_random strategy, or one of a bm25 or run_file retriever without a filter"
+        )
 
 
-def _search(study: Any) -> Iterator[str]:
-    search = study.search
-    if search is None:
+def _validation(study: Any) -> Iterator[str]:
+    validation = getattr(study.search, "validation", None)
+    if not isinstance(validation, Collection) or validation.shared_queries == "allow":
         return
-    validation = search.validation if isinstance(search.validation, Part) else None
     for pair in study.collections or ():
         tests = getattr(pair, "test", None) or ()
         for kind, collection in (("training", getattr(pair, "train", None)), *(("test", test) for test in tests)):
-            if validation is None or not isinstance(collection, Part) or validation.shared_queries == "allow":
-                continue
-            if ids_overlap(validation, collection):
+            if isinstance(collection, Collection) and ids_overlap(validation, collection):
                 yield (
                     f"search.validation: {validation.label} shares queries with the {kind} collection "
                     f"{collection.label}, so the learning rate would not be chosen on queries of its own; choose another split, "
                     "or part them by random_split, or by skip_queries and max_queries"
                 )
-    if _kind(study, "strategy", search.strategy) == "refreshed":
-        yield "search.strategy: a refreshed strategy cannot be searched on; name the one that it starts from"
+
+
+def _searched_teacher(study: Any, said: Any) -> Iterator[str]:
     losses = {loss for grid in study.grids or () for loss in getattr(grid, "losses", None) or ()}
-    if search.teacher is None and any(loss in LOSSES and LOSSES[loss].needs_teacher for loss in losses):
+    distils = any(loss in LOSSES and LOSSES[loss].needs_teacher for loss in losses)
+    if distils and isinstance(said, dict) and said.get("teacher") is None:
         yield "search.teacher: a loss of the grids distils a teacher; name the one that the search uses"
 
 
@@ -587,19 +384,6 @@ def _analysis(study: Any) -> Iterator[str]:
     measures, asked = getattr(study.evaluation, "measures", None), getattr(study.analysis, "measure", None)
     if measures and asked is not None and asked not in measures:
         yield f"analysis.measure: unknown name {shown(asked)}{nearest(asked, measures)}"
-
-
-def _named_parts(entry: Any) -> Iterator[tuple[str, str]]:
-    """Yield (kind, name) of every other entry that a retriever's, strategy's or teacher's entry names."""
-    for field, kind in (
-        ("retriever", "retriever"), ("retrievers", "retriever"), ("strategy", "strategy"), ("start", "strategy"),
-        ("teacher", "teacher"), ("members", "teacher"), ("architecture", "architecture"), ("filter", "filter"),
-    ):  # fmt: skip
-        value = getattr(entry, field, None)
-        if kind == "filter" and value is not None:
-            yield from (("teacher", name) for name in (value.teacher,) if name is not None)
-        elif value is not None:
-            yield from ((kind, name) for name in ((value,) if isinstance(value, str) else value) if name is not None)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------------------
@@ -664,8 +448,9 @@ def read_study(path: str | Path, base: str | None = None) -> Draft:
     try:
         study = Study.model_validate(values)
     except ValidationError as error:
-        parts = sound(Study, _paired(values))
-        return Draft(path, None, parts, [line(problem) for problem in [*problems_of(error, Study), *problems_of_names(parts)]], line)
+        with _context(_paired(values)) as context:
+            parts = sound(Study, context.resolved())
+        return Draft(path, None, parts, [line(problem) for problem in [*problems_of(error, Study), *rules(parts, values)]], line)
     return Draft(path, study, study, [], line)
 
 

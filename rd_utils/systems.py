@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rd_utils.bounds import Seed
+from rd_utils.context import Context
 from rd_utils.encoding import on_device, untrained
 from rd_utils.graph import architecture_inputs
 from rd_utils.kinds import Architecture, BiArchitecture, Collection, Encoder, Retriever, System, Teacher
@@ -43,6 +44,11 @@ class UntrainedSystem(Encoder):
     architecture: Architecture
     collection: AsRead
     seed: Seed = 0
+
+    @classmethod
+    def whole(cls, values: dict[str, Any], context: Context) -> dict[str, Any]:
+        """Take the collection of the study or the notebook where none is said."""
+        return values if "collection" in values else values | {"collection": context.setting("collection")}
 
     @property
     def underlying(self) -> Architecture | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,14 @@ from pydantic import Field, model_validator
 from rd_utils import retrieval, teachers
 from rd_utils.architectures import CrossEncoder, InteractionCross
 from rd_utils.bounds import Fraction, Length, ModelText, PathText, Seed, Spread
+from rd_utils.context import Context
 from rd_utils.encoding import asking, on_device, text_tokens
 from rd_utils.graph import collection_inputs, token_inputs, tokenizer_of, vectors_of
-from rd_utils.kinds import Architecture, BiArchitecture, Collection, Encoder, Precision, Teacher, check_teachers
+from rd_utils.kinds import Architecture, BiArchitecture, Collection, Encoder, Part, Precision, Teacher, check_teachers
 from rd_utils.retrievers import BM25
 from rd_utils.scoring import Scored, Scorer, kept_scores
-from rd_utils.specs import GroupsSpec, ScoresSpec, StudentSpec
+from rd_utils.settings import TrainedOn, groups_of
+from rd_utils.specs import GroupsSpec, ScoresSpec, StudentSpec, Unrefreshed
 from rd_utils.stage import Given, Inputs, prefixed
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.index import INDEX
@@ -182,6 +184,15 @@ class TrainedTeacher(_ModelTeacher):
 
     kind: Literal["trained"] = "trained"
     student: StudentSpec
+    short: ClassVar[type[Part]] = TrainedOn
+
+    @classmethod
+    def whole(cls, values: dict[str, Any], context: Context) -> dict[str, Any]:
+        """Make the student of an architecture and the strategy that it is trained on."""
+        if "student" in values or not values.keys() & TrainedOn.model_fields.keys():
+            return values
+        said = TrainedOn.model_validate({name: value for name, value in values.items() if name != "kind"})
+        return {"kind": "trained", "student": said.student(context)}
 
     @property
     def encoder_behind(self) -> Encoder:
@@ -194,12 +205,28 @@ class TrainedTeacher(_ModelTeacher):
         return self.student.training.precision
 
 
+class _Untrained(Part):
+    """A bi-encoder before training."""
+
+    architecture: BiArchitecture
+
+
 class EncoderTeacher(_ModelTeacher):
     """A bi-encoder as a teacher: the scaled dot product of its embeddings."""
 
     kind: Literal["encoder"] = "encoder"
     encoder: Encoder
     precision: Precision = "fp32"
+    short: ClassVar[type[Part]] = _Untrained
+
+    @classmethod
+    def whole(cls, values: dict[str, Any], context: Context) -> dict[str, Any]:
+        """Make the encoder of an architecture."""
+        if "encoder" in values or "architecture" not in values:
+            return values
+        said = _Untrained.model_validate({"architecture": values["architecture"]})
+        others = {name: value for name, value in values.items() if name != "architecture"}
+        return others | {"encoder": {"kind": "untrained", "architecture": said.architecture}}
 
     @property
     def encoder_behind(self) -> Encoder:
@@ -252,12 +279,29 @@ class BM25Teacher(ScoringTeacher):
         return replace(work, cpu_seconds=pairs * SECONDS["BM25's pair"])
 
 
+class _Calibrated(Part):
+    """The groups of a strategy, over which the members of an ensemble are standardised."""
+
+    strategy: Unrefreshed
+    seed: Seed = 0
+
+
 class EnsembleTeacher(Teacher):
     """The mean of several teachers, each standardised to mean 0 and SD 1 over the groups of ``calibration``."""
 
     kind: Literal["ensemble"] = "ensemble"
     members: Annotated[tuple[Teacher, ...], Field(min_length=2, max_length=1_000)]
     calibration: GroupsSpec
+    short: ClassVar[type[Part]] = _Calibrated
+
+    @classmethod
+    def whole(cls, values: dict[str, Any], context: Context) -> dict[str, Any]:
+        """Make the groups of the strategy on which members are standardised."""
+        if "calibration" in values or not values.keys() & _Calibrated.model_fields.keys():
+            return values
+        own = {name: values[name] for name in ("kind", "members") if name in values}
+        said = _Calibrated.model_validate({name: value for name, value in values.items() if name not in own})
+        return own | {"calibration": groups_of(said.strategy, said.seed, context)}
 
     @model_validator(mode="after")
     def _members_differ(self) -> EnsembleTeacher:

@@ -143,7 +143,7 @@ def _problem(text: str, node: Any) -> yaml.YAMLError:
 
 
 def _walk(node: yaml.Node, rest: str) -> tuple[int, int]:
-    """Return how many steps of a place a tree has, and the line of the last; steps that only say the kind of a part are passed over."""
+    """Return how many steps of a place a tree has, and the line of the last."""
     deep, line = 0, node.start_mark.line + 1
     while rest:
         first, _, after = rest.partition(".")
@@ -153,9 +153,6 @@ def _walk(node: yaml.Node, rest: str) -> tuple[int, int]:
                 key=lambda pair: len(pair[0].value),
                 default=(None, None),
             )
-            if key is None and any(each.value in ("kind", "source") and value.value == first for each, value in node.value):
-                rest = after
-                continue
             if key is None:
                 break
             node, line, rest = value, key.start_mark.line + 1, rest[len(key.value) + 1 :]

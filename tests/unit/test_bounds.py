@@ -87,8 +87,8 @@ def test_no_field_of_a_parameter_class_is_without_bounds(module):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"betas": [0.9, 1.0]}, "training.betas.1: Input should be less than 1, not 1.0"),
-        ({"betas": [math.nan, 0.9]}, "training.betas.0: Input should be a finite number, not nan"),
+        ({"betas": [0.9, 1.0]}, "training.betas[1]: Input should be less than 1, not 1.0"),
+        ({"betas": [math.nan, 0.9]}, "training.betas[0]: Input should be a finite number, not nan"),
         ({"learning_rate": 1e9}, "training.learning_rate: Input should be less than or equal to 10, not 1000000000.0"),
         ({"documents": True}, "training.documents: True is no whole number"),
         ({"weight_decay": 1}, "training.weight_decay: Input should be less than 1, not 1"),

@@ -52,8 +52,8 @@ def test_problems_of_every_kind_are_told_together_each_with_its_line(outputs, tm
     assert said.startswith(f"error: study {path}: 7 problems\n")
     for text in (
         "training.documents: True is no whole number",
-        "grids[0].strategies: unknown name 'bm52'; did you mean 'bm25'?",
-        "grids.1.seeds.0: 9223372036854775808 is too large",
+        "grids[0].strategies[0]: unknown name 'bm52'; did you mean 'bm25'?",
+        "grids[1].seeds[0]: 9223372036854775808 is too large",
         "ir_datasets knows no id 'beir/scifact/tset'; did you mean 'beir/scifact/test'?",
         "architectures.other.model: no folder ./no/such/folder",
         "unknown measure 'ndcg@10'; did you mean 'nDCG@10'?",
@@ -220,15 +220,14 @@ def cell(**changes) -> str:
 @pytest.mark.parametrize(
     ("changes", "written"),
     [
-        ({"strategy": "bm25"}, "'bm25' is no mapping; write {kind: candidates, retriever: {kind: bm25}}"),
-        ({"strategy": "corpus_random"}, "write {kind: corpus_random} (with papermill -y '{strategy: {kind: corpus_random}}'"),
-        ({"strategy": "graf"}, "did you mean 'graph'? (choices: corpus_random, candidates, graph, diameter_targeted)"),
-        ({"shortage": "corpus_random"}, "write {kind: corpus_random}"),
+        ({"strategy": "graf"}, "did you mean 'graph'? (choices: corpus_random, candidates, graph, diameter_targeted, refreshed)"),
+        ({"strategy": "run_file"}, "'run_file' is no mapping; write {kind: candidates, retriever: {kind: run_file, path: ..., name: ...}}"),
+        ({"strategy": "refreshed"}, "write {kind: refreshed, every: ..., start: ...} (with papermill -y '{strategy: {kind: refreshed"),
         ({"shortage": "drob"}, "did you mean 'drop'?"),
-        ({"collection": "embedded"}, "write {source: embedded}"),
+        ({"collection": "folder"}, "write {source: folder, path: ...}"),
         ({"teacher": "loaded"}, "write {kind: loaded, model: ...}"),
         ({"architecture": "cross_encoder"}, "write {kind: cross_encoder, model: ...}"),
-        ({"strategy": {"kind": "candidates", "retriever": "bm25"}}, "retriever: 'bm25' is no mapping; write {kind: bm25}"),
+        ({"strategy": {"kind": "candidates", "retriever": "bm52"}}, "retriever: 'bm52' is no mapping; did you mean 'bm25'?"),
         ({"strategy": {"depth": 3}}, "strategy: a kind is missing; (choices: corpus_random"),
         ({"strategy": None}, "strategy: None is no mapping"),
         ({"losses": {"kl": {"loss": "klx"}}}, "'klx' is not a valid value; did you mean 'kl'?"),
@@ -325,3 +324,16 @@ def test_files_of_devices_are_refused_like_studies(tmp_path, content, message):
     with pytest.raises(ParameterError) as error:
         devices.device_of(str(path))
     assert message in str(error.value) and "own.yaml" in str(error.value)
+
+
+def test_a_checkpoint_is_told_where_the_study_names_it_not_where_it_is_used(tmp_path):
+    def change(values):
+        values["retrievers"] |= {"again": {"kind": "reranked", "retriever": "bm25", "teacher": "gone"}}
+        values["retrievers"] |= {"dense": {"kind": "dense", "architecture": "absent"}}
+        values["architectures"]["absent"] = {"kind": "bi_encoder", "model": "./no/such/bi"}
+        values["teachers"]["gone"] = {"kind": "loaded", "model": "./no/such/cross"}
+
+    with pytest.raises(ParameterError) as error:
+        plan.load_plan(changed(tmp_path, change))
+    assert "architectures.absent.model: no folder ./no/such/bi" in str(error.value)
+    assert "teachers.gone.model: no folder ./no/such/cross" in str(error.value) and "2 problems" in str(error.value)

@@ -111,7 +111,8 @@ def test_the_published_protocol_is_stated_exactly():
     assert (training.queries_per_batch, training.accumulation_steps, training.learning_rate) == (8, 2, 1e-5)
     assert (training.warmup_share, training.precision) == (0.1, "fp16")
     teacher = study.teachers["electra"]
-    assert (teacher.strategy, teacher.architecture, teacher.training.documents) == ("bm25", "electra_cross", 532_761 * 16)
+    assert (teacher.student.groups.strategy, teacher.student.training.documents) == (study.strategies["bm25"], 532_761 * 16)
+    assert teacher.student.architecture == study.architectures["electra_cross"]
     bm25 = study.retrievers["bm25"]
     assert (bm25.k1, bm25.b, study.strategies["bm25"].depth) == (1.2, 0.75, 200)
     bi, cross = study.architectures["bert_bi"], study.architectures["electra_cross"]
@@ -368,10 +369,10 @@ def test_cells_are_named_by_what_makes_them_differ(full):
 def test_students_that_retrieve_or_teach_and_searches_have_nodes_before_what_needs_them(full):
     place = {node.id: number for number, node in enumerate(full.nodes)}
     maker = {identity(spec): node for node in reversed(full.nodes) for spec in node.artefacts}
-    for label, resolver in zip(full.labels, full.resolvers, strict=True):
-        retriever, teacher = resolver.retriever("dense").encoder.student, resolver.teacher("strong").student
+    for label, study in zip(full.labels, full.studies, strict=True):
+        retriever, teacher = study.retrievers["dense"].encoder.student, study.teachers["strong"].student
         assert (retriever.seed, teacher.seed) == (7, 5)
-        for student, needs_it in ((retriever, teacher.groups), (teacher, resolver.groups("hard", 0))):
+        for student, needs_it in ((retriever, teacher.groups), (teacher, study.groups("hard", 0))):
             node, later = maker[identity(student)], maker[identity(needs_it)]
             assert node.notebook == "03_train" and place[node.id] < place[later.id] and node.id in later.needs
             assert label.replace("/", "_") in node.name

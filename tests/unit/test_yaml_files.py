@@ -91,8 +91,8 @@ def test_what_is_no_file_is_said_with_the_nearest(tmp_path):
             yaml_files.read(path, "study")
 
 
-def test_a_place_has_its_line_and_the_kind_of_a_part_is_no_step(tmp_path):
+def test_a_place_has_its_line(tmp_path):
     read = yaml_files.read(written(tmp_path, "a:\n  b: {kind: c,\n    d: 1}\ne:\n  - f: 2\n  - g.h: 3\n"), "study")
-    assert read.line_of("a.b.d") == read.line_of("a.b.c.d") == (3, 3)
+    assert read.line_of("a.b.d") == (3, 3)
     assert read.line_of("e[1].g.h") == read.line_of("e.1.g.h") == (3, 6)
     assert read.line_of("a.x.y") == (1, 1) and read.line_of("x")[0] == 0
