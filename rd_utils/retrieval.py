@@ -136,7 +136,7 @@ def pooled_candidates(runs: Sequence[Run], at_most: int, depth: int, ties: np.nd
         order = np.lexsort((ranks, docs, lists))
         lists, docs, ranks = lists[order], docs[order], ranks[order]
         first = np.append(True, (np.diff(lists) > 0) | (np.diff(docs) != 0))[: len(lists)]  # of a document's ranks the best
-        parts.append(_ranked(lists[first], docs[first], 1.0 / ranks[first], stop - start, depth, ties))
+        parts.append(ranked(lists[first], docs[first], 1.0 / ranks[first], stop - start, depth, ties))
     return join(parts)
 
 
@@ -173,7 +173,7 @@ def rerank(run: Run, scores: np.ndarray, depth: int | None, ties: np.ndarray) ->
         part, inside = run.part(start, stop), slice(run.offsets[start], run.offsets[stop])
         rounded = np.round(np.asarray(scores[inside], dtype=np.float64), DECIMALS) + 0.0  # no score is -0.0
         lists = np.repeat(np.arange(stop - start), part.lengths())
-        parts.append(_ranked(lists, part.docs, rounded, stop - start, depth, ties))
+        parts.append(ranked(lists, part.docs, rounded, stop - start, depth, ties))
     ordered = join(parts)
     return Run(ordered.offsets, ordered.docs, ordered.scores, run.keys)
 
@@ -217,7 +217,7 @@ def run_file_candidates(
     if dropped is not None:
         dropped["pairs_of_other_queries"] = int((~known).sum())
     scores = run["score"].to_numpy(dtype=np.float64)
-    return _ranked(queries[known], docs[known].astype(np.int32), scores[known], len(query_ids), depth, ties)
+    return ranked(queries[known], docs[known].astype(np.int32), scores[known], len(query_ids), depth, ties)
 
 
 def neighbours(run: Run, depth: int) -> Run:
@@ -237,7 +237,7 @@ def neighbours(run: Run, depth: int) -> Run:
     return join([truncate(part.keep(part.docs != part.rows()), depth) for part in parts])
 
 
-def _ranked(lists: np.ndarray, docs: np.ndarray, scores: np.ndarray, n_lists: int, depth: int | None, ties: np.ndarray) -> Run:
+def ranked(lists: np.ndarray, docs: np.ndarray, scores: np.ndarray, n_lists: int, depth: int | None, ties: np.ndarray) -> Run:
     """Sort scored pairs by (list, -score, tie) and keep the first ``depth`` of every list."""
     order = np.lexsort((ties[docs], -scores, lists))
     offsets = np.concatenate([[0], np.cumsum(np.bincount(lists, minlength=n_lists))]).astype(np.int64)

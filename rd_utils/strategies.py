@@ -55,10 +55,11 @@ class FalseNegativeFilter(Filtering):
     teacher: Teacher
 
 
-class _Ranked(Strategy):
+class Ranked(Strategy):
     """Base of the strategies that draw from the ranks ``from_rank`` to ``depth`` of a retriever's lists."""
 
     if TYPE_CHECKING:
+        retriever: Retriever
         from_rank: int
         depth: int
 
@@ -69,11 +70,24 @@ class _Ranked(Strategy):
 
     @model_validator(mode="after")
     def _window_is_open(self) -> Self:
-        check_window(self.from_rank, self.depth)
+        if self.from_rank > self.depth:
+            raise ValueError(f"from_rank is {self.from_rank}, below depth {self.depth}; ranks from_rank to depth are drawn from")
         return self
 
+    def pool_of(self, collection: Collection) -> CandidatesSpec | NeighboursSpec:
+        """Return the retriever's candidates."""
+        return CandidatesSpec(collection=collection, retriever=self.retriever, depth=self.depth)
 
-class _Drawn(_Ranked):
+    def inputs(self, collection: Collection) -> Inputs:
+        """Return what is drawn from."""
+        return {"pool": self.pool_of(collection)}
+
+    def pool(self, collection: Collection, given: Given, wordless: np.ndarray) -> tuple[Run, int]:
+        """Return the candidates."""
+        return given(CANDIDATES, "pool"), 0
+
+
+class _Drawn(Ranked):
     """Base of the strategies whose ``draw`` says how documents are taken from the window."""
 
     if TYPE_CHECKING:
@@ -135,18 +149,14 @@ class FromCandidates(_Drawn):
             raise ValueError(f"the retriever's from_depth is {self.retriever.from_depth}, less than the depth of {self.depth}; raise it")
         return self
 
-    def pool_of(self, collection: Collection) -> CandidatesSpec:
-        """Return the retriever's candidates."""
-        return CandidatesSpec(collection=collection, retriever=self.retriever, depth=self.depth)
-
     def inputs(self, collection: Collection) -> Inputs:
         """Return the candidates, and what the teacher needs that filters them."""
         filtering = prefixed("filter_", self.filter.teacher.inputs(collection)) if self.filter else {}
-        return {"pool": self.pool_of(collection)} | filtering
+        return super().inputs(collection) | filtering
 
     def pool(self, collection: Collection, given: Given, wordless: np.ndarray) -> tuple[Run, int]:
         """Return the candidates, without what the filter drops."""
-        pool, keep = given(CANDIDATES, "pool"), self.filter
+        (pool, _), keep = super().pool(collection, given, wordless), self.filter
         if keep is None:
             return pool, 0
         queries, docs = given.whole(QUERIES).positives(given.whole(DOCS))
@@ -177,16 +187,12 @@ class Graph(_Drawn):
         """Return the neighbours of the positives."""
         return NeighboursSpec(collection=collection, retriever=self.retriever, depth=self.depth)
 
-    def inputs(self, collection: Collection) -> Inputs:
-        """Return the neighbours."""
-        return {"pool": self.pool_of(collection)}
-
     def pool(self, collection: Collection, given: Given, wordless: np.ndarray) -> tuple[Run, int]:
         """Return the neighbours."""
         return given(NEIGHBOURS, "pool"), 0
 
 
-class DiameterTargeted(_Ranked):
+class DiameterTargeted(Ranked):
     """Groups whose diameter in a reference encoder lies at a chosen quantile of those that the same candidates allow.
 
     For every group ``trials`` trial groups are drawn from the candidates, from a narrow neighbourhood up to all of them, and the one whose
@@ -213,17 +219,9 @@ class DiameterTargeted(_Ranked):
             raise ValueError("a diameter_targeted strategy needs a reference: name a bi-encoder")
         return values | {"reference": reference}
 
-    def pool_of(self, collection: Collection) -> CandidatesSpec:
-        """Return the retriever's candidates."""
-        return CandidatesSpec(collection=collection, retriever=self.retriever, depth=self.depth)
-
     def inputs(self, collection: Collection) -> Inputs:
         """Return the candidates, and the embeddings in which diameters are measured."""
-        return {"pool": self.pool_of(collection), "vectors": vectors_of(collection, self.reference)}
-
-    def pool(self, collection: Collection, given: Given, wordless: np.ndarray) -> tuple[Run, int]:
-        """Return the candidates."""
-        return given(CANDIDATES, "pool"), 0
+        return super().inputs(collection) | {"vectors": vectors_of(collection, self.reference)}
 
     def part(self, rows: np.ndarray, scores: np.ndarray, size: int) -> PoolPart:
         """Return the window; which of its documents are likely is not known, unless all are taken."""
@@ -258,9 +256,3 @@ class Refreshed(Refresh, Strategy):
     def refresh(self) -> Refresh:
         """Return how groups are drawn anew while the student trains."""
         return Refresh(**{name: getattr(self, name) for name in Refresh.model_fields})
-
-
-def check_window(from_rank: int, depth: int) -> None:
-    """Raise a ValueError where no rank is left to draw from."""
-    if from_rank > depth:
-        raise ValueError(f"from_rank is {from_rank}, below depth {depth}; ranks from_rank to depth are drawn from")

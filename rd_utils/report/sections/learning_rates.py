@@ -20,7 +20,10 @@ def applies(study: Findings) -> bool:
 def words(study: Findings) -> list[str]:
     """Say on what rates were chosen, and how often the end of the list was the best."""
     rates, search = study.learning_rates, study.plan.study.search
-    where = f" of `{search.validation.label}`, on the groups of `{study.plan.study.name_of(search.strategy)}` of the first collection" if search else ""
+    where = ""
+    if search:
+        strategy = study.plan.study.name_of(search.strategy)
+        where = f" of `{search.validation.label}`, on the groups of `{strategy}` of the first collection"
     return [
         f"Chosen on validation queries{where}, once for each loss and architecture, for all strategies and collections alike: "
         f"{rates['search'].nunique()} searches. In {int(rates['at_end'].sum())} of them the first or the last rate was best, so a better "
