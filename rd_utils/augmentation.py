@@ -14,7 +14,6 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 from rd_utils.collections import CollectionError
 from rd_utils.explain import nearest
@@ -278,6 +277,8 @@ def augment_scores(teacher_scores: ArrayLike, augmentation: Augmentation, seed: 
     >>> augment_scores(scores, Augmentation(top_k=2, ranks=True), seed=0).tolist()
     [[-1.0, 0.0, -2.5, -2.5]]
     """
+    from scipy.stats import rankdata
+
     scores = np.array(teacher_scores, dtype=np.float64)
     if scores.ndim != 2:
         raise ValueError(f"teacher_scores has shape {scores.shape}; expected two dimensions, (groups, group size)")

@@ -19,7 +19,6 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import special, stats
 
 from rd_utils.explain import nearest
 
@@ -163,6 +162,8 @@ def effective_rank(vectors: np.ndarray, *, centred: bool = True) -> float:
     >>> round(effective_rank(3 * np.eye(4), centred=False), 6), round(effective_rank(3 * np.eye(4)), 6)
     (4.0, 3.0)
     """
+    from scipy import special
+
     vectors = _finite(vectors)
     size = np.linalg.norm(vectors)
     singular = np.linalg.svd(vectors - vectors.mean(axis=0) if centred else vectors, compute_uv=False)
@@ -193,6 +194,8 @@ def uniformity(vectors: np.ndarray, *, t: float = 2.0) -> float:
     >>> round(uniformity(np.array([[2.0, 0.0], [0.0, 1.0]])), 6)
     -4.0
     """
+    from scipy import special
+
     if not 0 < t < math.inf:
         raise ValueError(f"t is {t}; expected a positive, finite number")
     unit = _normalised(vectors)
@@ -256,6 +259,8 @@ def score_shape(scores: ArrayLike) -> pd.DataFrame:
     >>> score_shape([[2.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]).round(4).values.tolist()
     [[0.5, 0.866, 1.1547, -0.6667, 2.0, 2.0], [1.0, 0.0, nan, nan, 0.0, 0.0]]
     """
+    from scipy import stats
+
     scores = _scores("scores", scores)
     ordered = np.sort(scores, axis=1)
     low, spread = ordered[:, 0], ordered[:, -1] - ordered[:, 0]
@@ -333,6 +338,8 @@ def calibration(
     >>> round(found.error, 4), round(found.slope, 4), round(found.intercept, 4), found.agreement
     (0.2, 1.0, -1.0986, 0.5)
     """
+    from scipy import special, stats
+
     teacher, student = _both(teacher_scores, student_scores, temperature)
     for setting, value, choices in (("pairs", pairs, Pairs), ("direction", direction, Direction)):
         if value not in get_args(choices):
@@ -390,6 +397,8 @@ def divergence(teacher_scores: ArrayLike, student_scores: ArrayLike, temperature
     >>> divergence([[math.log(3), 0.0]], [[7.0, 7.0]], 1.0).round(4).tolist()
     [0.1308]
     """
+    from scipy import special
+
     teacher, student = _both(teacher_scores, student_scores, temperature)
     log_p = special.log_softmax(teacher / temperature, axis=1)
     log_s = special.log_softmax(student, axis=1)
@@ -458,6 +467,8 @@ def correlations(
 
 def _correlated(x: str, y: str, values: dict[str, np.ndarray], resampled: np.ndarray | None, level: float) -> dict[str, float | str]:
     """Return one row of :func:`correlations`, of two columns."""
+    from scipy import stats
+
     n = len(values[x])
     nothing = dict.fromkeys(["spearman", "low", "high", "p", "pearson"], math.nan)
     if n < _LEAST_ROWS:
@@ -482,6 +493,8 @@ def _resampled_correlations(
     values: dict[str, np.ndarray], of: list[str], with_: list[str], seed: int, n_resamples: int
 ) -> dict[tuple[str, str], np.ndarray]:
     """Return Spearman's correlation of each pair of columns in every resample of the rows, NaN where a column is constant there."""
+    from scipy import stats
+
     n = len(next(iter(values.values()), ()))
     generator = np.random.default_rng(seed)
     found: dict[tuple[str, str], list[np.ndarray]] = {(x, y): [] for x in of for y in with_}

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 
 from rd_utils.explain import nearest
 
@@ -173,6 +172,8 @@ def solve_temperature(teacher_scores: ArrayLike, target: float, *, tolerance: fl
     >>> [round(solve_temperature([[math.log(odds), 0.0]], 0.8113), 2) for odds in (3, 9)]
     [1.0, 2.0]
     """
+    from scipy.optimize import brentq
+
     scores = _checked(teacher_scores, 1.0)
     if not len(scores):
         raise EntropyError("there are no groups; a temperature is found from the teacher's scores of at least one")

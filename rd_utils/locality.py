@@ -16,7 +16,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 Distance = Literal["cosine", "euclidean"]
 
@@ -244,6 +243,8 @@ def summarise(per_group: pd.DataFrame, *, seed: int, n_resamples: int = 2000, le
     >>> summarise(pd.DataFrame({"diameter": np.arange(101) / 100}), seed=0)[["n_groups", "median", "q99"]].values.tolist()
     [[101.0, 0.5, 0.99]]
     """
+    from scipy import stats
+
     if len(per_group) < 2:
         raise LocalityError(f"{len(per_group)} groups; expected at least 2, since a spread over groups cannot be known from fewer")
     if not 0 < level < 1 or n_resamples < 1:
