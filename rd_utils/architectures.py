@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from rd_utils import flops
 from rd_utils.bounds import Few, Length, ModelText, Scale, Width
 from rd_utils.flops import Flops, Shape
-from rd_utils.kinds import Architecture, BiArchitecture, FromScratch
+from rd_utils.kinds import Architecture, BiArchitecture, FromScratch, Named
 
 if TYPE_CHECKING:
     from rd_utils.models import Student
@@ -221,6 +221,11 @@ class BiEncoder(_TransformerBi):
 
         return models.bi_encoder(self)
 
+    @property
+    def outside(self) -> tuple[Named, ...]:
+        """Return the model."""
+        return (Named("model", self.model),)
+
 
 class CrossEncoder(_TransformerCross):
     """Cross-encoder from a Hugging Face checkpoint; a missing classification head is drawn from the seed.
@@ -256,3 +261,8 @@ class CrossEncoder(_TransformerCross):
         from rd_utils import models
 
         return models.cross_encoder(self)
+
+    @property
+    def outside(self) -> tuple[Named, ...]:
+        """Return the model."""
+        return (Named("model", self.model),)

@@ -7,8 +7,9 @@ needs. Everything here is frozen, and refuses what it does not know.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, TypeAdapter, model_validator
 
@@ -36,6 +37,13 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Draw = Literal["uniform", "top", "softmax"]
 
 
+class Named(NamedTuple):
+    """What a part names by path: a ``collection`` or ``model`` folder, or a ``file`` of scores or of a run."""
+
+    kind: str
+    name: str
+
+
 class Part(BaseModel):
     """Base of all parameter classes: frozen, and unknown keys are errors.
 
@@ -43,8 +51,23 @@ class Part(BaseModel):
         version: of what the class makes: raised where the same parameters are to give other bytes (see :mod:`rd_utils.identity`).
     """
 
+    __slots__ = ("_kept_hash",)  # neither compared, copied, dumped nor sent to another process
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
     version: ClassVar[int] = 1
+
+    @property
+    def outside(self) -> tuple[Named, ...]:
+        """Return what this part itself names by path."""
+        return ()
+
+    def __hash__(self) -> int:
+        """Return the hash of the fields, computed once: parts within parts are looked up thousands of times in a plan."""
+        try:
+            return self._kept_hash
+        except AttributeError:
+            kept = hash((type(self), *(self.__dict__[name] for name in type(self).model_fields)))
+            object.__setattr__(self, "_kept_hash", kept)
+            return kept
 
 
 class Spec(Part):
@@ -484,16 +507,19 @@ class Tokenizer(Kind):
 def within(value: Any, below: type[Part] | None = None) -> Iterator[Part]:
     """Yield all parts of a value, itself included; what is inside parts of the class ``below`` is left out."""
     if isinstance(value, Part):
-        yield value
-        if below is None or not isinstance(value, below):
-            for name in type(value).model_fields:
-                yield from within(getattr(value, name), below)
-    elif isinstance(value, dict):
-        for item in value.values():
+        try:
+            yield from _parts(value, below)
+        except TypeError:  # a mapping within has no hash
+            yield from _parts.__wrapped__(value, below)
+    elif isinstance(value, dict | tuple | list):
+        for item in value.values() if isinstance(value, dict) else value:
             yield from within(item, below)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from within(item, below)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _parts(part: Part, below: type[Part] | None) -> tuple[Part, ...]:
+    values = () if below is not None and isinstance(part, below) else (getattr(part, name) for name in type(part).model_fields)
+    return (part, *(inner for value in values for inner in within(value, below)))
 
 
 def check_teachers(collection: Collection, *parts: Any) -> None:

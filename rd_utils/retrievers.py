@@ -14,7 +14,7 @@ from rd_utils.bounds import Count, Depth, Few, Name, PathText, Scale, Share
 from rd_utils.context import Context
 from rd_utils.encoding import encoded
 from rd_utils.graph import vectors_of
-from rd_utils.kinds import BiArchitecture, Collection, DenseIndex, Encoder, IndexedRetriever, Part, Retriever, Strategy, Teacher
+from rd_utils.kinds import BiArchitecture, Collection, DenseIndex, Encoder, IndexedRetriever, Named, Part, Retriever, Strategy, Teacher
 from rd_utils.runs import Run
 from rd_utils.settings import TrainedOn, Training
 from rd_utils.specs import CandidatesSpec, IndexSpec, NeighboursSpec
@@ -377,6 +377,11 @@ class RunFile(Retriever):
         """Add reading the file's lines."""
         sizes = counter.known.sizes(spec.collection)
         return _read(work, sizes.queries * min(spec.depth, sizes.docs))
+
+    @property
+    def outside(self) -> tuple[Named, ...]:
+        """Return the file."""
+        return (Named("file", self.path),)
 
 
 def _read(work: Work, read: float) -> Work:

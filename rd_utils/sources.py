@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from rd_utils.bounds import Count, DatasetId, Few, Name, PathText, Position, Seed, Share
-from rd_utils.kinds import Collection, Part
+from rd_utils.kinds import Collection, Named, Part
 
 
 def _limit(max_queries: int | None, skip_queries: int = 0) -> str:
@@ -130,6 +130,11 @@ class FolderCollection(Documents):
     def label(self) -> str:
         """Return the name that tables show."""
         return f"{Path(self.path).name}/{self.split}{self._part}{_limit(self.max_queries, self.skip_queries)}"
+
+    @property
+    def outside(self) -> tuple[Named, ...]:
+        """Return the collection."""
+        return (Named("collection", self.path),)
 
 
 class PseudoQueries(_Queries):

@@ -29,6 +29,7 @@ from rd_utils.kinds import (
     Collection,
     Encoder,
     IndexedRetriever,
+    Named,
     Part,
     Precision,
     Refresh,
@@ -359,6 +360,11 @@ class ModelTokenizer(Tokenizer):
     model: ModelText
     query_prompt: Prompt = Field(default="", exclude_if=lambda value: not value)
     document_prompt: Prompt = Field(default="", exclude_if=lambda value: not value)
+
+    @property
+    def outside(self) -> tuple[Named, ...]:
+        """Return the model."""
+        return (Named("model", self.model),)
 
 
 class LexiconTokenizer(Tokenizer):

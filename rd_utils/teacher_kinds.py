@@ -15,7 +15,7 @@ from rd_utils.bounds import Fraction, Length, ModelText, PathText, Seed, Spread
 from rd_utils.context import Context
 from rd_utils.encoding import asking, on_device, text_tokens
 from rd_utils.graph import collection_inputs, token_inputs, tokenizer_of, vectors_of
-from rd_utils.kinds import Architecture, BiArchitecture, Collection, Encoder, Part, Precision, Teacher, check_teachers
+from rd_utils.kinds import Architecture, BiArchitecture, Collection, Encoder, Named, Part, Precision, Teacher, check_teachers
 from rd_utils.retrievers import BM25
 from rd_utils.scoring import Scored, Scorer, kept_scores
 from rd_utils.settings import TrainedOn, groups_of
@@ -132,6 +132,11 @@ class LoadedTeacher(ScoringTeacher):
         """Add reading every pair."""
         as_student = CrossEncoder(model=self.model, max_length=self.max_length, max_query_length=self.max_query_length)
         return counter.read_pairs(work, as_student, collection, collection, pairs, self.precision)
+
+    @property
+    def outside(self) -> tuple[Named, ...]:
+        """Return the model."""
+        return (Named("model", self.model),)
 
 
 class _ModelTeacher(ScoringTeacher):
@@ -258,6 +263,11 @@ class FileTeacher(Teacher):
         """Look the pairs up."""
         ids = given(QUERIES).frame["query_id"], given(DOCS).frame["doc_id"]
         return Scored(teachers.file_scorer(teachers.read_scores(resolve_path(self.path)), *ids)(query_rows, doc_rows), 0)
+
+    @property
+    def outside(self) -> tuple[Named, ...]:
+        """Return the file."""
+        return (Named("file", self.path),)
 
 
 class BM25Teacher(ScoringTeacher):

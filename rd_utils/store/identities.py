@@ -8,9 +8,9 @@ from typing import Any
 
 from rd_utils.files import StoreError
 from rd_utils.identity import digest
-from rd_utils.kinds import Spec
+from rd_utils.kinds import Named, Spec
 from rd_utils.stage import inputs
-from rd_utils.store.outside import Named, content_of, missing_outside, named_outside, one_look, outside_content
+from rd_utils.store.outside import content_of, missing_outside, named_outside, one_look, outside_content
 
 
 def _by_content(function: Callable[[Any], Any]) -> Any:

@@ -14,21 +14,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rd_utils.files import StoreError, tree_sha256
-from rd_utils.kinds import Spec
+from rd_utils.kinds import Named, Part, Spec, within
 from rd_utils.stage import inputs
 from rd_utils.store.paths import resolve_path
 
 _RECENT = 2_000_000_000  # nanoseconds within which a file may change again without another time of change, on the coarsest file systems
-
-
-class Named(NamedTuple):
-    """What a spec names by path: a ``collection`` or ``model`` folder, or a ``file`` of scores or of a run."""
-
-    kind: str
-    name: str
 
 
 _LOOK: ContextVar[dict[Named, str | None] | None] = ContextVar("look", default=None)
@@ -50,23 +43,10 @@ def one_look(fresh: bool = False) -> Iterator[None]:
         _LOOK.reset(token)
 
 
-def _names(part: Any) -> tuple[Named, ...]:
+@functools.cache
+def _names(part: Part) -> tuple[Named, ...]:
     """Return what a spec, or a part of one, names by path itself."""
-    found: dict[Named, None] = {}
-
-    def visit(value: Any) -> None:
-        if isinstance(value, dict):
-            if value.get("source") == "folder":
-                found[Named("collection", value["path"])] = None
-            if value.get("kind") in ("file", "run_file"):
-                found[Named("file", value["path"])] = None
-            if isinstance(value.get("model"), str):
-                found[Named("model", value["model"])] = None
-        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-            visit(item)
-
-    visit(part.model_dump(mode="json"))
-    return tuple(found)
+    return tuple(dict.fromkeys(named for inner in within(part) for named in inner.outside))
 
 
 @functools.cache

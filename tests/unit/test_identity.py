@@ -28,6 +28,7 @@ KINDS = {  # every kind, in a place where others could stand, with as many defau
     "index": [params.Flat(), params.IVFPQ(), params.IVFOnDisk()],
     "strategy": [
         params.CorpusRandom(), params.FromCandidates(), params.Graph(), params.DiameterTargeted(quantile=0.5, reference=ENCODER),
+        params.Refreshed(start=params.CorpusRandom(), every=2),
     ],
     "architecture": [
         params.StaticBi(), params.InteractionCross(), params.TinyBertBi(), params.TinyBertCross(), params.BiEncoder(model="x"),
