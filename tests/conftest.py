@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -27,14 +28,20 @@ if REAL.is_dir():  # ir_datasets reads its home once, when it is imported, and w
 
 # What takes longest, in this order: begun first, it does not keep one worker busy when the others are done.
 LONGEST = (
-    "tests/integration/test_end_to_end.py tests/integration/test_scale.py tests/unit/test_launch.py tests/unit/test_kernels.py "
-    "notebooks/05_analyse.ipynb tests/integration/test_grid.py tests/notebooks/test_browser.py tests/unit/test_gpu.py"
+    "tests/unit/test_launch.py tests/integration/test_end_to_end.py tests/integration/test_scale.py notebooks/05_analyse.ipynb "
+    "tests/integration/test_grid.py tests/notebooks/test_browser.py tests/unit/test_kernels.py tests/faults/test_faults.py "
+    "tests/unit/test_gpu.py tests/unit/test_models.py tests/unit/test_training.py tests/unit/test_plan.py tests/unit/test_workflow.py "
+    "tests/unit/test_simulation.py tests/unit/test_scale.py tests/fuzz/test_fuzz_studies.py tests/integration/test_real_collection.py"
 ).split()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     first = {ROOT / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: first.get(item.path, len(first)))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # libraries and tests stay: no collection of garbage need look through them again
 
 
 @pytest.fixture
