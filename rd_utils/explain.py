@@ -50,8 +50,7 @@ def attempt(model: type[Part], values: dict[str, Any]) -> tuple[Any, list[str]]:
     except ValidationError as error:
         return sound(model, values), problems_of(error, model)
     try:
-        if hasattr(parsed, "specs"):
-            parsed.specs()
+        getattr(parsed, "specs", list)()
     except ValidationError as error:
         return parsed, problems_of(error, model)
     return parsed, []
@@ -79,7 +78,7 @@ def sound(annotation: Any, value: Any) -> Any:
         return adapter(annotation).validate_python(value)
     except ValidationError:
         pass
-    options = [option for option in annotations(annotation) if option is not type(None)]
+    options = [option for option in options_of(annotation) if option is not type(None)]
     tags = {value.get(key) for key in ("kind", "source") if isinstance(value.get(key), str)} if isinstance(value, dict) else set()
     tagged = [option for option in options if tag_of(option) in tags] if len(options) > 1 else options
     if len(tagged) != 1:
@@ -183,7 +182,7 @@ def _suggested(value: Any, options: list[Any], place: str = "") -> str:
             f"{{kind: {tag}, {field}: {_written(value, part)}}}"
             for tag, model in tags.items()
             for field in model.model_fields
-            for part in annotations(model.model_fields[field].annotation)
+            for part in options_of(model.model_fields[field].annotation)
             if _is_part(part) and tag_of(part) == value
         )
         written = next(inside, "")
@@ -219,12 +218,12 @@ def _fields(part: type[BaseModel]) -> dict[str, FieldInfo]:
     return (short.model_fields if short else {}) | part.model_fields
 
 
-def annotations(annotation: Any) -> list[Any]:
+def options_of(annotation: Any) -> list[Any]:
     """Return what an annotation may be, each: classes, a family's kinds, literals, tuples and mappings."""
     if get_origin(annotation) is Annotated:
-        return annotations(get_args(annotation)[0])
+        return options_of(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
-        return [option for argument in get_args(annotation) for option in annotations(argument)]
+        return [option for argument in get_args(annotation) for option in options_of(argument)]
     if isinstance(annotation, type) and issubclass(annotation, Kind) and tag_of(annotation) is None:
         return list(annotation.kinds.values())
     return [annotation]
@@ -236,9 +235,9 @@ def _place(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, list
     for number, part in enumerate(location):
         if location[number + 1 :] == ("[key]",):  # the key of a mapping itself is wrong
             keys = [get_args(option)[0] for option in options if get_origin(option) is dict]
-            return f"{place}.{part}".lstrip("."), [inner for key in keys for inner in annotations(key)]
+            return f"{place}.{part}".lstrip("."), [inner for key in keys for inner in options_of(key)]
         tagged = [option for option in options if _is_part(option) and tag_of(option) == part]
-        inside = [inner for option in options for argument in _arguments(option, part) for inner in annotations(argument)]
+        inside = [inner for option in options for argument in _arguments(option, part) for inner in options_of(argument)]
         if tagged and (len(options) > 1 or not inside):
             options = tagged  # the kind of what stands here, which is no step
             continue

@@ -8,8 +8,9 @@ needs. Everything here is frozen, and refuses what it does not know.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, TypeAdapter, model_validator
 
@@ -109,7 +110,11 @@ class Kind(Part):
     _union: ClassVar[TypeAdapter[Any] | None] = None
 
     if TYPE_CHECKING:
-        kind: str
+
+        @property
+        def kind(self) -> str:
+            """Return the tag."""
+            ...
 
     @property
     def tag(self) -> str:
@@ -148,7 +153,8 @@ class Kind(Part):
             return value
         if cls._union is None:
             kinds = tuple(cls.kinds.values())
-            union: Any = Annotated[Union[kinds], Field(discriminator=cls.tag_field)] if len(kinds) > 1 else kinds[0]
+            union: Any = functools.reduce(operator.or_, kinds)
+            union = Annotated[union, Field(discriminator=cls.tag_field)] if len(kinds) > 1 else union
             cls._union = TypeAdapter(union)
         return cls._union.validate_python(value)
 
@@ -212,7 +218,16 @@ class Collection(Kind):
     word: ClassVar[str] = "collection"
 
     if TYPE_CHECKING:
-        source: str
+
+        @property
+        def source(self) -> str:
+            """Return the tag."""
+            ...
+
+        @property
+        def shared_queries(self) -> str:
+            """Return whether some queries may be training queries too."""
+            ...
 
     @property
     def label(self) -> str:
@@ -338,7 +353,7 @@ class Strategy(Kind):
         """Return the strategy that draws from a retriever's candidates, of the retriever's name."""
         known = context is not None and name in (context.names("retrievers") or ())
         bare = name in Retriever.kinds and Retriever.kinds[name].needs_no_more()
-        return cls.kinds["candidates"](retriever=Retriever.named(name)) if known or bare else None
+        return cls.kinds["candidates"].model_validate({"retriever": Retriever.named(name)}) if known or bare else None
 
     pooled: ClassVar[bool] = True  # whether negatives are drawn from a run, not from the whole collection
     of_positives: ClassVar[bool] = False  # whether the lists of that run answer positives, not queries
@@ -481,7 +496,7 @@ class Encoder(System):
         architecture = None if context is None else BiArchitecture.named(name)
         if context is None or architecture is None:
             return None
-        return cls.kinds["untrained"](architecture=architecture, collection=context.setting("collection"))
+        return cls.kinds["untrained"].model_validate({"architecture": architecture, "collection": context.setting("collection")})
 
     @property
     def trained_on(self) -> Collection:

@@ -15,7 +15,7 @@ from pydantic import Field, ModelWrapValidatorHandler, model_validator
 from rd_utils.architectures import BiEncoder, CrossEncoder, InteractionCross, StaticBi, TinyBertBi, TinyBertCross
 from rd_utils.bounds import Count, Few, Fraction, Measures, Name, PathText, Seeds, Share, Temperature, Unique, nearest
 from rd_utils.context import Context
-from rd_utils.explain import ParameterError, annotations, attempt, explain, known, listed, parse, problems_of, sound
+from rd_utils.explain import ParameterError, attempt, explain, known, listed, parse, problems_of, sound
 from rd_utils.kinds import (
     Architecture,
     BiArchitecture,
@@ -229,7 +229,7 @@ class TrainParameters(MineParameters):
     def specs(self) -> list[Spec]:
         """Return what the notebook makes."""
         students = self.students()
-        searches = [search_spec(student) for student in students.values() if student.search is not None]
+        searches = [search for student in students.values() if (search := search_spec(student)) is not None]
         return [*students.values(), *searches, *self.descriptions().values(), *self.behaviours().values()]
 
 
@@ -247,7 +247,7 @@ class SearchParameters(Part):
 
     def specs(self) -> list[Spec]:
         """Return what the notebook makes."""
-        return [search_spec(student) for student in self.students]
+        return [search for student in self.students if (search := search_spec(student)) is not None]
 
 
 class EvaluateParameters(TrainParameters):
@@ -290,6 +290,7 @@ class EvaluateParameters(TrainParameters):
         return [
             EvaluationSpec(system=system, collection=collection, first_stage=stage, measures=self.measures, precision=self.precision)
             for collection in self.test_collections
+            if isinstance(collection, Collection)  # not "own", which is looked up before
             for system in systems
             for stage in sorted(self.first_stages, key=lambda stage: stage.kind != "full")  # full first: it encodes what re-ranking needs
             if serves(system, stage)
@@ -297,7 +298,7 @@ class EvaluateParameters(TrainParameters):
 
     def specs(self) -> list[Spec]:
         """Return what the notebook makes; what is tested on the collection's ``own`` is known once these are."""
-        return self.evaluations() if self.test_collections != "own" else super().specs()
+        return [*self.evaluations()] if self.test_collections != "own" else super().specs()
 
 
 class AnalyseParameters(Part):

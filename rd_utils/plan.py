@@ -248,15 +248,16 @@ def outside_problems(study: Any) -> list[str]:
         study: a study, or the sound parts of one.
     """
     found = checks.problems(study, files=False)
-    trains: list[Any] = []
+    trains: list[params.Collection] = []
     for number, pair in enumerate(study.collections or ()):
         train, tests = getattr(pair, "train", None), getattr(pair, "test", None) or ()
-        trains += [train] if isinstance(train, params.Part) else []
-        found += _same_names(f"collections[{number}].test", "test collections", [part for part in tests if isinstance(part, params.Part)])
+        trains += [train] if isinstance(train, params.Collection) else []
+        sound = [part for part in tests if isinstance(part, params.Collection)]
+        found += _same_names(f"collections[{number}].test", "test collections", sound)
     if isinstance(study, Study):
         found += _same_names("evaluation.first_stages", "first stages", list(study.evaluation.first_stages))
     validation = getattr(study.search, "validation", None)
-    if isinstance(validation, params.Part) and trains and not found and docs_of(validation) != docs_of(trains[0]):
+    if isinstance(validation, params.Collection) and trains and not found and docs_of(validation) != docs_of(trains[0]):
         found.append(
             f"search.validation is {validation.label}, of other documents than the first training collection {trains[0].label}; search on "
             "validation queries of the same ones"
@@ -286,7 +287,9 @@ def _not_evaluated(plan: Plan) -> list[str]:
                 problems += [f"the row {row.name}: {problem}" for problem in params.problems_of(error, params.EvaluationSpec)]
     for student in searches.values():
         try:
-            search_evaluations(params.search_spec(student))
+            search = params.search_spec(student)
+            if search is not None:
+                search_evaluations(search)
         except ValidationError as error:
             problems += [f"search: {problem}" for problem in params.problems_of(error, params.SearchSpec)]
     return list(dict.fromkeys(problems))

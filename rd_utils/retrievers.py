@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -29,6 +29,11 @@ from rd_utils.store import Draft, resolve_path
 from rd_utils.words import STEMMERS, STOPWORDS
 from rd_utils.workload import BYTES, DENSE_RATE, POSTINGS, RECALL_QUERIES, SECONDS, Counter, Work, dense_search
 
+if TYPE_CHECKING:
+    Stemmer = Stopwords = str
+else:
+    Stemmer, Stopwords = Literal[*STEMMERS, "none"], Literal[*STOPWORDS, "none"]
+
 
 class BM25(IndexedRetriever):
     """BM25 by bm25s; ``form`` is its idf, as :mod:`rd_utils.retrieval` writes them out.
@@ -42,8 +47,8 @@ class BM25(IndexedRetriever):
     b: Share = 0.75
     form: Literal["lucene", "robertson"] = "lucene"
     words: Literal["words", "character_pairs"] = Field(default="words", exclude_if=lambda value: value == "words")
-    stemmer: Literal[*STEMMERS, "none"] = "english"
-    stopwords: Literal[*STOPWORDS, "none"] = "english"
+    stemmer: Stemmer = "english"
+    stopwords: Stopwords = "english"
 
     @property
     def label(self) -> str:
