@@ -113,7 +113,7 @@ class CrossEncoderGroupLoss(torch.nn.Module):
                 f"the cross-encoder has {model.num_labels} outputs; expected 1 (a score), or 2 (irrelevant, relevant): "
                 "load it with num_labels=1"
             )
-        self.model = model
+        self.model: Any = model
         self.loss = find_loss(loss).name
         self.temperature = temperature
         self.scale = scale

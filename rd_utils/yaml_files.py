@@ -153,7 +153,7 @@ def _walk(node: yaml.Node, rest: str) -> tuple[int, int]:
                 key=lambda pair: len(pair[0].value),
                 default=(None, None),
             )
-            if key is None:
+            if key is None or value is None:
                 break
             node, line, rest = value, key.start_mark.line + 1, rest[len(key.value) + 1 :]
         elif isinstance(node, yaml.SequenceNode) and first.isdigit() and int(first) < len(node.value):
