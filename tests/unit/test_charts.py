@@ -18,6 +18,7 @@ import pytest
 
 from rd_utils.analysis import crossed
 from rd_utils.report import charts, drawing, page, pictures
+from rd_utils.report.charts import shared
 
 NAN = float("nan")
 STRATEGIES = ("corpus-random", "bm25", "dense", "teacher", "pooled", "pooled-filtered", "graph")
@@ -895,7 +896,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_matrix_writes_readably_on_every_verdict(verdict: str) -> None:
-    ink = {"white": 1.0}.get(charts._INKS[verdict], luminance(drawing.INK))
+    ink = {"white": 1.0}.get(shared.INKS[verdict], luminance(drawing.INK))
     ground = luminance(drawing.VERDICTS[verdict][0])
     assert (max(ink, ground) + 0.05) / (min(ink, ground) + 0.05) >= 4.5  # WCAG 2.1, level AA
 
