@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import pandas as pd
 from pandas.io.formats.style import Styler
+from tabulate import tabulate
 
 from rd_utils import durable
 from rd_utils.params import nearest
@@ -98,7 +99,7 @@ def render(
     >>> table = pd.DataFrame({"nDCG@10": [0.5, 0.25]}, index=pd.Index(["bm25", "corpus_random"], name="strategy"))
     >>> print(render(table, "markdown", highlight=True), end="")
     | strategy      |   nDCG@10 |
-    | :------------ | --------: |
+    |:--------------|----------:|
     | bm25          | **0.500** |
     | corpus_random |     0.250 |
     >>> print(render(table, "csv"), end="")
@@ -329,17 +330,13 @@ def relative(path: str) -> str:
 
 
 def _markdown(texts: Texts, names: Sequence[str], caption: str) -> str:
-    lines = [[_markdown_text(name) for name in names]]
-    for row, bold in zip(texts.rows, texts.best, strict=True):
-        lines.append([f"**{_markdown_text(text)}**" if mark else _markdown_text(text) for text, mark in zip(row, bold, strict=True)])
-    widths = [max(3, *(len(line[place]) for line in lines)) for place in range(len(names))]
-    rule = ["-" * (width - 1) + ":" if right else ":" + "-" * (width - 1) for width, right in zip(widths, texts.right, strict=True)]
-    lines.insert(1, rule)
-    padded = [
-        [text.rjust(width) if right else text.ljust(width) for text, width, right in zip(line, widths, texts.right, strict=True)]
-        for line in lines
+    rows = [
+        [f"**{_markdown_text(text)}**" if mark else _markdown_text(text) for text, mark in zip(row, bold, strict=True)]
+        for row, bold in zip(texts.rows, texts.best, strict=True)
     ]
-    written = "".join("| " + " | ".join(line) + " |\n" for line in padded)
+    sides = ["right" if right else "left" for right in texts.right]
+    heads = [_markdown_text(name) for name in names]
+    written = tabulate(rows, heads, tablefmt="pipe", colalign=sides, disable_numparse=True) + "\n"
     return written + (f"\nTable: {_one_line(caption)}\n" if caption else "")
 
 

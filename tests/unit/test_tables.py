@@ -176,10 +176,10 @@ def test_latex_text(text: str, expected: str) -> None:
 def test_markdown_writes_an_aligned_table() -> None:
     frame = pd.DataFrame({"strategy": ["bm25", "a|b"], "diameter": [0.5, NAN], "n": [1234, 7]})
     assert render(frame, "markdown").splitlines() == [
-        "| strategy | diameter |     n |",
-        "| :------- | -------: | ----: |",
-        "| bm25     |    0.500 | 1,234 |",
-        "| a\\|b     |        – |     7 |",
+        "| strategy   |   diameter |     n |",
+        "|:-----------|-----------:|------:|",
+        "| bm25       |      0.500 | 1,234 |",
+        "| a\\|b       |          – |     7 |",
     ]
     heads = [text.strip() for text in render(main_table(), "markdown").splitlines()[0].split("|")[1:-1]]
     assert heads == ["cell", "bm25@100 nDCG@10", "bm25@100 AP(rel=2)", "full nDCG@10"]
@@ -188,10 +188,10 @@ def test_markdown_writes_an_aligned_table() -> None:
 def test_markdown_sets_the_best_in_bold_to_the_right_and_ends_with_its_caption() -> None:
     table = pd.DataFrame({"strategy": ["a|b", "<i>"], "n": [2, 3], "value": [0.5, 0.25]})
     assert render(table, "markdown", digits=2, highlight=True, caption="Two\nstrategies.") == (
-        "| strategy |   n |    value |\n"
-        "| :------- | --: | -------: |\n"
-        "| a\\|b     |   2 | **0.50** |\n"
-        "| \\<i>     |   3 |     0.25 |\n"
+        "| strategy   |   n |    value |\n"
+        "|:-----------|----:|---------:|\n"
+        "| a\\|b       |   2 | **0.50** |\n"
+        "| \\<i>       |   3 |     0.25 |\n"
         "\n"
         "Table: Two strategies.\n"
     )
