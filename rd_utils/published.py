@@ -525,9 +525,10 @@ def compare_strategies(per_query: pd.DataFrame, settings: AnalysisSettings) -> p
         ``attrs["alone"]`` counts the cells that have no such partner, once a first stage.
 
     Raises:
-        ValueError: as :func:`rd_utils.analysis.tables.by_seed` and :func:`compare_verdicts`.
+        ValueError: as :func:`rd_utils.analysis.contrasts.by_seed` and :func:`compare_verdicts`.
     """
-    from rd_utils.analysis.tables import DIMENSIONS, by_seed
+    from rd_utils.analysis.contrasts import by_seed
+    from rd_utils.plan import DIMENSIONS
 
     trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
     shared = [name for name in DIMENSIONS if name != "strategy"]

@@ -41,8 +41,8 @@ def after(plan: Plan, differences: pd.DataFrame, seed_against_seed: pd.DataFrame
 
     Args:
         plan: the study.
-        differences: of :func:`rd_utils.analysis.tables.differences`.
-        seed_against_seed: of :func:`rd_utils.analysis.tables.seed_against_seed`.
+        differences: of :func:`rd_utils.analysis.contrasts.differences`.
+        seed_against_seed: of :func:`rd_utils.analysis.contrasts.seed_against_seed`.
         counted: how many groups each cell is trained on, of :func:`rd_utils.analysis.tables.groups_counted`.
     """
     return [

@@ -10,7 +10,7 @@ from functools import cached_property
 import pandas as pd
 
 from rd_utils import advice, costs
-from rd_utils.analysis import characteristics, questions, tables
+from rd_utils.analysis import characteristics, contrasts, factorial, questions, tables
 from rd_utils.params import nearest
 from rd_utils.pipeline import Pipeline
 from rd_utils.plan import DIMENSIONS, PLACE, Plan
@@ -119,17 +119,17 @@ class Findings:
     @cached_property
     def differences(self) -> pd.DataFrame:
         """Contrasts of cells with each other and with the baselines."""
-        return tables.differences(self.per_query, self.settings)
+        return contrasts.differences(self.per_query, self.settings)
 
     @cached_property
     def seed_against_seed(self) -> pd.DataFrame:
         """How often a test calls a recipe different from itself."""
-        return tables.seed_against_seed(self.per_query, self.settings)
+        return contrasts.seed_against_seed(self.per_query, self.settings)
 
     @cached_property
     def matrices(self) -> pd.DataFrame:
         """Every pair of strategies, everything else equal."""
-        return tables.matrices(self.per_query, self.settings)
+        return contrasts.matrices(self.per_query, self.settings)
 
     def matrix_parts(self) -> list[tuple[str, pd.DataFrame]]:
         """Return the rows of every matrix, with what it is of."""
@@ -144,17 +144,17 @@ class Findings:
     @cached_property
     def across(self) -> pd.DataFrame:
         """Contrasts over collections."""
-        return tables.across(self.differences, self.settings.level)
+        return contrasts.across(self.differences, self.settings.level)
 
     @cached_property
     def variance(self) -> pd.DataFrame:
         """The shares of every factorial of strategies and target entropies."""
-        return tables.factorials(self.per_query, self.settings)
+        return factorial.factorials(self.per_query, self.settings)
 
     @cached_property
     def surfaces(self) -> pd.DataFrame:
         """The means behind them; none where there is no factorial."""
-        found = tables.surfaces(self.per_query, self.settings)
+        found = factorial.surfaces(self.per_query, self.settings)
         return found if len(self.variance) else found[:0]
 
     # --- groups and students ------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def beside(summary: pd.DataFrame, differences: pd.DataFrame, measure: str) -> pd
 
     Args:
         summary: Of :func:`rd_utils.analysis.tables.summary`.
-        differences: Of :func:`rd_utils.analysis.tables.differences`; contrasts with baselines are taken from the families of
+        differences: Of :func:`rd_utils.analysis.contrasts.differences`; contrasts with baselines are taken from the families of
             :data:`rd_utils.report.drawing.AGAINST`.
         measure: By which a cell is best.
 
@@ -114,7 +114,7 @@ def verdict_counts(differences: pd.DataFrame) -> pd.DataFrame:
     """Count the verdicts of every family of contrasts.
 
     Args:
-        differences: Of :func:`rd_utils.analysis.tables.differences`.
+        differences: Of :func:`rd_utils.analysis.contrasts.differences`.
 
     Returns:
         One row a family: contrasts, a column a verdict ("both" only where one fell), and how many of them are fragile.
@@ -140,8 +140,8 @@ def cheapest_equivalent(
 
     Args:
         summary: Of :func:`rd_utils.analysis.tables.summary`.
-        differences: Of :func:`rd_utils.analysis.tables.differences`.
-        matrices: Of :func:`rd_utils.analysis.tables.matrices`; may be empty.
+        differences: Of :func:`rd_utils.analysis.contrasts.differences`.
+        matrices: Of :func:`rd_utils.analysis.contrasts.matrices`; may be empty.
         cells: Of :func:`rd_utils.costs.costs`; a cell's cost is its mean of ``total_cpu_seconds`` over seeds.
         measure: By which a cell is best.
 

@@ -124,7 +124,7 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
 
     A verdict, its interval and its p-values are of a test in which queries and seeds vary; both p-values are corrected by Holm over their
     family; where the frame has only the raw one of equivalence, its title says no Holm. "fragile" stands behind a verdict that would not
-    survive another reasonable look (:func:`rd_utils.analysis.tables.differences`). What is of the contrast alone says so: "smallest margin,
+    survive another reasonable look (:func:`contrasts.differences`). What is of the contrast alone says so: "smallest margin,
     uncorrected" is the one that these data could just have proved.
 
     Details (:data:`DETAILS`) are what a test over queries alone says, which is of these very students; how many seeds and queries there

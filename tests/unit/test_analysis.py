@@ -11,7 +11,7 @@ from scipy import stats as scipy_stats
 from studies_on_disk import NAN, planned, put, put_all
 
 from rd_utils import params, studies
-from rd_utils.analysis import crossed, stats
+from rd_utils.analysis import contrasts, crossed, factorial, questions, stats
 from rd_utils.analysis import tables as analysis
 from rd_utils.pipeline import Pipeline
 from rd_utils.progress import untracked
@@ -70,7 +70,7 @@ def test_contrasts_differ_in_one_thing_only():
         + rows("b-kl", base, **kl)
         + rows("BM25", base, system="first_stage", strategy="", loss="", architecture="")
     )
-    found = analysis.differences(table, SETTINGS)
+    found = contrasts.differences(table, SETTINGS)
     said = {family: set(zip(part["cell_before"], part["cell_after"], strict=True)) for family, part in found.groupby("family")}
     assert said == {
         "strategy": {("r-lce", "b-lce"), ("r-kl", "b-kl")},
@@ -85,13 +85,13 @@ def test_contrasts_differ_in_one_thing_only():
     assert (found["p_holm"] >= found["p_difference"]).all()
 
 
-def contrasts(**cells):
+def named_contrasts(**cells):
     frame = pd.DataFrame.from_dict(cells, orient="index")[analysis.DIMENSIONS]
-    return [tuple(found) for found in analysis.contrasts(frame, "corpus_random")]
+    return [tuple(found) for found in questions.contrasts(frame, "corpus_random")]
 
 
 def test_every_family_compares_with_its_plain_value_and_nothing_else_changes():
-    found = contrasts(
+    found = named_contrasts(
         lce=PLAIN,
         kl=TAUGHT,
         random=TAUGHT | {"strategy": "corpus_random"},
@@ -121,7 +121,7 @@ def test_every_family_compares_with_its_plain_value_and_nothing_else_changes():
 
 def test_a_missing_target_entropy_equals_a_missing_one_and_no_other():
     low, high = TAUGHT | {"target_entropy": 0.2}, TAUGHT | {"target_entropy": 0.7}
-    found = contrasts(
+    found = named_contrasts(
         plain=TAUGHT,
         plain_random=TAUGHT | {"strategy": "corpus_random"},
         low=low,
@@ -138,7 +138,7 @@ def test_a_missing_target_entropy_equals_a_missing_one_and_no_other():
 
 def test_temperatures_of_a_study_with_target_entropies_still_set_teachers_apart():
     target = TAUGHT | {"target_entropy": 0.2}
-    found = contrasts(one=TAUGHT, hot=TAUGHT | {"temperature": 4.0}, other=TAUGHT | {"teacher": "u"}, target=target)
+    found = named_contrasts(one=TAUGHT, hot=TAUGHT | {"temperature": 4.0}, other=TAUGHT | {"teacher": "u"}, target=target)
     assert ("teacher", "one", "other", "u - t") in found
     assert not [pair for pair in found if pair[1:3] == ("hot", "other")]
 
@@ -148,7 +148,7 @@ def test_cells_with_other_seeds_are_not_compared():
         rows("r", [0.1, 0.2, 0.3], strategy="corpus_random") + rows("b", [0.1, 0.2, 0.4], seeds=(0, 1))
         + rows("r", [0.1, 0.2, 0.3], strategy="corpus_random", place="d") + rows("b", [0.1, 0.2, 0.4], place="d")
     )  # fmt: skip
-    found = analysis.differences(table, SETTINGS)
+    found = contrasts.differences(table, SETTINGS)
     assert found["collection"].tolist() == ["d/train"]
     assert found.attrs["skipped"] == 1
 
@@ -162,7 +162,7 @@ def test_holm_corrects_within_a_collection():
         for cell, strategy in cells.items()
         for row in rows(cell, generator.uniform(size=30), strategy=strategy, place=place)
     ]
-    found = analysis.differences(pd.DataFrame(table), SETTINGS)
+    found = contrasts.differences(pd.DataFrame(table), SETTINGS)
     assert len(found) == 4
     for _, part in found.groupby("collection"):
         smaller, larger = sorted(part["p_difference"])
@@ -183,8 +183,8 @@ def several_collections() -> pd.DataFrame:
 
 
 def test_across_is_a_t_interval_over_collections():
-    differences = analysis.differences(several_collections(), SETTINGS)
-    (row,) = analysis.across(differences, level=0.9).to_dict("records")
+    differences = contrasts.differences(several_collections(), SETTINGS)
+    (row,) = contrasts.across(differences, level=0.9).to_dict("records")
     expected = scipy_stats.ttest_1samp(differences["difference"], 0).confidence_interval(0.9)
     assert (row["low"], row["high"]) == pytest.approx(tuple(expected))
     assert row["mean"] == pytest.approx(differences["difference"].mean())
@@ -193,17 +193,17 @@ def test_across_is_a_t_interval_over_collections():
 
 
 def test_across_one_collection_has_no_interval_and_across_nothing_is_empty():
-    differences = analysis.differences(several_collections(), SETTINGS)
-    (row,) = analysis.across(differences[differences["collection"] == "c/train"]).to_dict("records")
+    differences = contrasts.differences(several_collections(), SETTINGS)
+    (row,) = contrasts.across(differences[differences["collection"] == "c/train"]).to_dict("records")
     assert row["n_collections"] == 1 and np.isnan(row["low"]) and np.isnan(row["high"])
-    nothing = analysis.across(analysis.differences(pd.DataFrame(rows("a", [0.1, 0.2])), SETTINGS))
+    nothing = contrasts.across(contrasts.differences(pd.DataFrame(rows("a", [0.1, 0.2])), SETTINGS))
     assert nothing.empty and {"contrast", "n_collections", "mean", "low", "high"} <= set(nothing.columns)
 
 
 def test_across_keeps_cells_apart_that_differ_in_their_target_entropy_only():
-    differences = analysis.differences(several_collections(), SETTINGS)
+    differences = contrasts.differences(several_collections(), SETTINGS)
     both = pd.concat([differences, differences.assign(target_entropy=0.3, difference=-0.5)])
-    table = analysis.across(both)
+    table = contrasts.across(both)
     assert table["n_collections"].tolist() == [3, 3] and table["mean"].iloc[1] == -0.5
 
 
@@ -215,12 +215,12 @@ def test_across_crosses_collections_with_seeds():
         for row in system("r", np.full((2, 4), 0.5), strategy="corpus_random", place=place)
         + system("b", np.array([[0.6], [0.8]]) * np.ones(4), place=place)
     ]
-    (row,) = analysis.across(analysis.differences(pd.DataFrame(table), SETTINGS), level=0.9).to_dict("records")
+    (row,) = contrasts.across(contrasts.differences(pd.DataFrame(table), SETTINGS), level=0.9).to_dict("records")
     half = scipy_stats.t.ppf(0.95, 1) * 0.1
     assert (row["mean"], row["low"], row["high"]) == pytest.approx((0.2, 0.2 - half, 0.2 + half), rel=1e-4)
     assert (row["n_collections"], row["n_seeds"], row["sd"]) == (2, 2, pytest.approx(0.0, abs=1e-9))
     moved = [row | {"value": row["value"] + 0.04 * (row["cell"] == "b" and row["test_collection"] == "d/test")} for row in table]
-    (both,) = analysis.across(analysis.differences(pd.DataFrame(moved), SETTINGS), level=0.9).to_dict("records")
+    (both,) = contrasts.across(contrasts.differences(pd.DataFrame(moved), SETTINGS), level=0.9).to_dict("records")
     assert both["low"] < row["low"] and both["high"] > row["high"] + 0.02  # what collections leave open comes on top
 
 
@@ -230,12 +230,12 @@ def test_across_collections_with_other_numbers_of_seeds_is_students_over_collect
         gain = {"c": 0.1, "d": 0.2, "e": 0.3}[place]
         parts += system("r", np.full((n, 4), 0.5), strategy="corpus_random", place=place)
         parts += system("b", np.full((n, 4), 0.5 + gain), place=place)
-    (row,) = analysis.across(analysis.differences(pd.DataFrame(parts), SETTINGS)).to_dict("records")
+    (row,) = contrasts.across(contrasts.differences(pd.DataFrame(parts), SETTINGS)).to_dict("records")
     expected = scipy_stats.ttest_1samp([0.1, 0.2, 0.3], 0).confidence_interval(0.95)
     assert (row["low"], row["high"]) == pytest.approx(tuple(expected)) and row["n_collections"] == 3
 
 
-def factorial(values: np.ndarray, loss: str = "kl") -> pd.DataFrame:
+def factorial_of(values: np.ndarray, loss: str = "kl") -> pd.DataFrame:
     """Results of values (strategies, target entropies, seeds)."""
     table = [
         row
@@ -254,7 +254,7 @@ def blocked() -> np.ndarray:
 
 def test_two_way_by_hand():
     """Eight values: sums of squares 8 * 1, 8 * 4, 0, 8 * 1 and 8 * 0.25, the last with 3 degrees of freedom, so a mean square of 2/3."""
-    table = analysis.two_way(factorial(blocked())).set_index("source")
+    table = factorial.two_way(factorial_of(blocked())).set_index("source")
     squares = {"strategy": 8.0, "target_entropy": 32.0, "interaction": 0.0, "seeds": 8.0, "residual": 2.0}
     assert table["sum_of_squares"].to_dict() == pytest.approx(squares)
     assert table["share"].tolist() == pytest.approx([0.16, 0.64, 0.0, 0.16, 0.04])
@@ -266,7 +266,7 @@ def test_two_way_by_hand():
 def test_what_a_seed_adds_to_every_cell_alike_is_no_error_of_an_effect():
     """Seeds as replicates would take it for one: their F would fall with it."""
     values = np.random.default_rng(6).normal(size=(3, 4, 3))
-    plain, shifted = (analysis.two_way(factorial(values + shift)).set_index("source") for shift in (0.0, np.array([-5.0, 0.0, 5.0])))
+    plain, shifted = (factorial.two_way(factorial_of(values + shift)).set_index("source") for shift in (0.0, np.array([-5.0, 0.0, 5.0])))
     effects = ["strategy", "target_entropy", "interaction"]
     pd.testing.assert_frame_equal(shifted.loc[effects, ["F", "p"]], plain.loc[effects, ["F", "p"]])
     assert shifted.loc["seeds", "share"] > 0.9 > plain.loc["seeds", "share"]
@@ -280,10 +280,10 @@ def test_two_way_agrees_with_statsmodels():
     values = (
         generator.normal(size=(5, 6, 3)) + generator.normal(size=(5, 1, 1)) + generator.normal(size=(1, 6, 1)) + generator.normal(size=3)
     )
-    results = factorial(values)
+    results = factorial_of(values)
     expected = anova_lm(smf.ols("value ~ C(strategy) * C(target_entropy) + C(seed)", results).fit())
     expected = expected.loc[["C(strategy)", "C(target_entropy)", "C(strategy):C(target_entropy)", "C(seed)", "Residual"]]
-    found = analysis.two_way(results)
+    found = factorial.two_way(results)
     assert found["source"].tolist() == ["strategy", "target_entropy", "interaction", "seeds", "residual"]
     assert found["sum_of_squares"].to_numpy() == pytest.approx(expected["sum_sq"].to_numpy())
     assert found["df"].tolist() == expected["df"].tolist() == [4, 5, 20, 2, 58]
@@ -294,8 +294,8 @@ def test_two_way_agrees_with_statsmodels():
 
 def test_two_way_takes_each_loss_by_itself_and_leaves_cells_without_a_target_out():
     values = np.random.default_rng(4).normal(size=(2, 2, 2))
-    results = pd.concat([factorial(values), factorial(values + 1, "ranknet"), analysis.results(pd.DataFrame(rows("lce", [0.1])))])
-    found = analysis.two_way(results)
+    results = pd.concat([factorial_of(values), factorial_of(values + 1, "ranknet"), analysis.results(pd.DataFrame(rows("lce", [0.1])))])
+    found = factorial.two_way(results)
     assert found["loss"].tolist() == ["kl"] * 5 + ["ranknet"] * 5
     assert found["share"].to_numpy()[:5] == pytest.approx(found["share"].to_numpy()[5:])
 
@@ -304,7 +304,7 @@ def test_two_way_of_losses_lets_lce_have_no_teacher():
     table = []
     for strategy, seed, (loss, teacher) in itertools.product(("a", "b"), (0, 1), (("lce", ""), ("kl", "t"))):
         table += rows(f"{strategy}-{loss}", [0.1 * seed], strategy=strategy, loss=loss, teacher=teacher, seeds=(seed,))
-    found = analysis.two_way(analysis.results(pd.DataFrame(table)), columns="loss")
+    found = factorial.two_way(analysis.results(pd.DataFrame(table)), columns="loss")
     assert found["source"].tolist() == ["strategy", "loss", "interaction", "seeds", "residual"]
     assert found["share"].tolist()[3] == pytest.approx(1) and found["F"].isna().all()  # rounding is no residual
 
@@ -319,17 +319,17 @@ def test_two_way_of_losses_lets_lce_have_no_teacher():
     ],
 )
 def test_two_way_refuses_what_is_no_balanced_factorial(keep, message):
-    results = factorial(np.arange(8.0).reshape(2, 2, 2))
+    results = factorial_of(np.arange(8.0).reshape(2, 2, 2))
     with pytest.raises(ValueError, match=message):
-        analysis.two_way(results[keep(results)])
+        factorial.two_way(results[keep(results)])
 
 
 def test_two_way_refuses_a_value_that_stands_twice_and_an_unknown_dimension():
-    results = factorial(np.arange(8.0).reshape(2, 2, 2))
+    results = factorial_of(np.arange(8.0).reshape(2, 2, 2))
     with pytest.raises(ValueError, match="not balanced: 8 of 8 combinations do not have one value, the first is .* with 2"):
-        analysis.two_way(pd.concat([results, results]))
+        factorial.two_way(pd.concat([results, results]))
     with pytest.raises(ValueError, match="'stragety' is no dimension; did you mean 'strategy'"):
-        analysis.two_way(results, rows="stragety")
+        factorial.two_way(results, rows="stragety")
 
 
 def test_the_spread_of_strategies_is_over_their_means():
@@ -350,7 +350,7 @@ def pair(before, after, **settings) -> pd.Series:
     for cell, strategy, values in (("r", "corpus_random", before), ("b", "bm25", after)):
         for seed, row in enumerate(np.atleast_2d(values)):
             table += [entry | {"seed": seed} for entry in rows(cell, row, strategy=strategy)]
-    (found,) = analysis.differences(pd.DataFrame(table), SETTINGS.model_copy(update=settings)).to_dict("records")
+    (found,) = contrasts.differences(pd.DataFrame(table), SETTINGS.model_copy(update=settings)).to_dict("records")
     return pd.Series(found)
 
 
@@ -435,7 +435,7 @@ def many_cells(n: int = 6) -> pd.DataFrame:
 
 def test_every_margin_is_a_family_of_its_own_that_holm_corrects():
     table = many_cells()
-    found = analysis.differences(table, SETTINGS)
+    found = contrasts.differences(table, SETTINGS)
     assert len(found) == 12
     for stage, part in found.groupby("first_stage"):
         values = table[table["first_stage"] == stage].set_index(["cell", "query_id"])["value"].unstack("query_id")
@@ -454,9 +454,9 @@ def test_every_margin_is_a_family_of_its_own_that_holm_corrects():
 
 def test_differences_do_not_depend_on_the_order_of_rows_and_hold_their_estimates():
     table = many_cells(3)
-    found = analysis.differences(table, SETTINGS)
+    found = contrasts.differences(table, SETTINGS)
     keys = ["first_stage", "cell_after"]
-    shuffled = analysis.differences(table.sample(frac=1, random_state=0), SETTINGS)
+    shuffled = contrasts.differences(table.sample(frac=1, random_state=0), SETTINGS)
     columns = ["difference", "low", "high", "p_holm", "p_equivalence_holm", "p_randomisation", "low_queries", "high_queries"]
     pd.testing.assert_frame_equal(
         shuffled.set_index(keys)[columns].sort_index(), found.set_index(keys)[columns].sort_index(), rtol=1e-9, check_like=True
@@ -472,14 +472,14 @@ def test_only_the_compared_measure_is_contrasted_and_baselines_that_belong_to_no
     untrained = pd.DataFrame(baseline("untrained bert", [0.0, 0.0, 0.0], "untrained", (0,), architecture="bert"))
     teacher = pd.DataFrame(baseline("teacher t", [0.9, 0.9, 0.9], "teacher", teacher="t"))  # which teaches no cell here
     pd.testing.assert_frame_equal(
-        analysis.differences(pd.concat([table, other, untrained, teacher]), SETTINGS), analysis.differences(table, SETTINGS)
+        contrasts.differences(pd.concat([table, other, untrained, teacher]), SETTINGS), contrasts.differences(table, SETTINGS)
     )
 
 
 def test_a_query_that_one_cell_lacks_is_named():
     table = pd.DataFrame(rows("r", [0.1, 0.2, 0.4], strategy="corpus_random") + rows("b", [0.3, 0.2]))
     with pytest.raises(ValueError, match=r"not evaluated on the same queries: 1 only in a, 0 only in b, the first \('c/test', 'q2'\)"):
-        analysis.differences(table, SETTINGS)
+        contrasts.differences(table, SETTINGS)
 
 
 def test_the_share_of_seeds_by_hand():
@@ -541,11 +541,11 @@ def test_the_smallest_margin_is_where_equivalence_begins():
 
 
 def test_a_study_of_one_seed_collection_and_strategy_without_teacher_has_differences_or_none():
-    nothing = analysis.differences(pd.DataFrame(rows("a", [0.1, 0.2, 0.4])), SETTINGS)
+    nothing = contrasts.differences(pd.DataFrame(rows("a", [0.1, 0.2, 0.4])), SETTINGS)
     assert nothing.empty and nothing.attrs["skipped"] == 0 and {"verdict", "seed_share", "fragile"} <= set(nothing.columns)
-    assert analysis.differences(pd.DataFrame(rows("a", [0.1, 0.2, 0.4], strategy="corpus_random")), SETTINGS).empty
+    assert contrasts.differences(pd.DataFrame(rows("a", [0.1, 0.2, 0.4], strategy="corpus_random")), SETTINGS).empty
     table = rows("a", [0.1, 0.2, 0.4]) + rows("noise", [0.1, 0.3, 0.4], augmentation="noise")
-    (row,) = analysis.differences(pd.DataFrame(table), SETTINGS).to_dict("records")
+    (row,) = contrasts.differences(pd.DataFrame(table), SETTINGS).to_dict("records")
     assert (row["family"], row["contrast"], row["teacher"], row["fragile"]) == ("augmentation", "noise - none", "", False)
     assert row["difference"] == pytest.approx(0.1 / 3) and np.isnan(row["seed_share"])
 
@@ -570,7 +570,7 @@ def table_of(values: dict[str, np.ndarray], seeds=None, **about) -> list[dict]:
 def test_seeds_of_all_strategies_are_pooled_where_their_variances_may_be_one():
     """Four strategies of three seeds: twice the mean square of the interaction, with 3 times 2 degrees of freedom, or the own if larger."""
     values = strategies()
-    found = analysis.differences(pd.DataFrame(table_of(values)), SETTINGS)
+    found = contrasts.differences(pd.DataFrame(table_of(values)), SETTINGS)
     means = np.stack([own.mean(axis=1) for own in values.values()])
     rest = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
     assert (found["seeds_pooled"] == 4).all() and (found["seed_freedom"] == 6).all() and (found["p_homogeneous"] > 0.1).all()
@@ -579,12 +579,12 @@ def test_seeds_of_all_strategies_are_pooled_where_their_variances_may_be_one():
         kept = max(2 * (rest**2).sum() / 6, delta.mean(axis=1).var(ddof=1))
         assert row["seed_sd"] ** 2 + row["residual_sd"] ** 2 / 30 == pytest.approx(kept)
         assert row["difference"] == pytest.approx(delta.mean()) and row["seed_differences"] == pytest.approx(delta.mean(axis=1).tolist())
-    alone = analysis.differences(pd.DataFrame(table_of({name: values[name] for name in ("corpus_random", "s1")})), SETTINGS)
+    alone = contrasts.differences(pd.DataFrame(table_of({name: values[name] for name in ("corpus_random", "s1")})), SETTINGS)
     assert alone["seeds_pooled"].tolist() == [1] and alone["seed_freedom"].tolist() == [2] and alone["p_homogeneous"].isna().all()
 
 
 def test_seeds_are_not_pooled_where_one_strategy_has_another_variance():
-    found = analysis.differences(pd.DataFrame(table_of(strategies((0.001, 0.001, 0.001, 0.001, 0.2), n_seeds=6))), SETTINGS)
+    found = contrasts.differences(pd.DataFrame(table_of(strategies((0.001, 0.001, 0.001, 0.001, 0.2), n_seeds=6))), SETTINGS)
     assert (found["p_homogeneous"] < 0.1).all() and (found["seeds_pooled"] == 1).all() and (found["seed_freedom"] == 5).all()
     sds = found.set_index("strategy")["seed_sd"]
     assert sds["s4"] > 10 * sds["s1"]
@@ -593,8 +593,8 @@ def test_seeds_are_not_pooled_where_one_strategy_has_another_variance():
 def test_seeds_are_pooled_within_an_architecture_and_loss_only():
     values = strategies()
     table = table_of(values) + table_of(strategies(n_seeds=5), loss="kl", teacher="t")
-    strategy = analysis.differences(pd.DataFrame(table), SETTINGS).query("family == 'strategy'").set_index(["loss", "strategy"])
-    alone = analysis.differences(pd.DataFrame(table_of(values)), SETTINGS).set_index(["loss", "strategy"])
+    strategy = contrasts.differences(pd.DataFrame(table), SETTINGS).query("family == 'strategy'").set_index(["loss", "strategy"])
+    alone = contrasts.differences(pd.DataFrame(table_of(values)), SETTINGS).set_index(["loss", "strategy"])
     columns = ["p_difference", "seed_sd", "seed_freedom", "seeds_pooled"]
     pd.testing.assert_frame_equal(strategy.loc[["lce"], columns], alone[columns], check_dtype=False)
     assert (strategy.loc["kl", "seed_freedom"] == 12).all()
@@ -603,7 +603,7 @@ def test_seeds_are_pooled_within_an_architecture_and_loss_only():
 def test_a_column_without_seeds_stands_beside_every_seed():
     """Cells 0.5 and 0.7 with two seeds against a retriever's 0.4: a t of 2 with one degree of freedom, the queries alike."""
     cells = system("a", [[0.5, 0.6, 0.7], [0.7, 0.8, 0.9]])
-    found = analysis.differences(pd.DataFrame(cells + baseline("BM25", [0.4, 0.5, 0.6])), SETTINGS)
+    found = contrasts.differences(pd.DataFrame(cells + baseline("BM25", [0.4, 0.5, 0.6])), SETTINGS)
     (row,) = found.to_dict("records")
     assert (row["family"], row["contrast"], row["cell_before"], row["cell_after"]) == ("first stage", "trained - BM25", "BM25", "a")
     assert (row["mean_a"], row["mean_b"], row["n_seeds"]) == (pytest.approx(0.5), pytest.approx(0.7), 2)
@@ -615,8 +615,8 @@ def test_the_seeds_of_two_retrievers_are_not_pooled_as_if_they_were_independent(
     """Every cell against two retrievers: the same seeds twice say no more of seeds than once."""
     cells = table_of(strategies())
     bm25, dense = (baseline(name, value * np.ones(30)) for name, value in (("BM25", 0.4), ("dense", 0.6)))
-    one = analysis.differences(pd.DataFrame(cells + bm25), SETTINGS).query("family == 'first stage'")
-    two = analysis.differences(pd.DataFrame(cells + bm25 + dense), SETTINGS).query("family == 'first stage'")
+    one = contrasts.differences(pd.DataFrame(cells + bm25), SETTINGS).query("family == 'first stage'")
+    two = contrasts.differences(pd.DataFrame(cells + bm25 + dense), SETTINGS).query("family == 'first stage'")
     assert len(one) == 4 and len(two) == 8 and set(two["contrast"]) == {"trained - BM25", "trained - dense"}
     columns = ["seed_freedom", "seeds_pooled", "p_difference"]
     both = two[two["cell_before"] == "BM25"]
@@ -630,7 +630,7 @@ def test_a_cell_is_compared_with_its_own_untrained_self_whatever_seeds_others_ha
     table += system("other", [[0.5, 0.6], [0.6, 0.6]], architecture="checkpoint")
     table += baseline("untrained static", untrained, "untrained", (0, 1, 2), architecture="static")
     table += baseline("untrained checkpoint", [0.4, 0.4], "untrained", (0,), architecture="checkpoint")  # nothing of it is random
-    found = analysis.differences(pd.DataFrame(table), SETTINGS)
+    found = contrasts.differences(pd.DataFrame(table), SETTINGS)
     assert found.attrs["skipped"] == 1  # long against short, whose seeds differ
     found = found[found["family"] == "untrained"].set_index("cell_after")
     assert found["contrast"].unique().tolist() == ["trained - untrained"]
@@ -643,7 +643,7 @@ def test_a_cell_is_compared_with_its_own_untrained_self_whatever_seeds_others_ha
 def test_a_baseline_with_too_few_seeds_is_skipped_and_counted():
     table = system("a", [[0.5, 0.5], [0.6, 0.6], [0.7, 0.7]])
     table += baseline("untrained static", [[0.1, 0.2], [0.3, 0.4]], "untrained", (0, 1), architecture="static")
-    found = analysis.differences(pd.DataFrame(table), SETTINGS)
+    found = contrasts.differences(pd.DataFrame(table), SETTINGS)
     assert found.empty and found.attrs["skipped"] == 1
 
 
@@ -651,13 +651,13 @@ def test_a_cell_is_compared_with_its_own_teacher_and_lce_with_the_studys_first()
     table = system("lce", [0.5, 0.6]) + system("u", [0.6, 0.7], loss="kl", teacher="u") + system("t", [0.7, 0.7], loss="kl", teacher="t")
     table += system("file", [0.3, 0.2], loss="kl", teacher="file")  # whose scores are of training pairs: it has no row
     table += baseline("teacher t", [0.9, 0.8], "teacher", teacher="t") + baseline("teacher u", [0.8, 0.8], "teacher", teacher="u")
-    found = analysis.differences(pd.DataFrame(table), SETTINGS)
+    found = contrasts.differences(pd.DataFrame(table), SETTINGS)
     found = found[found["family"] == "against teacher"]
     said = zip(found["cell_before"], found["cell_after"], found["difference"].round(9), strict=True)
     assert set(said) == {("teacher u", "lce", -0.25), ("teacher u", "u", -0.15), ("teacher t", "t", -0.15)}
     assert found.loc[found["cell_after"] == "lce", "teacher"].tolist() == [""]
     only_file = [row for row in table if row["cell"] in ("lce", "file")]
-    assert "against teacher" not in set(analysis.differences(pd.DataFrame(only_file), SETTINGS)["family"])
+    assert "against teacher" not in set(contrasts.differences(pd.DataFrame(only_file), SETTINGS)["family"])
 
 
 def test_a_system_is_compared_where_it_was_evaluated():
@@ -665,7 +665,7 @@ def test_a_system_is_compared_where_it_was_evaluated():
     table = [row | {"first_stage": stage} for stage in ("full", "bm25@100") for row in rows("bi", [0.5, 0.7])]
     table += [row | {"first_stage": "bm25@100"} for row in rows("cross", [0.6, 0.9], architecture="cross")]
     table += [row | {"first_stage": "bm25@100"} for row in baseline("BM25", [0.4, 0.5])]
-    found = analysis.differences(pd.DataFrame(table), SETTINGS)
+    found = contrasts.differences(pd.DataFrame(table), SETTINGS)
     assert found[["first_stage", "cell_before", "cell_after"]].to_numpy().tolist() == [
         ["bm25@100", "BM25", "bi"],
         ["bm25@100", "BM25", "cross"],
@@ -687,7 +687,7 @@ def four_cells(kl_gain: float = 0.3, seeds=(0, 1)) -> list[dict]:
 
 def test_the_interaction_of_strategy_and_loss_by_hand():
     """Gains 0.1 under LCE and 0.3 and 0.4 under KL: 0.2 and 0.3 more, a t of 5 with one degree of freedom."""
-    found = analysis.differences(pd.DataFrame(four_cells()), SETTINGS)
+    found = contrasts.differences(pd.DataFrame(four_cells()), SETTINGS)
     assert found["family"].value_counts().to_dict() == {"strategy": 2, "loss": 2, "strategy x loss": 1}
     (row,) = found[found["family"] == "strategy x loss"].to_dict("records")
     assert (row["contrast"], row["cell_before"], row["cell_after"]) == ("bm25 - corpus_random, kl - lce", "r-lce", "b-kl")
@@ -701,10 +701,10 @@ def test_the_interaction_of_strategy_and_loss_by_hand():
 @pytest.mark.parametrize("without", ["r-lce", "b-lce", "r-kl", "b-kl"])
 def test_an_interaction_needs_all_four_cells_with_the_same_seeds(without):
     whole = four_cells()
-    three = analysis.differences(pd.DataFrame([row for row in whole if row["cell"] != without]), SETTINGS)
+    three = contrasts.differences(pd.DataFrame([row for row in whole if row["cell"] != without]), SETTINGS)
     assert set(three["family"]) == {"strategy", "loss"} and three.attrs["skipped"] == 0
     moved = [row | {"seed": row["seed"] + (5 if row["cell"] == without else 0)} for row in whole]
-    other = analysis.differences(pd.DataFrame(moved), SETTINGS)
+    other = contrasts.differences(pd.DataFrame(moved), SETTINGS)
     assert set(other["family"]) == {"strategy", "loss"} and len(other) == 2
     assert other.attrs["skipped"] == 2  # the cell's two contrasts, and with them the interaction
 
@@ -712,7 +712,7 @@ def test_an_interaction_needs_all_four_cells_with_the_same_seeds(without):
 def test_an_interaction_is_of_one_teacher_temperature_and_target_entropy():
     table = four_cells()
     dialled = [row | {"cell": f"{row['cell']}-H", "target_entropy": 0.3} for row in table if row["loss"] == "kl"]
-    found = analysis.differences(pd.DataFrame(table + dialled), SETTINGS)
+    found = contrasts.differences(pd.DataFrame(table + dialled), SETTINGS)
     found = found[found["family"] == "strategy x loss"]
     assert found["cell_after"].tolist() == ["b-kl", "b-kl-H"] and found["difference"].tolist() == pytest.approx([0.25, 0.25])
     assert found["target_entropy"].tolist() == [pytest.approx(NAN, nan_ok=True), 0.3]
@@ -721,18 +721,18 @@ def test_an_interaction_is_of_one_teacher_temperature_and_target_entropy():
 def test_differences_come_back_from_a_file_as_they_were_written(tmp_path):
     table = pd.DataFrame(four_cells() + baseline("BM25", np.linspace(0.3, 0.5, 5)) + system("x", [0.1] * 5, seeds=(7,), strategy="x"))
     for name, skipped, rows_of in (("some", 1, table), ("none", 0, table[:0])):
-        found = analysis.differences(rows_of, SETTINGS)
+        found = contrasts.differences(rows_of, SETTINGS)
         found.to_parquet(tmp_path / f"{name}.parquet")
         back = pd.read_parquet(tmp_path / f"{name}.parquet")
         assert back.attrs["skipped"] == found.attrs["skipped"] == skipped
         assert list(back.columns) == list(found.columns) and len(back) == len(found)
         assert [list(each) for each in back["seed_differences"]] == found["seed_differences"].tolist()
-        pd.testing.assert_frame_equal(analysis.across(back), analysis.across(found), check_dtype=False)
+        pd.testing.assert_frame_equal(contrasts.across(back), contrasts.across(found), check_dtype=False)
 
 
 def test_an_empty_table_of_differences_has_the_columns_of_a_full_one():
-    full = analysis.differences(pd.DataFrame(four_cells()), SETTINGS)
-    empty = analysis.differences(pd.DataFrame(rows("a", [0.1, 0.2, 0.4])), SETTINGS)
+    full = contrasts.differences(pd.DataFrame(four_cells()), SETTINGS)
+    empty = contrasts.differences(pd.DataFrame(rows("a", [0.1, 0.2, 0.4])), SETTINGS)
     assert set(full.columns) == set(empty.columns) and empty.empty
 
 
@@ -745,7 +745,7 @@ def test_seed_against_seed_by_hand():
     base = np.linspace(0.2, 0.6, 20)
     table = system("a", np.stack([base, base + 0.1 + wiggle, base + 0.2 - wiggle])) + system("b", [base, base + wiggle], loss="kl")
     table += system("c", [base], architecture="other")  # one seed has nothing to compare
-    found = analysis.seed_against_seed(pd.DataFrame(table), SETTINGS).set_index("test")
+    found = contrasts.seed_against_seed(pd.DataFrame(table), SETTINGS).set_index("test")
     assert found.index.tolist() == ["queries only", "queries and seeds"] and (found["architecture"] == "static").all()
     assert found.loc["queries only", ["n_seeds", "n_comparisons", "n_different"]].tolist() == [3, 4, 3]
     # one against two: differences -0.15, 0 and 0.15 with a pooled variance over seeds of at least 0.005 / 1 on one degree of freedom
@@ -758,10 +758,10 @@ def test_seed_against_seed_is_of_trained_cells_the_compared_measure_and_one_plac
     base = np.linspace(0.2, 0.6, 20)
     table = [row for place in ("c", "d") for row in system("a", [base, base + 0.1, base, base - 0.1], place=place)]
     more = [row | {"measure": "AP"} for row in table] + baseline("untrained", [base, base + 0.3], "untrained", (0, 1), architecture="x")
-    found = analysis.seed_against_seed(pd.DataFrame(table + more), SETTINGS)
+    found = contrasts.seed_against_seed(pd.DataFrame(table + more), SETTINGS)
     assert found["collection"].tolist() == ["c/train"] * 2 + ["d/train"] * 2 and found["n_comparisons"].tolist() == [6, 3, 6, 3]
     assert found["n_different"].tolist()[::2] == [5, 5]  # of six pairs only the first and the third seed agree
-    nothing = analysis.seed_against_seed(pd.DataFrame(rows("a", [0.1, 0.2])), SETTINGS)
+    nothing = contrasts.seed_against_seed(pd.DataFrame(rows("a", [0.1, 0.2])), SETTINGS)
     assert nothing.empty and list(nothing.columns) == list(found.columns)
 
 
@@ -771,7 +771,7 @@ def test_a_recipe_whose_seeds_differ_is_called_different_by_the_query_only_test_
     for cell in range(10):
         values = 0.5 + 0.02 * generator.standard_normal((6, 1)) + 0.1 * generator.standard_normal((6, 300))
         table += system(f"c{cell}", values, strategy=f"s{cell}")
-    shares = analysis.seed_against_seed(pd.DataFrame(table), SETTINGS).set_index("test")
+    shares = contrasts.seed_against_seed(pd.DataFrame(table), SETTINGS).set_index("test")
     assert shares["n_comparisons"].to_dict() == {"queries only": 150, "queries and seeds": 100}
     assert shares.loc["queries only", "share"] > 0.3  # the difference of two seeds has an SD of 0.028, its standard error 0.008
     assert shares.loc["queries and seeds", "share"] <= 0.10
@@ -794,7 +794,7 @@ def four(seeds=(0, 1), **changes) -> list[dict]:
 
 def test_a_matrix_has_every_pair_once_and_letters_join_what_is_equivalent():
     table = pd.DataFrame(four())
-    found = analysis.matrices(table, SETTINGS)
+    found = contrasts.matrices(table, SETTINGS)
     names = ["corpus_random", "bm25", "dense", "graph"]
     assert list(zip(found["system_a"], found["system_b"], strict=True)) == list(itertools.combinations(names, 2))
     assert found["verdict"].tolist() == ["equivalent", "equivalent", "different"] + ["equivalent", "different"] + ["different"]
@@ -810,10 +810,10 @@ def test_a_matrix_has_every_pair_once_and_letters_join_what_is_equivalent():
 
 def test_a_matrix_and_the_contrasts_with_the_baseline_agree_before_holm():
     table = pd.DataFrame(four())
-    contrasts = analysis.differences(table, SETTINGS).set_index("strategy")
-    matrix = analysis.matrices(table, SETTINGS)
+    compared = contrasts.differences(table, SETTINGS).set_index("strategy")
+    matrix = contrasts.matrices(table, SETTINGS)
     for row in matrix[matrix["system_a"] == "corpus_random"].itertuples():
-        assert contrasts.loc[row.system_b, ["difference", "p_difference", "p_equivalence"]].tolist() == pytest.approx(
+        assert compared.loc[row.system_b, ["difference", "p_difference", "p_equivalence"]].tolist() == pytest.approx(
             [row.difference, row.p_difference, row.p_equivalence]
         )
 
@@ -822,7 +822,7 @@ def test_letters_are_shared_exactly_by_the_pairs_that_are_equivalent():
     """Equivalence is not transitive: each step is within the margin, two steps are not."""
     base, wiggle = np.linspace(0.2, 0.6, 40), 0.001 * np.random.default_rng(3).standard_normal((3, 40))
     table = [row for step in range(3) for row in rows(f"{step}", base + 0.015 * step + wiggle[step], strategy=f"s{step}")]
-    found = analysis.matrices(pd.DataFrame(table), SETTINGS)
+    found = contrasts.matrices(pd.DataFrame(table), SETTINGS)
     assert found["equivalent"].tolist() == [True, False, True]
     shared = [bool(set(a) & set(b)) for a, b in zip(found["letters_a"], found["letters_b"], strict=True)]
     assert shared == found["equivalent"].tolist()
@@ -833,11 +833,11 @@ def test_a_matrix_is_of_one_loss_collection_and_first_stage_and_of_three_strateg
     other = [row | {"seed": row["seed"] + 5} for row in rows("pool-x", np.full(40, 0.5), strategy="pooled", seeds=(0, 1))]
     two = [row for row in four(**{"loss": "kl", "teacher": "t"}) if row["strategy"] in ("bm25", "dense")]
     elsewhere = [row for row in four(place="d") if row["strategy"] != "graph"]
-    found = analysis.matrices(pd.DataFrame(four() + other + two + elsewhere), SETTINGS)
+    found = contrasts.matrices(pd.DataFrame(four() + other + two + elsewhere), SETTINGS)
     assert found.groupby(["collection", "loss"]).size().to_dict() == {("c/train", "lce"): 6, ("d/train", "lce"): 3}
     assert "pooled" not in set(found["system_a"]) | set(found["system_b"])
     assert found.attrs["left_out"] == ["pooled (c/train, c/test, full, lce)"]  # two under kl are no matrix, but nothing was dropped
-    nothing = analysis.matrices(pd.DataFrame(two), SETTINGS)
+    nothing = contrasts.matrices(pd.DataFrame(two), SETTINGS)
     assert nothing.empty and {"system_a", "system_b", "letters_a", "first_stage"} <= set(nothing.columns)
     assert nothing.attrs["left_out"] == []
 
@@ -845,7 +845,7 @@ def test_a_matrix_is_of_one_loss_collection_and_first_stage_and_of_three_strateg
 def test_where_no_three_strategies_have_the_same_seeds_all_are_left_out_of_a_matrix():
     table = [row for row in four() if row["strategy"] in ("bm25", "dense")]
     table += [row | {"seed": row["seed"] + 5} for row in four() if row["strategy"] in ("graph", "corpus_random")]
-    found = analysis.matrices(pd.DataFrame(table), SETTINGS)
+    found = contrasts.matrices(pd.DataFrame(table), SETTINGS)
     assert found.empty
     assert found.attrs["left_out"] == [f"{name} (c/train, c/test, full)" for name in ("bm25", "dense", "corpus_random", "graph")]
 
@@ -854,21 +854,21 @@ def test_a_matrix_with_a_hole_is_refused():
     table = pd.DataFrame(four())
     hole = table[~((table["strategy"] == "dense") & (table["query_id"] == "q3"))]
     with pytest.raises(ValueError, match=r"not evaluated on the same queries: 1 only in a, 0 only in b, the first \('c/test', 'q3'\)"):
-        analysis.matrices(hole, SETTINGS)
+        contrasts.matrices(hole, SETTINGS)
 
 
 def test_seeds_are_pooled_over_the_pairs_of_a_matrix_or_not_as_its_homogeneity_allows():
     """Three strategies: their differences share one variance over seeds, of 2 times 3 degrees of freedom, or have a larger one."""
     values = strategies((0.01, 0.01, 0.01), n_seeds=4)
-    found = analysis.matrices(pd.DataFrame(table_of(values)), SETTINGS)
+    found = contrasts.matrices(pd.DataFrame(table_of(values)), SETTINGS)
     assert (found["seeds_pooled"] == 3).all() and (found["seed_freedom"] == 6).all()
     shared = (found["seed_sd"] ** 2 + found["residual_sd"] ** 2 / 30).tolist()
     pooled = crossed.pooled_between(np.stack([own.mean(axis=1) for own in values.values()])).variance
     own = [(values[row.system_b] - values[row.system_a]).mean(axis=1).var(ddof=1) for row in found.itertuples()]
     assert shared == pytest.approx([max(pooled, each) for each in own]) and pooled in [pytest.approx(each) for each in shared]
-    one_seed = analysis.matrices(pd.DataFrame(table_of({name: own[:1] for name, own in values.items()})), SETTINGS)
+    one_seed = contrasts.matrices(pd.DataFrame(table_of({name: own[:1] for name, own in values.items()})), SETTINGS)
     assert (one_seed["verdict"].str.endswith(", these students only")).all() and (one_seed["seeds_pooled"] == 1).all()
-    wild = analysis.matrices(pd.DataFrame(table_of(strategies((0.001, 0.001, 0.001, 0.001, 0.2), n_seeds=6))), SETTINGS)
+    wild = contrasts.matrices(pd.DataFrame(table_of(strategies((0.001, 0.001, 0.001, 0.001, 0.2), n_seeds=6))), SETTINGS)
     assert (wild["seeds_pooled"] == 1).all() and (wild["seed_freedom"] == 5).all()
 
 
@@ -924,20 +924,20 @@ def drawn(shape=(2, 3, 2, 60), seed=0, noise=0.02) -> np.ndarray:
 
 def test_omega_squared_by_hand():
     """Sums of squares 8, 32, 0, 8 and 2: the residual's mean square is 2/3, and 50 + 2/3 the divisor."""
-    omega = analysis.two_way(factorial(blocked())).set_index("source")["omega_squared"]
+    omega = factorial.two_way(factorial_of(blocked())).set_index("source")["omega_squared"]
     expected = {"strategy": 22 / 152, "target_entropy": 94 / 152, "interaction": -2 / 152}
     assert omega[:3].to_dict() == pytest.approx(expected) and omega[3:].isna().all()
 
 
 def test_omega_squared_of_what_does_nothing_is_0_on_average_and_its_share_is_not():
     generator = np.random.default_rng(11)
-    tables = [analysis.two_way(factorial(generator.normal(size=(3, 3, 3)))).set_index("source") for _ in range(20)]
+    tables = [factorial.two_way(factorial_of(generator.normal(size=(3, 3, 3)))).set_index("source") for _ in range(20)]
     omega, share = (np.mean([table.loc["strategy", name] for table in tables]) for name in ("omega_squared", "share"))
     assert abs(omega) < 0.03 < 0.05 < share  # two of 26 degrees of freedom: a share of 0.077
 
 
 def test_a_factorial_without_any_variance_has_no_shares():
-    found = analysis.two_way(factorial(np.full((2, 2, 2), 0.5)))
+    found = factorial.two_way(factorial_of(np.full((2, 2, 2), 0.5)))
     assert found["sum_of_squares"].tolist() == [0.0] * 5
     assert found[["share", "omega_squared", "F", "p"]].isna().all(axis=None)
 
@@ -945,12 +945,12 @@ def test_a_factorial_without_any_variance_has_no_shares():
 def test_shares_of_a_factorial_sum_to_1_and_their_intervals_hold_them():
     values = drawn()
     table = pd.concat([dialled(values), dialled(values + 0.1, measure="AP")], ignore_index=True)
-    found = analysis.factorials(table, SETTINGS)
+    found = factorial.factorials(table, SETTINGS)
     assert found.groupby("measure")["share"].sum().to_dict() == pytest.approx({"AP": 1.0, "nDCG@10": 1.0})
     compared = found[found["measure"] == "nDCG@10"].set_index("source")
     pd.testing.assert_frame_equal(
         compared.drop(columns=["low", "high", "p_holm"]).reset_index(drop=True),
-        analysis.two_way(analysis.results(table[table["measure"] == "nDCG@10"])).drop(columns="source"),
+        factorial.two_way(analysis.results(table[table["measure"] == "nDCG@10"])).drop(columns="source"),
         check_like=True,
         check_dtype=False,
     )
@@ -958,15 +958,15 @@ def test_shares_of_a_factorial_sum_to_1_and_their_intervals_hold_them():
     assert (effects["low"] < effects["share"]).all() and (effects["share"] < effects["high"]).all()
     assert ((compared["low"] >= 0) & (compared["high"] <= 1) & (compared["low"] <= compared["high"])).all()
     assert found[found["measure"] == "AP"][["low", "high"]].isna().all(axis=None)
-    pd.testing.assert_frame_equal(found, analysis.factorials(table, SETTINGS))
-    wider = analysis.factorials(table, SETTINGS.model_copy(update={"level": 0.99})).dropna(subset="low").set_index("source")
+    pd.testing.assert_frame_equal(found, factorial.factorials(table, SETTINGS))
+    wider = factorial.factorials(table, SETTINGS.model_copy(update={"level": 0.99})).dropna(subset="low").set_index("source")
     assert (wider["low"] <= compared["low"]).all() and (wider["high"] >= compared["high"]).all()
 
 
 def test_an_interval_of_a_share_is_over_queries():
     """Where every query says the same, resampling queries changes nothing."""
     values = blocked()[..., None].repeat(5, axis=3)
-    found = analysis.factorials(dialled(values), SETTINGS)
+    found = factorial.factorials(dialled(values), SETTINGS)
     for bound in ("low", "high"):
         assert found[bound].to_numpy() == pytest.approx(found["share"].to_numpy())
 
@@ -977,22 +977,22 @@ def test_what_makes_no_factorial_is_left_out_and_a_study_may_have_none():
     unbalanced = dialled(drawn((2, 2, 2, 5)), architecture="holes")
     unbalanced = unbalanced[~((unbalanced["cell"] == "1-1") & (unbalanced["seed"] == 1))]
     plain = pd.DataFrame(rows("lce", [0.1, 0.2, 0.3, 0.4, 0.5]))
-    found = analysis.factorials(pd.concat([whole, one_entropy, unbalanced, plain], ignore_index=True), SETTINGS)
+    found = factorial.factorials(pd.concat([whole, one_entropy, unbalanced, plain], ignore_index=True), SETTINGS)
     assert found["architecture"].tolist() == ["static"] * 5 and found.attrs["incomplete"] == 1
-    for nothing in (analysis.factorials(one_entropy, SETTINGS), analysis.factorials(plain, SETTINGS)):
+    for nothing in (factorial.factorials(one_entropy, SETTINGS), factorial.factorials(plain, SETTINGS)):
         assert nothing.empty and {"source", "share", "p", "low", "high", "p_holm"} <= set(nothing.columns)
         assert nothing.attrs["incomplete"] == 0
     for elsewhere in ({"first_stage": "bm25@100"}, {"measure": "AP"}, {"test_collection": "d/test"}):
         both = pd.concat([unbalanced, unbalanced.assign(**elsewhere)])
-        assert analysis.factorials(both, SETTINGS).attrs["incomplete"] == 1  # the same cells are one set
+        assert factorial.factorials(both, SETTINGS).attrs["incomplete"] == 1  # the same cells are one set
     one_seed = pd.concat([whole[whole["seed"] == 0], unbalanced])
-    assert analysis.factorials(one_seed, SETTINGS).attrs["incomplete"] == 2  # no second seed is no factorial
+    assert factorial.factorials(one_seed, SETTINGS).attrs["incomplete"] == 2  # no second seed is no factorial
 
 
 def test_holm_corrects_over_the_effects_of_every_factorial_of_the_compared_measure():
     parts = [dialled(drawn(seed=seed), loss=loss) for seed, loss in ((0, "kl"), (1, "ranknet"))]
     table = pd.concat([*parts, dialled(drawn(seed=2), measure="AP")], ignore_index=True)
-    found = analysis.factorials(table, SETTINGS)
+    found = factorial.factorials(table, SETTINGS)
     tested = (found["measure"] == "nDCG@10") & found["p"].notna()
     assert tested.sum() == 6
     assert found.loc[tested, "p_holm"].tolist() == pytest.approx(stats.holm(found.loc[tested, "p"]).tolist())
@@ -1003,7 +1003,7 @@ def test_holm_corrects_over_the_effects_of_every_factorial_of_the_compared_measu
 def test_a_factorial_with_a_query_missing_is_refused():
     table = dialled(drawn((2, 2, 2, 5)))
     hole = table[~((table["cell"] == "1-0") & (table["seed"] == 1) & (table["query_id"] == "q3"))]
-    for function in (analysis.factorials, analysis.surfaces):
+    for function in (factorial.factorials, factorial.surfaces):
         with pytest.raises(ValueError, match=r"lacks a value, the first for \('s1', .*0.1.*1.*, 'q3'\); evaluate every query"):
             function(hole, SETTINGS)
 
@@ -1013,7 +1013,7 @@ def test_a_factorial_with_a_query_missing_is_refused():
 
 def test_a_surface_has_the_means_and_the_share_of_resamples_in_which_an_entropy_is_the_best():
     values = drawn()
-    found = analysis.surfaces(dialled(values), SETTINGS)
+    found = factorial.surfaces(dialled(values), SETTINGS)
     surface = found.set_index(["strategy", "target_entropy"])
     for s, h in itertools.product(range(2), range(3)):
         row = surface.loc[(f"s{s}", round(0.1 * (h + 1), 3))]
@@ -1024,14 +1024,14 @@ def test_a_surface_has_the_means_and_the_share_of_resamples_in_which_an_entropy_
     assert found[["loss", "teacher", "architecture", "first_stage"]].drop_duplicates().to_numpy().tolist() == [
         ["kl", "t", "static", "full"]
     ]
-    pd.testing.assert_frame_equal(found, analysis.surfaces(dialled(values), SETTINGS))
+    pd.testing.assert_frame_equal(found, factorial.surfaces(dialled(values), SETTINGS))
 
 
 def test_an_optimum_that_depends_on_the_seed_is_shared():
     """With seed 0 the first entropy is best by 0.1, with seed 1 the second by 0.3: of two drawn seeds both are 0 one time in four."""
     values = np.full((2, 2, 2, 6), 0.5)
     values[:, 0, 0], values[:, 1, 1] = 0.6, 0.8
-    found = analysis.surfaces(dialled(values), SETTINGS, n_resamples=4000).set_index(["strategy", "target_entropy"])
+    found = factorial.surfaces(dialled(values), SETTINGS, n_resamples=4000).set_index(["strategy", "target_entropy"])
     assert found.loc[("s0", 0.1), "optimal"] == pytest.approx(0.25, abs=0.03)
     assert found.loc[("s0", 0.2), "optimal"] == pytest.approx(0.75, abs=0.03)
     assert found.loc[("s0", 0.2), ["mean", "low", "high"]].tolist() == pytest.approx([0.65, 0.5, 0.8])  # seeds alone are uncertain
@@ -1041,7 +1041,7 @@ def test_a_surface_is_of_the_compared_measure_and_keeps_the_studys_order():
     values = drawn((2, 2, 2, 5))
     table = pd.concat([dialled(values + 1, measure="AP"), dialled(values)], ignore_index=True)
     backwards = table.iloc[::-1]
-    found = analysis.surfaces(backwards, SETTINGS, n_resamples=50)
+    found = factorial.surfaces(backwards, SETTINGS, n_resamples=50)
     assert found[["strategy", "target_entropy"]].to_numpy().tolist() == [["s1", 0.2], ["s1", 0.1], ["s0", 0.2], ["s0", 0.1]]
     means = found.set_index(["strategy", "target_entropy"])["mean"]
     assert means["s1", 0.2] == pytest.approx(values[1, 1].mean()) and means["s0", 0.1] == pytest.approx(values[0, 0].mean())
@@ -1051,13 +1051,13 @@ def test_a_grid_that_is_no_surface_has_none():
     whole = dialled(drawn((2, 2, 2, 5)))
     holes = whole[~((whole["cell"] == "1-1") & (whole["seed"] == 1))]
     for table in (holes, whole[whole["target_entropy"] == 0.1], whole.assign(target_entropy=NAN)):
-        nothing = analysis.surfaces(table, SETTINGS)
+        nothing = factorial.surfaces(table, SETTINGS)
         assert nothing.empty and {"strategy", "target_entropy", "mean", "low", "high", "optimal"} <= set(nothing.columns)
-        assert nothing.attrs["incomplete"] == (1 if table is holes else 0) and analysis.optima(nothing).empty
-    one_seed = analysis.surfaces(whole[whole["seed"] == 0], SETTINGS, n_resamples=50)
+        assert nothing.attrs["incomplete"] == (1 if table is holes else 0) and factorial.optima(nothing).empty
+    one_seed = factorial.surfaces(whole[whole["seed"] == 0], SETTINGS, n_resamples=50)
     assert len(one_seed) == 4 and one_seed.attrs["incomplete"] == 0  # its intervals know nothing of seeds
     both = pd.concat([whole, holes.assign(architecture="holes")], ignore_index=True)
-    found = analysis.surfaces(both, SETTINGS, n_resamples=50)
+    found = factorial.surfaces(both, SETTINGS, n_resamples=50)
     assert set(found["architecture"]) == {"static"} and found.attrs["incomplete"] == 1
 
 
@@ -1067,24 +1067,24 @@ def test_optima_are_entries_of_surfaces_and_no_means_of_them():
         for seed, about in enumerate([{}, {"teacher": "u"}, {"loss": "ranknet"}, {"loss": "ranknet", "teacher": "u"}])
     ]
     tables += [dialled(drawn((2, 3, 2, 20), seed=4)).assign(first_stage="bm25@100")]
-    surfaces = analysis.surfaces(pd.concat(tables, ignore_index=True), SETTINGS, n_resamples=200)
-    found = analysis.optima(surfaces)
+    surfaces = factorial.surfaces(pd.concat(tables, ignore_index=True), SETTINGS, n_resamples=200)
+    found = factorial.optima(surfaces)
     assert found.index.names == ["first_stage", "teacher", "loss", "strategy"] and list(found.columns) == [0.1, 0.2, 0.3]
     assert len(found) == 2 * 5 and found.index[:2].tolist() == [("full", "t", "kl", "s0"), ("full", "t", "kl", "s1")]
     for row in surfaces.to_dict("records"):
         place = tuple(row[name] for name in found.index.names)
         assert found.loc[place, row["target_entropy"]] == row["optimal"]
     assert int(found.notna().sum().sum()) == len(surfaces)
-    one = analysis.optima(surfaces[(surfaces["first_stage"] == "bm25@100")])
+    one = factorial.optima(surfaces[(surfaces["first_stage"] == "bm25@100")])
     assert one.index.names == ["strategy"] and one.sum(axis=1).tolist() == pytest.approx([1.0, 1.0])
 
 
 def test_an_optimum_that_stands_twice_is_refused():
-    surfaces = analysis.surfaces(dialled(drawn((2, 2, 2, 20))), SETTINGS, n_resamples=50)
+    surfaces = factorial.surfaces(dialled(drawn((2, 2, 2, 20))), SETTINGS, n_resamples=50)
     with pytest.raises(
         ValueError, match="4 entries of surfaces stand twice, the first is .*'s0'.*'target_entropy': 0.1.*give each surface once"
     ):
-        analysis.optima(pd.concat([surfaces, surfaces]))
+        factorial.optima(pd.concat([surfaces, surfaces]))
 
 
 # --- what advice chooses from -------------------------------------------------------------------------------------------------

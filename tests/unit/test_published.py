@@ -14,8 +14,7 @@ from scipy.spatial.distance import pdist
 from statsmodels.stats.weightstats import ttost_ind
 
 from rd_utils import entropy, locality, published
-from rd_utils.analysis import crossed, stats
-from rd_utils.analysis import tables as analysis
+from rd_utils.analysis import contrasts, crossed, stats
 from rd_utils.analysis.tables import DIMENSIONS
 from rd_utils.report import drawing
 
@@ -396,7 +395,7 @@ def test_the_family_is_not_that_of_the_analysis_and_a_verdict_may_differ():
 def compared_with(baseline: str, frame: pd.DataFrame, *, alpha: float) -> pd.DataFrame:
     """Contrasts of the study's analysis with one strategy, indexed by the other."""
     settings = SimpleNamespace(**(vars(SETTINGS) | {"alpha": alpha, "baseline_strategy": baseline, "margins_shown": []}))
-    return analysis.differences(frame, settings).query("family == 'strategy'").set_index("strategy")
+    return contrasts.differences(frame, settings).query("family == 'strategy'").set_index("strategy")
 
 
 def test_cells_without_a_partner_are_counted_and_seeds_must_agree():

@@ -12,7 +12,7 @@ import pytest
 from studies_on_disk import GRID, planned, put_all
 
 from rd_utils import studies
-from rd_utils.analysis import crossed, questions
+from rd_utils.analysis import contrasts, crossed, questions
 from rd_utils.analysis import tables as analysis
 from rd_utils.analysis.crossed import Spread
 from rd_utils.pipeline import Pipeline
@@ -209,7 +209,7 @@ def compared(family, difference, different=True, architecture="static", before="
 
 
 AGREED = pd.DataFrame(columns=[*PLACE, "architecture", "test", "n_seeds", "n_comparisons", "n_different", "share"])
-NONE = analysis.differences(
+NONE = contrasts.differences(
     pd.DataFrame(columns=[*analysis.RESULT_COLUMNS, "query_id"]), studies.AnalysisSettings(baseline_strategy="corpus_random")
 )
 
@@ -301,7 +301,7 @@ def test_after_reads_what_analysis_makes(finished):
             table += [own | {"query_id": f"q{n}", "value": value + shift + moved} for n, value in enumerate(np.linspace(0.1, 0.4, 12))]
     settings = studies.AnalysisSettings(baseline_strategy="corpus_random", equivalence_margin=0.02)
     per_query = pd.DataFrame(table)
-    lines = finished(analysis.differences(per_query, settings), analysis.seed_against_seed(per_query, settings))
+    lines = finished(contrasts.differences(per_query, settings), contrasts.seed_against_seed(per_query, settings))
     assert lines[0].startswith("all 2 trained cells lie below BM25 on c/test, full (")
     assert "the test over queries only calls one recipe different from itself, seed against seed, in 100% of 6 comparisons" in lines[1]
     assert len(lines) == 2

@@ -14,6 +14,7 @@ import pytest
 from studies_on_disk import AUGMENTED, EMBEDDED, GRID, NAN, SEARCH, planned, put_all
 
 from rd_utils import plan as planning
+from rd_utils.analysis import contrasts, factorial
 from rd_utils.analysis import tables as analysis
 from rd_utils.costs import costs
 from rd_utils.pipeline import Pipeline
@@ -49,7 +50,7 @@ def tables_of(this, pipeline) -> dict[str, pd.DataFrame]:
     put_all(pipeline.store, this)
     per_query = measured(this)
     results = analysis.results(per_query)
-    differences = analysis.differences(per_query, this.study.analysis)
+    differences = contrasts.differences(per_query, this.study.analysis)
     found = (results, per_query, analysis.summary(results), differences, costs(this, pipeline))
     return dict(zip(NEEDED, found, strict=True))
 
@@ -73,10 +74,10 @@ def test_a_study_of_several_collections_and_a_factorial_has_their_sections(tmp_p
     tables = tables_of(this, pipeline)
     rate = {"architecture": "static", "loss": "kl", "search": "s", "learning_rate": 0.01, "nDCG@10": 0.6, "chosen": True, "at_end": True}
     tables |= {
-        "across": analysis.across(tables["differences"]),
+        "across": contrasts.across(tables["differences"]),
         "learning_rates": pd.DataFrame([rate]),
-        "variance": analysis.factorials(tables["per_query"], this.study.analysis),
-        "surfaces": analysis.surfaces(tables["per_query"], this.study.analysis),
+        "variance": factorial.factorials(tables["per_query"], this.study.analysis),
+        "surfaces": factorial.surfaces(tables["per_query"], this.study.analysis),
         "strategy_spread": analysis.strategy_spread(tables["results"]),
         "entropies": pd.DataFrame(),
     }
@@ -135,7 +136,7 @@ class Links(HTMLParser):
 def test_a_report_says_first_what_it_found_and_every_link_leads_somewhere(tmp_path, pipeline):
     this = planned(tmp_path, search=SEARCH)
     tables = tables_of(this, pipeline)
-    tables["seed_against_seed"] = analysis.seed_against_seed(tables["per_query"], this.study.analysis)
+    tables["seed_against_seed"] = contrasts.seed_against_seed(tables["per_query"], this.study.analysis)
     written = folder.write(findings(this, pipeline, tables, ["Beware of `everything`."]))
     for node in this.nodes:
         place = planning.node_folder(node.id)

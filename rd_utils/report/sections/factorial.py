@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rd_utils.analysis.tables import at, optima
+from rd_utils.analysis.factorial import optima
+from rd_utils.analysis.tables import at
 from rd_utils.report.charts import simple_effects_chart, surface_chart
 from rd_utils.report.findings import Findings
 from rd_utils.report.layout import variance_table

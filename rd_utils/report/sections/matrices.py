@@ -46,7 +46,7 @@ def matrix_figure(pairs: pd.DataFrame) -> alt.TopLevelMixin:
     """Draw the matrices of one architecture and first stage, a panel for each loss (and whatever else varies).
 
     Args:
-        pairs: rows of :func:`rd_utils.analysis.tables.matrices`.
+        pairs: rows of :func:`rd_utils.analysis.contrasts.matrices`.
     """
     varied = [name for name in DIMENSIONS if name not in ("strategy", "loss") and pairs[name].nunique(dropna=False) > 1]
     by = ["loss", *varied]
