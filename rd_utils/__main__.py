@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from rd_utils import compare, devices, estimates, workflow
@@ -62,8 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "compare":
             print(compare.run(options))
             return 0
-        if options.command in ("verify", "rerun", "trace"):
-            return {"verify": verify, "rerun": rerun, "trace": trace}[options.command](options)
+        if options.command in ("adopt", "verify", "rerun", "trace"):
+            return {"adopt": adopt, "verify": verify, "rerun": rerun, "trace": trace}[options.command](options)
         plan = planning.load_plan(options.study, options.base or None, inputs=options.command == "check")
         if options.command == "check":
             print(f"{options.study}: valid; {_size(plan)}")
@@ -91,6 +92,10 @@ def add_provenance(commands: Any) -> None:
     command = commands.add_parser("verify", help=about, description=about)
     command.add_argument("study", nargs="?", help="a study file (default: everything in the store)")
     command.add_argument("--discard", action="store_true", help="delete what is damaged, unfinished or left over, so that it is made again")
+    about = "take over the artefacts of a store that 0.4.0 to 0.6.0 made, where they are the same bytes today; exit status 1 if some stay"
+    command = commands.add_parser("adopt", help=about, description=about)
+    command.add_argument("outputs", nargs="?", help="the folder that holds the store (default: this project's outputs)")
+    command.add_argument("--rounding", action="store_true", help="also what differs by the rounding of a learned teacher's scores")
     base = {"help": "the study as run on another base: the name of a file in params/bases"}
     command.add_argument("--base", **base)
     about = (
@@ -110,6 +115,16 @@ def add_provenance(commands: Any) -> None:
     command.add_argument("--base", **base)
     command.add_argument("--seed", type=int, help="one seed of the cell (default: all)")
     command.add_argument("--format", choices=("text", "json"), default="text", help="json: all that the manifests say")
+
+
+def adopt(options: argparse.Namespace) -> int:
+    """Take over the artefacts of an older layout; return the exit status."""
+    from rd_utils import adopt
+    from rd_utils.progress import track
+
+    done = adopt.adopt(Store(Path(options.outputs) / "store" if options.outputs else None), options.rounding, track)
+    print(done)
+    return int(bool(done.left))
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -132,7 +147,6 @@ def rerun(options: argparse.Namespace) -> int:
     It is done with as many threads as the results were made with, since sums round otherwise with others.
     """
     import tempfile
-    from pathlib import Path
 
     from rd_utils import provenance
     from rd_utils.progress import track

@@ -60,6 +60,11 @@ def versions(spec: Spec) -> dict[str, int]:
     return {spec.stage: stage_of(spec).version} | {name: version for name, version in _within(spec) if version > 1}
 
 
+def names_within(spec: Spec) -> set[str]:
+    """Return the names of the classes and the loss whose versions count for an artefact."""
+    return {name for name, _ in _within(spec)}
+
+
 def _within(part: Part) -> Iterator[tuple[str, int]]:
     """Yield the name and version of a class of parameters, of its loss, and of those within it."""
     yield type(part).__name__, part.version

@@ -316,8 +316,7 @@ class PairScores:
                 block_documents.tofile(documents)
                 block_scores.tofile(values)
         about = {"n_docs": self.n_docs, "wall_seconds": float(self.seconds[0]), "cpu_seconds": float(self.seconds[1])}
-        about["files"] = {f"{name}.npy": [(path := draft / f"{name}.npy").stat().st_size, files.tree_sha256(path)] for name in _ARRAYS}
-        (draft / "about.json").write_text(json.dumps(about | {"checksum": _checksum(about)}), encoding="utf-8")
+        (draft / "about.json").write_text(_sealed(about, draft), encoding="utf-8")
         durable.flush(draft)
         durable.rename(draft, self.folder / f"main-{self._number + 1:06d}")
         LOGGER.info("merged %d new pairs into %d, %.1f s", len(pairs), offsets[-1], time.perf_counter() - start)
@@ -348,6 +347,20 @@ class PairScores:
 
 _ARRAYS = ("offsets", "documents", "scores")
 _LOOKED_AT: set[tuple] = set()  # files of arrays, with their times, whose hashes were compared in this process
+
+
+def _sealed(about: dict, main: Path) -> str:
+    """Return what is said of merged arrays as text, with the size and hash of each, and a checksum."""
+    sums = {f"{name}.npy": [(path := main / f"{name}.npy").stat().st_size, files.tree_sha256(path)] for name in _ARRAYS}
+    about = about | {"files": sums}
+    return json.dumps(about | {"checksum": _checksum(about)})
+
+
+def seal_arrays(main: Path) -> None:
+    """Give merged arrays that have no hashes yet those that they have."""
+    about = json.loads((main / "about.json").read_bytes())
+    if "files" not in about:
+        durable.write_text(main / "about.json", _sealed(about, main))
 
 
 def damage_of_arrays(main: Path, hashed_up_to: float) -> str | None:

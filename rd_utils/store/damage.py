@@ -105,10 +105,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest into the folder of a draft, which is flushed as a whole later, with a checksum of itself."""
+    """Write the manifest into the folder of a draft, which is flushed as a whole later."""
+    (folder / MANIFEST).write_text(sealed(manifest), encoding="utf-8")
+
+
+def sealed(manifest: dict[str, Any]) -> str:
+    """Return a manifest as text, with a checksum of itself."""
     plain = json.loads(json.dumps(manifest))
     plain["checksum"] = _checksum(plain)
-    (folder / MANIFEST).write_text(json.dumps(plain, indent=1, sort_keys=True), encoding="utf-8")
+    return json.dumps(plain, indent=1, sort_keys=True)
 
 
 def _checksum(manifest: dict[str, Any]) -> str:
