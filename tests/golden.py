@@ -1,8 +1,9 @@
 """Do changed sources still write the same bytes? ``python -m tests.golden make|compare OUTPUTS FILE``.
 
 ``make`` writes down the SHA-256 of every file of every artefact in the store of ``OUTPUTS``, by stage and parameters; ``compare`` says
-where another store differs. Identities are no part of it, so that stores of several layouts can be compared. The last bits of trained
-students differ between processors: make both stores on the same machine, with the same number of threads.
+where another store differs. Identities are no part of it, and the parameters of both are read as the classes of today read them, so that
+stores of several layouts can be compared. The last bits of trained students differ between processors: make both stores on the same
+machine, with the same number of threads.
 """
 
 from __future__ import annotations
@@ -12,37 +13,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from rd_utils.identity import canonical
+from rd_utils.stage import stages
 
-from rd_utils import params
-
-SPECS = {spec.stage: spec for spec in params.Spec.__subclasses__()}
-TAGS = ("kind", "source")
+Artefact = dict[str, Any]  # of its manifest: stage, parameters, files
 
 
-def canonical(value: Any) -> Any:
-    """Return a value as JSON without the fields that equal their defaults; tags stay."""
-    if isinstance(value, BaseModel):
-        fields = {name: (getattr(value, name), field) for name, field in type(value).model_fields.items()}
-        return {name: canonical(item) for name, (item, field) in fields.items() if name in TAGS or item != field.get_default()}
-    if isinstance(value, (tuple, list)):
-        return [canonical(item) for item in value]
-    return value
+def read(outputs: Path) -> list[Artefact]:
+    """Return the artefacts in the store of ``outputs``."""
+    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((outputs / "store").glob("*/*/manifest.json"))]
+    return [{name: manifest[name] for name in ("stage", "parameters", "files")} for manifest in manifests]
 
 
-def read(outputs: Path) -> dict[str, dict[str, str]]:
+def by_parameters(artefacts: list[Artefact]) -> dict[str, dict[str, str]]:
     """Return the SHA-256 of each artefact's files, by its stage and parameters.
 
     Raises:
         SystemExit: two artefacts of the same parameters have different files.
     """
     found: dict[str, dict[str, str]] = {}
-    for path in sorted((outputs / "store").glob("*/*/manifest.json")):
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        parameters = SPECS[manifest["stage"]].model_validate(manifest["parameters"])
-        key = f"{manifest['stage']} {json.dumps(canonical(parameters), sort_keys=True)}"
-        if found.setdefault(key, manifest["files"]) != manifest["files"]:
-            sys.exit(f"{path.parent} has other files than another artefact of the same parameters: {key}")
+    for artefact in artefacts:
+        spec = stages()[artefact["stage"]].spec.model_validate(artefact["parameters"])
+        key = f"{spec.stage} {json.dumps(canonical(spec), sort_keys=True)}"
+        if found.setdefault(key, artefact["files"]) != artefact["files"]:
+            sys.exit(f"two artefacts of the same parameters have other files: {key}")
     return found
 
 
@@ -65,7 +59,8 @@ def main(command: str, outputs: str, file: str) -> int:
         return 0
     if command != "compare":
         sys.exit(f"unknown command {command!r}; one of make, compare")
-    lines = differences(json.loads(Path(file).read_text(encoding="utf-8")), found)
+    before = json.loads(Path(file).read_text(encoding="utf-8"))
+    lines = differences(by_parameters(before), by_parameters(found))
     print("\n".join(lines or [f"{len(found)} artefacts, all the same"]))
     return int(bool(lines))
 
