@@ -104,7 +104,7 @@ class Sources:
                 return imported and (imported if imported.module in self.modules else self.find(*_split(imported.module)))
             module, name = imported
 
-    def methods(self, place: Name) -> dict[str, ast.FunctionDef]:
+    def methods(self, place: Name) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
         """Return the methods of a class by name; nothing for what is no class."""
         nodes = [node for node in self.modules[place.module].definitions.get(place.name, []) if isinstance(node, ast.ClassDef)]
         return {inner.name: inner for node in nodes for inner in node.body if isinstance(inner, FUNCTIONS)}
@@ -140,11 +140,14 @@ class Sources:
     def entries(self, place: Name) -> dict[str, list[Name]]:
         """Return what the entries of a constant dictionary refer to, by key."""
         (node,) = self.modules[place.module].definitions[place.name]
+        written = getattr(node, "value", None)
+        if not isinstance(written, ast.Dict):
+            raise ValueError(f"{place} is no dictionary that is written out")
         found = {}
-        for key, value in zip(node.value.keys, node.value.values, strict=True):
+        for key, value in zip(written.keys, written.values, strict=True):
             reader = Reader(self, place.module, place.name)
             reader.say(value)
-            found[key.value] = sorted(reader.references)
+            found[ast.literal_eval(key or value)] = sorted(reader.references)
         return found
 
     def reached(self, roots: Iterable[Name], stop: Callable[[Name], bool]) -> dict[Name, str]:
