@@ -11,8 +11,8 @@ from rd_utils import sampling
 from rd_utils.bounds import Depth, Few, Share, Spread, Temperature
 from rd_utils.context import Context
 from rd_utils.graph import vectors_of
-from rd_utils.kinds import Collection, Draw, Encoder, IndexedRetriever, Part, Refresh, Retriever, Strategy, Teacher
-from rd_utils.retrievers import BM25, Reranked
+from rd_utils.kinds import Collection, Draw, Encoder, Part, Refresh, Retriever, Strategy, Teacher
+from rd_utils.retrievers import BM25
 from rd_utils.runs import Run
 from rd_utils.sampling import PoolPart
 from rd_utils.specs import CandidatesSpec, NeighboursSpec
@@ -143,12 +143,6 @@ class FromCandidates(_Drawn):
     draw_temperature: Temperature = 1.0
     filter: FalseNegativeFilter | None = None
 
-    @model_validator(mode="after")
-    def _retriever_ranks_as_deep(self) -> FromCandidates:
-        if isinstance(self.retriever, Reranked) and self.depth > self.retriever.from_depth:
-            raise ValueError(f"the retriever's from_depth is {self.retriever.from_depth}, less than the depth of {self.depth}; raise it")
-        return self
-
     def inputs(self, collection: Collection) -> Inputs:
         """Return the candidates, and what the teacher needs that filters them."""
         filtering = prefixed("filter_", self.filter.teacher.inputs(collection)) if self.filter else {}
@@ -177,7 +171,7 @@ class Graph(_Drawn):
 
     kind: Literal["graph"] = "graph"
     of_positives: ClassVar[bool] = True
-    retriever: IndexedRetriever = BM25()
+    retriever: Retriever = BM25()
     from_rank: Depth = 1
     depth: Depth = 100
     draw: Draw = "uniform"

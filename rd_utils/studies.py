@@ -41,12 +41,13 @@ from rd_utils.bounds import (
 )
 from rd_utils.context import Context, Impossible, adapter, named_in
 from rd_utils.explain import ParameterError, listed, problems_of, sound
-from rd_utils.kinds import Architecture, Collection, Encoder, Part, Precision, Retriever, Strategy, Teacher, within
+from rd_utils.kinds import Architecture, Collection, Encoder, IndexedRetriever, Part, Precision, Retriever, Strategy, Teacher, within
 from rd_utils.leakage import ids_overlap
 from rd_utils.losses import LOSSES, LossName
-from rd_utils.retrievers import Pooled
+from rd_utils.retrievers import Pooled, Reranked
 from rd_utils.settings import Augmentation, Training, TrainingChanges
 from rd_utils.specs import EntropyCut, FirstStage, GroupsSpec, Probe, Search, Unrefreshed, check_rates
+from rd_utils.strategies import FromCandidates, Graph
 from rd_utils.systems import UntrainedSystem
 
 
@@ -316,7 +317,7 @@ def rules(study: Any, said: dict[str, Any]) -> list[str]:
         study: a study, or the sound parts of one (see :func:`rd_utils.explain.sound`): what is None there is passed over.
         said: what it was read from.
     """
-    problems = [*_reserved(study), *_augmentations(study), *_size(study), *_shortage(study, said.get("shortage"))]
+    problems = [*_reserved(study), *_augmentations(study), *_strategies(study), *_size(study), *_shortage(study, said.get("shortage"))]
     return [*problems, *_validation(study), *_searched_teacher(study, said.get("search")), *_analysis(study)]
 
 
@@ -333,6 +334,15 @@ def _augmentations(study: Any) -> Iterator[str]:
             yield f"augmentations.{name}.top_k is {top}, but a group has {size} documents"
         if share and size is not None and not round(share * (size - 1)):
             yield f"augmentations.{name}.random_share is {share}, not one of {size - 1} negatives"
+
+
+def _strategies(study: Any) -> Iterator[str]:
+    for name, strategy in (study.strategies or {}).items():
+        if isinstance(strategy, Graph) and not isinstance(strategy.retriever, IndexedRetriever):
+            yield f"strategies.{name}.retriever: {strategy.retriever.label!r} reads no documents; a graph needs bm25 or a dense one"
+        retriever = strategy.retriever if isinstance(strategy, FromCandidates) else None
+        if isinstance(retriever, Reranked) and strategy.depth > retriever.from_depth:
+            yield f"strategies.{name}.depth: the retriever's from_depth is {retriever.from_depth}, less than {strategy.depth}; raise it"
 
 
 def _size(study: Any) -> Iterator[str]:

@@ -303,7 +303,7 @@ def test_a_name_of_another_kind_is_refused(tmp_path):
     for table, part, message in (
         ("retrievers", {"kind": "dense", "architecture": "interaction"}, "'interaction' is no bi-encoder"),
         ("teachers", {"kind": "bm25", "retriever": "dense"}, "'dense' is no bm25 retriever"),
-        ("strategies", {"kind": "graph", "retriever": "pool"}, "'pool' is no retriever that reads the documents"),
+        ("strategies", {"kind": "graph", "retriever": "pool"}, "'pooled' reads no documents; a graph needs bm25 or a dense one"),
     ):
         with pytest.raises(ParameterError, match=message):
             load(tmp_path, lambda values, table=table, part=part: values[table].__setitem__("x", part))
