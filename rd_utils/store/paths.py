@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 from pathlib import Path
@@ -15,7 +16,11 @@ def project_root(start: Path | None = None) -> Path:
 
     Falls back to the checkout that this package was imported from.
     """
-    start = (start or Path.cwd()).resolve()
+    return _root_above((start or Path.cwd()).resolve())
+
+
+@functools.cache
+def _root_above(start: Path) -> Path:
     for folder in (start, *start.parents, Path(__file__).resolve().parents[2]):
         if (folder / "params").is_dir() and (folder / "rd_utils").is_dir():
             return folder
