@@ -9,27 +9,27 @@ from __future__ import annotations
 import base64
 import functools
 import gzip
-import html
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jinja2
 import pandas as pd
+from markupsafe import Markup, escape
 
 from rd_utils import durable
 from rd_utils.params import nearest
-from rd_utils.report.drawing import VERDICTS, as_text, distinct
+from rd_utils.report import columns
+from rd_utils.report.chart_words import told
+from rd_utils.report.drawing import VERDICTS, as_text
 from rd_utils.report.forms import Texts, as_texts, csv_text, flattened, html_prose, relative
 from rd_utils.report.pictures import Drawn, draw, vega_lite_version
 
-WIDEST = 1000  # pixels of a table, beside the contents in a window of 1280
-_HEAD, _CHARACTER, _PADDING = 7.8, 7.2, 13  # pixels of a bold and a plain character of a wide font, and beside an entry
 _FEW = 8  # rows that need no filter
-_NAMES_TOLD = 8  # of an axis, in the words that stand for a picture
 _VERDICT = re.compile(rf"\b({'|'.join(VERDICTS)})\b(?=(?:,[^\d]*)?$)")  # at the end, where "these students only" or "fragile" may follow
 
 
@@ -113,265 +113,6 @@ class Short(NamedTuple):
     warnings: Sequence[str] = ()
 
 
-STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --ink: #1a1a1a; --muted: #595959; --rule: #d0d0d0; --band: #f6f7f8; --box: #f2f6fa;
-  --link: #00568a; --accent: #0072b2; --warn: #fff4e0; --warn-edge: #b35900;
-  --different: #a63c00; --equivalent: #00568a; --both: #8a3a6d; --undecided: #595959; }
-@media screen and (prefers-color-scheme: dark) {
-  :root { --paper: #15181b; --ink: #e6e6e6; --muted: #a9afb5; --rule: #42484e; --band: #1c2024; --box: #1b232b;
-    --link: #7fc4f5; --accent: #56b4e9; --warn: #33270f; --warn-edge: #e69f00;
-    --different: #ff9d5c; --equivalent: #7fc4f5; --both: #e9a6cf; --undecided: #b4b9be; }
-}
-@media print { :root { color-scheme: light; } }
-* { box-sizing: border-box; }
-html { scroll-padding-top: 2.5rem; }
-body { margin: 0 auto; padding: 1.5rem 1.25rem 4rem; max-width: 84rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 Helvetica, Arial, sans-serif; display: grid; grid-template-columns: 10.25rem minmax(0, 1fr); column-gap: 1.5rem; }
-header, .short, main, footer { grid-column: 2; min-width: 0; }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .25rem; }
-h2 { font-size: 1.25rem; margin: 2.4rem 0 .6rem; padding-top: .6rem; border-top: 1px solid var(--rule); }
-p { max-width: 46rem; margin: .6rem 0; }
-a { color: var(--link); }
-code { font: .88em/1.4 ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
-.about { color: var(--muted); margin: 0; }
-nav { grid-column: 1; grid-row: 1 / span 4; position: sticky; top: 0; align-self: start; max-height: 100vh; overflow-y: auto;
-  padding: .4rem 0; font-size: .82rem; line-height: 1.35; }
-nav h2 { font-size: .82rem; margin: 0 0 .3rem; padding: 0 .5rem; border: 0; color: var(--muted); }
-nav ol { margin: 0; padding: 0; list-style: none; }
-nav a { display: block; padding: .22rem .5rem; border-left: 3px solid transparent; text-decoration: none; }
-nav a:hover { text-decoration: underline; }
-nav a[aria-current] { border-color: var(--accent); background: var(--box); font-weight: bold; }
-.short { margin: 1rem 0 0; padding: .7rem 1.1rem 1rem; background: var(--box); border-left: 4px solid var(--accent); }
-.short h2 { margin: 0; padding: 0; border: 0; }
-.short .question { font-size: 1.08rem; font-weight: bold; }
-.short ul { margin: .4rem 0; padding-left: 1.2rem; }
-.short li { margin: .55rem 0; max-width: 60rem; }
-.short table { margin: .45rem 0; background: var(--paper); }
-.warnings { margin: .9rem 0 0; padding: .5rem .9rem; background: var(--warn); border-left: 4px solid var(--warn-edge); }
-.warnings h3 { margin: 0; font-size: 1rem; }
-figure { margin: 1.6rem 0; }
-figcaption { max-width: 46rem; margin: .4rem 0; font-size: .94em; }
-.scroll { overflow-x: auto; }
-.parts { position: relative; }
-table { border-collapse: collapse; font-size: .78rem; line-height: 1.35; font-variant-numeric: tabular-nums;
-  border-top: 2px solid var(--ink); border-bottom: 2px solid var(--ink); }
-table + table { margin-top: .9rem; }
-th, td { padding: .26rem .4rem; text-align: left; vertical-align: top; }
-thead { position: sticky; top: 0; z-index: 1; background: var(--paper); box-shadow: inset 0 -1px var(--ink); }
-thead th { vertical-align: bottom; font-size: .93em; }
-thead th.group { text-align: center; border-bottom: 1px solid var(--muted); }
-thead button { all: unset; cursor: pointer; }
-thead button:hover, thead button:focus-visible { text-decoration: underline; }
-th[aria-sort=ascending] button::after { content: " \\25B2"; font-size: .7em; }
-th[aria-sort=descending] button::after { content: " \\25BC"; font-size: .7em; }
-tbody th { font-weight: normal; }
-tbody tr.even { background: var(--band); }
-tr.baseline th, tr.baseline td { color: var(--muted); }
-tr.last-baseline th, tr.last-baseline td { border-bottom: 1px solid var(--ink); }
-tr[hidden] { display: none; }
-th.number, td.number { text-align: right; }
-td.best { font-weight: bold; }
-td.long { overflow-wrap: anywhere; min-width: 9rem; font: .92em/1.4 ui-monospace, Menlo, Consolas, monospace; }
-.verdict { font-weight: bold; white-space: nowrap; }
-.different { color: var(--different); } .different::before { content: "\\25B2\\A0"; }
-.equivalent { color: var(--equivalent); } .equivalent::before { content: "\\25CF\\A0"; }
-.both { color: var(--both); } .both::before { content: "\\25C6\\A0"; }
-.undecided { color: var(--undecided); } .undecided::before { content: "\\271A\\A0"; }
-.folded { display: none; }
-.unfold:checked ~ .parts .folded { display: table; }
-.unfold, .unfold + label { font-size: .84rem; vertical-align: middle; }
-.filter { font: inherit; font-size: .84rem; margin: 0 .5rem .3rem 0; padding: .1rem .4rem; width: 13rem; color: inherit;
-  background: var(--paper); border: 1px solid var(--muted); }
-.found { font-size: .84rem; color: var(--muted); margin-right: .8rem; }
-.chart svg, .chart canvas { display: block; }
-.chart.drawn, .fallback { background: #fff; }
-.fallback { display: block; max-width: 100%; height: auto; }
-.drawn + .fallback { display: none; }
-.data { font-size: .86rem; margin-left: .5rem; white-space: nowrap; }
-button.data { all: unset; font-size: .86rem; margin-left: .5rem; color: var(--link); text-decoration: underline; cursor: pointer; }
-button.data[hidden] { display: none; }
-button.data:focus-visible { outline: 2px solid var(--accent); }
-footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--rule); color: var(--muted); font-size: .88rem; }
-@media screen and (max-width: 1200px) {
-  .parts { overflow-x: auto; }
-  thead { position: static; }
-}
-@media screen and (max-width: 900px) {
-  body { display: block; }
-  nav { background: var(--paper); z-index: 2; overflow-x: auto; border-bottom: 1px solid var(--rule); }
-  nav h2 { display: none; }
-  nav ol { display: flex; }
-  nav a { white-space: nowrap; }
-}
-@media print {
-  @page { margin: 12mm; }
-  body { display: block; max-width: none; padding: 0; font-size: 10pt; }
-  nav, .data, button.data, .filter, .found, .unfold, .unfold + label, .vega-embed summary { display: none; }
-  figure, tr { break-inside: avoid; }
-  figure.table { break-inside: auto; }
-  h2, figcaption, p:has(+ figure) { break-after: avoid; }
-  thead { display: table-header-group; position: static; box-shadow: none; border-bottom: 1px solid; }
-  .scroll, .parts { overflow: visible; }
-  table { font-size: 6.7pt; max-width: 100%; }
-  th, td { padding: .1rem .22rem; }
-  .verdict { white-space: normal; }
-  td.long { min-width: 0; }
-  .unfold:checked ~ .parts .folded { display: none; }
-  .chart svg { max-width: 100%; height: auto; }
-  a { color: inherit; text-decoration: none; }
-}
-"""
-
-# Charts are drawn where their packed specifications lie; when that fails the static picture stays in view.
-SCRIPT = r"""
-const held = new Map();
-async function inflated(holder) {
-  const bytes = Uint8Array.from(atob(holder.textContent), sign => sign.charCodeAt(0));
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-}
-async function unpack(holder) {
-  const {spec, datasets, shown} = JSON.parse(await inflated(holder));
-  spec.datasets = {};
-  for (const [name, {length, columns}] of Object.entries(datasets))
-    spec.datasets[name] = Array.from({length}, (_, row) => {
-      const record = {};
-      for (const column in columns) record[column] = columns[column][row];
-      return record;
-    });
-  held.set(holder.dataset.chart, {rows: spec.datasets[shown], columns: Object.keys(datasets[shown].columns)});
-  return spec;
-}
-const options = {mode: "vega-lite", renderer: "svg", ast: true,
-  actions: {export: true, source: false, compiled: false, editor: false}};
-async function draw(holder) {
-  const place = document.getElementById(holder.dataset.chart);
-  try {
-    await vegaEmbed(place, await unpack(holder), options);
-    place.classList.add("drawn");
-  } catch (error) {
-    place.replaceChildren();
-    console.error(holder.dataset.chart + ": " + error);
-  }
-  const link = document.querySelector(`button[data-of="${holder.dataset.chart}"]`);
-  if (held.has(holder.dataset.chart)) link.hidden = false;
-}
-async function start() {
-  const library = document.createElement("script");
-  library.textContent = await inflated(document.getElementById("vega"));
-  document.head.append(library);
-  document.querySelectorAll("script[data-chart]").forEach(draw);
-}
-start();
-
-const formula = /^(\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])/, numbers = /^[-+][\d.][-+\d.,e%± ()[\]]*$/;
-function quoted(value) {
-  let text = value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
-  if (typeof value === "string" && formula.test(text) && !numbers.test(text)) text = "'" + text;  // a spreadsheet would run it
-  return /[",\r\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
-}
-document.querySelectorAll("button[data-of]").forEach(button => button.addEventListener("click", () => {
-  const {rows, columns} = held.get(button.dataset.of);
-  const lines = [columns, ...rows.map(row => columns.map(name => row[name]))].map(line => line.map(quoted).join(",") + "\n");
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob(lines, {type: "text/csv"}));
-  link.download = button.dataset.name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-}));
-"""
-
-# Tables can be sorted and filtered, all parts of one together; the contents mark what is in view.
-TABLE_SCRIPT = r"""
-function key(text) {
-  const found = /^(<\s*)?([-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)/.exec(text);
-  return found ? Number(found[2].replaceAll(",", "")) - (found[1] ? 1e-9 : 0) : NaN;
-}
-function compare(a, b) {
-  const x = key(a), y = key(b);
-  return Number.isNaN(x) || Number.isNaN(y) ? Number.isNaN(x) - Number.isNaN(y) || a.localeCompare(b) : x - y;
-}
-function equip(holder) {
-  const bodies = [...holder.querySelectorAll("table")].map(table => table.tBodies[0]);
-  const rows = bodies.map(body => [...body.rows]);
-  const fixed = rows[0].filter(row => row.classList.contains("baseline")).length;
-  let order = rows[0].map((_, place) => place);
-  const stripe = () => bodies.forEach((_, part) => {
-    let seen = 0;
-    order.forEach(place => { if (!rows[part][place].hidden) rows[part][place].classList.toggle("even", seen++ % 2 === 1); });
-  });
-  const sort = (part, column, sign) => {
-    const text = place => rows[part][place].cells[column].textContent.trim();
-    const empty = place => ["", "–"].includes(text(place));
-    const moved = rows[0].map((_, place) => place).slice(fixed);
-    moved.sort((a, b) => empty(a) - empty(b) || sign * compare(text(a), text(b)) || a - b);
-    order = [...order.slice(0, fixed), ...moved];
-    bodies.forEach((body, each) => body.append(...order.map(place => rows[each][place])));
-    stripe();
-  };
-  holder.querySelectorAll("table").forEach((table, part) => {
-    const last = table.tHead.rows.length - 1;
-    const labels = last ? table.tHead.rows[0].querySelectorAll("th[rowspan]").length : 0;
-    const heads = [...[...table.tHead.rows[0].cells].slice(0, labels), ...table.tHead.rows[last].cells];
-    if (rows[0].length - fixed > 1) heads.forEach((head, column) => {
-      const button = document.createElement("button");
-      button.append(...head.childNodes);
-      head.append(button);
-      button.addEventListener("click", () => {
-        const down = head.getAttribute("aria-sort") === "ascending";
-        holder.querySelectorAll("[aria-sort]").forEach(other => other.removeAttribute("aria-sort"));
-        head.setAttribute("aria-sort", down ? "descending" : "ascending");
-        sort(part, column, down ? -1 : 1);
-      });
-    });
-  });
-  if (!holder.dataset.filter) return;
-  const box = document.createElement("input"), found = document.createElement("output");
-  Object.assign(box, {type: "search", className: "filter", placeholder: "show rows with ..."});
-  box.setAttribute("aria-label", "Show the rows of " + holder.dataset.filter + " that hold these words");
-  found.className = "found";
-  box.addEventListener("input", () => {
-    const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let left = 0;
-    rows[0].forEach((_, place) => {
-      const text = rows.map(part => part[place].textContent.toLowerCase().replaceAll("\u00a0", " ")).join(" ");
-      const shown = words.every(word => text.includes(word));
-      rows.forEach(part => { part[place].hidden = !shown; });
-      left += shown;
-    });
-    found.textContent = words.length ? `${left} of ${rows[0].length} rows` : "";
-    stripe();
-  });
-  holder.parentElement.querySelector("figcaption").after(box, found);
-}
-document.querySelectorAll(".parts").forEach(equip);
-
-const places = [...document.querySelectorAll("nav a")].map(link => [link, document.getElementById(link.hash.slice(1))]);
-function mark() {
-  const above = places.filter(([, place]) => place.getBoundingClientRect().top < innerHeight / 3);
-  places.forEach(([link]) => link.removeAttribute("aria-current"));
-  (above.at(-1) ?? places[0])[0].setAttribute("aria-current", "true");
-}
-addEventListener("scroll", mark, {passive: true});
-mark();
-"""
-
-# What the page may do: run what it holds, and fetch nothing.
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:"
-
-
-@functools.cache
-def _javascript(version: str) -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script, from the installed vl-convert-python, compressed."""
-    import vl_convert
-
-    return _compressed(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version))
-
-
-def _compressed(text: str) -> str:
-    """Return a text compressed, as base64: the same bytes for the same text."""
-    return base64.b64encode(gzip.compress(text.encode("utf-8"), mtime=0)).decode("ascii")
-
-
 def html_report(
     sections: Sequence[Section],
     title: str,
@@ -414,57 +155,52 @@ def html_report(
     if not sections:
         raise ValueError("sections is empty; a report needs at least one Section")
     places = _places(sections)
-    body: list[str] = []
     counts = {"Table": 0, "Figure": 0}
-    for number, section in enumerate(sections, start=1):
-        body.append(f'<section id="section-{number}" aria-labelledby="section-{number}-title">')
-        body.append(f'<h2 id="section-{number}-title">{number} {html.escape(section.title)}</h2>')
-        body += [f"<p>{html_prose(paragraph)}</p>" for paragraph in section.paragraphs]
-        for block in section.blocks:
-            kind = type(block).__name__
-            counts[kind] += 1
-            body.append((_table_html if isinstance(block, Table) else _figure_html)(block, counts[kind]))
-        body.append("</section>")
-    entries = [("in-short", "In short")] if short else []
-    entries += [(f"section-{number}", f"{number} {section.title}") for number, section in enumerate(sections, start=1)]
-    footer = [f"Study {html.escape(study)}", f"identity <code>{html.escape(identity)}</code>"]
-    footer += [html.escape(date)] if date else []
-    drawn = []
-    if counts["Figure"]:
-        library = f'<script type="application/gzip" id="vega">{_javascript(vega_lite_version())}</script>'
-        drawn = [library, f"<script>{SCRIPT}</script>"]
-    lines = [
-        "<!DOCTYPE html>",
-        f'<html lang="{html.escape(language)}">',
-        "<head>",
-        '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{html.escape(title)}</title>",
-        f"<style>{STYLE}</style>",
-        "</head>",
-        "<body>",
-        f"<header><h1>{html.escape(title)}</h1>",
-        *([f'<p class="about">{html_prose(about)}</p>'] if about else []),
-        *([f'<p class="about">Made by {_link(made_by, "this executed notebook")}.</p>'] if made_by else []),
-        "</header>",
-        *(_short_html(short, places) if short else []),
-        '<nav aria-labelledby="contents"><h2 id="contents">Contents</h2><ol>',
-        *(f'<li><a href="#{anchor}">{html.escape(name)}</a></li>' for anchor, name in entries),
-        "</ol></nav>",
-        "<main>",
-        *body,
-        "</main>",
-        f"<footer>{' · '.join(footer)}</footer>",
-        *drawn,
-        f"<script>{TABLE_SCRIPT}</script>",
-        "</body>",
-        "</html>",
-    ]
+    shown = [{"title": section.title, "paragraphs": section.paragraphs, "blocks": _views(section.blocks, counts)} for section in sections]
+    text = _template().render(
+        sections=shown,
+        title=title,
+        study=study,
+        identity=identity,
+        about=about,
+        short=short,
+        points=[_point_view(point, places) for point in (short.points if short else ())],
+        made_by=made_by,
+        date=date,
+        language=language,
+        library=_javascript(vega_lite_version()) if counts["Figure"] else "",
+    )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    durable.write_text(path, "\n".join(lines) + "\n")
+    durable.write_text(path, text + "\n")
     return path
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    """Return the page's template, which lies beside this module with its style and scripts; what is filled in is escaped."""
+
+    def loaded(name: str) -> str:
+        text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+        return text if name.endswith(".html") else f"{{% raw %}}{text}{{% endraw %}}"
+
+    strict = jinja2.StrictUndefined
+    environment = jinja2.Environment(loader=jinja2.FunctionLoader(loaded), autoescape=True, trim_blocks=True, undefined=strict)
+    environment.filters |= {"prose": lambda text: Markup(html_prose(text)), "rows": _rows, "link": _link}
+    return environment.get_template("page.html")
+
+
+@functools.cache
+def _javascript(version: str) -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script, from the installed vl-convert-python, compressed."""
+    import vl_convert
+
+    return _compressed(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version))
+
+
+def _compressed(text: str) -> str:
+    """Return a text compressed, as base64: the same bytes for the same text."""
+    return base64.b64encode(gzip.compress(text.encode("utf-8"), mtime=0)).decode("ascii")
 
 
 def _places(sections: Sequence[Section]) -> dict[str, tuple[str, str]]:
@@ -486,58 +222,42 @@ def _places(sections: Sequence[Section]) -> dict[str, tuple[str, str]]:
     return {name: place for name, place in named if name}
 
 
-def _short_html(short: Short, places: Mapping[str, tuple[str, str]]) -> list[str]:
-    """Return the box above everything."""
-    lines = ['<section class="short" id="in-short" aria-labelledby="in-short-title"><h2 id="in-short-title">In short</h2>']
-    lines += [f'<p class="question">{html_prose(short.question)}</p>', "<ul>"]
-    for point in short.points:
-        links = [f'<a href="#{anchor}">{name}</a>' for anchor, name in (places[name] for name in point.see if name in places)]
-        lines.append(f"<li>{html_prose(point.text)}" + (f" ({', '.join(links)})" if links else ""))
-        if point.table is not None:
-            label = f'aria-label="{html.escape(point.table.caption)}"'
-            lines.append(f'<div class="parts">{_parts_html(point.table, label)}</div>')
-        lines.append("</li>")
-    lines.append("</ul>")
-    if short.warnings:
-        warnings = [f"<li>{html_prose(text)}</li>" for text in short.warnings]
-        lines += ['<div class="warnings" role="note"><h3>Warnings</h3><ul>', *warnings, "</ul></div>"]
-    return [*lines, "</section>"]
+def _views(blocks: Sequence[Table | Figure], counts: dict[str, int]) -> list[dict[str, Any]]:
+    """Return what the template fills in of tables and figures, counted on."""
+    views = []
+    for block in blocks:
+        kind = type(block).__name__
+        counts[kind] += 1
+        view = _table_view(block) if isinstance(block, Table) else _figure_view(block)
+        views.append(view | {"kind": kind, "number": counts[kind], "caption": block.caption})
+    return views
 
 
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def _table_html(table: Table, number: int) -> str:
-    name = f"table-{number}"
-    folded = [column for column in table.secondary if column in table.frame.columns]
-    unfold = f"{len(folded)} more column" + ("" if len(folded) == 1 else "s")
-    toggle = [f'<input type="checkbox" class="unfold" id="{name}-all"><label for="{name}-all"> {unfold}</label>'] if folded else []
-    label = f'aria-labelledby="{name}-caption"'
-    filtered = f' data-filter="table {number}"' if len(table.frame) > _FEW else ""
-    return "\n".join(
-        [
-            f'<figure class="table" id="{name}" aria-labelledby="{name}-caption">',
-            f'<figcaption id="{name}-caption"><strong>Table {number}.</strong> {html_prose(table.caption)}'
-            f"{_csv_link(table.frame if table.data is None else table.data, name)}</figcaption>",
-            *toggle,
-            f'<div class="parts"{filtered}>{_parts_html(table, label)}</div>',
-            "</figure>",
-        ]
-    )
-
-
-def _csv_link(frame: pd.DataFrame, name: str) -> str:
-    """Return a link that holds the frame as CSV, with the names of its rows."""
-    text = csv_text(flattened(frame))
-    data = base64.b64encode(text.encode("utf-8")).decode("ascii")
-    return f'<a class="data" download="{name}.csv" href="data:text/csv;charset=utf-8;base64,{data}">Data ({_rows(len(frame))}, CSV)</a>'
+def _point_view(point: Point, places: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    table = point.table
+    see = [places[name] for name in point.see if name in places]
+    return {"text": point.text, "see": see, "parts": _table_parts(table) if table else [], "caption": table.caption if table else ""}
 
 
 def _rows(count: int) -> str:
     return f"{count:,} row" + ("" if count == 1 else "s")
 
 
-def _parts_html(table: Table, label: str) -> str:
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _table_view(table: Table) -> dict[str, Any]:
+    data = csv_text(flattened(table.frame if table.data is None else table.data))
+    return {
+        "csv": base64.b64encode(data.encode("utf-8")).decode("ascii"),
+        "n_rows": len(table.frame if table.data is None else table.data),
+        "n_folded": sum(column in table.frame.columns for column in table.secondary),
+        "filtered": len(table.frame) > _FEW,
+        "parts": _table_parts(table),
+    }
+
+
+def _table_parts(table: Table) -> list[dict[str, Any]]:
     """Return the table, in as many parts one below the other as its columns need, then what is folded; each repeats what names the rows."""
     texts = as_texts(table.frame, digits=table.digits, highlight=table.highlight)
     names = {place: table.frame.columns[place - texts.n_labels] for place in range(texts.n_labels, len(texts.heads))}
@@ -550,10 +270,10 @@ def _parts_html(table: Table, label: str) -> str:
     ]
     folded = [place for place, name in names.items() if name in table.secondary]
     shown = [place for place in names if place not in folded]
-    lead = _lead(texts, shown, judged)
-    parts = [("", part) for part in _parts(texts, shown, lead)]
-    parts += [(' class="folded"', [*lead, *part]) for part in _spread(texts, folded, lead)]
-    return "\n".join(f"<table {label}{mark}>{_head_html(texts, part)}{_body_html(texts, part, entries)}</table>" for mark, part in parts)
+    lead = columns.lead(texts, shown, judged)
+    parts = [(False, part) for part in columns.in_parts(texts, shown, lead)]
+    parts += [(True, [*lead, *part]) for part in columns.spread(texts, folded, lead)]
+    return [{"folded": fold, "head": _head(texts, part), "rows": _body(texts, part, entries)} for fold, part in parts]
 
 
 def _hrefs(table: Table, n_labels: int) -> dict[int, dict[int, str]]:
@@ -573,134 +293,65 @@ def _hrefs(table: Table, n_labels: int) -> dict[int, dict[int, str]]:
     return {place: {row: relative(path) for row, path in enumerate(paths) if path} for place, paths in found.items()}
 
 
-def _entry(text: str, href: str, judged: bool) -> str:
+def _entry(text: str, href: str, judged: bool) -> Markup:
     """Return an entry, escaped: a link where it leads somewhere, and the verdict at its end marked where it is judged.
 
-    >>> _entry("+0.07 different, fragile", "", True)
-    '+0.07 <span class="verdict different">different</span>, fragile'
+    >>> print(_entry("+0.07 different, fragile", "", True))
+    +0.07 <span class="verdict different">different</span>, fragile
     """
     if href:
         return _link(href, text)
-    text = _broken(html.escape(_bound(text)))
-    return _VERDICT.sub(r'<span class="verdict \1">\1</span>', text) if judged else text
+    shown = _broken(columns.unbroken(text))
+    return Markup(_VERDICT.sub(r'<span class="verdict \1">\1</span>', str(shown))) if judged else shown
 
 
-def _broken(text: str) -> str:
-    """Let lines end after an underscore, which names of strategies and columns are full of."""
-    return text.replace("_", "_<wbr>")
+def _broken(text: str) -> Markup:
+    """Escape a text, and let lines end after an underscore, which names of strategies and columns are full of."""
+    return Markup(str(escape(text)).replace("_", "_<wbr>"))
 
 
-def _bound(text: str) -> str:
-    """Return an entry with no-break spaces where a line must not end: in an interval, at a sign."""
-    return re.sub(r"\[[^]]*\]| [±>] |< ", lambda part: part[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+def _link(href: str, text: str) -> Markup:
+    return Markup('<a href="{}">{}</a>').format(relative(href), _broken(text))
 
 
-def _link(href: str, text: str) -> str:
-    return f'<a href="{html.escape(relative(href))}">{_broken(html.escape(text))}</a>'
+def _head(texts: Texts, part: Sequence[int]) -> list[list[dict[str, Any]]]:
+    """Return the lines of a table's head, each a list of cells."""
+    depth = len(texts.heads[0])
+    span = Markup(' rowspan="{}"').format(depth) if depth > 1 else ""
+    lines = [[{"scope": "col", "marks": span, "text": _broken(names[-1])} for names in texts.heads[: texts.n_labels]]]
+    lines += [[] for _ in range(depth - 1)]
+    for level, line in enumerate(lines[:-1]):  # groups of columns
+        for text, columns_of in groupby(texts.heads[place][level] for place in part):
+            marks = Markup(' class="group" colspan="{}"').format(len(list(columns_of)))
+            line.append({"scope": "colgroup", "marks": marks, "text": _broken(text)})
+    lines[-1] += [{"scope": "col", "marks": _class(number=texts.right[place]), "text": _broken(texts.heads[place][-1])} for place in part]
+    return lines
 
 
-def _parts(texts: Texts, columns: Sequence[int], lead: list[int]) -> list[list[int]]:
-    """Return the columns in as few parts as hold them in the page's width; further parts repeat those that name the rows.
-
-    What a column needs is guessed from its longest text that does not break; a part has at least one column.
-    """
-    if sum(_needed(texts, place) for place in (*range(texts.n_labels), *columns)) <= WIDEST:
-        return [list(columns)]
-    return [[*lead, *part] for part in _spread(texts, [place for place in columns if place not in lead], lead)]
-
-
-def _lead(texts: Texts, columns: Sequence[int], judged: set[int]) -> list[int]:
-    """Return the columns that name the rows where no labels do: the words that a table begins with, at most half a page of them."""
-    words = (place for place in columns if texts.n_labels == 0 and not texts.right[place] and place not in judged)
-    lead = [place for number, place in enumerate(words) if place == number]
-    while sum(_needed(texts, place) for place in lead) > WIDEST / 2:
-        lead.pop()
-    return lead
-
-
-def _spread(texts: Texts, columns: Sequence[int], lead: Sequence[int]) -> list[list[int]]:
-    """Spread columns evenly over as few parts as have room for them beside what names the rows."""
-    needed = {place: _needed(texts, place) for place in columns}
-    if not needed:
-        return []
-    parts = _filled(needed, WIDEST - sum(_needed(texts, place) for place in (*range(texts.n_labels), *lead)))
-    even = _filled(needed, sum(needed.values()) / len(parts) + max(needed.values()) / 2)
-    return even if len(even) == len(parts) else parts
-
-
-def _filled(needed: Mapping[int, float], room: float) -> list[list[int]]:
-    """Fill one part after the other with the columns that it has room for.
-
-    >>> _filled({0: 50.0, 1: 40.0, 2: 30.0}, 100)
-    [[0, 1], [2]]
-    """
-    parts: list[list[int]] = [[]]
-    for place, width in needed.items():
-        if parts[-1] and sum(needed[each] for each in parts[-1]) + width > room:
-            parts.append([])
-        parts[-1].append(place)
-    return parts
-
-
-def _needed(texts: Texts, place: int) -> float:
-    """Return about how many pixels a column needs."""
-    words = [word for row in texts.rows for word in _words(row[place])]
-    longest = _CHARACTER * max((min(len(word), 40) for word in words), default=0)
-    return max(longest, *(_HEAD * len(word) for word in _words(texts.heads[place][-1]))) + _PADDING
-
-
-def _words(text: str) -> list[str]:
-    """Return what no line of a column breaks."""
-    return re.split(r"[ /]|(?<=[A-Za-z]-)|(?<=_)", _bound(text))
-
-
-def _head_html(texts: Texts, part: Sequence[int]) -> str:
-    depth, labels = len(texts.heads[0]), texts.n_labels
-    lines = []
-    for level in range(depth):
-        row = []
-        if level == 0:
-            span = f' rowspan="{depth}"' if depth > 1 else ""
-            row += [f'<th scope="col"{span}>{_head(names[-1])}</th>' for names in texts.heads[:labels]]
-        values = [texts.heads[place][level] for place in part]
-        if level < depth - 1:
-            spans = [(value, len(list(columns))) for value, columns in groupby(values)]
-            row += [f'<th scope="colgroup" class="group" colspan="{span}">{_head(value)}</th>' for value, span in spans]
-        else:
-            row += [
-                f'<th scope="col"{_class(number=texts.right[place])}>{_head(value)}</th>' for place, value in zip(part, values, strict=True)
-            ]
-        lines.append("<tr>" + "".join(row) + "</tr>")
-    return "\n".join(["<thead>", *lines, "</thead>"])
-
-
-def _head(text: str) -> str:
-    return _broken(html.escape(text))
-
-
-def _body_html(texts: Texts, part: Sequence[int], entries: Sequence[Sequence[str]]) -> str:
-    lines = []
+def _body(texts: Texts, part: Sequence[int], entries: Sequence[Sequence[Markup]]) -> list[dict[str, Any]]:
+    """Return the rows of a table: labels, then cells."""
+    rows = []
     for index, (row, best) in enumerate(zip(texts.rows, texts.best, strict=True)):
-        line = [f'<th scope="row">{entry}</th>' for entry in entries[index][: texts.n_labels]]
+        cells = []
         for place in part:
-            marks = {"number": texts.right[place], "best": best[place], "long": len(row[place]) > 40 and " " not in row[place]}
-            line.append(f"<td{_class(**marks)}>{entries[index][place]}</td>")
+            marks = _class(number=texts.right[place], best=best[place], long=len(row[place]) > 40 and " " not in row[place])
+            cells.append({"marks": marks, "text": entries[index][place]})
         last = index == texts.n_baselines - 1 and texts.n_baselines < len(texts.rows)
-        marks = {"baseline": index < texts.n_baselines, "last-baseline": last, "even": index % 2 == 1}
-        lines.append(f"<tr{_class(**marks)}>" + "".join(line) + "</tr>")
-    return "\n".join(["<tbody>", *lines, "</tbody>"])
+        marks = _class(**{"baseline": index < texts.n_baselines, "last-baseline": last, "even": index % 2 == 1})
+        rows.append({"marks": marks, "labels": entries[index][: texts.n_labels], "cells": cells})
+    return rows
 
 
-def _class(**marks: bool) -> str:
+def _class(**marks: bool) -> Markup:
     """Return a class attribute with the names that hold, or nothing."""
     names = " ".join(name for name, holds in marks.items() if holds)
-    return f' class="{names}"' if names else ""
+    return Markup(' class="{}"').format(names) if names else Markup("")
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def _figure_html(figure: Figure, number: int) -> str:
+def _figure_view(figure: Figure) -> dict[str, Any]:
     drawn = figure.chart if isinstance(figure.chart, Drawn) else draw(figure.chart)
     if url := _data_url(drawn.spec):
         raise ValueError(f"figure {figure.caption!r} reads its data from {url!r}; a self-contained report needs it inside")
@@ -708,20 +359,8 @@ def _figure_html(figure: Figure, number: int) -> str:
     if shown not in drawn.spec.get("datasets", {}):
         raise ValueError(f"figure {figure.caption!r}: the chart holds no frame of its own; give it one as its data")
     rows = drawn.spec["datasets"][shown]
-    alternative = html.escape(figure.alt or f"{figure.caption.rstrip('.')}. {told(drawn.spec, rows)}")
-    name = f"figure-{number}"
-    about = f'data-of="{name}-chart" data-name="{name}.csv"'
-    link = f'<button type="button" class="data" {about} hidden>Data ({_rows(len(rows))}, CSV)</button>'
-    return "\n".join(
-        [
-            f'<figure id="{name}" aria-labelledby="{name}-caption">',
-            f'<div class="scroll"><div class="chart" id="{name}-chart" role="group" aria-label="{alternative}"></div>',
-            f'<img class="fallback" alt="{alternative}" src="{_picture(drawn.svg)}"></div>',
-            f'<script type="application/gzip" data-chart="{name}-chart">{_packed(drawn.spec, shown)}</script>',
-            f'<figcaption id="{name}-caption"><strong>Figure {number}.</strong> {html_prose(figure.caption)}{link}</figcaption>',
-            "</figure>",
-        ]
-    )
+    alternative = figure.alt or f"{figure.caption.rstrip('.')}. {told(drawn.spec, rows)}"
+    return {"alternative": alternative, "picture": _picture(drawn.svg), "packed": _packed(drawn.spec, shown), "n_rows": len(rows)}
 
 
 def _picture(svg: str) -> str:
@@ -753,59 +392,6 @@ def _short_number(value: Any) -> Any:
     if not isinstance(value, float) or value.is_integer():
         return value
     return float(f"{value:.6g}") if math.isfinite(value) else None
-
-
-def told(spec: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    """Say in words what a chart shows: what stands along its axes, what its colours tell apart, and its panels.
-
-    Args:
-        spec: A Vega-Lite specification.
-        rows: Its data.
-
-    >>> x, y = {"field": "value", "type": "quantitative", "title": "nDCG@10"}, {"field": "cell", "type": "nominal"}
-    >>> told({"encoding": {"x": x, "y": y}}, [{"cell": "bm25", "value": 0.5}, {"cell": "dense", "value": 0.625}])
-    'Across, nDCG@10: 0.5 to 0.625. Down, cell: bm25, dense.'
-    >>> told({"encoding": {"x": x | {"title": ["difference", "in AP"]}}}, [{"value": 0.5}])
-    'Across, difference in AP: 0.5 to 0.5.'
-    """
-    said: dict[tuple[str, str], str] = {}
-    for channel, definition in _channels(spec):
-        field = str(definition["field"])
-        values = [row[field] for row in rows if row.get(field) is not None]
-        if (channel, field) in said or not values:
-            continue
-        title = definition.get("title", field.replace("_", " "))
-        title = " ".join(title) if isinstance(title, list) else as_text(title)  # a list has a line each
-        said[channel, field] = f"{channel}{', ' if title else ''}{title}: {_range(definition, values)}."
-    order = ("Panels", "Across", "Down", "Colour")
-    return " ".join(said[key] for key in sorted(said, key=lambda key: order.index(key[0])))
-
-
-def _range(definition: Mapping[str, Any], values: Sequence[Any]) -> str:
-    """Say which values there are: the ends of numbers, the names of others, in the chart's order."""
-    if definition.get("type") == "quantitative":
-        numbers = [value for value in values if isinstance(value, int | float)]
-        return f"{min(numbers):.3g} to {max(numbers):.3g}" if numbers else "none"
-    order = definition.get("sort") if isinstance(definition.get("sort"), list) else []
-    present = distinct(values)
-    names = [name for name in map(as_text, order) if name in present] or present
-    more = len(names) - _NAMES_TOLD
-    return ", ".join(names[:_NAMES_TOLD]) + (f" and {more} more" if more > 0 else "")
-
-
-def _channels(spec: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield what a specification encodes, with the word for its channel; the ends of intervals are no axis of their own."""
-    facet = spec.get("facet", {})
-    panels = [facet] if "field" in facet else list(facet.values())
-    yield from (("Panels", panel) for panel in panels if isinstance(panel, Mapping) and "field" in panel)
-    encoding = spec.get("encoding", {})
-    for channel, word in (("x", "Across"), ("y", "Down"), ("color", "Colour")):
-        definition = encoding.get(channel, {})
-        if "field" in definition and "aggregate" not in definition and f"{channel}2" not in encoding:
-            yield word, definition
-    inside = [part for name in ("layer", "hconcat", "vconcat", "concat") for part in spec.get(name, ())]
-    for part in [*inside, *([spec["spec"]] if "spec" in spec else [])]:
-        yield from _channels(part)
 
 
 def _data_url(spec: Any) -> str | None:

@@ -21,6 +21,7 @@ from test_report import NAN, make_costs
 
 from rd_utils.report import charts, layout, page
 
+STYLE = (Path(page.__file__).parent / "page.css").read_text(encoding="utf-8")
 BROWSER = next((path for name in ("chromium", "google-chrome", "chromium-browser") if (path := shutil.which(name))), None)
 
 
@@ -127,7 +128,7 @@ def test_page_loads_nothing_from_outside(shown: Page, path: Path) -> None:
             place,
         ), place
     assert not shown.all("link") + shown.all("iframe") + shown.all("object")
-    assert "@import" not in page.STYLE and "url(" not in page.STYLE
+    assert "@import" not in STYLE and "url(" not in STYLE
     policy = next(a for a in shown.all("meta") if a.get("http-equiv") == "Content-Security-Policy")["content"]
     assert policy.startswith("default-src 'none'") and "http" not in policy and "unsafe-eval" not in policy
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
@@ -309,8 +310,8 @@ def test_verdicts_are_words_in_their_colour_only_where_a_column_is_judged(tmp_pa
     frame = pd.DataFrame({"teacher": ["both"], "verdict": ["different, these students only, fragile"], "note": ["not different"]})
     text = page_of(tmp_path, page.Table(frame, "One."))
     assert rows_of(text)[1] == ["both", '<span class="verdict different">different</span>, these students only, fragile', "not different"]
-    colours = dict(re.findall(r"--(different|equivalent|both|undecided): (#\w+)", page.STYLE.split("@media")[0]))
-    dark = dict(re.findall(r"--(different|equivalent|both|undecided): (#\w+)", page.STYLE.split("@media")[1]))
+    colours = dict(re.findall(r"--(different|equivalent|both|undecided): (#\w+)", STYLE.split("@media")[0]))
+    dark = dict(re.findall(r"--(different|equivalent|both|undecided): (#\w+)", STYLE.split("@media")[1]))
     for ground, words in (("#ffffff", colours), ("#f2f6fa", colours), ("#15181b", dark), ("#1b232b", dark)):
         assert len(words) == 4 and all(contrast(ground, colour) >= 4.5 for colour in words.values())  # WCAG 2.1, level AA
 
