@@ -92,12 +92,12 @@ def add_provenance(commands: Any) -> None:
     command = commands.add_parser("verify", help=about, description=about)
     command.add_argument("study", nargs="?", help="a study file (default: everything in the store)")
     command.add_argument("--discard", action="store_true", help="delete what is damaged, unfinished or left over, so that it is made again")
+    base = {"help": "the study as run on another base: the name of a file in params/bases"}
+    command.add_argument("--base", **base)
     about = "take over the artefacts of a store that 0.4.0 to 0.6.0 made, where they are the same bytes today; exit status 1 if some stay"
     command = commands.add_parser("adopt", help=about, description=about)
     command.add_argument("outputs", nargs="?", help="the folder that holds the store (default: this project's outputs)")
     command.add_argument("--rounding", action="store_true", help="also what differs by the rounding of a learned teacher's scores")
-    base = {"help": "the study as run on another base: the name of a file in params/bases"}
-    command.add_argument("--base", **base)
     about = (
         "make one cell of a finished study again in an empty store, and say file by file whether it repeats; exit status 1 if it does not"
     )

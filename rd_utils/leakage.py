@@ -121,7 +121,8 @@ def check_evaluation(spec: EvaluationSpec, maker: Maker) -> None:
     """
 
     def read(one: Collection) -> tuple[pd.DataFrame, pd.DataFrame]:
-        return maker.open(QueriesSpec(collection=one))
+        queries = maker.open(QueriesSpec(collection=one))
+        return queries.frame, queries.qrels
 
     made_from = upstream(spec).values()
     for of, learnt in (

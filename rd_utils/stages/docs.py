@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,16 +17,21 @@ from rd_utils.store import Draft, resolve_path
 from rd_utils.workload import BYTES, SECONDS, Counter, Work
 
 
-class Docs(NamedTuple):
-    """Documents as they lie in the store.
+class Docs:
+    """Documents as they lie in the store, each file read when it is first asked for."""
 
-    Attributes:
-        frame: doc_id, text; the strings stay in a file that is mapped into memory.
-        ties: int32 (n_docs,), each document's rank among the sorted doc_ids: the order in which equal scores are listed.
-    """
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
-    frame: pd.DataFrame
-    ties: np.ndarray
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Return doc_id, text; the strings stay in a file that is mapped into memory."""
+        return collections.read_table(self.folder, "docs")
+
+    @cached_property
+    def ties(self) -> np.ndarray:
+        """Return each document's rank among the sorted doc_ids, int32 (n_docs,): the order in which equal scores are listed."""
+        return np.asarray(np.load(self.folder / "ties.npy", mmap_mode="r"))
 
 
 def collection_folder(collection: Collection) -> Path | None:
@@ -50,7 +55,7 @@ def _make(spec: DocsSpec, given: Given, draft: Draft) -> None:
 
 
 def _read(folder: Path, spec: DocsSpec, given: Given) -> Docs:
-    return Docs(collections.read_table(folder, "docs"), np.asarray(np.load(folder / "ties.npy", mmap_mode="r")))
+    return Docs(folder)
 
 
 def _work(spec: DocsSpec, counter: Counter) -> Work:

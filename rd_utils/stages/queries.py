@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,16 +18,21 @@ from rd_utils.store import Draft
 from rd_utils.workload import BYTES, SECONDS, Counter, Work
 
 
-class Queries(NamedTuple):
-    """Queries as they lie in the store.
+class Queries:
+    """Queries as they lie in the store, each file read when it is first asked for."""
 
-    Attributes:
-        frame: query_id, text.
-        qrels: query_id, doc_id, relevance.
-    """
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
-    frame: pd.DataFrame
-    qrels: pd.DataFrame
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Return query_id, text."""
+        return collections.read_table(self.folder, "queries")
+
+    @cached_property
+    def qrels(self) -> pd.DataFrame:
+        """Return query_id, doc_id, relevance."""
+        return collections.read_table(self.folder, "qrels")
 
     def rows(self, query_ids: pd.Series) -> np.ndarray:
         """Return the rows of query_ids that are known."""
@@ -62,7 +67,7 @@ def _make(spec: QueriesSpec, given: Given, draft: Draft) -> None:
 
 
 def _read(folder: Path, spec: QueriesSpec, given: Given) -> Queries:
-    return Queries(collections.read_table(folder, "queries"), collections.read_table(folder, "qrels"))
+    return Queries(folder)
 
 
 def _work(spec: QueriesSpec, counter: Counter) -> Work:

@@ -39,7 +39,7 @@ STUDY = HERE / "tiny.yaml"
 FAILURES = ("silent", "raw", "stuck", "hang", "orphans", "broken")
 SECONDS = 180.0  # after which a child hangs
 REFUSED = 3  # exit status of a child whose study was refused
-SAME = ("stage", "identity", "parameters", "inputs", "seed", "code", "content", "counts", "dropped", "files", "sizes")  # of a manifest
+SAME = ("stage", "identity", "parameters", "inputs", "seed", "versions", "content", "counts", "dropped", "files", "sizes")  # of a manifest
 
 
 # --- counting writes, and killing at one ------------------------------------------------------------------------------------------
