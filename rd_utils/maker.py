@@ -99,7 +99,7 @@ class Maker:
         try:
             return read(folder)
         except Exception as error:
-            self._blame_damage(error, spec)
+            self._blame_damage(error, spec, *inputs(spec).values())
             raise
 
     def once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
