@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rd_utils.kinds import Spec
+from rd_utils.kinds import Architecture, Retriever, Spec, within
 from rd_utils.progress import LOGGER, Track, track
 from rd_utils.stage import Given, inputs, stage_of
 from rd_utils.store import Damage, Store, StoreError, check_outside, identity, one_look
@@ -132,10 +132,10 @@ def _import_for(spec: Spec) -> None:
     """Import what a stage needs before its cost is measured, so that the first artefact of a process does not pay for the imports."""
     modules = list(stage_of(spec).libraries)
     if spec.stage in ("candidates", "groups", "scores", "neighbours"):
-        text = spec.model_dump_json()
-        if any(f'"kind":"{kind}"' in text for kind in ("untrained", "student", "trained", "encoder", "loaded")):
+        parts = set(within(spec))
+        if any(isinstance(part, Architecture) or any(named.kind == "model" for named in part.outside) for part in parts):
             modules += ["rd_utils.models", "rd_utils.training"]
-        if '"kind":"bm25"' in text:
+        if any(isinstance(part, Retriever) and part.lexical is part for part in parts):
             modules.append("rd_utils.bm25")
     for module in modules:
         importlib.import_module(module)

@@ -29,17 +29,17 @@ class Pipeline(Maker):
     def docs(self, collection: Any) -> pd.DataFrame:
         """Return doc_id, text; the strings stay in a file that is mapped into memory."""
         spec = docs_of(collection)
-        return self.read(spec, lambda _: self.open(spec).frame)
+        return self.kept("docs", spec, lambda _: self.open(spec).frame)
 
     def queries(self, collection: Any) -> pd.DataFrame:
         """Return query_id, text."""
         spec = params.QueriesSpec(collection=collection)
-        return self.read(spec, lambda _: self.open(spec).frame)
+        return self.kept("queries", spec, lambda _: self.open(spec).frame)
 
     def qrels(self, collection: Any) -> pd.DataFrame:
         """Return query_id, doc_id, relevance."""
         spec = params.QueriesSpec(collection=collection)
-        return self.read(spec, lambda _: self.open(spec).qrels)
+        return self.kept("qrels", spec, lambda _: self.open(spec).qrels)
 
     def run(self, spec: params.CandidatesSpec | params.NeighboursSpec) -> Run:
         """Return candidates, a list for every query, or neighbours, a list for every positive, whose rows are its keys."""

@@ -138,7 +138,7 @@ def _work(spec: EvaluationSpec, counter: Counter) -> Work:
     if not isinstance(architecture, BiArchitecture):
         tokens, counted = counter.scoring(architecture, spec.collection, trained_on, pairs)
         return counter.model(replace(work, documents=pairs, tokens=tokens), architecture, counted)
-    # of independent lists of documents this many differ; an upper bound of what real lists, which overlap, leave to be counter.encoded
+    # of independent lists of documents this many differ; an upper bound of what real lists, which overlap, leave to be encoded
     docs = sizes.docs if stage.kind == "full" else sizes.docs * -math.expm1(-pairs / sizes.docs)
     docs = 0.0 if counter.encoded else docs
     tokens, counted = counter.encoding(architecture, spec.collection, trained_on, docs, 0.0 if counter.encoded else sizes.queries)

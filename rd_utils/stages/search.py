@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +34,9 @@ def _inputs(spec: SearchSpec) -> Inputs:
 
 
 def _make(spec: SearchSpec, given: Given, draft: Draft) -> None:
-    numbers, rows = iter(range(len(_inputs(spec)))), []
+    numbers, rows = count(), []  # of the evaluations, in the order of the inputs
     for student, evaluations in zip(spec.candidates, search_evaluations(spec), strict=True):
-        values = [given.open(f"evaluation_{number}")["value"].mean() for _, number in zip(evaluations, numbers)]  # noqa: B905
+        values = [given.open(f"evaluation_{next(numbers)}")["value"].mean() for _ in evaluations]
         rows.append({"learning_rate": student.training.learning_rate, spec.measure: float(np.mean(values))})
     table = pd.DataFrame(rows)
     table["chosen"] = np.arange(len(table)) == int(table[spec.measure].to_numpy().argmax())  # the first, so the lowest, of equal ones
