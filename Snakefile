@@ -10,8 +10,9 @@ turns. Where this process ends, its nodes do, but for those that a cluster execu
 
 import os
 
-from rd_utils import kernels, workflow as runs
-from rd_utils import plan as planning
+from rd_utils import kernels
+from rd_utils.workflow import turns
+from rd_utils.study import plan as planning
 from snakemake.exceptions import WorkflowError
 
 STUDY = config.get("study", "params/embedded.yaml")
@@ -22,10 +23,10 @@ if workflow.is_main_process or "RD_NODES" not in os.environ:  # Snakemake reads 
         if workflow.is_main_process:
             if not workflow.non_local_exec:
                 kernels.begin_run(ends_with=os.environ.pop("RD_MAKE", None))
-            TURN = runs.begin(PLAN, wait=not workflow.dryrun)
+            TURN = turns.begin(PLAN, wait=not workflow.dryrun)
         os.environ["RD_NODES"] = str(planning.write_nodes(PLAN))
-    except runs.REFUSALS as error:
-        raise WorkflowError(runs.told(error))
+    except turns.REFUSALS as error:
+        raise WorkflowError(turns.told(error))
 NODES = planning.read_nodes(os.environ["RD_NODES"])
 FOLDER = str(planning.node_folder("{node}"))
 OUTPUTS = str(planning.outputs_root())

@@ -30,8 +30,10 @@ def collection(name: str) -> Path:
     folder = FOLDER / name
     if (folder / "groups.npz").is_file():
         return folder
-    from rd_utils import bm25, collections, params, retrieval
-    from rd_utils.runs import tie_order
+    from rd_utils.data import collections
+    from rd_utils.data.runs import tie_order
+    from rd_utils.mining import bm25, retrieval
+    from rd_utils.study import params
 
     source = params.IrDatasetsCollection(id=COLLECTIONS[name])
     docs = collections.read_docs(source)

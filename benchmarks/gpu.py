@@ -6,7 +6,8 @@ fp32 on the CPU; where the time goes, and what other settings of the engine woul
 
 Every rate is the median of five windows of about a second each, after a warm-up, with the GPU waited for at their ends alone: within a
 window the host may run ahead of it, as in a real training. Needs torch, transformers, sentence-transformers and what
-``rd_utils.training`` imports. ``--device cpu --tiny`` runs everything in small on a CPU, which shows that it works and measures nothing.
+``rd_utils.training.loop`` imports. ``--device cpu --tiny`` runs everything in small on a CPU, which shows that it works and
+measures nothing.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ class Session:
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        from rd_utils import devices
+        from rd_utils.cost import devices
 
         self.sizes = dict.fromkeys(SIZES, TINY) if self.tiny else SIZES
         if self.device == "cpu":
@@ -212,7 +213,7 @@ class Session:
         return answer | {"share_of_peak": each * rate / self.spec.peak[precision]}
 
     def add_throughput(self, answer: dict[str, Any], size: str, precision: str, work: str, kind: str, tokens: float) -> None:
-        """Keep a rate for :func:`rd_utils.devices.read_benchmarks`."""
+        """Keep a rate for :func:`rd_utils.cost.devices.read_benchmarks`."""
         shape = self.sizes[size]
         entry = {"device": self.spec.name, "precision": precision, "work": work, "kind": kind, "tokens": tokens}
         entry |= {"layers": shape["num_hidden_layers"], "hidden": shape["hidden_size"]}
@@ -253,8 +254,8 @@ def tokenizer() -> Any:
 
 def make_texts(session: Session) -> dict[str, Any]:
     """Draw texts and groups; write those of the peers as :class:`benchmarks.peers.common.Groups` reads them."""
-    from rd_utils.tokens import TokenTable
-    from rd_utils.training import GroupTable
+    from rd_utils.models.tokens import TokenTable
+    from rd_utils.training.loop import GroupTable
 
     form, rng = session.form, np.random.default_rng(0)
 
@@ -297,7 +298,8 @@ def make_checkpoint(session: Session, size: str, labels: int = 1) -> Path:
 
 def student(session: Session, kind: str, size: str = "bert-base") -> Any:
     """Return a fresh student on the device."""
-    from rd_utils import models, params
+    from rd_utils import models
+    from rd_utils.study import params
 
     limits = {"max_length": MAX_LENGTH + (MAX_QUERY_LENGTH if kind == "cross" else 0), "max_query_length": MAX_QUERY_LENGTH}
     folder = str(make_checkpoint(session, size))
@@ -310,7 +312,7 @@ def student(session: Session, kind: str, size: str = "bert-base") -> Any:
 
 def work_of(session: Session, kind: str, size: str = "bert-base") -> tuple[float, float]:
     """Return the operations of one document's forward pass, its query's share included, and its mean tokens, of a pair or a text."""
-    from rd_utils import flops
+    from rd_utils.cost import flops
 
     own = session.sizes[size]
     shape = flops.Shape(
@@ -330,8 +332,8 @@ def work_of(session: Session, kind: str, size: str = "bert-base") -> tuple[float
 
 def train_ours(session: Session, kind: str, queries: int, precision: str, loss: str, tick: Callable[..., None]) -> None:
     """Train a fresh student through the suite's own loop."""
-    from rd_utils import params
-    from rd_utils.training import train
+    from rd_utils.study import params
+    from rd_utils.training.loop import train
 
     every = 10_000_000 * queries * GROUP_SIZE  # never reached
     training = params.Training(
@@ -365,7 +367,7 @@ def changed(owner: Any, **values: Any) -> Iterator[None]:
 
 def multiple_of(tokens: int) -> Any:
     """Round lengths up to another multiple."""
-    from rd_utils import packed
+    from rd_utils.models import packed
 
     return changed(packed, MULTIPLE=tokens, MULTIPLE_ON_ACCELERATOR=tokens)
 
@@ -382,7 +384,7 @@ def compiled_layers() -> Any:
     import torch
     import torch.nn.functional as F
 
-    from rd_utils import packed
+    from rd_utils.models import packed
 
     def rest(context: Any, asking: Any, weights: list[Any], eps: float, rate: float) -> Any:
         mix, mix_bias, one, one_bias, wide, wide_bias, narrow, narrow_bias, two, two_bias = weights
@@ -408,7 +410,7 @@ def flat_attention() -> contextlib.ExitStack:
     """Replace attention block by block by one call over all texts without padding: torch's flash attention with cumulative lengths."""
     import torch
 
-    from rd_utils import packed
+    from rd_utils.models import packed
 
     if not torch.cuda.is_available():
         raise NotImplementedError("torch has flash attention over texts of different lengths on GPUs alone")
@@ -443,7 +445,7 @@ def train_padded(session: Session, kind: str, queries: int, precision: str, tick
     import torch
     from transformers import AutoModel
 
-    from rd_utils.tokens import gather
+    from rd_utils.models.tokens import gather
 
     data, device = session.found, torch.device(session.device)
     model = AutoModel.from_pretrained(make_checkpoint(session, "bert-base"), add_pooling_layer=False).to(device).train()
@@ -578,7 +580,7 @@ def trainings(session: Session, kind: str) -> dict[str, Any]:
 def scoring(session: Session) -> dict[str, Any]:
     """Measure teachers' scores in pairs a second: ours, from tokens and from texts, and ``CrossEncoder.predict`` from texts."""
     from rd_utils import models
-    from rd_utils.tokens import tokenize
+    from rd_utils.models.tokens import tokenize
 
     data, form, ways = session.found, session.form, {}
     rows = np.arange(form.pairs) % (form.peer_groups * GROUP_SIZE)

@@ -21,7 +21,7 @@ PACKAGES = ("rd-utils", "torch", "transformers", "sentence-transformers", "token
 
 
 def _architecture(settings: dict[str, Any]) -> Any:
-    from rd_utils import params
+    from rd_utils.study import params
 
     limits = {"max_length": settings["max_length"], "max_query_length": settings["max_query_length"]}
     if settings["kind"] == "bi":
@@ -36,7 +36,7 @@ class _Texts:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         from rd_utils import models
-        from rd_utils.tokens import tokenize
+        from rd_utils.models.tokens import tokenize
 
         self.settings = settings
         self.groups = Groups(settings["data"])
@@ -74,7 +74,7 @@ class _Texts:
 
 
 class Training(_Texts, Trains):
-    """``rd_utils.training.train`` on given groups in a given order."""
+    """``rd_utils.training.loop.train`` on given groups in a given order."""
 
     def __call__(self, command: dict[str, Any]) -> dict[str, Any]:
         """Take steps, and say what they needed."""
@@ -89,8 +89,8 @@ class Training(_Texts, Trains):
 
     def train(self, groups: list[int], batch: int, tick: Any) -> None:
         """Train on groups in their order, ``batch`` a step."""
-        from rd_utils import params
-        from rd_utils.training import GroupTable, group_order, train
+        from rd_utils.study import params
+        from rd_utils.training.loop import GroupTable, group_order, train
 
         rows, data = np.array(groups), self.groups
         placed = np.empty_like(rows)
@@ -135,8 +135,9 @@ class Bm25:
     def __init__(self, settings: dict[str, Any]) -> None:
         import pandas as pd
 
-        from rd_utils import bm25, params, retrieval
-        from rd_utils.runs import tie_order
+        from rd_utils.data.runs import tie_order
+        from rd_utils.mining import bm25, retrieval
+        from rd_utils.study import params
 
         self.build, self.candidates, self.retriever, self.depth = bm25.build, retrieval.bm25_candidates, params.BM25(), settings["depth"]
         folder = Path(settings["root"]) / f"synthetic-{settings['docs'][settings['short']]}"
@@ -171,8 +172,8 @@ class Dense(_Texts):
 
     def __call__(self, command: dict[str, Any]) -> dict[str, Any]:
         """Find ``depth`` candidates of the queries among the documents of ``command``."""
-        from rd_utils import dense
-        from rd_utils.runs import tie_order
+        from rd_utils.data.runs import tie_order
+        from rd_utils.mining import dense
 
         query_rows, doc_rows = command["query_rows"], command["doc_rows"]
         precision = self.settings.get("precision", "fp32")
@@ -192,7 +193,7 @@ class PairScores:
     """``teachers.PairScores``: written once by :func:`write_pairs`, opened by a fresh process."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        from rd_utils import teachers
+        from rd_utils.scoring import teachers
 
         self.make = teachers.PairScores
         folder = Path(settings["folders"][settings["short"]])
@@ -225,7 +226,7 @@ def write_pairs(
     folder: Path, n_docs: int, query_rows: np.ndarray, doc_rows: np.ndarray, scores: np.ndarray, chunk: int = 2_500_000
 ) -> None:
     """Write scores of pairs as the pipeline keeps them."""
-    from rd_utils.teachers import PairScores as Kept
+    from rd_utils.scoring.teachers import PairScores as Kept
 
     kept = Kept(folder, n_docs)
     pairs = kept.pairs(query_rows, doc_rows)
@@ -235,7 +236,7 @@ def write_pairs(
 
 
 class Grid:
-    """Cells of a grid through :class:`rd_utils.pipeline.Pipeline`: what cells share is made once."""
+    """Cells of a grid through :class:`rd_utils.workflow.pipeline.Pipeline`: what cells share is made once."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         # imports are counted on neither side
@@ -243,16 +244,16 @@ class Grid:
         import ir_measures  # noqa: F401
         import Stemmer  # noqa: F401
 
-        from rd_utils import models, pipeline, tokens, training  # noqa: F401
+        from rd_utils.workflow import pipeline  # noqa: F401
 
         self.settings = settings
 
     def __call__(self, command: dict[str, Any]) -> dict[str, Any]:
         """Make every student of ``command["cells"]`` in an empty store."""
-        from rd_utils import params
-        from rd_utils.pipeline import Pipeline
-        from rd_utils.progress import untracked
         from rd_utils.store import Store
+        from rd_utils.study import params
+        from rd_utils.workflow.pipeline import Pipeline
+        from rd_utils.workflow.progress import untracked
 
         settings = self.settings
         folder = Path(tempfile.mkdtemp(prefix="benchmark-"))

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import filelock
 import numpy as np
 
-from rd_utils.progress import Track, untracked
+from rd_utils.workflow.progress import Track, untracked
 
 VOCABULARY = 500_000  # different words
 SHIFT, EXPONENT = 2.7, 1.0

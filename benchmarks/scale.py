@@ -28,12 +28,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import passages
-from rd_utils import params
-from rd_utils.graph import docs_of
-from rd_utils.pipeline import Pipeline
-from rd_utils.progress import LOGGER, log_to, track
-from rd_utils.stage import inputs
 from rd_utils.store import Store
+from rd_utils.study import params
+from rd_utils.study.graph import docs_of
+from rd_utils.study.stage import inputs
+from rd_utils.workflow.pipeline import Pipeline
+from rd_utils.workflow.progress import LOGGER, log_to, track
 
 FULL = 8_800_000  # passages of the largest collection
 FULL_QUERIES = 500_000  # of that one; the others have as many in proportion
@@ -185,7 +185,7 @@ def _group_scores(scale: Scale) -> dict[str, Any]:
 
 def _lookups(scale: Scale) -> dict[str, Any]:
     """Look up what was scored: from opening the store to the first score, and scores a second in batches of 8 groups of 16."""
-    from rd_utils.teachers import PairScores
+    from rd_utils.scoring.teachers import PairScores
 
     run = scale.pipeline.run(scale.candidates(DEPTHS[1]))
     generator, batches = np.random.default_rng(scale.seed), []

@@ -14,10 +14,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rd_utils import compare, devices, estimates, workflow
-from rd_utils import plan as planning
-from rd_utils.params import ParameterError
+from rd_utils.analysis import compare
+from rd_utils.cost import devices, estimates
 from rd_utils.store import Store, StoreError, one_look, project_root
+from rd_utils.study import plan as planning
+from rd_utils.study.params import ParameterError
+from rd_utils.workflow import turns
 
 
 @one_look()  # what a person owns is looked at once a command
@@ -54,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         execute_notebooks()
         return 0
     if options.command == "lock":
-        from rd_utils import lock
+        from rd_utils.workflow import lock
 
         for name, n in lock.write(project_root()).items():
             print(f"{name}: {n} packages")
@@ -72,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "plan":
             print_plan(plan, options)
         elif options.command == "prepare":
-            workflow.begin(plan).leave()
+            turns.begin(plan).leave()
         elif options.command == "where":
             print(f"report: {plan.folder / 'report.html'}")
         else:
@@ -81,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {workflow.told(error)}", file=sys.stderr)
+        print(f"error: {turns.told(error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -119,8 +121,8 @@ def add_provenance(commands: Any) -> None:
 
 def adopt(options: argparse.Namespace) -> int:
     """Take over the artefacts of an older layout; return the exit status."""
-    from rd_utils import adopt
-    from rd_utils.progress import track
+    from rd_utils.store import adopt
+    from rd_utils.workflow.progress import track
 
     done = adopt.adopt(Store(Path(options.outputs) / "store" if options.outputs else None), options.rounding, track)
     print(done)
@@ -129,8 +131,8 @@ def adopt(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Verify the store, or one study in it; return the exit status."""
-    from rd_utils import provenance
-    from rd_utils.progress import track
+    from rd_utils.workflow import provenance
+    from rd_utils.workflow.progress import track
 
     specs = planning.load_plan(options.study, options.base or None).specs() if options.study else None
     if specs is None and options.base:
@@ -148,8 +150,8 @@ def rerun(options: argparse.Namespace) -> int:
     """
     import tempfile
 
-    from rd_utils import provenance
-    from rd_utils.progress import track
+    from rd_utils.workflow import provenance
+    from rd_utils.workflow.progress import track
 
     plan, store = planning.load_plan(options.study, options.base or None), Store()
     threads = provenance.recorded_threads(plan, options.cell, store)
@@ -166,7 +168,7 @@ def rerun(options: argparse.Namespace) -> int:
 
 def trace(options: argparse.Namespace) -> int:
     """Print what a number rests on; return the exit status."""
-    from rd_utils import provenance
+    from rd_utils.workflow import provenance
 
     plan = planning.load_plan(options.study, options.base or None)
     found = provenance.trace(plan, options.cell, options.measure, Store(), options.seed)

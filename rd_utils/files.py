@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rd_utils import durable
-from rd_utils.progress import LOGGER
+from rd_utils.workflow.progress import LOGGER
 
 # What libraries say that keep the number of an error to themselves: numpy, torch, safetensors, faiss.
 _SAY_FULL = re.compile(

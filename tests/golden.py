@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rd_utils.identity import canonical
-from rd_utils.stage import stages
+from rd_utils.store.identity import canonical
+from rd_utils.study.stage import stages
 
 Artefact = dict[str, Any]  # of its manifest: stage, parameters, files
 

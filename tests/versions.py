@@ -1,6 +1,6 @@
 """What guards versions: a committed file with a hash of every definition that a stage, a kind or a loss reaches, and every default.
 
-Identities rest on versions (:mod:`rd_utils.identity`), so a changed behaviour needs a raised one. ``python -m tests.versions`` compares the
+Identities rest on versions (``store.identity``), so a changed behaviour needs a raised one. ``python -m tests.versions`` compares the
 sources with the file: where something moved under a version that was not raised, it names the definitions and writes nothing.
 ``--same-bytes`` writes the file nevertheless.
 """
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import rd_utils
-from rd_utils.identity import TAGS, canonical
-from rd_utils.kinds import Part
-from rd_utils.losses import LOSSES
-from rd_utils.scoring import kept_scores
-from rd_utils.stage import stages
+from rd_utils.scoring.pairs import kept_scores
+from rd_utils.store.identity import TAGS, canonical
+from rd_utils.study.kinds import Part
+from rd_utils.study.stage import stages
+from rd_utils.training.losses import LOSSES
 from tests.definitions import Name, Sources
 
 LOCK = Path(__file__).with_name("versions.json")
@@ -27,7 +27,7 @@ BASES = {"Part", "Spec", "Kind"}  # of all parameters
 # What these modules do shows in no byte of an artefact, but through its parameters and inputs, which its identity has.
 BESIDE = {"durable", "energy", "files", "graph", "identity", "leakage", "maker", "progress", "stage", "store", "workload"}
 METHODS = {"inputs", "label", "way", "work"}  # of kinds, which do no more
-_LOSSES = Name("losses", "LOSSES")  # is not gone into: each of its entries has a version of its own
+_LOSSES = Name("training.losses", "LOSSES")  # is not gone into: each of its entries has a version of its own
 
 
 class Root(NamedTuple):

@@ -35,7 +35,8 @@ def _prepare(short: bool) -> None:
     folder = _collection(short)
     if (folder / "qrels" / "train.tsv").is_file():
         return
-    from rd_utils import collections, params
+    from rd_utils.data import collections
+    from rd_utils.study import params
 
     collection = params.IrDatasetsCollection(id="vaswani", max_queries=QUERIES[short])
     docs = collections.read_docs(collection)

@@ -1,6 +1,6 @@
 """What a study's groups, teachers and students are like, from its finished artefacts: searches, curves, locality, entropy, behaviour.
 
-How effective the students are is :mod:`rd_utils.analysis.tables`; what they cost is :mod:`rd_utils.costs`.
+How effective the students are is :mod:`rd_utils.analysis.tables`; what they cost is :mod:`rd_utils.cost.costs`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from rd_utils import behaviour, entropy, locality, params
-from rd_utils.collections import positives
-from rd_utils.graph import docs_of
-from rd_utils.pipeline import Pipeline
-from rd_utils.plan import DIMENSIONS, PLACE, Plan
+from rd_utils.analysis import behaviour, locality
+from rd_utils.data.collections import positives
+from rd_utils.scoring import entropy
 from rd_utils.store import identity
+from rd_utils.study import params
+from rd_utils.study.graph import docs_of
+from rd_utils.study.plan import DIMENSIONS, PLACE, Plan
+from rd_utils.workflow.pipeline import Pipeline
 
 
 def histories(plan: Plan, pipeline: Pipeline, points: int = 60) -> pd.DataFrame:
@@ -418,7 +420,7 @@ def relations(by_query: pd.DataFrame, level: float, n_resamples: int = 500) -> p
         n_resamples: how often queries are drawn.
 
     Returns:
-        As :func:`rd_utils.behaviour.correlations`, by training and test collection, first stage, architecture, loss, teacher and strategy.
+        As ``analysis.behaviour.correlations``, by training and test collection, first stage, architecture, loss, teacher and strategy.
     """
     by = [*PLACE, "architecture", "loss", "teacher", "strategy", "reference_teacher"]
     of = ["pairwise_entropy", "listwise_entropy", "divergence"]

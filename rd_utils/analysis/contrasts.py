@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rd_utils import studies
 from rd_utils.analysis import crossed, stats
 from rd_utils.analysis.questions import contrasts
 from rd_utils.analysis.tables import at
-from rd_utils.plan import DIMENSIONS, PLACE
+from rd_utils.study import studies
+from rd_utils.study.plan import DIMENSIONS, PLACE
 
 
 def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.DataFrame:

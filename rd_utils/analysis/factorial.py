@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from rd_utils import studies
 from rd_utils.analysis import stats
 from rd_utils.analysis.tables import at, results
-from rd_utils.params import nearest
-from rd_utils.plan import DIMENSIONS, PLACE
+from rd_utils.study import studies
+from rd_utils.study.params import nearest
+from rd_utils.study.plan import DIMENSIONS, PLACE
 
 
 def factorials(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.DataFrame:

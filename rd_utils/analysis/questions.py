@@ -16,11 +16,11 @@ import pandas as pd
 
 from rd_utils.analysis import crossed
 from rd_utils.analysis.crossed import Spread
-from rd_utils.collections import doc_batches
-from rd_utils.plan import DIMENSIONS, PLACE, Plan
+from rd_utils.cost.workload import Sizes, drawn, listed
+from rd_utils.data.collections import doc_batches
+from rd_utils.mining.words import SAMPLE, misfit
 from rd_utils.store import identity, outputs_root, resolve_path, upstream
-from rd_utils.words import SAMPLE, misfit
-from rd_utils.workload import Sizes, drawn, listed
+from rd_utils.study.plan import DIMENSIONS, PLACE, Plan
 
 # Root mean squares over the contrasts of strategies of the embedded study (nDCG@10, 300 queries, 3 seeds), and for whatever else is trained
 # a guess between them and what SciFact's MiniLM students showed.

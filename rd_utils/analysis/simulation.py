@@ -4,7 +4,7 @@ Two systems at hand, whose seeds will not be drawn again (:func:`error_rates`). 
 
 - ``tost``: this package's paired TOST says that two systems are equivalent;
 - ``t_test``: its paired t-test says that they are different;
-- ``published``: the rule of the study's public code as committed joins them (:func:`rd_utils.published.equivalence`).
+- ``published``: the rule of the study's public code as committed joins them (:func:`rd_utils.companions.published.equivalence`).
 
 Two ways of training, of which other seeds would have made other systems (:func:`crossed_rates`): the tests on queries and seeds
 (:mod:`rd_utils.analysis.crossed`) beside those on queries alone and the published rule.
@@ -22,10 +22,10 @@ import pandas as pd
 from scipy import special, stats
 from statsmodels.stats.proportion import proportion_confint
 
-from rd_utils import published
 from rd_utils.analysis import crossed
 from rd_utils.analysis.crossed import Spread
 from rd_utils.analysis.stats import tost_power
+from rd_utils.companions import published
 
 RULES = ("tost", "t_test", "published")
 CROSSED_RULES = (

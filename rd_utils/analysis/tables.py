@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rd_utils import params
-from rd_utils.pipeline import Pipeline
-from rd_utils.plan import DIMENSIONS, PLACE, Plan
-from rd_utils.sampling import Groups
+from rd_utils.mining.sampling import Groups
 from rd_utils.store import identity
+from rd_utils.study import params
+from rd_utils.study.plan import DIMENSIONS, PLACE, Plan
+from rd_utils.workflow.pipeline import Pipeline
 
 CELL = ["system", *DIMENSIONS]
 # What is known of groups before training, on which advice rests.
@@ -66,12 +66,12 @@ def macro(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def options(results: pd.DataFrame, descriptions: pd.DataFrame, costs: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Return what :mod:`rd_utils.advice` chooses from: every cell with what was known of its groups before training.
+    """Return what :mod:`rd_utils.companions.advice` chooses from: every cell with what was known of its groups before training.
 
     Args:
         results: of :func:`results`.
         descriptions: of :func:`rd_utils.analysis.characteristics.descriptions`, on a pilot where advice is to rest on one.
-        costs: of :func:`rd_utils.costs.costs`.
+        costs: of :func:`rd_utils.cost.costs.costs`.
         measure: whose mean over seeds is the ``value``.
 
     Returns:
@@ -217,7 +217,7 @@ def true_grades(pipeline: Pipeline, spec: params.GroupsSpec) -> np.ndarray:
     collection = spec.collection
     if collection.source != "embedded":
         raise ValueError(f"the true grades of {collection.label!r} are unknown; only the embedded collection knows them")
-    from rd_utils import synthetic
+    from rd_utils.data import synthetic
 
     generated = synthetic.generate(collection.profile, collection.world, collection.seed)
     every = pd.Index(generated.queries[collection.split]["query_id"])
@@ -263,7 +263,7 @@ def draw_table(draws: dict[str, Groups], documents: pd.DataFrame) -> pd.DataFram
 
     Of four documents, the positive d1 among them, two negatives are drawn, so each of three documents in two of three draws:
 
-    >>> from rd_utils import sampling
+    >>> from rd_utils.mining import sampling
     >>> documents = pd.DataFrame({"doc_id": ["d1", "d2", "d3", "d4"], "grade": [1, 1, 0, 0], "x": [1, 1, 0, 0], "y": [0, 0, 1, 1]})
     >>> qrels = pd.DataFrame({"query_id": ["q"], "doc_id": ["d1"], "relevance": [1]})
     >>> options = {"strategy": params.CorpusRandom(), "group_size": 3, "shortage": "drop", "seed": 0, "draws": 20}
@@ -271,7 +271,7 @@ def draw_table(draws: dict[str, Groups], documents: pd.DataFrame) -> pd.DataFram
                      d2  kappa
     corpus_random  0.67    1.0
     """
-    from rd_utils import locality
+    from rd_utils.analysis import locality
 
     place = pd.Index(documents["doc_id"])
     vectors, relevant = documents.drop(columns=["doc_id", "grade"]).to_numpy(dtype=float), documents["grade"].to_numpy() > 0

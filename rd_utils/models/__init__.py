@@ -9,36 +9,56 @@ as the student did:
 - the interaction cross-encoder: ``CrossEncoder(folder, trust_remote_code=True)`` where this package is installed, because its one
   module is :class:`KernelInteraction`.
 
-Texts arrive as token tables (:mod:`rd_utils.tokens`), so that a batch costs a gather and not a call of the tokenizer. Within a batch a
-text that repeats is encoded once. Encoders that :mod:`rd_utils.packed` serves run without padding over one stream of all its texts;
+Texts arrive as token tables (``models.tokens``), so that a batch costs a gather and not a call of the tokenizer. Within a batch a
+text that repeats is encoded once. Encoders that :mod:`rd_utils.models.packed` serves run without padding over one stream of all its texts;
 other models run as they are, texts of similar length together.
 
-A checkpoint (:mod:`rd_utils.checkpoints`) is served as its own library serves it: its prompts, its truncation of embeddings, its own
+A checkpoint (:mod:`rd_utils.models.checkpoints`) is served as its own library serves it: its prompts, its truncation of embeddings, its own
 limits where they are below the study's, pairs that are too long cut as ``predict`` cuts them. After building, a few texts are read both
 ways, and a checkpoint that is not read alike is refused. Weights are float32 whatever is stored; a precision decides the arithmetic alone.
 """
 
-from rd_utils.models.build import (
-    bi_encoder,
-    build,
-    cross_encoder,
-    interaction_cross,
-    load,
-    load_scorer,
-    refusals,
-    resolve_model,
-    static_bi,
-    tiny_bert_bi,
-    tiny_bert_cross,
-    tokenizer_of,
-)
-from rd_utils.models.interaction import KernelInteraction, KernelPooling
-from rd_utils.models.students import BiStudent, CrossStudent, GroupBatch, Student, check_precision
+from __future__ import annotations
 
-KernelInteraction.__module__ = __name__  # the name under which students are saved
+import importlib
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from rd_utils.models.building import (
+        bi_encoder,
+        build,
+        cross_encoder,
+        interaction_cross,
+        load,
+        load_scorer,
+        refusals,
+        resolve_model,
+        static_bi,
+        tiny_bert_bi,
+        tiny_bert_cross,
+        tokenizer_of,
+    )
+    from rd_utils.models.interaction import KernelInteraction, KernelPooling
+    from rd_utils.models.students import BiStudent, CrossStudent, GroupBatch, Student, check_precision
+
+_OF = {  # what is imported, with torch and transformers, when it is first asked for: parameters and stages are read without them
+    "building": (
+        "bi_encoder", "build", "cross_encoder", "interaction_cross", "load", "load_scorer", "refusals", "resolve_model", "static_bi",
+        "tiny_bert_bi", "tiny_bert_cross", "tokenizer_of",
+    ),
+    "interaction": ("KernelInteraction", "KernelPooling"),
+    "students": ("BiStudent", "CrossStudent", "GroupBatch", "Student", "check_precision"),
+}  # fmt: skip
 __all__ = [
     "BiStudent", "CrossStudent", "GroupBatch", "KernelInteraction", "KernelPooling", "Student", "bi_encoder", "build", "check_precision",
     "cross_encoder", "interaction_cross", "load", "load_scorer", "refusals", "resolve_model", "static_bi", "tiny_bert_bi",
     "tiny_bert_cross", "tokenizer_of",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _OF.items():
+        if name in names:
+            value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

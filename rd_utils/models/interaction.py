@@ -13,9 +13,9 @@ from sentence_transformers.base.modules import InputModule
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from rd_utils.architectures import SCRATCH_LENGTH, SCRATCH_QUERY_LENGTH
+from rd_utils.models.architectures import SCRATCH_LENGTH, SCRATCH_QUERY_LENGTH
 from rd_utils.models.shared import apply_module, scores_alone
-from rd_utils.tokens import TokenTable, gather, tokenize
+from rd_utils.models.tokens import TokenTable, gather, tokenize
 
 
 class KernelInteraction(InputModule):
@@ -36,6 +36,8 @@ class KernelInteraction(InputModule):
         max_length: Most tokens of a query and a document together.
         max_query_length: Most tokens of a query.
     """
+
+    __module__ = "rd_utils.models"  # the name under which students are saved
 
     config_keys = ["kernels", "hidden", "max_length", "max_query_length"]
 

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from rd_utils import packed
+from rd_utils.models import packed
 from rd_utils.models.interaction import KernelInteraction
 from rd_utils.models.shared import (
     ACCELERATOR_TOKENS,
@@ -34,8 +34,8 @@ from rd_utils.models.shared import (
     features_of,
     same_tokenizer,
 )
-from rd_utils.settings import Training
-from rd_utils.tokens import TokenTable, beside, gather, is_token, join, length_buckets, longest_first, plain_copy, take, tokenize
+from rd_utils.models.tokens import TokenTable, beside, gather, is_token, join, length_buckets, longest_first, plain_copy, take, tokenize
+from rd_utils.study.settings import Training
 
 Progress = Callable[[int, int], None]
 

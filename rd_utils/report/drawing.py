@@ -27,7 +27,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from rd_utils.params import nearest
+from rd_utils.study.params import nearest
 
 # Okabe and Ito's colours (2008), distinct under the common colour vision deficiencies; yellow, weak on white, is last.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")

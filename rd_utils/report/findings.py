@@ -9,15 +9,16 @@ from functools import cached_property
 
 import pandas as pd
 
-from rd_utils import advice, costs
 from rd_utils.analysis import characteristics, contrasts, factorial, questions, tables
-from rd_utils.params import nearest
-from rd_utils.pipeline import Pipeline
-from rd_utils.plan import DIMENSIONS, PLACE, Plan
+from rd_utils.companions import advice
+from rd_utils.cost import costs
 from rd_utils.report.drawing import as_setting
 from rd_utils.report.page import Section
 from rd_utils.report.sources import Notebooks, executed_notebooks
-from rd_utils.studies import AnalysisSettings
+from rd_utils.study.params import nearest
+from rd_utils.study.plan import DIMENSIONS, PLACE, Plan
+from rd_utils.study.studies import AnalysisSettings
+from rd_utils.workflow.pipeline import Pipeline
 
 PILOT = 200  # training queries that advice rests on
 EXAMPLES = 40  # of which single groups are shown

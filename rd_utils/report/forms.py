@@ -25,8 +25,8 @@ from pandas.io.formats.style import Styler
 from tabulate import tabulate
 
 from rd_utils import durable
-from rd_utils.params import nearest
 from rd_utils.report.drawing import MISSING, MUTED, as_text, require
+from rd_utils.study.params import nearest
 
 Form = Literal["styler", "markdown", "csv", "latex"]
 

@@ -13,11 +13,11 @@ import pandas as pd
 
 from rd_utils.analysis.crossed import THESE_ONLY
 from rd_utils.analysis.tables import at, best
-from rd_utils.plan import PLACE as WHERE
 from rd_utils.report.drawing import AGAINST, BASELINES, DIMENSIONS, MISSING, PLACE, VERDICTS, distinct, varying
 from rd_utils.report.findings import Findings
 from rd_utils.report.page import Point, Short, Table
 from rd_utils.report.sources import paths
+from rd_utils.study.plan import PLACE as WHERE
 
 _FAMILY = dict(zip(BASELINES, AGAINST, strict=True))  # of contrasts with a baseline's system
 _EVERY_PLACE = 4  # of so many, each has a sentence of its own
@@ -142,7 +142,7 @@ def cheapest_equivalent(
         summary: Of :func:`rd_utils.analysis.tables.summary`.
         differences: Of :func:`rd_utils.analysis.contrasts.differences`.
         matrices: Of :func:`rd_utils.analysis.contrasts.matrices`; may be empty.
-        cells: Of :func:`rd_utils.costs.costs`; a cell's cost is its mean of ``total_cpu_seconds`` over seeds.
+        cells: Of :func:`rd_utils.cost.costs.costs`; a cell's cost is its mean of ``total_cpu_seconds`` over seeds.
         measure: By which a cell is best.
 
     Returns:

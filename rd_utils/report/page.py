@@ -22,12 +22,12 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from rd_utils import durable
-from rd_utils.params import nearest
 from rd_utils.report import columns
 from rd_utils.report.chart_words import told
 from rd_utils.report.drawing import VERDICTS, as_text
 from rd_utils.report.forms import Texts, as_texts, csv_text, flattened, html_prose, relative
 from rd_utils.report.pictures import Drawn, draw, vega_lite_version
+from rd_utils.study.params import nearest
 
 _FEW = 8  # rows that need no filter
 _VERDICT = re.compile(rf"\b({'|'.join(VERDICTS)})\b(?=(?:,[^\d]*)?$)")  # at the end, where "these students only" or "fragile" may follow

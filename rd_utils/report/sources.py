@@ -10,14 +10,14 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from rd_utils.params import StudentSystem
-from rd_utils.plan import Plan
-from rd_utils.stage import inputs
 from rd_utils.store import identity
+from rd_utils.study.params import StudentSystem
+from rd_utils.study.plan import Plan
+from rd_utils.study.stage import inputs
 
 
 class Notebooks(NamedTuple):
-    """Where a study's executed notebooks lie, relative to its report, as :func:`rd_utils.plan.publish` puts them.
+    """Where a study's executed notebooks lie, relative to its report, as :func:`rd_utils.study.plan.publish` puts them.
 
     Attributes:
         analysis: the one that wrote the report.

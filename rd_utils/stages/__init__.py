@@ -1,1 +1,1 @@
-"""The stages: one module each, found by :func:`rd_utils.stage.stages`."""
+"""The stages: one module each, found by :func:`rd_utils.study.stage.stages`."""

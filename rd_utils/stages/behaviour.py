@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from rd_utils import behaviour, collections, entropy, locality
-from rd_utils.encoding import asking, encoded, on_device, text_tokens, untrained
-from rd_utils.graph import architecture_inputs, collection_inputs
-from rd_utils.kinds import BiArchitecture
-from rd_utils.progress import LOGGER
-from rd_utils.specs import BehaviourSpec, Probe, ScoresSpec, StudentSpec
-from rd_utils.stage import Given, Inputs, Stage
+from rd_utils.analysis import behaviour, locality
+from rd_utils.cost.workload import SECONDS, Counter, Work
+from rd_utils.data import collections
+from rd_utils.models.encoding import asking, encoded, on_device, text_tokens, untrained
+from rd_utils.scoring import entropy
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.groups import GROUPS
 from rd_utils.stages.queries import QUERIES
 from rd_utils.stages.scores import SCORES
 from rd_utils.stages.student import STUDENT
 from rd_utils.store import Draft, identity
-from rd_utils.workload import SECONDS, Counter, Work
+from rd_utils.study.graph import architecture_inputs, collection_inputs
+from rd_utils.study.kinds import BiArchitecture
+from rd_utils.study.specs import BehaviourSpec, Probe, ScoresSpec, StudentSpec
+from rd_utils.study.stage import Given, Inputs, Stage
+from rd_utils.workflow.progress import LOGGER
 
 if TYPE_CHECKING:
     from rd_utils.models import Student
@@ -151,7 +153,7 @@ def _density_dimension(spec: StudentSpec, asked: _Asked, given: Given) -> float:
 
 def _answered(student: Student, spec: StudentSpec, asked: _Asked, given: Given) -> _Answer:
     """Ask a student for its scores, and a bi-encoder for its embeddings."""
-    from rd_utils.tokens import take
+    from rd_utils.models.tokens import take
 
     (queries, docs), precision = text_tokens(given), spec.training.precision
     query_rows, doc_rows, sample = asked

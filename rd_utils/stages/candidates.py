@@ -5,17 +5,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from rd_utils import words
-from rd_utils.graph import collection_inputs
-from rd_utils.kinds import Retriever
-from rd_utils.progress import LOGGER
-from rd_utils.runs import Run
-from rd_utils.specs import CandidatesSpec, NeighboursSpec
-from rd_utils.stage import Given, Inputs, Stage
+from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work
+from rd_utils.data.runs import Run
+from rd_utils.mining import words
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.queries import QUERIES
 from rd_utils.store import Draft
-from rd_utils.workload import BYTES, SECONDS, Counter, Work
+from rd_utils.study.graph import collection_inputs
+from rd_utils.study.kinds import Retriever
+from rd_utils.study.specs import CandidatesSpec, NeighboursSpec
+from rd_utils.study.stage import Given, Inputs, Stage
+from rd_utils.workflow.progress import LOGGER
 
 
 def _inputs(spec: CandidatesSpec) -> Inputs:

@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rd_utils import entropy, locality
-from rd_utils.encoding import encoded, text_tokens
-from rd_utils.graph import vectors_of
-from rd_utils.settings import Augmentation
-from rd_utils.specs import DescriptionSpec, ScoresSpec
-from rd_utils.stage import Given, Inputs, Stage
+from rd_utils.analysis import locality
+from rd_utils.cost.workload import SECONDS, Counter, Work
+from rd_utils.models.encoding import encoded, text_tokens
+from rd_utils.scoring import entropy
 from rd_utils.stages.groups import GROUPS
 from rd_utils.stages.scores import SCORES
 from rd_utils.stages.student import augmented_texts, targets
 from rd_utils.stages.vectors import VECTORS
 from rd_utils.store import Draft
-from rd_utils.workload import SECONDS, Counter, Work
+from rd_utils.study.graph import vectors_of
+from rd_utils.study.settings import Augmentation
+from rd_utils.study.specs import DescriptionSpec, ScoresSpec
+from rd_utils.study.stage import Given, Inputs, Stage
 
 
 def _inputs(spec: DescriptionSpec) -> Inputs:

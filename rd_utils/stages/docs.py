@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rd_utils import collections
-from rd_utils.kinds import Collection
-from rd_utils.progress import LOGGER
-from rd_utils.specs import DocsSpec
-from rd_utils.stage import Given, Stage
+from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work
+from rd_utils.data import collections
 from rd_utils.store import Draft, resolve_path
-from rd_utils.workload import BYTES, SECONDS, Counter, Work
+from rd_utils.study.kinds import Collection
+from rd_utils.study.specs import DocsSpec
+from rd_utils.study.stage import Given, Stage
+from rd_utils.workflow.progress import LOGGER
 
 
 class Docs:

@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rd_utils import collections, evaluation, leakage
-from rd_utils.encoding import asking, embedded, text_tokens
-from rd_utils.flops import Flops
-from rd_utils.graph import collection_inputs
-from rd_utils.kinds import BiArchitecture
-from rd_utils.progress import LOGGER, Pushed
-from rd_utils.runs import Run
-from rd_utils.specs import CandidatesSpec, EvaluationSpec, QueriesSpec
-from rd_utils.stage import Given, Inputs, Stage, prefixed
+from rd_utils.cost.flops import Flops
+from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work, dense_search
+from rd_utils.data import collections, leakage
+from rd_utils.data.runs import Run
+from rd_utils.evaluation.measures import measure_run, rank, write_run
+from rd_utils.models.encoding import asking, embedded, text_tokens
 from rd_utils.stages.candidates import CANDIDATES
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.queries import QUERIES
 from rd_utils.store import Draft, identity
-from rd_utils.workload import BYTES, SECONDS, Counter, Work, dense_search
+from rd_utils.study.graph import collection_inputs
+from rd_utils.study.kinds import BiArchitecture
+from rd_utils.study.specs import CandidatesSpec, EvaluationSpec, QueriesSpec
+from rd_utils.study.stage import Given, Inputs, Stage, prefixed
+from rd_utils.workflow.progress import LOGGER, Pushed
 
 if TYPE_CHECKING:
     from rd_utils.models import Student
@@ -54,10 +55,10 @@ def _make(spec: EvaluationSpec, given: Given, draft: Draft) -> None:
     queries, docs = given(QUERIES), given(DOCS)
     absent, without = collections.absent_positives(queries.qrels, docs.frame["doc_id"], spec.collection.label)
     ranked, scores, scored = _scored(spec, given)
-    run = evaluation.rank(ranked, scores, queries.frame["query_id"], docs.frame["doc_id"], docs.ties)
-    per_query, counts = evaluation.measure_run(run, queries.qrels, spec.measures)
+    run = rank(ranked, scores, queries.frame["query_id"], docs.frame["doc_id"], docs.ties)
+    per_query, counts = measure_run(run, queries.qrels, spec.measures)
     shutil.rmtree(given.store.checkpoints(spec), ignore_errors=True)  # an open mapping outlives its file
-    evaluation.write_run(run, draft.folder / "run.trec", spec.system.kind)
+    write_run(run, draft.folder / "run.trec", spec.system.kind)
     per_query.to_parquet(draft.folder / "per_query.parquet", index=False)
     draft.counts |= counts | {"pairs_scored": scored}
     draft.counts |= {"positives_not_in_collection": absent, "queries_without_positive_in_collection": without}
@@ -70,7 +71,7 @@ def _make(spec: EvaluationSpec, given: Given, draft: Draft) -> None:
 
 def _scored(spec: EvaluationSpec, given: Given) -> tuple[Run, np.ndarray, int]:
     """Return the documents that a system ranks, its scores of them (n_pairs,), and how many pairs were scored for it."""
-    from rd_utils import dense
+    from rd_utils.mining import dense
 
     system, own = spec.system, given
     run = given(CANDIDATES) if "candidates" in given else None
@@ -102,7 +103,7 @@ def _vectors(
     system: Any, spec: EvaluationSpec, student: Student, given: Given, rows: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """Return a student's query and document vectors; the last system's are kept, so that two first stages encode once."""
-    from rd_utils.tokens import take
+    from rd_utils.models.tokens import take
 
     queries, docs = text_tokens(given)
     every = np.arange(len(docs))
@@ -174,5 +175,5 @@ EVALUATION = Stage(
     work=_work,
     read=_read,
     before=leakage.check_evaluation,
-    libraries=("ir_measures", "rd_utils.bm25", "rd_utils.models", "rd_utils.dense"),
+    libraries=("ir_measures", "rd_utils.mining.bm25", "rd_utils.models", "rd_utils.mining.dense"),
 )

@@ -6,17 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from rd_utils import collections, entropy, sampling
-from rd_utils.graph import collection_inputs
-from rd_utils.runs import named
-from rd_utils.specs import EntropyCut, GroupsSpec, ScoresSpec
-from rd_utils.stage import Given, Inputs, Stage, prefixed
+from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work
+from rd_utils.data import collections
+from rd_utils.data.runs import named
+from rd_utils.mining import sampling
+from rd_utils.scoring import entropy
 from rd_utils.stages.candidates import misfit
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.queries import QUERIES
 from rd_utils.stages.vectors import VECTORS
 from rd_utils.store import Draft
-from rd_utils.workload import BYTES, SECONDS, Counter, Work
+from rd_utils.study.graph import collection_inputs
+from rd_utils.study.specs import EntropyCut, GroupsSpec, ScoresSpec
+from rd_utils.study.stage import Given, Inputs, Stage, prefixed
 
 
 def _inputs(spec: GroupsSpec) -> Inputs:

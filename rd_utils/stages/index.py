@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rd_utils.graph import docs_of
-from rd_utils.specs import IndexSpec
-from rd_utils.stage import Given, Inputs, Stage
+from rd_utils.cost.workload import Counter, Work
 from rd_utils.store import Draft
-from rd_utils.workload import Counter, Work
+from rd_utils.study.graph import docs_of
+from rd_utils.study.specs import IndexSpec
+from rd_utils.study.stage import Given, Inputs, Stage
 
 
 def _inputs(spec: IndexSpec) -> Inputs:
@@ -36,5 +36,5 @@ INDEX = Stage(
     make=_make,
     work=_work,
     read=_read,
-    libraries=("rd_utils.bm25", "rd_utils.dense"),
+    libraries=("rd_utils.mining.bm25", "rd_utils.mining.dense"),
 )

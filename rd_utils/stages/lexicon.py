@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from rd_utils import flops
-from rd_utils.specs import LexiconSpec
-from rd_utils.stage import Given, Stage
+from rd_utils.cost import flops
+from rd_utils.cost.workload import SECONDS, Counter, Work
 from rd_utils.stages.docs import DOCS
 from rd_utils.store import Draft
-from rd_utils.workload import SECONDS, Counter, Work
+from rd_utils.study.specs import LexiconSpec
+from rd_utils.study.stage import Given, Stage
 
 
 def _make(spec: LexiconSpec, given: Given, draft: Draft) -> None:
-    from rd_utils import lexicon
-    from rd_utils.tokens import tokenize
+    from rd_utils.models import lexicon
+    from rd_utils.models.tokens import tokenize
 
     texts = given(DOCS).frame["text"].tolist()
     tokenizer = lexicon.build_tokenizer(texts)
@@ -39,5 +39,5 @@ LEXICON = Stage(
     inputs=lambda spec: {"docs": spec.docs},
     make=_make,
     work=_work,
-    libraries=("rd_utils.lexicon", "rd_utils.tokens"),
+    libraries=("rd_utils.models.lexicon", "rd_utils.models.tokens"),
 )

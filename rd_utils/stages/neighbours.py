@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from rd_utils import retrieval, sampling
-from rd_utils.graph import collection_inputs
-from rd_utils.kinds import IndexedRetriever
-from rd_utils.runs import Run
-from rd_utils.specs import NeighboursSpec
-from rd_utils.stage import Given, Inputs, Stage
+from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work
+from rd_utils.data.runs import Run
+from rd_utils.mining import retrieval, sampling
 from rd_utils.stages.candidates import say_short
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.queries import QUERIES
 from rd_utils.store import Draft
-from rd_utils.workload import BYTES, SECONDS, Counter, Work
+from rd_utils.study.graph import collection_inputs
+from rd_utils.study.kinds import IndexedRetriever
+from rd_utils.study.specs import NeighboursSpec
+from rd_utils.study.stage import Given, Inputs, Stage
 
 
 def _searching(spec: NeighboursSpec) -> IndexedRetriever:

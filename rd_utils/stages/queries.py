@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rd_utils import augmentation, collections
-from rd_utils.graph import docs_of
-from rd_utils.runs import rows_of
-from rd_utils.specs import QueriesSpec
-from rd_utils.stage import Given, Inputs, Stage
+from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work
+from rd_utils.data import collections
+from rd_utils.data.runs import rows_of
 from rd_utils.stages.docs import DOCS, Docs, collection_folder, warn_of_texts
 from rd_utils.store import Draft
-from rd_utils.workload import BYTES, SECONDS, Counter, Work
+from rd_utils.study.graph import docs_of
+from rd_utils.study.specs import QueriesSpec
+from rd_utils.study.stage import Given, Inputs, Stage
+from rd_utils.training import augmentation
 
 
 class Queries:

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rd_utils import sampling
-from rd_utils.runs import arrow, named
-from rd_utils.specs import ScoresSpec
-from rd_utils.stage import Given, Inputs, Stage, prefixed
+from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work
+from rd_utils.data.runs import arrow, named
+from rd_utils.mining import sampling
 from rd_utils.stages.groups import GROUPS
 from rd_utils.store import Draft
-from rd_utils.workload import BYTES, SECONDS, Counter, Work
+from rd_utils.study.specs import ScoresSpec
+from rd_utils.study.stage import Given, Inputs, Stage, prefixed
 
 
 def _inputs(spec: ScoresSpec) -> Inputs:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rd_utils.specs import EvaluationSpec, SearchSpec
-from rd_utils.stage import Given, Inputs, Stage
+from rd_utils.cost.workload import Counter, Work
 from rd_utils.store import Draft
-from rd_utils.systems import StudentSystem, serves
-from rd_utils.workload import Counter, Work
+from rd_utils.study.specs import EvaluationSpec, SearchSpec
+from rd_utils.study.stage import Given, Inputs, Stage
+from rd_utils.study.systems import StudentSystem, serves
 
 
 def search_evaluations(spec: SearchSpec) -> list[list[EvaluationSpec]]:

@@ -8,29 +8,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rd_utils import augmentation, entropy, flops, sampling
-from rd_utils.architectures import InteractionCross
-from rd_utils.encoding import encoded, on_device, text_tokens, untrained
-from rd_utils.flops import Flops
-from rd_utils.graph import architecture_inputs, collection_inputs
-from rd_utils.kinds import BiArchitecture
-from rd_utils.progress import Pushed
-from rd_utils.settings import Augmentation, Training
-from rd_utils.specs import DescriptionSpec, Refresh, ScoresSpec, StudentSpec, search_spec, with_rate
-from rd_utils.stage import Given, Inputs, Stage, prefixed
+from rd_utils.cost import flops
+from rd_utils.cost.flops import Flops
+from rd_utils.cost.workload import Counter, Work
+from rd_utils.mining import sampling
+from rd_utils.mining.strategies import CorpusRandom, FromCandidates
+from rd_utils.models.architectures import InteractionCross
+from rd_utils.models.encoding import encoded, on_device, text_tokens, untrained
+from rd_utils.scoring import entropy
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.groups import GROUPS
 from rd_utils.stages.queries import QUERIES
 from rd_utils.stages.scores import SCORES
 from rd_utils.stages.search import SEARCH
 from rd_utils.store import Draft
-from rd_utils.strategies import CorpusRandom, FromCandidates
-from rd_utils.workload import Counter, Work
+from rd_utils.study.graph import architecture_inputs, collection_inputs
+from rd_utils.study.kinds import BiArchitecture
+from rd_utils.study.settings import Augmentation, Training
+from rd_utils.study.specs import DescriptionSpec, Refresh, ScoresSpec, StudentSpec, search_spec, with_rate
+from rd_utils.study.stage import Given, Inputs, Stage, prefixed
+from rd_utils.training import augmentation
+from rd_utils.workflow.progress import Pushed
 
 if TYPE_CHECKING:
     from rd_utils.models import Student
-    from rd_utils.tokens import TokenTable
-    from rd_utils.training import GroupTable, TrainingRecord
+    from rd_utils.models.tokens import TokenTable
+    from rd_utils.training.loop import GroupTable, TrainingRecord
 
 Texts = Callable[[int], "tuple[TokenTable, TokenTable]"]  # of an epoch
 OnStep = Callable[..., None]  # called with the steps done and their total
@@ -54,7 +57,7 @@ def _make(spec: StudentSpec, given: Given, draft: Draft) -> None:
     groups, temperature = training_groups(spec, given)
     progress = Pushed(given.track, f"training {spec.architecture.kind}, {spec.loss}, seed {spec.seed}")
     if settings.processes > 1:
-        from rd_utils import launch
+        from rd_utils.training import launch
 
         launch.train_student(spec, groups, temperature, given.store, draft, settings.processes, progress)
     else:
@@ -75,7 +78,7 @@ def settings_of(spec: StudentSpec, given: Given) -> Training:
 
 def training_groups(spec: StudentSpec, given: Given) -> tuple[GroupTable, float]:
     """Return what a student is trained on, and the temperature that divides the teacher's scores."""
-    from rd_utils import training
+    from rd_utils.training import loop
 
     groups = given(GROUPS)
     scores, temperature = targets(spec, given)
@@ -85,7 +88,7 @@ def training_groups(spec: StudentSpec, given: Given) -> tuple[GroupTable, float]
         query_rows, doc_rows = given(QUERIES).positives(docs)
         positives = np.unique((query_rows * len(docs.frame) + doc_rows)[doc_rows >= 0])
     doc_rows = groups.doc_rows.astype(np.int64)
-    return training.GroupTable(groups.query_rows, doc_rows, scores, draws=spec.groups.draws, positive_pairs=positives), temperature
+    return loop.GroupTable(groups.query_rows, doc_rows, scores, draws=spec.groups.draws, positive_pairs=positives), temperature
 
 
 def targets(spec: StudentSpec | DescriptionSpec, given: Given) -> tuple[np.ndarray | None, float]:
@@ -102,10 +105,10 @@ def train(
     student: Student, spec: StudentSpec, groups: GroupTable, temperature: float, given: Given, progress: OnStep
 ) -> TrainingRecord:
     """Train a student in place, alone or as one of several processes."""
-    from rd_utils import training
+    from rd_utils.training import loop
 
     settings, (queries, docs) = settings_of(spec, given), text_tokens(given)
-    return training.train(
+    return loop.train(
         student,
         queries,
         docs,
@@ -147,7 +150,8 @@ class Regroup:
 
     def __call__(self, number: int, student: Student) -> GroupTable:
         """Return the groups of the refresh of this number."""
-        from rd_utils import dense, training
+        from rd_utils.mining import dense
+        from rd_utils.training import loop
 
         queries, docs = text_tokens(self.given)
         vectors = encoded(student, docs, kind="document"), encoded(student, queries, kind="query")
@@ -160,7 +164,7 @@ class Regroup:
             scores = self.spec.teacher.scores(collection, repeated, doc_rows.ravel(), given).scores
             scores = scores.reshape(doc_rows.shape).astype(np.float32)
             scores = augmentation.augment_scores(scores, self.spec.augmentation, _seed_of(self.spec.seed, number, 5))
-        return training.GroupTable(query_rows, doc_rows, scores)
+        return loop.GroupTable(query_rows, doc_rows, scores)
 
     def _drawn(self, run: Any, number: int) -> sampling.Groups:
         queries, groups = self.given(QUERIES), self.spec.groups
@@ -256,5 +260,5 @@ STUDENT = Stage(
     work=_work,
     read=_read,
     keep=False,
-    libraries=("ir_measures", "rd_utils.models", "rd_utils.training"),
+    libraries=("ir_measures", "rd_utils.models", "rd_utils.training.loop"),
 )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rd_utils.graph import docs_of
-from rd_utils.progress import LOGGER
-from rd_utils.specs import QueriesSpec, TokensSpec
-from rd_utils.stage import Given, Inputs, Stage
+from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work
+from rd_utils.models.tokens import TokenTable
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.lexicon import LEXICON
 from rd_utils.stages.queries import QUERIES
 from rd_utils.store import Draft
-from rd_utils.tokens import TokenTable
-from rd_utils.workload import BYTES, SECONDS, Counter, Work
+from rd_utils.study.graph import docs_of
+from rd_utils.study.specs import QueriesSpec, TokensSpec
+from rd_utils.study.stage import Given, Inputs, Stage
+from rd_utils.workflow.progress import LOGGER
 
 
 def _inputs(spec: TokensSpec) -> Inputs:
@@ -23,7 +23,7 @@ def _inputs(spec: TokensSpec) -> Inputs:
 
 def _make(spec: TokensSpec, given: Given, draft: Draft) -> None:
     from rd_utils import models
-    from rd_utils.tokens import count_unknown, tokenize
+    from rd_utils.models.tokens import count_unknown, tokenize
 
     if spec.tokenizer.kind == "lexicon":
         from tokenizers import Tokenizer
@@ -74,5 +74,5 @@ TOKENS = Stage(
     make=_make,
     work=_work,
     read=_read,
-    libraries=("rd_utils.models", "rd_utils.tokens"),
+    libraries=("rd_utils.models", "rd_utils.models.tokens"),
 )

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from rd_utils.encoding import embedded
-from rd_utils.graph import docs_of
-from rd_utils.specs import VectorsSpec
-from rd_utils.stage import Given, Inputs, Stage
+from rd_utils.cost.workload import BYTES, Counter, Work
+from rd_utils.models.encoding import embedded
 from rd_utils.stages.tokens import TOKENS
 from rd_utils.store import Draft
-from rd_utils.workload import BYTES, Counter, Work
+from rd_utils.study.graph import docs_of
+from rd_utils.study.specs import VectorsSpec
+from rd_utils.study.stage import Given, Inputs, Stage
 
 
 def _inputs(spec: VectorsSpec) -> Inputs:
@@ -48,5 +48,5 @@ VECTORS = Stage(
     make=_make,
     work=_work,
     read=_read,
-    libraries=("rd_utils.models", "rd_utils.dense"),
+    libraries=("rd_utils.models", "rd_utils.mining.dense"),
 )

@@ -20,15 +20,15 @@ import filelock
 
 from rd_utils import durable, files
 from rd_utils.files import StoreError, tree_sha256
-from rd_utils.identity import versions
-from rd_utils.kinds import Spec
-from rd_utils.progress import LOGGER, Track, untracked
-from rd_utils.stage import inputs
 from rd_utils.store.damage import MANIFEST, Damage, damage_of, read_manifest, unreadable, write_manifest
 from rd_utils.store.identities import identity
+from rd_utils.store.identity import versions
 from rd_utils.store.meter import Meter, surroundings
 from rd_utils.store.outside import one_look, outside_content, read_by, signature_of, unchanged
 from rd_utils.store.paths import outputs_root
+from rd_utils.study.kinds import Spec
+from rd_utils.study.stage import inputs
+from rd_utils.workflow.progress import LOGGER, Track, untracked
 
 # Of an artefact's files: up to how many bytes the hash of each is compared on the first opening of the artefact; all sizes always are.
 SMALL = 8 * 1024 * 1024
@@ -40,7 +40,7 @@ class Draft:
 
     ``scoring`` lists what teachers scored for it: the folder of the teacher's pairs, how many pairs it used, how many of them had no score
     before, and the wall and CPU seconds that these took (part of the artefact's own). ``processes`` are the costs of the processes that
-    made it for this one, where there were any (see :mod:`rd_utils.launch`).
+    made it for this one, where there were any (see :mod:`rd_utils.training.launch`).
     """
 
     def __init__(self, folder: Path) -> None:

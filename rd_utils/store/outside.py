@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from rd_utils.files import StoreError, tree_sha256
-from rd_utils.kinds import Named, Part, Spec, within
-from rd_utils.stage import inputs
 from rd_utils.store.paths import resolve_path
+from rd_utils.study.kinds import Named, Part, Spec, within
+from rd_utils.study.stage import inputs
 
 _RECENT = 2_000_000_000  # nanoseconds within which a file may change again without another time of change, on the coarsest file systems
 

@@ -7,8 +7,8 @@ import importlib.util
 import os
 from pathlib import Path
 
-from rd_utils.explain import nearest
 from rd_utils.files import StoreError
+from rd_utils.study.explain import nearest
 
 
 def project_root(start: Path | None = None) -> Path:

@@ -132,8 +132,8 @@ class Bench:
     """A small study, made once: its plan, the steps and seconds of every artefact, and what every file must be in the end."""
 
     def __init__(self, folder: Path) -> None:
-        from rd_utils import plan
         from rd_utils.store import identity
+        from rd_utils.study import plan
 
         self.folder, self.outputs = folder, folder / "reference"
         os.environ["RD_OUTPUTS"] = str(self.outputs)
@@ -157,9 +157,9 @@ class Bench:
         self._interrupt()
 
     def pipeline(self, outputs: Path) -> Any:
-        from rd_utils.pipeline import Pipeline
-        from rd_utils.progress import untracked
         from rd_utils.store import Store
+        from rd_utils.workflow.pipeline import Pipeline
+        from rd_utils.workflow.progress import untracked
 
         return Pipeline(Store(outputs / "store"), track=untracked)
 
@@ -171,10 +171,12 @@ class Bench:
 
     def run(self, outputs: Path) -> None:
         """Do what the workflow does, with an execution of notebooks that makes their artefacts and writes a report of one page."""
-        from rd_utils import kernels, plan, workflow
+        from rd_utils import kernels
+        from rd_utils.study import plan
+        from rd_utils.workflow import turns
 
         os.environ["RD_OUTPUTS"] = str(outputs)
-        turn, pipeline = workflow.begin(self.plan), self.pipeline(outputs)
+        turn, pipeline = turns.begin(self.plan), self.pipeline(outputs)
         plan.write_nodes(self.plan)
         for node in self.plan.nodes:
             place = plan.node_folder(node.id) / "notebook.ipynb"
@@ -214,8 +216,8 @@ class Bench:
 
     def needing(self, key: str) -> list[str]:
         """Return the artefacts that are made from one directly."""
-        from rd_utils.stage import inputs
         from rd_utils.store import identity
+        from rd_utils.study.stage import inputs
 
         return [other for other, spec in self.specs.items() if key in {identity(part) for part in inputs(spec).values()}]
 
@@ -228,7 +230,7 @@ class Bench:
 def report(plan: Any) -> None:
     """Write files such as an analysis writes, of the same bytes every time."""
     from rd_utils import durable
-    from rd_utils.plan import write_record
+    from rd_utils.study.plan import write_record
 
     files = [plan.folder / name for name in ("results.parquet", "tables/main.csv", "charts/main.svg", "report.html")]
     for path in files:
@@ -477,8 +479,8 @@ def inputs_change(bench: Bench, number: int, chance: random.Random) -> tuple[str
 
     Right is what the files were when the identities were taken, or an error that names the file; never other content under that identity.
     """
-    from rd_utils import params
     from rd_utils.store import identity
+    from rd_utils.study import params
 
     folder = bench.folder / "trials" / f"inputs-{os.getpid()}"
     shutil.rmtree(folder, ignore_errors=True)

@@ -26,11 +26,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rd_utils import collections, compare, params, reading, runs, teachers
-from rd_utils.collections import CollectionError
-from rd_utils.params import ParameterError
-from rd_utils.runs import RunError
-from rd_utils.teachers import TeacherError
+from rd_utils.analysis import compare
+from rd_utils.data import collections, reading, runs
+from rd_utils.data.collections import CollectionError
+from rd_utils.data.runs import RunError
+from rd_utils.scoring import teachers
+from rd_utils.scoring.teachers import TeacherError
+from rd_utils.study import params
+from rd_utils.study.params import ParameterError
 
 INPUTS = int(os.environ.get("RD_FUZZ", "300"))
 FIRST = int(os.environ.get("RD_FUZZ_FROM", "0"))

@@ -28,10 +28,12 @@ import nbformat
 import pytest
 import yaml
 
-from rd_utils import checks, compare, devices, estimates, params, plan, studies, theory, yaml_files
-from rd_utils.analysis import questions
-from rd_utils.params import ParameterError
+from rd_utils.analysis import compare, questions
+from rd_utils.companions import theory
+from rd_utils.cost import devices, estimates
 from rd_utils.store import Store, StoreError
+from rd_utils.study import checks, params, plan, studies, yaml_files
+from rd_utils.study.params import ParameterError
 
 ROOT = Path(__file__).resolve().parents[2]
 INPUTS = int(os.environ.get("RD_FUZZ", 200))

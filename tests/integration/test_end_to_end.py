@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from rd_utils import kernels, plan
+from rd_utils import kernels
 from rd_utils.store import Store
+from rd_utils.study import plan
 
 STUDY = "params/smallest.yaml"
 pytestmark = pytest.mark.timeout(1200)

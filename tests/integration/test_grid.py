@@ -10,10 +10,10 @@ import pandas as pd
 import papermill
 import pytest
 
-from rd_utils import plan
-from rd_utils.pipeline import Pipeline
-from rd_utils.progress import untracked
 from rd_utils.store import Store
+from rd_utils.study import plan
+from rd_utils.workflow.pipeline import Pipeline
+from rd_utils.workflow.progress import untracked
 
 pytestmark = pytest.mark.timeout(1200)
 

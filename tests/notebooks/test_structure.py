@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from rd_utils import __main__ as commands
-from rd_utils import params, plan, theory
+from rd_utils.companions import theory
 from rd_utils.report import drawing
+from rd_utils.study import params, plan
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 PARAMETERS = {

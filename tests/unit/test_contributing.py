@@ -29,11 +29,12 @@ def package(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "params").mkdir()
     text = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (function, entry) = code_of(text, "A loss")
-    losses = folder / "rd_utils" / "losses.py"
+    losses = folder / "rd_utils" / "training" / "losses.py"
     before, start, after = losses.read_text(encoding="utf-8").partition("LOSSES: dict[str, Loss] = {\n")
     losses.write_text(f"{before}\n{function}\n\n{start}{entry}{after}", encoding="utf-8")
     for heading, name in (
-        ("A strategy", "strategies"), ("A retriever", "retrievers"), ("A teacher", "teacher_kinds"), ("An architecture", "architectures"),
+        ("A strategy", "mining/strategies"), ("A retriever", "mining/retrievers"), ("A teacher", "scoring/teacher_kinds"),
+        ("An architecture", "models/architectures"),
     ):  # fmt: skip
         (code,) = code_of(text, heading)
         with (folder / "rd_utils" / f"{name}.py").open("a", encoding="utf-8") as file:
@@ -53,10 +54,11 @@ def run(package: Path, code: str) -> str:
 
 BUILT = """
 import numpy as np
-from rd_utils import params, workload
-from rd_utils.graph import tokenizer_of
-from rd_utils.pipeline import Pipeline
-from rd_utils.progress import untracked
+from rd_utils.cost import workload
+from rd_utils.study import params
+from rd_utils.study.graph import tokenizer_of
+from rd_utils.workflow.pipeline import Pipeline
+from rd_utils.workflow.progress import untracked
 from rd_utils.store import Store
 
 bm25 = {"kind": "bm25", "stemmer": "none", "stopwords": "none"}
@@ -96,11 +98,11 @@ def test_a_section_of_the_examples_is_found_in_its_place(package):
 
 
 def test_a_measure_of_the_examples_is_computed_as_it_is(root):
-    from rd_utils import evaluation
+    from rd_utils.evaluation.measures import try_measures
 
     text = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (names,) = re.findall(r"`measures: (\[.*?\])`", text)
-    assert len(evaluation.try_measures(tuple(re.findall(r'"(.*?)"', names)))) == 2
+    assert len(try_measures(tuple(re.findall(r'"(.*?)"', names)))) == 2
 
 
 def test_every_example_is_tried(root):

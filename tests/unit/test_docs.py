@@ -12,7 +12,7 @@ import yaml
 
 from docs import tables
 from rd_utils import __main__ as command_line
-from rd_utils.plan import load_plan
+from rd_utils.study.plan import load_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = ("CHANGELOG.md", "benchmarks/README.md", "outputs/README.md")

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from rd_utils import devices, flops, packed
-from rd_utils.tokens import tokenize
+from rd_utils.cost import devices, flops
+from rd_utils.models import packed
+from rd_utils.models.tokens import tokenize
 
 LENGTHS = 100_000
 
@@ -87,7 +88,7 @@ def test_the_operations_are_those_of_the_texts(tmp_path):
 
 
 def of_lengths(lengths):
-    from rd_utils.tokens import TokenTable
+    from rd_utils.models.tokens import TokenTable
 
     return TokenTable(np.ones(lengths.sum(), dtype=np.int32), np.concatenate([[0], np.cumsum(lengths)]))
 

@@ -204,14 +204,14 @@ import numpy as np, torch
 os.environ["LEFT"] = builtins.left = sys.modules["left"] = "something"
 np.random.seed(0); torch.manual_seed(0); random.seed(0)
 os.chdir("/")
-import rd_utils.params
-rd_utils.params.left = 1
+import rd_utils.study.params
+rd_utils.study.params.left = 1
 """
     look = """
 import builtins, os, random, sys
 import numpy as np, torch
-import rd_utils.params
-print("LEFT" in os.environ, hasattr(builtins, "left"), "left" in sys.modules, hasattr(rd_utils.params, "left"), os.getcwd())
+import rd_utils.study.params
+print("LEFT" in os.environ, hasattr(builtins, "left"), "left" in sys.modules, hasattr(rd_utils.study.params, "left"), os.getcwd())
 print(np.random.random(), random.random(), torch.initial_seed(), torch.rand(1).item())
 """
     assert place.run("leave", leave)[0] == 0
@@ -397,7 +397,7 @@ def test_a_node_runs_plainly_where_it_must(place, tmp_path):
     assert status == 0 and log.startswith(f"{PLAIN}: the environment differs from the nursery's in OMP_NUM_THREADS\n")
     status, log = place.run("nowhere", say, forked=False, RD_NURSERY=str(tmp_path))
     assert status == 0 and log.startswith(f"{PLAIN}: no nursery answers\n")
-    (place.folder / "rd_utils" / "losses.py").touch()
+    (place.folder / "rd_utils" / "training" / "losses.py").touch()
     status, log = place.run("changed", say, RD_NODE="a variable that may differ")
     assert status == 0 and log.startswith(f"{PLAIN}: the package has changed since the nursery imported it\n")
     assert [place.outputs(name) for name in ("other", "nowhere", "changed")] == [["ran\n"]] * 3
@@ -405,7 +405,8 @@ def test_a_node_runs_plainly_where_it_must(place, tmp_path):
 
 def test_planning_a_study_imports_no_learning_library():
     """Snakemake reads the plan first, and a node's own command imports nothing of the package."""
-    seen = "import sys, rd_utils.plan, rd_utils.kernels; print(sorted({'torch', 'transformers', 'altair', 'papermill'} & set(sys.modules)))"
+    seen = "import sys, rd_utils.study.plan, rd_utils.kernels; "
+    seen += "print(sorted({'torch', 'transformers', 'altair', 'papermill'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
     client = subprocess.run(

@@ -19,7 +19,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from rd_utils import lock
+from rd_utils.workflow import lock
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -250,7 +250,7 @@ def test_what_would_run_what_it_reads_is_found(code):
 
 
 def test_nothing_is_unpickled_or_run_from_what_is_read():
-    from rd_utils import yaml_files
+    from rd_utils.study import yaml_files
 
     assert issubclass(yaml_files._Loader, yaml.SafeLoader)
     notebooks = [json.loads(path.read_text()) for path in (ROOT / "notebooks").rglob("*.ipynb")]

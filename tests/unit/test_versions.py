@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
-from rd_utils import losses, params, store
-from rd_utils.plan import load_plan
-from rd_utils.stage import stages
+from rd_utils import store
 from rd_utils.store import project_root
+from rd_utils.study import params
+from rd_utils.study.plan import load_plan
+from rd_utils.study.stage import stages
+from rd_utils.training import losses
 from tests import versions
 
 LIST = """
@@ -45,24 +47,28 @@ class Backwards(Strategy):
 
 class Graph('''
 HARMLESS = {  # file, what is there, what is there instead
-    "an error is worded otherwise": ("runs.py", "missing; make it again", "not there; make all of it again"),
-    "a loss is added": ("losses.py", '    "ranknet": Loss(', '    "twice": Loss("twice", kl, "2 kl", "none"),\n    "ranknet": Loss('),
-    "a strategy is added": ("strategies.py", "\n\nclass Graph(", STRATEGY),
+    "an error is worded otherwise": ("data/runs.py", "missing; make it again", "not there; make all of it again"),
+    "a loss is added": (
+        "training/losses.py", '    "ranknet": Loss(', '    "twice": Loss("twice", kl, "2 kl", "none"),\n    "ranknet": Loss(',
+    ),
+    "a strategy is added": ("mining/strategies.py", "\n\nclass Graph(", STRATEGY),
     "a setting with a default": (
-        "settings.py",
+        "study/settings.py",
         "    weight_decay: BelowOne = 0.01\n",
         "    weight_decay: BelowOne = 0.01\n    ema: BelowOne = 0.0\n",
     ),
-    "a helper that nobody uses": ("bm25.py", "\ndef build(", "\ndef helper():\n    return build\n\n\ndef build("),
+    "a helper that nobody uses": ("mining/bm25.py", "\ndef build(", "\ndef helper():\n    return build\n\n\ndef build("),
 }
 BEHAVIOUR = {  # by what moves thereby: the edit, and some of what has a version and reaches it
-    "losses._smoothed_softmax": (
-        ("losses.py", "teacher_scores / temperature", "teacher_scores / (2 * temperature)"),
+    "training.losses._smoothed_softmax": (
+        ("training/losses.py", "teacher_scores / temperature", "teacher_scores / (2 * temperature)"),
         {"loss kl", "loss listnet", "loss lambda_loss"},
     ),
-    "synthetic.LAST_VOWELS": (("synthetic.py", "LAST_VOWELS = ", 'LAST_VOWELS = "" + '), {"stage docs", "stage queries", "Oracle"}),
+    "data.synthetic.LAST_VOWELS": (
+        ("data/synthetic.py", "LAST_VOWELS = ", 'LAST_VOWELS = "" + '), {"stage docs", "stage queries", "Oracle"},
+    ),
     "stages.docs._make": (("stages/docs.py", 'draft.folder / "ties.npy"', 'draft.folder / "tied.npy"'), {"stage docs"}),
-    "bm25.Index.load": (("bm25.py", "def load(", "def load(cls, *rest): ...\n    def loaded("), {"BM25"}),
+    "mining.bm25.Index.load": (("mining/bm25.py", "def load(", "def load(cls, *rest): ...\n    def loaded("), {"BM25"}),
 }
 
 
@@ -98,9 +104,9 @@ def test_harmless_edits_change_no_identity_and_move_no_version(copy):
         edit(copy, file, old, new)
     (copy / "rd_utils" / "elsewhere").mkdir()
     (copy / "rd_utils" / "elsewhere" / "__init__.py").touch()
-    (copy / "rd_utils" / "runs.py").rename(copy / "rd_utils" / "elsewhere" / "runs.py")
+    (copy / "rd_utils" / "data" / "runs.py").rename(copy / "rd_utils" / "elsewhere" / "runs.py")
     for path in (copy / "rd_utils").rglob("*.py"):
-        path.write_text(path.read_text().replace("from rd_utils.runs import", "from rd_utils.elsewhere.runs import"))
+        path.write_text(path.read_text().replace("from rd_utils.data.runs import", "from rd_utils.elsewhere.runs import"))
     environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-c", LIST], cwd=copy, env=environment, capture_output=True, text=True)
     assert not done.returncode, done.stderr
@@ -118,10 +124,12 @@ def test_a_changed_behaviour_without_a_raised_version_is_found_and_named(copy):
     for change, _ in BEHAVIOUR.values():
         edit(copy, *change)
     found = versions.moved(versions.read(), versions.current(copy / "rd_utils"))
-    assert set(found) - set(BEHAVIOUR) == {"synthetic.CONSONANTS", "synthetic.VOWELS", "bm25.Index.loaded"}  # of the same lines
+    beside = {"data.synthetic.CONSONANTS", "data.synthetic.VOWELS", "mining.bm25.Index.loaded"}  # of the same lines
+    assert set(found) - set(BEHAVIOUR) == beside
     assert all(of <= set(found[name]) and name in versions.say(found) for name, (_, of) in BEHAVIOUR.items())
     assert found["stages.docs._make"] == ["stage docs"]
-    assert {of for of in found["losses._smoothed_softmax"] if of.startswith("loss")} == BEHAVIOUR["losses._smoothed_softmax"][1]
+    name = "training.losses._smoothed_softmax"
+    assert {of for of in found[name] if of.startswith("loss")} == BEHAVIOUR[name][1]
 
 
 @pytest.fixture

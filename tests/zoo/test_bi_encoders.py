@@ -16,10 +16,11 @@ import pytest
 import torch
 from animals import FAMILIES, LIMIT, POSITIONS, PROMPTS, QUERY_LIMIT, WORDS, Bi, bi_folder, documents, edit_json, far_apart, queries
 
-from rd_utils import models, params
+from rd_utils import models
 from rd_utils.models import GroupBatch
-from rd_utils.tokens import tokenize
-from rd_utils.training import GroupTable, train
+from rd_utils.models.tokens import tokenize
+from rd_utils.study import params
+from rd_utils.training.loop import GroupTable, train
 
 WHOLE = os.environ.get("RD_ZOO") == "all"
 POOLINGS = ("cls", "mean", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens")

@@ -15,10 +15,11 @@ import pytest
 import torch
 from animals import CROSS_FAMILIES, LIMIT, QUERY_LIMIT, Cross, cross_folder, edit_json, encoder_folder, pair_texts
 
-from rd_utils import models, params
+from rd_utils import models
 from rd_utils.models import GroupBatch
-from rd_utils.tokens import tokenize
-from rd_utils.training import GroupTable, train
+from rd_utils.models.tokens import tokenize
+from rd_utils.study import params
+from rd_utils.training.loop import GroupTable, train
 
 WHOLE = os.environ.get("RD_ZOO") == "all"
 RANK = (("prompts", {"rank": "query: "}), ("default_prompt_name", "rank"))

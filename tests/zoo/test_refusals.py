@@ -23,8 +23,9 @@ from sentence_transformers.base.modules import Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers import BertForMaskedLM, Qwen3ForCausalLM
 
-from rd_utils import models, params
-from rd_utils.tokens import tokenize
+from rd_utils import models
+from rd_utils.models.tokens import tokenize
+from rd_utils.study import params
 
 MARKER = "executed.txt"
 CODE = f"""

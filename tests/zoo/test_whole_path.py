@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from animals import LIMIT, PROMPTS, QUERY_LIMIT, Bi, Cross, bi_folder, cross_folder, documents, queries
 
-from rd_utils import params
-from rd_utils.pipeline import Pipeline
-from rd_utils.progress import untracked
 from rd_utils.store import Store
+from rd_utils.study import params
+from rd_utils.workflow.pipeline import Pipeline
+from rd_utils.workflow.progress import untracked
 
 WHOLE = os.environ.get("RD_ZOO") == "all"
 BI = (

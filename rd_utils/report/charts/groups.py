@@ -8,7 +8,6 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from rd_utils.params import nearest
 from rd_utils.report.charts.shared import by_name, finite, hint, settings_of
 from rd_utils.report.drawing import (
     DESCRIPTION_COLUMNS,
@@ -29,6 +28,7 @@ from rd_utils.report.drawing import (
     value_scale,
     varying,
 )
+from rd_utils.study.params import nearest
 
 
 def rank_chart(ranks: pd.DataFrame, *, width: int = 420, height: int = 180) -> alt.Chart:

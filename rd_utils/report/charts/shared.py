@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from rd_utils.analysis.crossed import THESE_ONLY
-from rd_utils.params import nearest
 from rd_utils.report.drawing import (
     INK,
     MUTED,
@@ -25,6 +24,7 @@ from rd_utils.report.drawing import (
     shape_scale,
     value_scale,
 )
+from rd_utils.study.params import nearest
 
 WIDEST = 900  # pixels
 

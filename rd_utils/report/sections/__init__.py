@@ -14,9 +14,9 @@ from typing import Protocol, cast
 
 from altair.utils import schemapi
 
-from rd_utils.params import nearest
 from rd_utils.report.findings import Findings
 from rd_utils.report.page import Figure, Section, Table
+from rd_utils.study.params import nearest
 
 
 class SectionFile(Protocol):

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from rd_utils.plan import PLACE
 from rd_utils.report.contrasts import forests
 from rd_utils.report.drawing import AGAINST
 from rd_utils.report.findings import Findings
 from rd_utils.report.layout import baselines_table
 from rd_utils.report.page import Figure, Table
 from rd_utils.report.sources import paths
+from rd_utils.study.plan import PLACE
 
 ORDER, TITLE = 50, "Against the baselines"
 

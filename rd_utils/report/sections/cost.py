@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from rd_utils.analysis.tables import at
-from rd_utils.costs import STAGES
+from rd_utils.cost.costs import STAGES
 from rd_utils.report.charts import pareto_chart
 from rd_utils.report.findings import Findings
 from rd_utils.report.in_short import cheapest

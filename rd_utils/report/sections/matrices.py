@@ -8,12 +8,12 @@ import altair as alt
 import pandas as pd
 
 from rd_utils.analysis.tables import at
-from rd_utils.plan import DIMENSIONS
 from rd_utils.report.charts import matrix_chart
 from rd_utils.report.findings import Findings
 from rd_utils.report.layout import matrix_table
 from rd_utils.report.page import Figure, Table, figure
 from rd_utils.report.sections.effectiveness import DRAWN
+from rd_utils.study.plan import DIMENSIONS
 
 ORDER, TITLE = 80, "Who is equivalent to whom"
 PRINTED = 8  # more matrices are drawn and written, not printed

@@ -8,13 +8,13 @@ import altair as alt
 import pandas as pd
 
 from rd_utils.analysis.characteristics import pooled_bins
-from rd_utils.plan import DIMENSIONS
 from rd_utils.report.charts import QUANTITIES, behaviour_chart, calibration_chart
 from rd_utils.report.drawing import MISSING, as_setting
 from rd_utils.report.findings import Findings
 from rd_utils.report.layout import plain
 from rd_utils.report.page import Figure, Table, figure
 from rd_utils.report.sources import paths
+from rd_utils.study.plan import DIMENSIONS
 
 ORDER, TITLE = 120, "What training made of the students"
 COLUMNS = {

@@ -8,11 +8,11 @@ import pandas as pd
 
 from rd_utils.analysis.characteristics import groups_made
 from rd_utils.analysis.tables import judged
-from rd_utils.plan import DIMENSIONS
 from rd_utils.report.findings import Findings
 from rd_utils.report.layout import plain
 from rd_utils.report.page import Table
 from rd_utils.report.sources import paths
+from rd_utils.study.plan import DIMENSIONS
 
 ORDER, TITLE = 10, "What was run"
 

@@ -1,0 +1,1 @@
+"""Collections, files of people, runs, and the embedded collection (notebook 00)."""

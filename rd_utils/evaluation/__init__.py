@@ -1,0 +1,1 @@
+"""Runs ranked and measured (notebook 04)."""

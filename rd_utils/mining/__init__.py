@@ -1,0 +1,1 @@
+"""Retrievers and strategies: which documents stand beside a positive (notebook 01)."""

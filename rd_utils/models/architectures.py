@@ -1,0 +1,268 @@
+"""Architectures: what is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+
+from rd_utils.cost import flops
+from rd_utils.cost.flops import Flops, Shape
+from rd_utils.study.bounds import Few, Length, ModelText, Scale, Width
+from rd_utils.study.kinds import Architecture, BiArchitecture, FromScratch, Named
+
+if TYPE_CHECKING:
+    from rd_utils.cost.workload import Length as LengthOf
+    from rd_utils.cost.workload import Lengths
+    from rd_utils.models import Student
+
+SCRATCH_LENGTH, SCRATCH_QUERY_LENGTH = 256, 64  # most tokens that students from scratch read of a text or pair, and of a query
+
+
+class StaticBi(BiArchitecture, FromScratch):
+    """Bi-encoder from scratch: the mean of token vectors, dot product times ``scale``."""
+
+    kind: Literal["static_bi"] = "static_bi"
+    dimension: Width = Field(default=64, ge=2)
+    scale: Scale = 4.0
+    initial_norm: Scale = 2.0
+
+    @property
+    def width(self) -> int:
+        """Return the dimensions of its embeddings."""
+        return self.dimension
+
+    def parameters(self, words: int) -> int:
+        """Return the coordinates of all words."""
+        return words * self.dimension
+
+    def reads(self, length: LengthOf) -> tuple[Lengths, Lengths]:
+        """Return whole queries and documents."""
+        return length("queries"), length("docs")
+
+    def embedding(self, text: Lengths) -> Flops:
+        """Return the additions of the mean of token vectors."""
+        return flops.static(self.dimension, text.mean)
+
+    def build(self, lexicon: Path | None) -> Student:
+        """Return the lexicon's vectors with noise."""
+        from rd_utils import models
+
+        return models.static_bi(self, lexicon)
+
+
+class InteractionCross(FromScratch):
+    """Cross-encoder from scratch: K-NRM, kernel-pooled cosine similarities of token vectors and a small feed-forward scorer."""
+
+    kind: Literal["interaction_cross"] = "interaction_cross"
+    dimension: Width = Field(default=64, ge=2)
+    kernels: Few = Field(default=11, ge=2)
+    hidden: Width = 16
+
+    def parameters(self, words: int) -> int:
+        """Return the vectors and norms of all words, and the scorer's weights."""
+        return words * (self.dimension + 1) + (self.kernels + 1) * self.hidden + self.hidden + 1
+
+    def reads(self, length: LengthOf) -> tuple[Lengths, Lengths]:
+        """Return queries, and the documents alone: it joins nothing."""
+        query = length("queries", cut=SCRATCH_QUERY_LENGTH)
+        return query, length("docs", cut=SCRATCH_LENGTH - query.mean)
+
+    def pair(self, query: Lengths, read: Lengths) -> Flops:
+        """Return the operations of kernels on all cosines."""
+        return flops.interaction(self.dimension, self.kernels, self.hidden, query.mean, read.mean)
+
+    def build(self, lexicon: Path | None) -> Student:
+        """Return the lexicon's vectors with noise, and a scorer."""
+        from rd_utils import models
+
+        return models.interaction_cross(self, lexicon)
+
+
+class _Transformer(Architecture):
+    """Base of the architectures with a transformer."""
+
+    if TYPE_CHECKING:
+        max_length: int
+        max_query_length: int
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """Return the most tokens of a query, and of a document or pair."""
+        return SCRATCH_QUERY_LENGTH, SCRATCH_LENGTH
+
+    @property
+    def labels_of_head(self) -> int:
+        """Return the outputs of its classification head; 0 where it has none."""
+        return 0
+
+    def parameters(self, words: int) -> int | None:
+        """Return those of the encoder and its head."""
+        shape = self.shape
+        if shape is None:
+            return None
+        return flops.parameters(shape, words if isinstance(self, FromScratch) else shape.vocabulary, self.labels_of_head)
+
+
+class _TransformerBi(_Transformer, BiArchitecture):
+    """Base of the bi-encoders with a transformer."""
+
+    def reads(self, length: LengthOf) -> tuple[Lengths, Lengths]:
+        """Return queries and documents, each framed by two special tokens."""
+        query, document = self.longest
+        return length("queries", cut=query, special=2), length("docs", cut=document, special=2)
+
+    def embedding(self, text: Lengths) -> Flops | None:
+        """Return the operations of one pass."""
+        return None if self.shape is None else flops.encoder(self.shape, text.mean, text.square)
+
+
+class _TransformerCross(_Transformer):
+    """Base of the cross-encoders with a transformer."""
+
+    @property
+    def labels_of_head(self) -> int:
+        """Return the outputs of its classification head."""
+        return 1
+
+    def reads(self, length: LengthOf) -> tuple[Lengths, Lengths]:
+        """Return queries, and pairs framed by three special tokens."""
+        longest = self.longest[1]
+        query = length("queries", cut=longest)
+        return query, length("docs", cut=longest, special=query.mean + 3)
+
+    def pair(self, query: Lengths, read: Lengths) -> Flops | None:
+        """Return the operations of one pass over the pair, and of the head."""
+        shape = self.shape
+        return None if shape is None else flops.encoder(shape, read.mean, read.square) + flops.head(shape, self.labels_of_head)
+
+
+class TinyBertBi(_TransformerBi, FromScratch):
+    """Bi-encoder from scratch: a tiny BERT over the embedded token vectors, mean pooling, dot product times ``scale``."""
+
+    kind: Literal["tiny_bert_bi"] = "tiny_bert_bi"
+    dimension: Width = Field(default=64, ge=8)
+    layers: Few = 1
+    heads: Few = 4
+    feed_forward: Width = 128
+    scale: Scale = 1.0
+    initial_norm: Scale = 4.0
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> TinyBertBi:
+        if self.dimension % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide the dimension {self.dimension}; choose a divisor")
+        return self
+
+    @property
+    def shape(self) -> Shape:
+        """Return its shape."""
+        words, longest = flops.LEXICON_WORDS, SCRATCH_LENGTH
+        return Shape(self.layers, self.dimension, self.feed_forward, self.heads, words, positions=longest)
+
+    def build(self, lexicon: Path | None) -> Student:
+        """Return a random transformer over the lexicon's vectors."""
+        from rd_utils import models
+
+        return models.tiny_bert_bi(self, lexicon)
+
+
+class TinyBertCross(_TransformerCross, FromScratch):
+    """Cross-encoder from scratch: a tiny BERT whose first attention layer starts as a soft matching of the two segments."""
+
+    kind: Literal["tiny_bert_cross"] = "tiny_bert_cross"
+    dimension: Width = Field(default=64, ge=8)
+    layers: Few = 2
+    feed_forward: Width = 64
+    initial_norm: Scale = 4.0
+
+    @property
+    def shape(self) -> Shape:
+        """Return its shape."""
+        words, longest = flops.LEXICON_WORDS, SCRATCH_LENGTH
+        return Shape(self.layers, self.dimension, self.feed_forward, 1, words, positions=longest, first_row=True)
+
+    def build(self, lexicon: Path | None) -> Student:
+        """Return a transformer over the lexicon's vectors that starts as a soft matching."""
+        from rd_utils import models
+
+        return models.tiny_bert_cross(self, lexicon)
+
+
+class BiEncoder(_TransformerBi):
+    """Bi-encoder from a Hugging Face or sentence-transformers checkpoint; query and document share the weights.
+
+    ``model`` is a hub name, a folder, or ``package:NAME/FOLDER`` (a folder inside an installed Python package). Texts are cut at
+    ``max_length`` or ``max_query_length`` tokens, or at the checkpoint's own limit where it is lower.
+    """
+
+    kind: Literal["bi_encoder"] = "bi_encoder"
+    model: ModelText
+    pooling: Literal["checkpoint", "cls", "mean"] = "checkpoint"
+    similarity: Literal["dot", "cosine"] = "dot"
+    scale: Scale = 1.0
+    max_length: Length = Field(default=256, ge=8)
+    max_query_length: Length = 64
+
+    @property
+    def shape(self) -> Shape | None:
+        """Return the checkpoint's shape; None where it is unknown."""
+        return flops.checkpoint_shape(self.model, self.pooling)
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """Return the most tokens of a query and of a document."""
+        return self.max_query_length, self.max_length
+
+    def build(self, lexicon: Path | None) -> Student:
+        """Load the checkpoint."""
+        from rd_utils import models
+
+        return models.bi_encoder(self)
+
+    @property
+    def outside(self) -> tuple[Named, ...]:
+        """Return the model."""
+        return (Named("model", self.model),)
+
+
+class CrossEncoder(_TransformerCross):
+    """Cross-encoder from a Hugging Face checkpoint; a missing classification head is drawn from the seed.
+
+    A pair of more than ``max_length`` tokens is cut as ``CrossEncoder.predict`` cuts it, the longer text first; ``max_query_length`` has no
+    effect, because a saved cross-encoder has no limit of the query alone. ``labels=2`` scores with the log-softmax of the relevant class,
+    as the published students do (so at most 0).
+    """
+
+    kind: Literal["cross_encoder"] = "cross_encoder"
+    model: ModelText
+    labels: Literal[1, 2] = 1
+    max_length: Length = Field(default=256, ge=8)
+    max_query_length: Length = 64
+
+    @property
+    def shape(self) -> Shape | None:
+        """Return the checkpoint's shape; None where it is unknown."""
+        return flops.checkpoint_shape(self.model)
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """Return the most tokens of a query alone, and of a pair."""
+        return self.max_query_length, self.max_length
+
+    @property
+    def labels_of_head(self) -> int:
+        """Return the outputs of its classification head."""
+        return self.labels
+
+    def build(self, lexicon: Path | None) -> Student:
+        """Load the checkpoint, with a random head where it has none."""
+        from rd_utils import models
+
+        return models.cross_encoder(self)
+
+    @property
+    def outside(self) -> tuple[Named, ...]:
+        """Return the model."""
+        return (Named("model", self.model),)

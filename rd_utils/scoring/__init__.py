@@ -1,0 +1,1 @@
+"""Teachers, the scores that are kept, and entropy (notebook 02)."""

@@ -1,0 +1,1 @@
+"""How artefacts, notebooks and studies are made, followed, and made again."""

@@ -1,0 +1,118 @@
+"""What notebooks ask for by name: the artefacts of a study, opened and made where they are missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from rd_utils.data import collections
+from rd_utils.data.runs import Run, rows_of
+from rd_utils.mining import sampling
+from rd_utils.models import encoding
+from rd_utils.store import identity, one_look
+from rd_utils.study import params
+from rd_utils.study.graph import architecture_inputs, docs_of
+from rd_utils.study.stage import Given
+from rd_utils.workflow.maker import Maker
+
+if TYPE_CHECKING:
+    from rd_utils.models import Student
+    from rd_utils.models.tokens import TokenTable
+
+
+class Pipeline(Maker):
+    """A maker whose artefacts have names."""
+
+    def frame(self, spec: params.Spec, name: str) -> pd.DataFrame:
+        """Return one table of an artefact: a Parquet file, or an Arrow file, which is memory-mapped."""
+        return self.kept(name, spec, lambda folder: collections.read_table(folder, name))
+
+    def docs(self, collection: Any) -> pd.DataFrame:
+        """Return doc_id, text; the strings stay in a file that is mapped into memory."""
+        spec = docs_of(collection)
+        return self.kept("docs", spec, lambda _: self.open(spec).frame)
+
+    def queries(self, collection: Any) -> pd.DataFrame:
+        """Return query_id, text."""
+        spec = params.QueriesSpec(collection=collection)
+        return self.kept("queries", spec, lambda _: self.open(spec).frame)
+
+    def qrels(self, collection: Any) -> pd.DataFrame:
+        """Return query_id, doc_id, relevance."""
+        spec = params.QueriesSpec(collection=collection)
+        return self.kept("qrels", spec, lambda _: self.open(spec).qrels)
+
+    def run(self, spec: params.CandidatesSpec | params.NeighboursSpec) -> Run:
+        """Return candidates, a list for every query, or neighbours, a list for every positive, whose rows are its keys."""
+        return self.open(spec)
+
+    def candidates(self, spec: params.CandidatesSpec | params.NeighboursSpec) -> pd.DataFrame:
+        """Return a run as query_id, doc_id, score; for neighbours query_id is a positive's doc_id."""
+        doc_ids = self.docs(spec.collection)["doc_id"]
+        ids = doc_ids if spec.stage == "neighbours" else self.queries(spec.collection)["query_id"]
+        return self.kept("candidates", spec, lambda _: self.run(spec).frame(ids, doc_ids))
+
+    def groups(self, spec: params.GroupsSpec) -> pd.DataFrame:
+        """Return the groups by ids, positive first: query_id, draw, doc_ids, n_filled, n_random, inclusion, density_ratio."""
+        return self.kept("groups by ids", spec, lambda _: self.drawn(spec).frame)
+
+    def drawn(self, spec: params.GroupsSpec) -> sampling.Groups:
+        """Return the groups as flat arrays of row numbers."""
+        return self.open(spec)
+
+    def group_rows(self, spec: params.GroupsSpec) -> tuple[np.ndarray, np.ndarray]:
+        """Return the groups as rows: queries (n,) and documents (n, group_size), int64."""
+        groups = self.drawn(spec)
+        return groups.query_rows, groups.doc_rows.astype(np.int64)
+
+    def group_scores(self, spec: params.ScoresSpec) -> np.ndarray:
+        """Return the teacher's scores (n_groups, group_size), float32, aligned with the groups."""
+        return self.open(spec)
+
+    def vectors(self, spec: params.VectorsSpec) -> np.ndarray:
+        """Return the embeddings of a collection's documents, (n_docs, dimension), memory-mapped."""
+        return self.open(spec)
+
+    def tokens(self, of: str, collection: Any, tokenizer: Any) -> TokenTable:
+        """Return the token table of the documents or queries."""
+        collection = docs_of(collection).collection if of == "docs" else collection
+        return self.open(params.TokensSpec(of=of, collection=collection, tokenizer=tokenizer))
+
+    def query_rows(self, collection: Any, query_ids: pd.Series) -> np.ndarray:
+        """Return the rows of query_ids in the collection's queries."""
+        return _rows(query_ids, self.queries(collection)["query_id"], collection)
+
+    def doc_rows(self, collection: Any, doc_ids: pd.Series) -> np.ndarray:
+        """Return the rows of doc_ids in the collection's documents."""
+        return _rows(doc_ids, self.docs(collection)["doc_id"], collection)
+
+    def untrained(self, architecture: Any, collection: Any, seed: int) -> Student:
+        """Return a student before its first step, on the accelerator if there is one."""
+        parts = architecture_inputs(architecture, collection, collection)
+        return encoding.on_device(encoding.untrained(architecture, seed, Given(self, parts)))
+
+    def student(self, spec: params.StudentSpec) -> Student:
+        """Return a trained student, training it first where it is missing."""
+        return self.open(spec)
+
+    def teacher_scores(self, teacher: Any, collection: Any, query_rows: np.ndarray, doc_rows: np.ndarray) -> tuple[np.ndarray, int]:
+        """Return a teacher's scores of pairs, scoring those that are missing; and how many were missing."""
+        scored = teacher.scores(collection, query_rows, doc_rows, Given(self, teacher.inputs(collection)))
+        return scored.scores, scored.scored_now
+
+    def kept(self, name: str, spec: params.Spec, read: Any) -> Any:
+        """Return what ``read`` makes of an artefact's folder, kept in memory under a name."""
+        with one_look():
+            return self.once(("kept", name, identity(spec)), lambda: self.read(spec, read))
+
+
+def _rows(ids: Any, known: pd.Series, collection: Any) -> np.ndarray:
+    """Return the rows of ids, which must all be known."""
+    rows = rows_of(ids, known)
+    if (rows < 0).any():
+        unknown = np.asarray(ids, dtype=object)[rows < 0]
+        said = f"{len(unknown)} values of {known.name} are unknown, the first is {unknown[0]!r}"
+        raise collections.CollectionError(f"{collection.label}: {said}")
+    return rows
