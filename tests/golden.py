@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rd_utils.store.identity import canonical
+from rd_utils.store.canonical import canonical
 from rd_utils.study.stage import stages
 
 Artefact = dict[str, Any]  # of its manifest: stage, parameters, files

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, get_args
 
 import rd_utils
 from rd_utils.scoring.pairs import kept_scores
-from rd_utils.store.identity import TAGS, canonical
+from rd_utils.store.canonical import TAGS, canonical
 from rd_utils.study.kinds import Part
 from rd_utils.study.stage import stages
 from rd_utils.training.losses import LOSSES

@@ -29,7 +29,7 @@ from rd_utils.cost.devices import Benchmark, Device, read_benchmarks
 from rd_utils.cost.workload import Counter, Known, Work, demanded
 from rd_utils.stages.search import search_evaluations
 from rd_utils.store import Store, identity, one_look, project_root
-from rd_utils.store.identity import versions
+from rd_utils.store.canonical import versions
 from rd_utils.study import params
 from rd_utils.study import plan as planning
 from rd_utils.study.params import ParameterError

@@ -20,7 +20,6 @@ from rd_utils.study.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.study.studies import AnalysisSettings
 from rd_utils.workflow.pipeline import Pipeline
 
-PILOT = 200  # training queries that advice rests on
 EXAMPLES = 40  # of which single groups are shown
 
 # The frames that are written, each a property of Findings; those that every study has come first.
@@ -42,6 +41,8 @@ class Findings:
     Raises:
         ValueError: A frame has a name that nothing shows.
     """
+
+    PILOT = 200  # training queries that advice rests on
 
     def __init__(self, plan: Plan, pipeline: Pipeline, known: dict[str, pd.DataFrame] | None = None) -> None:
         self.plan, self.pipeline = plan, pipeline
@@ -230,7 +231,7 @@ class Findings:
     @cached_property
     def options(self) -> pd.DataFrame:
         """What was known of each cell before training, on a pilot, beside its value and cost."""
-        pilot = characteristics.descriptions(self.plan, self.pipeline, pilot=PILOT)
+        pilot = characteristics.descriptions(self.plan, self.pipeline, pilot=self.PILOT)
         return tables.options(self.results, pilot, self.cells, self.measure)
 
     @cached_property

@@ -24,8 +24,8 @@ from rd_utils import durable
 from rd_utils.files import tree_sha256
 from rd_utils.scoring import teachers
 from rd_utils.store import MANIFEST, Store, identity, one_look, outside_content, read_manifest, upstream
+from rd_utils.store.canonical import names_within, versions
 from rd_utils.store.damage import sealed
-from rd_utils.store.identity import names_within, versions
 from rd_utils.study.kinds import Spec, Teacher, within
 from rd_utils.study.specs import PairsSpec
 from rd_utils.study.stage import inputs, stages

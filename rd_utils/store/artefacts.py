@@ -20,9 +20,9 @@ import filelock
 
 from rd_utils import durable, files
 from rd_utils.files import StoreError, tree_sha256
+from rd_utils.store.canonical import versions
 from rd_utils.store.damage import MANIFEST, Damage, damage_of, read_manifest, unreadable, write_manifest
 from rd_utils.store.identities import identity
-from rd_utils.store.identity import versions
 from rd_utils.store.meter import Meter, surroundings
 from rd_utils.store.outside import one_look, outside_content, read_by, signature_of, unchanged
 from rd_utils.store.paths import outputs_root

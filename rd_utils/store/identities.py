@@ -1,4 +1,4 @@
-"""The identities of artefacts, and of everything that they are made from (see :mod:`rd_utils.store.identity`)."""
+"""The identities of artefacts, and of everything that they are made from (see :mod:`rd_utils.store.canonical`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rd_utils.files import StoreError
-from rd_utils.store.identity import digest
+from rd_utils.store.canonical import digest
 from rd_utils.store.outside import content_of, missing_outside, named_outside, one_look, outside_content
 from rd_utils.study.kinds import Named, Spec
 from rd_utils.study.stage import inputs
@@ -39,7 +39,7 @@ def _by_content(function: Callable[[Any], Any]) -> Any:
 
 @_by_content
 def identity(spec: Spec) -> str:
-    """Return the identity of an artefact: 20 hexadecimal digits (see :mod:`rd_utils.store.identity`)."""
+    """Return the identity of an artefact: 20 hexadecimal digits (see :mod:`rd_utils.store.canonical`)."""
     return digest(spec, {role: identity(part) for role, part in inputs(spec).items()}, outside_content(spec), identity)
 
 

@@ -50,7 +50,7 @@ class Part(BaseModel):
     """Base of all parameter classes: frozen, and unknown keys are errors.
 
     Attributes:
-        version: of what the class makes: raised where the same parameters are to give other bytes (see :mod:`rd_utils.store.identity`).
+        version: of what the class makes: raised where the same parameters are to give other bytes (see :mod:`rd_utils.store.canonical`).
     """
 
     __slots__ = ("_kept_hash",)  # neither compared, copied, dumped nor sent to another process

@@ -1,4 +1,4 @@
-"""What every notebook's second cell needs: its parameters, validated, and a pipeline whose work shows."""
+"""What every notebook begins with: its parameters, validated, and a pipeline whose work shows; and how it prints."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pandas as pd
 
 from rd_utils.data import leakage
 from rd_utils.data.collections import own_tests
+from rd_utils.report import drawing
 from rd_utils.store import outputs_root, resolve_path
 from rd_utils.study import checks, params
 from rd_utils.workflow.pipeline import Pipeline
@@ -31,7 +32,7 @@ _OF_THE_KERNEL = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 def validate(model: type[params.Part], namespace: dict[str, Any]) -> Any:
     """Validate a notebook's parameter cell, the cell that papermill injects included.
 
-    Call it as ``notebook.validate(params.TrainParameters, globals())`` before anything else is assigned.
+    Call it, by :func:`open`, before anything else is assigned.
 
     Args:
         model: the notebook's parameter class.
@@ -78,9 +79,32 @@ def _folder(collection: Any) -> Path | None:
     return resolve_path(inner.path) if inner.source == "folder" else None
 
 
+def open(model: type[params.Part], namespace: dict[str, Any], *, show: bool = True) -> tuple[Any, Pipeline]:  # noqa: A001
+    """Begin a notebook: validate its parameters, print them, open the project's store, and set the theme of its charts.
+
+    Progress shows below cells while it lasts and goes to a log; tables are shown uncut.
+
+    Args:
+        model: The notebook's parameter class.
+        namespace: The notebook's globals, before anything else is assigned.
+        show: Whether the parameters are printed.
+
+    Returns:
+        The parameters, as :func:`validate` returns them, and the pipeline that makes and reads what they name.
+
+    Raises:
+        ParameterError: As :func:`validate`.
+    """
+    parameters = validate(model, namespace)
+    if show:
+        describe(parameters)
+    return parameters, open_pipeline()
+
+
 def open_pipeline() -> Pipeline:
-    """Return a pipeline on the project's store; progress shows below cells while it lasts and goes to a log, tables are shown uncut."""
+    """Return a pipeline on the project's store, with a notebook's progress, log, tables and theme."""
     pd.set_option("display.max_colwidth", None, "display.max_columns", None)
+    drawing.use_theme()
     log_to(outputs_root() / "rd_utils.log")
     show_below_cells()
     LOGGER.info("notebook started, node %s", os.environ.get("RD_NODE", "none"))

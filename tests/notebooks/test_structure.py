@@ -116,6 +116,10 @@ class TestEveryNotebook:
 
         assert characters("markdown") >= characters("code")
 
+    def test_it_imports_the_face_of_the_package_alone(self, path):
+        found = re.findall(r"^(?:from|import) rd_utils.*$", "\n".join("".join(cell["source"]) for cell in code(path)), re.M)
+        assert found == ["import rd_utils as rd"]
+
     def test_cells_are_short_and_define_nothing(self, path):
         for cell in code(path):
             source = "".join(cell["source"])

@@ -20,7 +20,7 @@ from rd_utils.report import folder, in_short, sections
 from rd_utils.report.findings import FRAMES, NEEDED, Findings
 from rd_utils.report.page import Figure
 from rd_utils.report.sections import students, what_was_run
-from rd_utils.report.show import show
+from rd_utils.report.show import StudyReport
 from rd_utils.store import Store, identity
 from rd_utils.study import plan as planning
 from rd_utils.workflow.pipeline import Pipeline
@@ -58,7 +58,7 @@ def tables_of(this, pipeline) -> dict[str, pd.DataFrame]:
 def findings(this, pipeline, tables, warnings=()) -> Findings:
     """A study of which these frames are known, and of whose groups and students nothing was measured."""
     computed = ("points", "prices", "walk")
-    study = Findings(this, pipeline, {name: pd.DataFrame() for name in FRAMES if name not in computed} | tables)
+    study = StudyReport(this, pipeline, {name: pd.DataFrame() for name in FRAMES if name not in computed} | tables)
     study.examples, study.history, study.warnings = pd.DataFrame(), pd.DataFrame(), list(warnings)
     return study
 
@@ -183,7 +183,7 @@ def test_every_section_says_what_it_is_and_stands_in_an_order_of_its_own():
 def test_a_section_that_a_study_has_nothing_for_is_empty_and_an_unknown_one_is_refused(tmp_path, pipeline, capsys):
     study = findings(planned(tmp_path), pipeline, {})
     assert sections.load(study, "students") == sections.Section("What training made of the students")
-    show(study, "students")
+    study.show("students")
     assert "'What training made of the students'" in capsys.readouterr().out
     with pytest.raises(ValueError, match="unknown section 'diferences'.*did you mean 'differences'"):
         sections.load(study, "diferences")
@@ -195,10 +195,10 @@ def test_a_notebook_shows_the_words_tables_and_chosen_figures_of_a_section(tmp_p
     this = planned(tmp_path)
     study = findings(this, pipeline, tables_of(this, pipeline))
     section = sections.load(study, "differences")
-    show(study, "differences")
+    study.show("differences")
     assert len(shown) == 1 + len(section.blocks) and shown[0].data == "\n\n".join(section.paragraphs)
     shown.clear()
-    show(study, "differences", words=False, tables=False, figures="nowhere")
+    study.show("differences", words=False, tables=False, figures="nowhere")
     assert shown == []
 
 

@@ -13,7 +13,7 @@ from toys import write_toy
 from rd_utils import durable
 from rd_utils.__main__ import main
 from rd_utils.store import MANIFEST, Store, adopt, identity, outside_content, upstream
-from rd_utils.store.identity import names_within
+from rd_utils.store.canonical import names_within
 from rd_utils.study import params
 from rd_utils.study.stage import stages
 from rd_utils.training.losses import LOSSES

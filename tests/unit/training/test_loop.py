@@ -745,7 +745,7 @@ import numpy as np
 import torch
 from pathlib import Path
 sys.path[:0] = {paths!r}
-from test_training import Toy, build, params, weights
+from test_loop import Toy, build, params, weights
 from rd_utils.study.params import Training
 folder = Path({folder!r})
 student = build(params.TinyBertBi(dimension=8, heads=2, feed_forward=8), seed=0, lexicon=folder)
@@ -767,7 +767,7 @@ def test_two_processes_train_as_one_does(tmp_path) -> None:
     """Slices of 3 and 2 queries of each micro-batch of 5: unequal, so that a plain mean of means would differ."""
     make_lexicon(tmp_path, WORDS, 8)
     script = tmp_path / "run.py"
-    script.write_text(PROCESS.format(paths=[str(Path(__file__).parents[2]), str(Path(__file__).parents[3])], folder=str(tmp_path)))
+    script.write_text(PROCESS.format(paths=[str(Path(__file__).parent), *map(str, Path(__file__).parents[2:4])], folder=str(tmp_path)))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script), "two"]
     for command in ([sys.executable, str(script), "one"], launch):

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from rd_utils import store
-from rd_utils.store import identity
+from rd_utils.store import canonical
 from rd_utils.study import graph, params
 from rd_utils.study.plan import load_plan
 from rd_utils.study.stage import stages
@@ -59,7 +59,7 @@ def tagged(model=params.Part):
 @pytest.mark.parametrize("family", KINDS)
 def test_no_two_kinds_collide_and_what_is_said_of_one_makes_it_again(family):
     assert tagged() == {type(kind) for kinds in KINDS.values() for kind in kinds}
-    said = [identity.canonical(kind) for kind in KINDS[family]]
+    said = [canonical.canonical(kind) for kind in KINDS[family]]
     assert all(one != other for one, other in itertools.combinations(said, 2))
     for kind, text in zip(KINDS[family], said, strict=True):
         assert type(kind).model_validate(json.loads(json.dumps(text))) == kind
@@ -68,16 +68,16 @@ def test_no_two_kinds_collide_and_what_is_said_of_one_makes_it_again(family):
 def test_the_canonical_form_of_every_artefact_of_a_study_makes_it_again():
     plan = load_plan("params/smallest.yaml")
     specs = {key: part for spec in plan.specs() for key, part in (store.upstream(spec) | {store.identity(spec): spec}).items()}
-    said = {key: json.dumps([spec.stage, identity.canonical(spec)], sort_keys=True) for key, spec in specs.items()}
+    said = {key: json.dumps([spec.stage, canonical.canonical(spec)], sort_keys=True) for key, spec in specs.items()}
     assert len(set(said.values())) == len(specs) > 80
     assert all(type(spec).model_validate(json.loads(said[key])[1]) == spec for key, spec in specs.items())
 
 
 def test_a_default_is_left_out_and_a_tag_stays():
-    assert identity.canonical(GROUPS) == {"collection": {"source": "embedded"}, "strategy": {"kind": "candidates"}}
+    assert canonical.canonical(GROUPS) == {"collection": {"source": "embedded"}, "strategy": {"kind": "candidates"}}
     other = GROUPS.model_copy(update={"strategy": params.FromCandidates(retriever=params.BM25(b=0.5)), "seed": 3})
-    assert identity.canonical(other)["strategy"] == {"kind": "candidates", "retriever": {"kind": "bm25", "b": 0.5}}
-    assert identity.canonical(other)["seed"] == 3
+    assert canonical.canonical(other)["strategy"] == {"kind": "candidates", "retriever": {"kind": "bm25", "b": 0.5}}
+    assert canonical.canonical(other)["seed"] == 3
 
 
 @pytest.fixture
