@@ -18,7 +18,7 @@ from typing import Any
 
 from rd_utils.files import StoreError, tree_sha256
 from rd_utils.store.paths import resolve_path
-from rd_utils.study.kinds import Named, Part, Spec, within
+from rd_utils.study.kinds import Named, Spec, named_within
 from rd_utils.study.stage import inputs
 
 _RECENT = 2_000_000_000  # nanoseconds within which a file may change again without another time of change, on the coarsest file systems
@@ -44,15 +44,9 @@ def one_look(fresh: bool = False) -> Iterator[None]:
 
 
 @functools.cache
-def _names(part: Part) -> tuple[Named, ...]:
-    """Return what a spec, or a part of one, names by path itself."""
-    return tuple(dict.fromkeys(named for inner in within(part) for named in inner.outside))
-
-
-@functools.cache
 def named_outside(spec: Any) -> tuple[Named, ...]:
     """Return what a spec, and everything that it is made from, names by path."""
-    return tuple(dict.fromkeys(chain(_names(spec), *(named_outside(part) for part in inputs(spec).values()))))
+    return tuple(dict.fromkeys(chain(named_within(spec), *(named_outside(part) for part in inputs(spec).values()))))
 
 
 def content_of(named: Named) -> str | None:
@@ -77,7 +71,7 @@ def content_of(named: Named) -> str | None:
 
 def outside_content(spec: Any) -> dict[str, str]:
     """Return the fingerprints of what a spec names by path: collections' and models' folders, files of scores and runs."""
-    return {named.name: content for named in _names(spec) if (content := content_of(named)) is not None}
+    return {named.name: content for named in named_within(spec) if (content := content_of(named)) is not None}
 
 
 def missing_outside(spec: Spec) -> str:
@@ -88,12 +82,12 @@ def missing_outside(spec: Spec) -> str:
 
 def teacher_files(teacher: Any) -> tuple[Named, ...]:
     """Return the models and files that a teacher is read from."""
-    return tuple(named for named in _names(teacher) if named.kind != "collection")
+    return tuple(named for named in named_within(teacher) if named.kind != "collection")
 
 
 def read_by(spec: Any) -> tuple[Named, ...]:
     """Return what an artefact's own stage reads of what its spec names: only documents and queries are read from a collection's folder."""
-    return tuple(named for named in _names(spec) if named.kind != "collection" or spec.stage in ("docs", "queries"))
+    return tuple(named for named in named_within(spec) if named.kind != "collection" or spec.stage in ("docs", "queries"))
 
 
 @contextmanager

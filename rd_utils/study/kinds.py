@@ -539,6 +539,12 @@ def _parts(part: Part, below: type[Part] | None) -> tuple[Part, ...]:
     return (part, *(inner for value in values for inner in within(value, below)))
 
 
+@functools.cache
+def named_within(part: Part) -> tuple[Named, ...]:
+    """Return what a part, or a part within it, names by path."""
+    return tuple(dict.fromkeys(named for inner in within(part) for named in inner.outside))
+
+
 def check_teachers(collection: Collection, *parts: Any) -> None:
     """Raise a ValueError where a teacher, in whatever part it stands, is asked about a collection that it does not know."""
     for part in within(parts, below=Spec):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -374,6 +375,7 @@ class LexiconTokenizer(Tokenizer):
     lexicon: LexiconSpec
 
 
+@functools.cache
 def search_spec(student: StudentSpec) -> SearchSpec | None:
     """Return the artefact that chooses a student's learning rate; None where it has one of its own."""
     search = student.search

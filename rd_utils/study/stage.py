@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rd_utils.files import StoreError
-from rd_utils.study.kinds import Spec
+from rd_utils.study.kinds import Spec, named_within
 from rd_utils.workflow.progress import Track
 
 if TYPE_CHECKING:
@@ -91,8 +91,22 @@ def stage_of(spec: Spec) -> Stage[Any, Any]:
 
 
 def inputs(spec: Spec) -> Inputs:
-    """Return the artefacts that ``spec`` is made from, by role."""
-    return stage_of(spec).inputs(spec)
+    """Return the artefacts that ``spec`` is made from, by role.
+
+    They are remembered, equal ones as one object, but for a spec that names something by path, which is looked at again.
+    """
+    return stage_of(spec).inputs(spec) if named_within(spec) else _remembered_inputs(spec)
+
+
+@functools.cache
+def _remembered_inputs(spec: Spec) -> Inputs:
+    return {role: _first(part) for role, part in stage_of(spec).inputs(spec).items()}
+
+
+@functools.cache
+def _first(spec: Spec) -> Spec:
+    """Return the first of equal specs: what is the same object is compared at once."""
+    return spec
 
 
 class Given:
