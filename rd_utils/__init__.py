@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from types import ModuleType
+from typing import Any
 
 # Libraries that are imported in a notebook look for widgets that this package does not need.
 warnings.filterwarnings("ignore", message="IProgress not found")
@@ -36,7 +36,7 @@ _MODULES = {  # in the order of the data's flow, by their rooms
 __all__ = [*_VERBS, *_MODULES]  # noqa: PLE0604
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _VERBS:
         return getattr(importlib.import_module(f"{__name__}.{_VERBS[name]}"), name)
     if name in _MODULES:

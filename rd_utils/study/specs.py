@@ -299,7 +299,7 @@ class ScoresSpec(Spec):
 
 
 class PairsSpec(Spec):
-    """A teacher's scores of pairs of a collection's queries and documents: all that were ever asked for (see ``scoring.scoring``)."""
+    """A teacher's scores of pairs of a collection's queries and documents: all that were ever asked for (see ``scoring.pairs``)."""
 
     stage: ClassVar[str] = "pairs"
     teacher: Teacher
