@@ -41,8 +41,9 @@ AWAY := d=$$(mktemp -d); trap "rm -rf $$d" EXIT; RD_OUTPUTS=$$d
 test: lint  ## all that follows in one run: unit tests and doctests, nbval, and the smallest study end to end
 	$(AWAY) $(PYTEST) $(SIDE_BY_SIDE) $(NBVAL) -m 'not slurm' $(UNIT) notebooks tests/integration
 
-lint: $(READY)  ## ruff over code, tests and notebooks
+lint: $(READY)  ## ruff over code, tests and notebooks, and pyright's checks of types over the package
 	ruff check .
+	basedpyright
 
 unit: $(READY)  ## unit tests and doctests
 	$(PYTEST) $(SIDE_BY_SIDE) -p no:nbval $(UNIT)
