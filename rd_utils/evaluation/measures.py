@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,9 @@ from rd_utils.mining.retrieval import rerank
 from rd_utils.study.bounds import check_measure, shown
 from rd_utils.study.explain import nearest
 
+if TYPE_CHECKING:
+    from ir_measures import Measure
+
 MEASURE_EXAMPLES = ("nDCG@10", "AP", "AP(rel=2)", "RR@10", "R@100", "P@10", "Judged@10", "Success@10")
 
 
@@ -26,7 +30,7 @@ class EvaluationError(ValueError):
     """A run or a measure cannot be used; the message names the offender."""
 
 
-def parse_measures(names: tuple[str, ...]) -> list[object]:
+def parse_measures(names: tuple[str, ...]) -> list[Measure]:
     """Return ir_measures' measures of these names.
 
     Raises:
@@ -67,7 +71,7 @@ def _near(name: str) -> str:
 _SHARES = {"p", "alpha", "recall"}  # settings of measures
 
 
-def try_measures(names: tuple[str, ...]) -> list[object]:
+def try_measures(names: tuple[str, ...]) -> list[Measure]:
     """Compute measures on two queries, so that one that cannot be computed is known before anything is made; return ir_measures' own.
 
     Raises:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rd_utils.store import resolve_path
 from rd_utils.workflow.progress import LOGGER
@@ -137,7 +137,17 @@ def transformer_settings(model: str) -> dict[str, Any]:
     return Transformer.load_config(str(_path(model)), subfolder=parts[0]["path"])
 
 
-def prompts(part: Any) -> tuple[str, str]:
+class FromCheckpoint(Protocol):
+    """A part that is read from a checkpoint: a bi-encoder, a cross-encoder or a loaded teacher."""
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+
+    @property
+    def model(self) -> str: ...  # noqa: D102
+
+
+def prompts(part: FromCheckpoint) -> tuple[str, str]:
     """Return what a model's own library puts before queries and before documents.
 
     ``encode_query`` and ``encode_document`` put the prompts named query and document; a cross-encoder's ``predict`` puts the default prompt

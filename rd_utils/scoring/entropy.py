@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -194,7 +195,7 @@ def solve_temperature(teacher_scores: ArrayLike, target: float, *, tolerance: fl
         low, high, step = low - step, low, 2 * step
     while excess(high) < 0:
         low, high, step = high, high + step, 2 * step
-    return math.exp(brentq(excess, low, high, xtol=tolerance))
+    return math.exp(cast("float", brentq(excess, low, high, xtol=tolerance)))
 
 
 def cut(values: np.ndarray, part: str) -> np.ndarray:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
 from rd_utils.cost.workload import SECONDS, Counter, Work
+from rd_utils.data.sources import EmbeddedCollection
 from rd_utils.mining import retrieval
 from rd_utils.mining.retrievers import BM25
 from rd_utils.models.architectures import CrossEncoder, InteractionCross
@@ -83,12 +84,13 @@ class Oracle(ScoringTeacher):
         """Return the score that the generator of the collection knows, with the noise of the pair."""
         from rd_utils.data import synthetic
 
-        generated = synthetic.generate(collection.profile, collection.world, collection.seed)
-        rows = pd.Index(generated.queries[collection.split]["query_id"]).get_indexer(pd.Index(given(QUERIES).frame["query_id"]))
+        known = cast("EmbeddedCollection", collection)
+        generated = synthetic.generate(known.profile, known.world, known.seed)
+        rows = pd.Index(generated.queries[known.split]["query_id"]).get_indexer(pd.Index(given(QUERIES).frame["query_id"]))
         least, n_docs = np.log(self.floor), len(given(DOCS).frame)
 
         def score(query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
-            scores = np.maximum(generated.oracle_scores(collection.split, rows[query_rows], doc_rows), least)
+            scores = np.maximum(generated.oracle_scores(known.split, rows[query_rows], doc_rows), least)
             if self.noise:
                 scores = scores + self.noise * teachers.pair_noise(rows[query_rows] * n_docs + doc_rows, self.noise_seed)
             return scores
@@ -140,7 +142,7 @@ class LoadedTeacher(ScoringTeacher):
         return (Named("model", self.model),)
 
 
-class _ModelTeacher(ScoringTeacher):
+class ModelTeacher(ScoringTeacher):
     """Base of the teachers whose model the suite trains, or could."""
 
     @property
@@ -154,7 +156,7 @@ class _ModelTeacher(ScoringTeacher):
         raise NotImplementedError
 
     @property
-    def underlying(self) -> Architecture | None:
+    def underlying(self) -> Architecture:
         """Return the architecture behind the scores."""
         return self.encoder_behind.underlying
 
@@ -185,7 +187,7 @@ class _ModelTeacher(ScoringTeacher):
         )
 
 
-class TrainedTeacher(_ModelTeacher):
+class TrainedTeacher(ModelTeacher):
     """A student of the suite as a teacher: a cross-encoder or bi-encoder trained on its own groups (``stop_at`` makes a weaker one)."""
 
     kind: Literal["trained"] = "trained"
@@ -217,7 +219,7 @@ class _Untrained(Part):
     architecture: BiArchitecture
 
 
-class EncoderTeacher(_ModelTeacher):
+class EncoderTeacher(ModelTeacher):
     """A bi-encoder as a teacher: the scaled dot product of its embeddings."""
 
     kind: Literal["encoder"] = "encoder"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -145,7 +145,7 @@ def _density_dimension(spec: StudentSpec, asked: _Asked, given: Given) -> float:
     def measure() -> float:
         student = on_device(untrained(spec.architecture, 0, given))
         answer = _answered(student, spec, _Asked(nothing, nothing.reshape(0, spec.groups.group_size), asked.sample), given)
-        return behaviour.two_nn(answer.vectors).dimension
+        return behaviour.two_nn(cast("np.ndarray", answer.vectors)).dimension
 
     docs = identity(given.spec("docs", DOCS))
     return given.once(("dimension", spec.architecture, spec.training.precision, docs, asked.sample.tobytes()), measure)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work
 from rd_utils.data import collections
+from rd_utils.data.sources import FolderCollection
 from rd_utils.store import Draft, resolve_path
 from rd_utils.study.kinds import Collection
 from rd_utils.study.specs import DocsSpec
@@ -36,7 +37,7 @@ class Docs:
 
 def collection_folder(collection: Collection) -> Path | None:
     """Return where a collection in a folder lies; None for others."""
-    return resolve_path(collection.path) if collection.source == "folder" else None
+    return resolve_path(collection.path) if isinstance(collection, FolderCollection) else None
 
 
 def warn_of_texts(collection: Collection, of: str, wordless: int, n: int, first: str) -> None:

@@ -6,7 +6,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -22,13 +22,15 @@ from rd_utils.stages.docs import DOCS
 from rd_utils.stages.queries import QUERIES
 from rd_utils.store import Draft, identity
 from rd_utils.study.graph import collection_inputs
-from rd_utils.study.kinds import BiArchitecture
+from rd_utils.study.kinds import BiArchitecture, Encoder
 from rd_utils.study.specs import CandidatesSpec, EvaluationSpec, QueriesSpec
 from rd_utils.study.stage import Given, Inputs, Stage, prefixed
+from rd_utils.study.systems import FirstStageSystem, TeacherSystem
 from rd_utils.workflow.progress import LOGGER, Pushed
 
 if TYPE_CHECKING:
     from rd_utils.models import Student
+    from rd_utils.scoring.teacher_kinds import ModelTeacher
 
 
 def _inputs(spec: EvaluationSpec) -> Inputs:
@@ -37,7 +39,7 @@ def _inputs(spec: EvaluationSpec) -> Inputs:
 
 def _first_stage(spec: EvaluationSpec) -> Inputs:
     """Return the candidates that are re-ranked, or that are the first stage's own row."""
-    own = spec.system.retriever if spec.system.kind == "first_stage" else None
+    own = spec.system.retriever if isinstance(spec.system, FirstStageSystem) else None
     if spec.first_stage.kind == "full" and own is None:
         return {}
     retriever = own or spec.first_stage.retriever
@@ -46,9 +48,9 @@ def _first_stage(spec: EvaluationSpec) -> Inputs:
 
 def _system(spec: EvaluationSpec) -> Inputs:
     """Return what the evaluated system is made from."""
-    if spec.system.kind == "teacher":
+    if isinstance(spec.system, TeacherSystem):
         return prefixed("teacher_", spec.system.teacher.inputs(spec.collection))
-    return {} if spec.system.kind == "first_stage" else spec.system.inputs(spec.collection)
+    return {} if isinstance(spec.system, FirstStageSystem) else cast("Encoder", spec.system).inputs(spec.collection)
 
 
 def _make(spec: EvaluationSpec, given: Given, draft: Draft) -> None:
@@ -74,25 +76,28 @@ def _scored(spec: EvaluationSpec, given: Given) -> tuple[Run, np.ndarray, int]:
     from rd_utils.mining import dense
 
     system, own = spec.system, given
-    run = given(CANDIDATES) if "candidates" in given else None
-    if system.kind == "first_stage":
+    if isinstance(system, FirstStageSystem):
+        run = given(CANDIDATES)
         return run, run.scores, 0
-    if system.kind == "teacher":
+    run = given(CANDIDATES) if "candidates" in given else None
+    if isinstance(system, TeacherSystem):
         own = given.part("teacher_")
         if run is not None:
             doc_rows = np.asarray(run.docs, dtype=np.int64)
             scored = system.teacher.scores(spec.collection, run.rows(), doc_rows, own)
             return run, scored.scores, scored.scored_now
-        system = system.teacher.encoder_behind  # a bi-encoder, or it would not serve the stage
-    student = system.open(own)
+        encoder = cast("ModelTeacher", system.teacher).encoder_behind  # a bi-encoder, or it would not serve the stage
+    else:
+        encoder = cast("Encoder", system)
+    student = encoder.open(own)
     if run is None:  # a full retrieval: the student is a bi-encoder
         ties = given(DOCS).ties
-        vectors = _vectors(system, spec, student, own)
+        vectors = _vectors(encoder, spec, student, own)
         run = dense.search(vectors["docs"], vectors["queries"], spec.first_stage.depth, ties)
         return run, run.scores, len(run) * len(ties)
     query_rows, doc_rows = run.rows(), np.asarray(run.docs, dtype=np.int64)
     if isinstance(student.architecture, BiArchitecture):
-        vectors = _vectors(system, spec, student, own, np.unique(doc_rows))
+        vectors = _vectors(encoder, spec, student, own, np.unique(doc_rows))
         place = np.searchsorted(vectors["rows"], doc_rows)
         return run, np.einsum("ij,ij->i", vectors["queries"][query_rows], vectors["docs"][place], dtype=np.float64), len(doc_rows)
     progress = Pushed(given.track, "scoring pairs")
@@ -100,7 +105,7 @@ def _scored(spec: EvaluationSpec, given: Given) -> tuple[Run, np.ndarray, int]:
 
 
 def _vectors(
-    system: Any, spec: EvaluationSpec, student: Student, given: Given, rows: np.ndarray | None = None
+    encoder: Encoder, spec: EvaluationSpec, student: Student, given: Given, rows: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """Return a student's query and document vectors; the last system's are kept, so that two first stages encode once."""
     from rd_utils.models.tokens import take
@@ -108,7 +113,7 @@ def _vectors(
     queries, docs = text_tokens(given)
     every = np.arange(len(docs))
     rows = every if rows is None else rows
-    key = (system, identity(QueriesSpec(collection=spec.collection)), spec.precision)
+    key = (encoder, identity(QueriesSpec(collection=spec.collection)), spec.precision)
 
     def encode() -> dict[str, np.ndarray]:
         scratch = given.store.checkpoints(spec)
@@ -129,12 +134,13 @@ def _work(spec: EvaluationSpec, counter: Counter) -> Work:
     pairs = sizes.queries * min(stage.depth, sizes.docs)
     seconds = pairs * SECONDS["pair ranked"]
     work = Work(f"evaluation {system.kind} {stage.kind}", cpu_seconds=seconds, disk=pairs * BYTES["run"], memory=100 * pairs)
-    if system.kind == "first_stage":
+    if isinstance(system, FirstStageSystem):
         return work
-    if system.kind == "teacher":
+    if isinstance(system, TeacherSystem):
         scored = counter.pairs(system.teacher, spec.collection, pairs)
         return work if not scored else _joined(work, scored)
-    architecture, trained_on = system.underlying, system.trained_on
+    encoder = cast("Encoder", system)
+    architecture, trained_on = encoder.underlying, encoder.trained_on
     work = replace(work, mode="infer", precision=spec.precision, model_memory=4 * counter.weights(architecture, trained_on))
     if not isinstance(architecture, BiArchitecture):
         tokens, counted = counter.scoring(architecture, spec.collection, trained_on, pairs)

@@ -11,6 +11,7 @@ import pandas as pd
 from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work
 from rd_utils.data import collections
 from rd_utils.data.runs import rows_of
+from rd_utils.data.sources import PseudoQueries
 from rd_utils.stages.docs import DOCS, Docs, collection_folder, warn_of_texts
 from rd_utils.store import Draft
 from rd_utils.study.graph import docs_of
@@ -51,7 +52,7 @@ def _inputs(spec: QueriesSpec) -> Inputs:
 
 def _make(spec: QueriesSpec, given: Given, draft: Draft) -> None:
     pseudo = spec.collection
-    if pseudo.source == "pseudo_queries":
+    if isinstance(pseudo, PseudoQueries):
         queries, qrels = augmentation.pseudo_queries(
             given(DOCS).frame, pseudo.queries, words=pseudo.words, weighting=pseudo.weighting, seed=pseudo.seed
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -224,8 +224,9 @@ def _work(spec: StudentSpec, counter: Counter) -> Work:
         counted = (counted + more) * (1 + flops.BACKWARD) + Flops(0.0, flops.OPTIMISER * weights * steps)
     if counted is not None and spec.refresh is not None:
         sizes, times = counter.known.sizes(collection), (steps - 1) // spec.refresh.every
-        again, computed = counter.encoding(architecture, collection, collection, sizes.docs * times, sizes.queries * times)
-        tokens, counted = tokens + again, counted + computed
+        embeds = cast("BiArchitecture", architecture)  # or it could not look for its own negatives
+        again, computed = counter.encoding(embeds, collection, collection, sizes.docs * times, sizes.queries * times)
+        tokens, counted = tokens + again, counted + cast("Flops", computed)
     in_batch = tokens / (steps * training.accumulation_steps)
     work = Work(
         "student",

@@ -11,14 +11,14 @@ from rd_utils.stages.lexicon import LEXICON
 from rd_utils.stages.queries import QUERIES
 from rd_utils.store import Draft
 from rd_utils.study.graph import docs_of
-from rd_utils.study.specs import QueriesSpec, TokensSpec
+from rd_utils.study.specs import LexiconTokenizer, QueriesSpec, TokensSpec
 from rd_utils.study.stage import Given, Inputs, Stage
 from rd_utils.workflow.progress import LOGGER
 
 
 def _inputs(spec: TokensSpec) -> Inputs:
     texts: Inputs = {"docs": docs_of(spec.collection)} if spec.of == "docs" else {"queries": QueriesSpec(collection=spec.collection)}
-    return texts | ({"lexicon": spec.tokenizer.lexicon} if spec.tokenizer.kind == "lexicon" else {})
+    return texts | ({"lexicon": spec.tokenizer.lexicon} if isinstance(spec.tokenizer, LexiconTokenizer) else {})
 
 
 def _make(spec: TokensSpec, given: Given, draft: Draft) -> None:
@@ -31,7 +31,7 @@ def _make(spec: TokensSpec, given: Given, draft: Draft) -> None:
         tokenizer = Tokenizer.from_file(str(given(LEXICON) / "tokenizer.json"))
     else:
         tokenizer = models.tokenizer_of(spec.tokenizer)
-    texts = given(DOCS if spec.of == "docs" else QUERIES).frame["text"]
+    texts = (given(DOCS) if spec.of == "docs" else given(QUERIES)).frame["text"]
     prompt = getattr(spec.tokenizer, "query_prompt" if spec.of == "queries" else "document_prompt", "")
     table = tokenize(given.track(iter(texts), f"tokenising {spec.of}", len(texts)), tokenizer, prompt=prompt)
     table.save(draft.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from rd_utils.models.encoding import embedded
 from rd_utils.stages.tokens import TOKENS
 from rd_utils.store import Draft
 from rd_utils.study.graph import docs_of
+from rd_utils.study.kinds import BiArchitecture
 from rd_utils.study.specs import VectorsSpec
 from rd_utils.study.stage import Given, Inputs, Stage
 
@@ -32,7 +34,8 @@ def _read(folder: Path, spec: VectorsSpec, given: Given) -> np.ndarray:
 
 
 def _work(spec: VectorsSpec, counter: Counter) -> Work:
-    docs, (architecture, trained_on) = counter.known.sizes(spec.collection).docs, (spec.encoder.underlying, spec.encoder.trained_on)
+    docs, trained_on = counter.known.sizes(spec.collection).docs, spec.encoder.trained_on
+    architecture = cast("BiArchitecture", spec.encoder.underlying)
     tokens, counted = counter.encoding(architecture, spec.collection, trained_on, docs, 0)
     width = architecture.width or 0
     size = BYTES["vector"] * width * docs

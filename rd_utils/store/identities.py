@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, TypeVar, cast
 
 from rd_utils.files import StoreError
 from rd_utils.store.canonical import digest
@@ -12,16 +12,24 @@ from rd_utils.store.outside import content_of, missing_outside, named_outside, o
 from rd_utils.study.kinds import Named, Spec
 from rd_utils.study.stage import inputs
 
+V = TypeVar("V", covariant=True)
 
-def _by_content(function: Callable[[Any], Any]) -> Any:
+
+class _Remembered(Protocol[V]):
+    cache_clear: Callable[[], None]
+
+    def __call__(self, spec: Any) -> V: ...
+
+
+def _by_content(function: Callable[[Any], V]) -> _Remembered[V]:
     """Remember what a function returns for a spec, as long as what the spec names by path, or its inputs do, has the same content.
 
     A spec that names nothing by path is remembered for good.
     """
-    known: dict[Any, tuple[tuple[Named, ...], dict[tuple[str | None, ...], Any]]] = {}
+    known: dict[Any, tuple[tuple[Named, ...], dict[tuple[str | None, ...], V]]] = {}
 
     @functools.wraps(function)
-    def remembered(spec: Any) -> Any:
+    def remembered(spec: Any) -> V:
         if spec not in known:
             known[spec] = (named_outside(spec), {})
         names, values = known[spec]
@@ -33,8 +41,9 @@ def _by_content(function: Callable[[Any], Any]) -> Any:
                 values[content] = function(spec)
         return values[content]
 
-    remembered.cache_clear = known.clear
-    return remembered
+    kept = cast("_Remembered[V]", remembered)
+    kept.cache_clear = known.clear
+    return kept
 
 
 @_by_content

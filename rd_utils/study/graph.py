@@ -5,6 +5,8 @@ Every function returns specs, by role where there are several. Stages and kinds 
 
 from __future__ import annotations
 
+from typing import cast
+
 from rd_utils.models import checkpoints
 from rd_utils.study.kinds import Architecture, Collection, Encoder, FromScratch, Teacher, Tokenizer
 from rd_utils.study.specs import DocsSpec, LexiconSpec, LexiconTokenizer, ModelTokenizer, QueriesSpec, TokensSpec, VectorsSpec
@@ -38,8 +40,9 @@ def tokenizer_of(architecture: Architecture | Teacher, collection: Collection) -
     lexicon = lexicon_of(architecture, collection)
     if lexicon:
         return LexiconTokenizer(lexicon=lexicon)
-    query_prompt, document_prompt = checkpoints.prompts(architecture)
-    return ModelTokenizer(model=architecture.model, query_prompt=query_prompt, document_prompt=document_prompt)
+    loaded = cast("checkpoints.FromCheckpoint", architecture)
+    query_prompt, document_prompt = checkpoints.prompts(loaded)
+    return ModelTokenizer(model=loaded.model, query_prompt=query_prompt, document_prompt=document_prompt)
 
 
 def token_inputs(tokenizer: Tokenizer, collection: Collection) -> Inputs:

@@ -77,6 +77,10 @@ class Spec(Part):
 
     stage: ClassVar[str]
 
+    if TYPE_CHECKING:  # the stubs of pydantic do not know that ``model_config`` freezes
+
+        def __hash__(self) -> int: ...
+
 
 def tag_of(model: Any) -> str | None:
     """Return the ``kind`` or ``source`` by which a class of parts is known; None where it has neither.
@@ -499,6 +503,11 @@ class Encoder(System):
         if context is None or architecture is None:
             return None
         return cls.kinds["untrained"].model_validate({"architecture": architecture, "collection": context.setting("collection")})
+
+    @property
+    def underlying(self) -> Architecture:
+        """Return the architecture of the model."""
+        raise NotImplementedError
 
     @property
     def trained_on(self) -> Collection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -310,7 +310,7 @@ class FirstStage(Part):
     """What a system ranks: a retriever's top ``depth`` (re-ranking), or with ``full`` the whole collection."""
 
     kind: Literal["rerank", "full"] = "rerank"
-    retriever: Retriever = Field(default_factory=lambda: Retriever.kinds["bm25"]())
+    retriever: Retriever = Field(default_factory=lambda: cast("Retriever", Retriever.kinds["bm25"]()))
     depth: Depth = 100
 
     @property

@@ -51,7 +51,7 @@ class UntrainedSystem(Encoder):
         return values if "collection" in values else values | {"collection": context.setting("collection")}
 
     @property
-    def underlying(self) -> Architecture | None:
+    def underlying(self) -> Architecture:
         """Return the architecture behind the scores."""
         return self.architecture
 
@@ -76,7 +76,7 @@ class StudentSystem(Encoder):
     student: StudentSpec
 
     @property
-    def underlying(self) -> Architecture | None:
+    def underlying(self) -> Architecture:
         """Return the architecture behind the scores."""
         return self.student.architecture
 

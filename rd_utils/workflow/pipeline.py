@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -75,7 +75,7 @@ class Pipeline(Maker):
         """Return the embeddings of a collection's documents, (n_docs, dimension), memory-mapped."""
         return self.open(spec)
 
-    def tokens(self, of: str, collection: Any, tokenizer: Any) -> TokenTable:
+    def tokens(self, of: Literal["docs", "queries"], collection: Any, tokenizer: Any) -> TokenTable:
         """Return the token table of the documents or queries."""
         collection = docs_of(collection).collection if of == "docs" else collection
         return self.open(params.TokensSpec(of=of, collection=collection, tokenizer=tokenizer))

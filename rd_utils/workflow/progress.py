@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rd_utils import durable
 
@@ -124,7 +124,8 @@ class Cells:
         shell.display_pub.register_hook(self._note)
         for stream in (sys.stdout, sys.stderr):  # hooks belong to the thread that sends
             if hasattr(stream, "pub_thread"):
-                stream.pub_thread.schedule(lambda stream=stream: stream.register_hook(self._note))
+                kernel = cast("Any", stream)  # ipykernel's OutStream
+                kernel.pub_thread.schedule(lambda kernel=kernel: kernel.register_hook(self._note))
 
     def bar(self, description: str, total: int | None) -> CellBar:
         """Return a bar that has not been drawn yet."""
@@ -178,7 +179,8 @@ class CellBar:
         if now < self.due or self.cell != self.cells.shell.execution_count:
             return
         self.due = now + _SECONDS_BETWEEN_BARS
-        self.line = tqdm.format_meter(done, self.total, now - self.start, ncols=_COLUMNS, prefix=self.description)
+        total = cast("int", self.total)  # tqdm takes None too, which its stubs leave out
+        self.line = tqdm.format_meter(done, total, now - self.start, ncols=_COLUMNS, prefix=self.description)
         if self not in self.cells.bars:
             self.cells.bars.append(self)
         self.cells.draw()

@@ -86,11 +86,11 @@ class Turn:
     def take(self, wait: bool = True) -> bool:
         """Wait for the turn, saying for whom; return whether it was taken, which it is unless ``wait`` is false."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.stream = (self.folder / "lock").open("ab")
+        self.stream = stream = (self.folder / "lock").open("ab")
         while True:
             store = Store()
             keys = [f"study {self.plan.study.name}", *(node.id for node in self.plan.nodes if not is_done(node, self.plan, store))]
-            if self._lock(keys):
+            if self._lock(stream, keys):
                 about = {"study": self.plan.study.name, "since": time.strftime("%Y-%m-%d %H:%M:%S"), "keys": keys}
                 durable.write_text(self.record, json.dumps(about))
                 return True
@@ -112,20 +112,20 @@ class Turn:
             with contextlib.suppress(OSError):
                 durable.remove(self.record)
 
-    def _lock(self, keys: list[str]) -> bool:
+    def _lock(self, stream: IO[bytes], keys: list[str]) -> bool:
         """Lock all of the keys, or none."""
-        fcntl.lockf(self.stream, fcntl.LOCK_UN)
+        fcntl.lockf(stream, fcntl.LOCK_UN)
         for key in keys:
             place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
             try:
-                fcntl.lockf(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EAGAIN):
                     raise StoreError(
                         f"{self.folder / 'lock'} cannot be locked ({error.strerror}), so two runs could write the same files; "
                         "name a folder in RD_OUTPUTS on a file system with locks"
                     ) from None
-                fcntl.lockf(self.stream, fcntl.LOCK_UN)
+                fcntl.lockf(stream, fcntl.LOCK_UN)
                 return False
         return True
 
