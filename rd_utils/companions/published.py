@@ -463,9 +463,7 @@ def split_of(name: str) -> str:
 # --- on a study's own values ------------------------------------------------------------------------------------------------------
 
 
-def compare_verdicts(
-    values: Mapping[str, pd.DataFrame], *, equivalence_margin: float, alpha: float, level: float = 0.95
-) -> pd.DataFrame:
+def compare_verdicts(values: Mapping[str, pd.DataFrame], *, equivalence_margin: float, alpha: float, level: float = 0.95) -> pd.DataFrame:
     """Set the published verdict of every pair of systems beside ours.
 
     The published rule sees values averaged over seeds; ours sees the seeds.

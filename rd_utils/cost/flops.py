@@ -198,9 +198,7 @@ def static(dimension: int, length: float) -> Flops:
     return Flops(0.0, length * dimension)
 
 
-def interaction(
-    dimension: int, kernels: int, hidden: int, query_length: float, length: float, cosines: float | None = None
-) -> Flops:
+def interaction(dimension: int, kernels: int, hidden: int, query_length: float, length: float, cosines: float | None = None) -> Flops:
     """Return the operations of one pair's kernel-pooled cosines and their scorer; the words' norms belong to a pass.
 
     With width d, K kernels and a hidden layer of h, a pair of m query words and n document words takes ``2 d c + 2 K h + 2 h`` in matrix

@@ -107,9 +107,7 @@ class BM25(IndexedRetriever):
 
     def _search(self, spec: CandidatesSpec | NeighboursSpec, texts: Any, depth: int, given: Given) -> Run:
         folder, ties = given.store.checkpoints(spec), given(DOCS).ties
-        return retrieval.bm25_candidates(
-            given(INDEX), texts, self, depth, ties, workers=given.workers, folder=folder, track=given.track
-        )
+        return retrieval.bm25_candidates(given(INDEX), texts, self, depth, ties, workers=given.workers, folder=folder, track=given.track)
 
     def index_work(self, spec: IndexSpec, counter: Counter) -> Work:
         """Return what the postings take, with their shards."""

@@ -308,11 +308,7 @@ def _positions(network: nn.Module) -> int | None:
     return most if most and most > 0 else None
 
 
-
-
 # --- read as its own library reads it ---------------------------------------------------------------------------------------------
-
-
 
 
 def _refuse_what_is_read_otherwise(student: Student) -> None:
@@ -347,8 +343,6 @@ def _refuse_what_is_read_otherwise(student: Student) -> None:
 
 def _shown(values: np.ndarray) -> str:
     return f"{' '.join(f'{value:g}' for value in values.reshape(-1)[:8])}{' ...' if values.size > 8 else ''}"
-
-
 
 
 def _bert_config(architecture: Any, tokenizer: PreTrainedTokenizerFast, **options: Any) -> BertConfig:

@@ -49,9 +49,7 @@ def asking(student: Student, queries: TokenTable, **options: Any) -> np.ndarray:
     return encoded(student, queries, kind="query", **options) * np.float32(student.architecture.scale)
 
 
-def embedded(
-    student: Student, docs: TokenTable, path: Path, chunks: Path, given: Given, precision: Precision = "fp32"
-) -> np.ndarray:
+def embedded(student: Student, docs: TokenTable, path: Path, chunks: Path, given: Given, precision: Precision = "fp32") -> np.ndarray:
     """Write documents' embeddings to a file, a chunk at a time, and return them memory-mapped."""
     from rd_utils.mining import dense
     from rd_utils.models.tokens import take

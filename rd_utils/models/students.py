@@ -552,17 +552,11 @@ def _prompt_length(model: SentenceTransformer, prompt: str, kind: str) -> int:
         return int(model.preprocess(["a"], prompt=prompt, task=kind)["prompt_length"])
 
 
-
-
 def _head(model: nn.Module, firsts: Tensor) -> Tensor:
     """Apply a sequence classifier's own head to the states of first tokens: (n, width) -> (n, labels)."""
     states = firsts.unsqueeze(1)  # heads read position 0 of every text
     pooler = getattr(model.base_model, "pooler", None)
     return apply_module(model.classifier, states if pooler is None else model.dropout(apply_module(pooler, states)))
-
-
-
-
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -573,8 +567,6 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise ValueError("precision fp16 needs an accelerator, but the device is a cpu; use bf16 (half the memory, wider range) or fp32")
     if precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         LOGGER.warning("this processor has no instructions for bf16, which is then about ten times slower than fp32; use fp32")
-
-
 
 
 # --- frames: special tokens around texts ------------------------------------------------------------------------------------------

@@ -182,9 +182,7 @@ class ModelTeacher(ScoringTeacher):
 
     def work(self, work: Work, collection: Collection, pairs: float, counter: Counter) -> Work:
         """Add embedding the queries, or reading every pair."""
-        return counter.read_pairs(
-            work, self.underlying, collection, self.encoder_behind.trained_on, pairs, self.precision_of_scores
-        )
+        return counter.read_pairs(work, self.underlying, collection, self.encoder_behind.trained_on, pairs, self.precision_of_scores)
 
 
 class TrainedTeacher(ModelTeacher):

@@ -101,9 +101,7 @@ def targets(spec: StudentSpec | DescriptionSpec, given: Given) -> tuple[np.ndarr
     return scores, entropy.solve_temperature(scores, spec.target_entropy)
 
 
-def train(
-    student: Student, spec: StudentSpec, groups: GroupTable, temperature: float, given: Given, progress: OnStep
-) -> TrainingRecord:
+def train(student: Student, spec: StudentSpec, groups: GroupTable, temperature: float, given: Given, progress: OnStep) -> TrainingRecord:
     """Train a student in place, alone or as one of several processes."""
     from rd_utils.training import loop
 

@@ -198,6 +198,9 @@ class StudentSpec(Spec):
     search: Search | None = None
     seed: Seed = 0
 
+    def __hash__(self) -> int:  # pydantic would give the same, but pyright believes that only what it can see is hashable
+        return hash(tuple(self.__dict__.values()))
+
     @model_validator(mode="after")
     def _loss_and_teacher_agree(self) -> StudentSpec:
         if LOSSES[self.loss].needs_teacher and self.teacher is None:

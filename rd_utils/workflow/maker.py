@@ -139,5 +139,3 @@ def _import_for(spec: Spec) -> None:
             modules.append("rd_utils.mining.bm25")
     for module in modules:
         importlib.import_module(module)
-
-

@@ -49,7 +49,9 @@ class Graph('''
 HARMLESS = {  # file, what is there, what is there instead
     "an error is worded otherwise": ("data/runs.py", "missing; make it again", "not there; make all of it again"),
     "a loss is added": (
-        "training/losses.py", '    "ranknet": Loss(', '    "twice": Loss("twice", kl, "2 kl", "none"),\n    "ranknet": Loss(',
+        "training/losses.py",
+        '    "ranknet": Loss(',
+        '    "twice": Loss("twice", kl, "2 kl", "none"),\n    "ranknet": Loss(',
     ),
     "a strategy is added": ("mining/strategies.py", "\n\nclass Graph(", STRATEGY),
     "a setting with a default": (
@@ -65,7 +67,8 @@ BEHAVIOUR = {  # by what moves thereby: the edit, and some of what has a version
         {"loss kl", "loss listnet", "loss lambda_loss"},
     ),
     "data.synthetic.LAST_VOWELS": (
-        ("data/synthetic.py", "LAST_VOWELS = ", 'LAST_VOWELS = "" + '), {"stage docs", "stage queries", "Oracle"},
+        ("data/synthetic.py", "LAST_VOWELS = ", 'LAST_VOWELS = "" + '),
+        {"stage docs", "stage queries", "Oracle"},
     ),
     "stages.docs._make": (("stages/docs.py", 'draft.folder / "ties.npy"', 'draft.folder / "tied.npy"'), {"stage docs"}),
     "mining.bm25.Index.load": (("mining/bm25.py", "def load(", "def load(cls, *rest): ...\n    def loaded("), {"BM25"}),

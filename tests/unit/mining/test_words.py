@@ -32,9 +32,7 @@ def test_every_algorithm_of_pystemmer_is_a_choice():
 
 
 def test_every_list_of_stop_words_is_a_choice_and_holds_words():
-    assert set(words.STOPWORDS) == words._OF_BM25S.keys() | words._OF_STOPWORDS_ISO.keys() and sorted(words.STOPWORDS) == [
-        *words.STOPWORDS
-    ]
+    assert set(words.STOPWORDS) == words._OF_BM25S.keys() | words._OF_STOPWORDS_ISO.keys() and sorted(words.STOPWORDS) == [*words.STOPWORDS]
     assert set(words._OF_STOPWORDS_ISO.values()) <= stopwordsiso.langs()
     for name in words.STOPWORDS:
         assert len(words.stop_words(BM25(stopwords=name))) >= 25, name
