@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
     about = "say whether B differs from A, is equivalent, how sure that is, and at what cost: two cells of a study, or two TREC runs"
     compare.add_arguments(commands.add_parser("compare", help=about, description=about))
     add_provenance(commands)
-    commands.add_parser("execute", help="execute the notebooks in place on their defaults, as they are committed")
+    execute = commands.add_parser("execute", help="execute notebooks in place on their defaults, as they are committed")
+    execute.add_argument("names", nargs="*", metavar="NOTEBOOK", help="their names, such as 07a_floor; all of them where none is named")
     commands.add_parser("lock", help="write constraints.txt and locks/ from what is installed")
     options = parser.parse_args(arguments)
     if options.command == "execute":
-        execute_notebooks()
+        execute_notebooks(options.names)
         return 0
     if options.command == "lock":
         from rd_utils.workflow import lock
@@ -194,8 +195,8 @@ def print_notes(plan: planning.Plan) -> None:
         print(f"note: {line}")
 
 
-def execute_notebooks() -> None:
-    """Execute every notebook in place on its defaults, and write what JupyterLab would save, so that nothing but a result changes a file.
+def execute_notebooks(names: Sequence[str]) -> None:
+    """Execute notebooks, or all, in place on their defaults, and write what JupyterLab would save: nothing but a result changes a file.
 
     Kept are outputs; dropped are standard error, progress and the times of cells. What a cell prints is one output, however it arrived.
     """
@@ -204,7 +205,8 @@ def execute_notebooks() -> None:
     from jupyter_client.kernelspec import KernelSpecManager
 
     kernel = KernelSpecManager().get_kernel_spec("python3")
-    for path in sorted((project_root() / "notebooks").glob("*.ipynb")):
+    folder = project_root() / "notebooks"
+    for path in [folder / f"{name}.ipynb" for name in names] or sorted(folder.glob("*.ipynb")):
         print(path.name, flush=True)
         papermill.execute_notebook(str(path), str(path), cwd=str(path.parent), progress_bar=False, kernel_name="python3")
         notebook = nbformat.read(path, as_version=4)

@@ -29,7 +29,8 @@ if REAL.is_dir():  # ir_datasets reads its home once, when it is imported, and w
 # What takes longest, in this order: begun first, it does not keep one worker busy when the others are done.
 LONGEST = (
     "tests/unit/training/test_launch.py tests/integration/test_end_to_end.py tests/integration/test_scale_run.py "
-    "notebooks/05_analyse.ipynb tests/integration/test_grid.py tests/notebooks/test_browser.py tests/unit/test_kernels.py "
+    "notebooks/05a_results.ipynb notebooks/05c_report.ipynb notebooks/05b_locality.ipynb tests/integration/test_grid.py "
+    "tests/notebooks/test_browser.py tests/unit/test_kernels.py "
     "tests/faults/test_faults.py tests/unit/test_gpu.py tests/unit/models/test_models.py tests/unit/training/test_loop.py "
     "tests/unit/study/test_plan.py tests/unit/workflow/test_turns.py tests/unit/analysis/test_simulation.py "
     "tests/unit/test_scale.py tests/fuzz/test_fuzz_studies.py tests/integration/test_real_collection.py"

@@ -11,6 +11,7 @@ from rd_utils.report.findings import Findings
 from rd_utils.store import resolve_path
 from rd_utils.study.plan import load_plan
 from rd_utils.workflow.notebook import open_pipeline
+from rd_utils.workflow.pipeline import Pipeline
 
 
 class StudyReport(Findings):
@@ -46,14 +47,15 @@ class StudyReport(Findings):
         return folder.write(self)
 
 
-def load(path: str, base: str | None = None) -> StudyReport:
+def load(path: str, base: str | None = None, pipeline: Pipeline | None = None) -> StudyReport:
     """Return a study, its artefacts read as they are asked for, and made where they are missing.
 
     Args:
         path: The study's file, relative to the project's root.
         base: A name in ``params/bases``, to run the study on another base than its own.
+        pipeline: What :func:`rd_utils.workflow.notebook.open` gave; one is opened where there is none.
 
     Raises:
         ParameterError: The file says what cannot be, or is not there.
     """
-    return StudyReport(load_plan(resolve_path(path), base), open_pipeline())
+    return StudyReport(load_plan(resolve_path(path), base), pipeline or open_pipeline())

@@ -46,7 +46,7 @@ def executed_notebooks(plan: Plan) -> Notebooks:
     found = Notebooks("", made, {}, {}, {}, {})
     for node in plan.nodes:
         path = f"notebooks/{quote(node.name)}.ipynb"
-        if node.notebook == "05_analyse":
+        if node.notebook == "05c_report":
             found = found._replace(analysis=path)
         for spec in node.artefacts:
             made.setdefault(identity(spec), path)

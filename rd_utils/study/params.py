@@ -302,7 +302,7 @@ class EvaluateParameters(TrainParameters):
 
 
 class AnalyseParameters(Part):
-    """Parameters of ``05_analyse``; ``base`` is what the study was run on, where it was not its own."""
+    """Parameters of what shows one study, 05 and 08; ``base`` is what the study was run on, where it was not its own."""
 
     study: PathText
     base: Name | None = None

@@ -47,7 +47,7 @@ REPORTED_BY = (
     *(path for room in ("analysis", "report") for path in sorted((_PACKAGE / room).rglob("*.py"))),
     *(_PACKAGE / name for name in ("companions/advice.py", "cost/costs.py", "cost/energy.py", "cost/frontier.py", "scoring/entropy.py")),
 )
-NOTEBOOKS = ("01_mine", "02_score", "03_train", "04_evaluate", "05_analyse", "06_search")
+NOTEBOOKS = ("01_mine", "02_score", "03_train", "04_evaluate", "05c_report", "06_search")
 
 # In what cells differ, beside the collection that they are trained on; fields of Cell.
 DIMENSIONS = ["strategy", "teacher", "loss", "architecture", "augmentation", "cut", "temperature", "target_entropy"]
@@ -557,7 +557,7 @@ class _NodeBuilder:
         descriptions = {identity(spec) for _, own in blocks for spec in params.TrainParameters(**_plain(own)).descriptions().values()}
         needs = (*(identity(spec) for spec in artefacts), *sorted(descriptions))
         values = {"study": plan.path} | ({"base": self.study.base} if self.study.base else {})
-        self._add("05_analyse", "analyse", values, (), needs=needs, extra=plan.report_version)
+        self._add("05c_report", "analyse", values, (), needs=needs, extra=plan.report_version)
 
     def _prepare(self, needed: dict[str, Any]) -> None:
         """Add the nodes that come before the cells' own: mining, scoring, searches, and students that retrieve or teach.
@@ -848,7 +848,7 @@ def _missing(node: Node, plan: Plan, store: Store) -> str | None:
         return damage
     if gone := next((spec for spec in node.artefacts if not store.sound(spec)), None):
         return f"the {gone.stage} artefact {identity(gone)} is damaged or not there any more"
-    return report_damage(plan) if node.notebook == "05_analyse" else None
+    return report_damage(plan) if node.notebook == "05c_report" else None
 
 
 def report_is_current(plan: Plan) -> bool:

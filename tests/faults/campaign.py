@@ -184,7 +184,7 @@ class Bench:
                 continue
             for spec in node.artefacts:
                 pipeline.build(spec)
-            if node.notebook == "05_analyse":
+            if node.notebook == "05c_report":
                 report(self.plan)
             draft = place.with_name(f"running-{os.getpid()}.ipynb")
             draft.write_text(json.dumps({"cells": [{"source": node.name}], "metadata": {}, "nbformat": 4}))

@@ -29,7 +29,7 @@ import pytest
 import yaml
 
 from rd_utils.analysis import compare, questions
-from rd_utils.companions import theory
+from rd_utils.companions.theory import held_out
 from rd_utils.cost import devices, estimates
 from rd_utils.store import Store, StoreError
 from rd_utils.study import checks, params, plan, studies, yaml_files
@@ -387,7 +387,8 @@ def test_bases(outputs, tmp_path):
 MODELS = {
     "01_mine": params.MineParameters, "02_score": params.ScoreParameters, "03_train": params.TrainParameters,
     "04_evaluate": params.EvaluateParameters,
-    "05_analyse": params.AnalyseParameters, "06_search": params.SearchParameters, "07_theory": theory.TheoryParameters,
+    "05c_report": params.AnalyseParameters, "06_search": params.SearchParameters, "07a_floor": held_out.TheoryParameters,
+    "07b_bounds": held_out.BoundsParameters, "07c_bias": held_out.BiasParameters,
     "09_advise": params.AdviseParameters,
 }  # fmt: skip
 

@@ -29,9 +29,9 @@ def planned(root, tmp_path_factory):
             pipeline.build(spec)
     executed = found.folder / "executed.ipynb"
     executed.parent.mkdir(parents=True, exist_ok=True)
-    analyse = next(node for node in found.nodes if node.notebook == "05_analyse")
+    analyse = next(node for node in found.nodes if node.notebook == "05c_report")
     papermill.execute_notebook(
-        str(root / "notebooks" / "05_analyse.ipynb"),
+        str(root / "notebooks" / "05c_report.ipynb"),
         str(executed),
         parameters=analyse.parameters,
         cwd=str(root / "notebooks"),

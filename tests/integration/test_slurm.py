@@ -156,7 +156,7 @@ def test_every_node_was_a_job_and_only_what_was_missing_was_submitted_again(made
     print(f"{len(nodes)} nodes; {len(first)} jobs, of which {nodes[made.killed].name} was killed, then {len(second)} jobs")
     assert set(first) | set(second) == set(nodes)
     assert set(first) & set(second) == {made.killed}
-    assert "02_score" in {nodes[node].notebook for node in first} and "05_analyse" in {nodes[node].notebook for node in second}
+    assert "02_score" in {nodes[node].notebook for node in first} and "05c_report" in {nodes[node].notebook for node in second}
 
 
 @pytest.mark.slurm

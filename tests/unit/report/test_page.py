@@ -110,7 +110,7 @@ def make_short() -> page.Short:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("report") / "deep" / "report.html"
-    told = {"study": "toy", "identity": "0123abcd", "date": "2026-01-02", "made_by": "notebooks/05_analyse-toy.ipynb"}
+    told = {"study": "toy", "identity": "0123abcd", "date": "2026-01-02", "made_by": "notebooks/05c_report-toy.ipynb"}
     return page.html_report(make_sections(), "Toy report", place, short=make_short(), **told)
 
 

@@ -163,7 +163,7 @@ def test_a_report_says_first_what_it_found_and_every_link_leads_somewhere(tmp_pa
     led = {name: href.split("/")[1][:7] for href, name in beside}
     cell = this.cells[0]
     assert led[cell.name] == "04_eval" and led[identity(cell.students[0])] == "03_trai" and led["BM25"] == "04_eval"
-    assert led[cell.strategy] == "01_mine" and led["this executed notebook"] == "05_anal"
+    assert led[cell.strategy] == "01_mine" and led["this executed notebook"] == "05c_rep"
     manifests = [href for href, _ in links if href.endswith("manifest.json")]
     assert len(manifests) == sum(len(cell.students) for cell in this.cells)
     assert all((this.folder / href).is_file() for href in manifests)

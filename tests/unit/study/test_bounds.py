@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from rd_utils.companions import theory
+from rd_utils.companions.theory import held_out
 from rd_utils.cost import devices
 from rd_utils.study import bounds, params, studies
 from rd_utils.study.params import ParameterError
@@ -74,7 +74,7 @@ def unbounded(annotation: Any) -> bool:
     return annotation in (int, float, bool, str) or any(unbounded(argument) for argument in get_args(annotation))
 
 
-@pytest.mark.parametrize("module", [params, studies, theory, devices])
+@pytest.mark.parametrize("module", [params, studies, held_out, devices])
 def test_no_field_of_a_parameter_class_is_without_bounds(module):
     classes = [part for part in vars(module).values() if isinstance(part, type) and issubclass(part, BaseModel)]
     fields = [

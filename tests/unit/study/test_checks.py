@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from rd_utils.__main__ import main
-from rd_utils.companions import theory
+from rd_utils.companions.theory import held_out
 from rd_utils.cost import devices
 from rd_utils.evaluation.measures import EvaluationError, try_measures
 from rd_utils.study import params, plan
@@ -292,15 +292,13 @@ def test_07_takes_no_seed_that_torch_would_not(outputs):
     values = {"collection": {"source": "embedded"}, "training_queries": 10, "strategies": {"corpus_random": RANDOM}}
     values |= {"trained_on": "corpus_random"}
     values |= {
-        "targets": ["corpus_random"],
         "teacher": ORACLE,
         "architecture": {"kind": "static_bi"},
         "training": {"documents": 10},
-        "n": [25],
     }
-    assert notebook.validate(theory.TheoryParameters, dict(values)).seed == 0
+    assert notebook.validate(held_out.TheoryParameters, dict(values)).seed == 0
     with pytest.raises(ParameterError, match="seed: Input should be less than 9007199254740992, not 9007199254740992"):
-        notebook.validate(theory.TheoryParameters, values | {"seed": 2**53})
+        notebook.validate(held_out.TheoryParameters, values | {"seed": 2**53})
 
 
 # --- devices ------------------------------------------------------------------------------------------------------------------------

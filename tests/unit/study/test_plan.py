@@ -24,7 +24,7 @@ NOTEBOOKS = {
     "02_score": params.ScoreParameters,
     "03_train": params.TrainParameters,
     "04_evaluate": params.EvaluateParameters,
-    "05_analyse": params.AnalyseParameters,
+    "05c_report": params.AnalyseParameters,
     "06_search": params.SearchParameters,
 }
 load = functools.cache(plan.load_plan)  # a plan is read only, and two tests look at each
@@ -672,7 +672,7 @@ def test_the_report_is_made_again_when_a_description_changes(tmp_path):
     planned = plan.load_plan(changed(tmp_path, lambda values: values.__setitem__("reference", "static")))
     last = planned.nodes[-1]
     makers = {node.id for node in planned.nodes for spec in node.artefacts if spec.stage == "description"}
-    assert last.notebook == "05_analyse" and makers <= set(last.needs)
+    assert last.notebook == "05c_report" and makers <= set(last.needs)
 
 
 def test_lce_is_described_with_the_teacher_of_its_neighbours_however_it_is_packed(tmp_path):

@@ -91,7 +91,7 @@ HARMS = [empty, cut, flip, folder, foreign, Path.unlink]
 def test_a_report_that_is_not_whole_is_made_again(finished, harm, name, capsys):
     assert left(finished) == []
     harm(finished.folder / name)
-    assert left(finished) == ["05_analyse"]
+    assert left(finished) == ["05c_report"]
     assert str(finished.folder / name) in capsys.readouterr().err
     durable.remove(finished.folder / name)
     execute(finished)
