@@ -1,6 +1,6 @@
 # Everything a newcomer needs; `make help` lists it.
 PYTHON ?= python3
-STUDY ?= params/embedded.yaml
+STUDY ?= params/tour.yaml
 # run the study on another base, a name in params/bases, instead of its own
 BASE ?=
 CORES ?= 2

@@ -189,7 +189,7 @@ def costs(up: str) -> str:
     plan = data("plan_msmarco").set_index("name").loc["total"]
     hours, energy = float(plan["gpu_seconds"]) / 3600, float(plan["joules"]) / 3.6e6
     table.loc["paper/msmarco", "takes"] = f"planned, not run: {two_digits(hours)} hours of an H200, {two_digits(energy)} kWh"
-    names = ("smallest", "embedded", "scifact", "paper/msmarco")
+    names = ("tour", "embedded", "scifact", "paper/msmarco")
     rows = [(f"[{name}]({up}params/{name}.yaml)", table.loc[name, "students"], table.loc[name, "takes"]) for name in names]
     return markdown(pd.DataFrame(rows, columns=["study", "students", "takes"]), words=3)
 
