@@ -198,8 +198,7 @@ class StudentSpec(Spec):
     search: Search | None = None
     seed: Seed = 0
 
-    def __hash__(self) -> int:  # pydantic would give the same, but pyright believes that only what it can see is hashable
-        return hash(tuple(self.__dict__.values()))
+    __hash__ = Spec.__hash__  # inherited anyway, but pyright believes that only what it can see is hashable
 
     @model_validator(mode="after")
     def _loss_and_teacher_agree(self) -> StudentSpec:
