@@ -37,9 +37,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, cast
 
-if __package__:
+if TYPE_CHECKING or __package__:
     from rd_utils import durable
 else:  # a node's command, which does not import the package
     _found = importlib.util.spec_from_file_location("durable", Path(__file__).with_name("durable.py"))
@@ -54,6 +54,12 @@ SEAL = "rd_utils"  # the key of a notebook's metadata under which its checksum s
 SECONDS_BETWEEN_LOOKS = 0.5  # at the processes that a node's command ends with
 GRACE_SECONDS = 5.0  # between asking a node to end and killing it
 SHOWN = 3  # differing environment variables that a refusal names
+
+
+class Notebook(TypedDict, total=False):
+    """A notebook's JSON, of which only the metadata matter here."""
+
+    metadata: dict[str, object]
 
 
 def supported() -> bool:
@@ -215,7 +221,7 @@ def _end_process(pid: int) -> None:
 # --- an executed notebook ---------------------------------------------------------------------------------------------------------
 
 
-def sealed(notebook: dict[str, Any], node: str = "") -> dict[str, Any]:
+def sealed(notebook: Notebook, node: str = "") -> Notebook:
     """Return a notebook whose metadata says its node and the SHA-256 of all the rest, by which :func:`damage` knows that it is whole."""
     metadata = {key: value for key, value in notebook.get("metadata", {}).items() if key != SEAL} | {SEAL: {"node": node}}
     text = json.dumps(notebook | {"metadata": metadata}, sort_keys=True, ensure_ascii=False)
@@ -235,7 +241,7 @@ def damage(path: Path, strictly: bool = True) -> str | None:
         whole = isinstance(notebook, dict) and not (strictly and SEAL not in notebook["metadata"])
         if whole and SEAL in notebook.get("metadata", {}):
             node = notebook["metadata"][SEAL]["node"]
-            whole = sealed(notebook, node) == notebook and node in ("", path.parent.name)
+            whole = sealed(cast(Notebook, notebook), node) == notebook and node in ("", path.parent.name)
     except FileNotFoundError:
         return f"{path} is missing"
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
@@ -289,8 +295,8 @@ def run_node(folder: Path, place: Path, log: Path, arguments: list[str], above: 
         status = 1
         os.write(2, f"{draft} is no whole notebook after its execution; run again\n".encode())
     if status:
-        for place in dict.fromkeys((str(folder), tempfile.gettempdir(), os.path.expanduser("~"))):
-            if refused := durable.refusal(place):
+        for written in dict.fromkeys((str(folder), tempfile.gettempdir(), os.path.expanduser("~"))):
+            if refused := durable.refusal(written):
                 os.write(told, f"error: {refused}\n".encode())
                 break
     return status
@@ -325,36 +331,37 @@ def run(arguments: list[str], above: dict[int, str] | None = None) -> int:
     if above:
         _watch(above, end)
     folder = os.environ.get(ADDRESS)
-    if not folder:
-        return _plain(arguments, node)
+    ended = _in_nursery(folder, arguments, node) if folder else ""
+    return ended if isinstance(ended, int) else _plain(arguments, node, ended)
+
+
+def _in_nursery(folder: str, arguments: list[str], node: list[int]) -> int | str:
+    """Run papermill in the nursery of that folder; return its exit status, or why it has to run plainly."""
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(os.path.join(folder, SOCKET))
     except OSError:
-        return _plain(arguments, node, "no nursery answers")
+        return "no nursery answers"
     request = json.dumps({"arguments": arguments, "cwd": os.getcwd(), "environment": dict(os.environ)}).encode() + b"\n"
     answers = connection.makefile("r", encoding="utf-8")
+    rest = ""
     try:
         sent = socket.send_fds(connection, [request], [1, 2])
         if sent < len(request):
             connection.sendall(request[sent:])
         word, _, rest = answers.readline().strip().partition(" ")
         if word == "refused":
-            return _plain(arguments, node, rest)
+            return rest
         if word != "started":
-            return _plain(arguments, node, "the nursery ended")
+            return "the nursery ended"
         node.append(int(rest))
         word, _, rest = answers.readline().strip().partition(" ")
     except OSError:
         word = ""
     if word == "ended":
-        status = int(rest)
-        if status < 0:
-            print(f"the process that ran {arguments[0]} was ended by signal {-status}; run again", file=sys.stderr)
-            return 128 - status
-        return status
+        return _status(int(rest), arguments[0])
     if not node:
-        return _plain(arguments, node, "the nursery ended")
+        return "the nursery ended"
     _end_process(node[0])
     print(f"the nursery ended while {arguments[0]} ran in it; run again", file=sys.stderr)
     return 1
@@ -367,10 +374,15 @@ def _plain(arguments: list[str], node: list[int], reason: str = "") -> int:
     library = ctypes.CDLL(None) if supported() else None
     child = subprocess.Popen(["papermill", *arguments], preexec_fn=functools.partial(library.prctl, 1, signal.SIGTERM) if library else None)
     node.append(child.pid)
-    status = child.wait()
-    if status < 0:
-        print(f"the process that ran {arguments[0]} was ended by signal {-status}; run again", file=sys.stderr)
-    return status if status >= 0 else 128 - status
+    return _status(child.wait(), arguments[0])
+
+
+def _status(status: int, notebook: str) -> int:
+    """Return the exit status as a shell has it, and say which signal ended the process where one did."""
+    if status >= 0:
+        return status
+    print(f"the process that ran {notebook} was ended by signal {-status}; run again", file=sys.stderr)
+    return 128 - status
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import contextlib
 import ctypes
 import gc
 import importlib
-import importlib.util
 import json
 import logging
 import os
@@ -37,10 +36,13 @@ import time
 import traceback
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
-from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 import rd_utils
 from rd_utils.kernels import SHOWN
@@ -130,7 +132,7 @@ class Nursery:
                 elif key.fileobj is self.woken:
                     self.woken.recv(4096)
                 else:  # a node's command says nothing after its request, so it has vanished
-                    self._vanished(key.fileobj)
+                    self._vanished(key.fd)
             self._reap()
             if self.nodes:
                 last = time.monotonic()
@@ -213,10 +215,10 @@ class Nursery:
         finally:
             _leave(status)
 
-    def _vanished(self, connection: socket.socket) -> None:
-        self.selector.unregister(connection)
-        for pid, held in self.nodes.items():
-            if held is connection:
+    def _vanished(self, descriptor: int) -> None:
+        self.selector.unregister(descriptor)
+        for pid, connection in self.nodes.items():
+            if connection.fileno() == descriptor:
                 os.kill(pid, signal.SIGTERM)
 
     def _reap(self) -> None:
@@ -322,7 +324,7 @@ def _run_node(request: Request, added: dict[str, str]) -> int:
     for number, stream in enumerate(request.streams, start=1):
         os.dup2(stream, number)
         os.close(stream)
-    sys.stdout.reconfigure(line_buffering=os.isatty(1))
+    cast(TextIOWrapper, sys.stdout).reconfigure(line_buffering=os.isatty(1))
     os.chdir(request.cwd)
     _set_environment(request.environment)
     WarmProvisioner.kernel = Kernel(added)  # before papermill starts threads and sockets
@@ -419,7 +421,7 @@ class WarmProvisioner(LocalProvisioner):
 
     kernel: Kernel
 
-    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Launch the kernel as the command would."""
         ours = cmd[1:3] == ["-m", "ipykernel_launcher"] and os.path.realpath(cmd[0]) == os.path.realpath(sys.executable)
         if not ours or self.kernel.used:
@@ -442,15 +444,17 @@ def _be_kernel(arguments: list[str], cwd: str, environment: dict[str, str], pare
     os.close(nothing)
     os.chdir(cwd)
     _set_environment(added | environment)
-    sys.argv = [importlib.util.find_spec("ipykernel_launcher").origin, *arguments]
     _seed_anew()
 
+    import ipykernel_launcher
     from ipykernel.kernelapp import IPKernelApp
 
+    sys.argv = [ipykernel_launcher.__file__, *arguments]
     inherited = {id(stream): name for name in ("stdout", "stderr") for stream in (getattr(sys, name), getattr(sys, f"__{name}__"))}
     app = IPKernelApp.instance(parent_handle=parent)
     app.initialize(arguments)
-    for reference in list(logging._handlerList):  # a library that logs to what standard error was when it was imported
+    handlers = logging._handlerList  # pyright: ignore[reportAttributeAccessIssue]  # private, and the only list of them
+    for reference in list(handlers):  # a library that logs to what standard error was when it was imported
         handler = reference()
         if isinstance(handler, logging.StreamHandler) and id(handler.stream) in inherited and handler not in app.log.handlers:
             handler.setStream(getattr(sys, inherited[id(handler.stream)]))
@@ -490,7 +494,7 @@ def _signal_at_end(parent: int, number: int) -> bool:
 def _leave(status: int) -> NoReturn:
     """End a forked process as an interpreter ends, without the frames that it has inherited."""
     try:
-        threading._shutdown()
+        threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]  # as an interpreter does, by no public name
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
