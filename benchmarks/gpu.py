@@ -255,7 +255,7 @@ def tokenizer() -> Any:
 def make_texts(session: Session) -> dict[str, Any]:
     """Draw texts and groups; write those of the peers as :class:`benchmarks.peers.common.Groups` reads them."""
     from rd_utils.models.tokens import TokenTable
-    from rd_utils.training.loop import GroupTable
+    from rd_utils.training.groups import GroupTable
 
     form, rng = session.form, np.random.default_rng(0)
 

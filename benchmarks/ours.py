@@ -90,7 +90,8 @@ class Training(_Texts, Trains):
     def train(self, groups: list[int], batch: int, tick: Any) -> None:
         """Train on groups in their order, ``batch`` a step."""
         from rd_utils.study import params
-        from rd_utils.training.loop import GroupTable, group_order, train
+        from rd_utils.training.groups import GroupTable, group_order
+        from rd_utils.training.loop import train
 
         rows, data = np.array(groups), self.groups
         placed = np.empty_like(rows)

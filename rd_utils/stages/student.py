@@ -33,7 +33,8 @@ from rd_utils.workflow.progress import Pushed
 if TYPE_CHECKING:
     from rd_utils.models import Student
     from rd_utils.models.tokens import TokenTable
-    from rd_utils.training.loop import GroupTable, TrainingRecord
+    from rd_utils.training.groups import GroupTable
+    from rd_utils.training.loop import TrainingRecord
 
 Texts = Callable[[int], "tuple[TokenTable, TokenTable]"]  # of an epoch
 OnStep = Callable[..., None]  # called with the steps done and their total
@@ -78,7 +79,7 @@ def settings_of(spec: StudentSpec, given: Given) -> Training:
 
 def training_groups(spec: StudentSpec, given: Given) -> tuple[GroupTable, float]:
     """Return what a student is trained on, and the temperature that divides the teacher's scores."""
-    from rd_utils.training import loop
+    from rd_utils.training.groups import GroupTable
 
     groups = given(GROUPS)
     scores, temperature = targets(spec, given)
@@ -88,7 +89,7 @@ def training_groups(spec: StudentSpec, given: Given) -> tuple[GroupTable, float]
         query_rows, doc_rows = given(QUERIES).positives(docs)
         positives = np.unique((query_rows * len(docs.frame) + doc_rows)[doc_rows >= 0])
     doc_rows = groups.doc_rows.astype(np.int64)
-    return loop.GroupTable(groups.query_rows, doc_rows, scores, draws=spec.groups.draws, positive_pairs=positives), temperature
+    return GroupTable(groups.query_rows, doc_rows, scores, draws=spec.groups.draws, positive_pairs=positives), temperature
 
 
 def targets(spec: StudentSpec | DescriptionSpec, given: Given) -> tuple[np.ndarray | None, float]:
@@ -149,7 +150,7 @@ class Regroup:
     def __call__(self, number: int, student: Student) -> GroupTable:
         """Return the groups of the refresh of this number."""
         from rd_utils.mining import dense
-        from rd_utils.training import loop
+        from rd_utils.training.groups import GroupTable
 
         queries, docs = text_tokens(self.given)
         vectors = encoded(student, docs, kind="document"), encoded(student, queries, kind="query")
@@ -162,7 +163,7 @@ class Regroup:
             scores = self.spec.teacher.scores(collection, repeated, doc_rows.ravel(), given).scores
             scores = scores.reshape(doc_rows.shape).astype(np.float32)
             scores = augmentation.augment_scores(scores, self.spec.augmentation, _seed_of(self.spec.seed, number, 5))
-        return loop.GroupTable(query_rows, doc_rows, scores)
+        return GroupTable(query_rows, doc_rows, scores)
 
     def _drawn(self, run: Any, number: int) -> sampling.Groups:
         queries, groups = self.given(QUERIES), self.spec.groups

@@ -35,7 +35,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -45,7 +45,7 @@ from rd_utils.study.stage import Given, inputs
 from rd_utils.workflow import progress
 
 if TYPE_CHECKING:
-    from rd_utils.training.loop import GroupTable
+    from rd_utils.training.groups import GroupTable
 
 WORKER: tuple[str, ...] = ("-m", "rd_utils.training.launch", "work")  # what Python runs as a worker, before the folder of the task
 
@@ -155,9 +155,11 @@ def run(folder: Path, processes: int, on_step: Callable[[int, int], None]) -> No
         start_new_session=True,  # an interrupt of the notebook reaches it in one way only, the end of its standard input
     )
 
+    stdin, stdout = cast(IO[str], supervisor.stdin), cast(IO[str], supervisor.stdout)
+
     def hang_up() -> None:
         with suppress(OSError):
-            supervisor.stdin.close()
+            stdin.close()
 
     def hang_up_after_the_supervisor() -> None:  # killed, it leaves workers, which would hold standard output open
         supervisor.wait()
@@ -165,7 +167,7 @@ def run(folder: Path, processes: int, on_step: Callable[[int, int], None]) -> No
 
     threading.Thread(target=hang_up_after_the_supervisor, daemon=True).start()
     try:
-        for line in supervisor.stdout:  # ends when the last process that can write to it has
+        for line in stdout:  # ends when the last process that can write to it has
             if line.startswith(_EVENT):
                 on_step(*json.loads(line.removeprefix(_EVENT)))
             elif line.strip():
@@ -178,17 +180,23 @@ def run(folder: Path, processes: int, on_step: Callable[[int, int], None]) -> No
         except subprocess.TimeoutExpired:
             supervisor.kill()
             supervisor.wait()
-        supervisor.stdout.close()
+        stdout.close()
     if supervisor.returncode:
         _raise_the_cause(folder, processes, supervisor.returncode, last_lines)
+
+
+def _has_gpu() -> bool:
+    import torch
+    from accelerate import PartialState
+
+    return cast(torch.device, PartialState().device).type != "cpu"
 
 
 def _places() -> tuple[int, str]:
     """Return how many processes this machine can hold, and of what."""
     import torch
-    from accelerate import PartialState
 
-    if PartialState().device.type == "cpu":
+    if not _has_gpu():
         return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1), "cores"
     return torch.accelerator.device_count(), "GPUs"
 
@@ -196,13 +204,12 @@ def _places() -> tuple[int, str]:
 def _environment(processes: int) -> dict[str, str]:
     """Return the workers' environment: this process's, its threads shared out, and no address but the loopback."""
     import torch
-    from accelerate import PartialState
 
     environment = dict(os.environ)
     environment["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // processes))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     environment["PYTHONUNBUFFERED"] = "1"
-    if PartialState().device.type == "cpu":
+    if not _has_gpu():
         environment["ACCELERATE_USE_CPU"] = "true"  # accelerate would otherwise let each worker train alone
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     return environment
@@ -210,7 +217,7 @@ def _environment(processes: int) -> dict[str, str]:
 
 def _raise_the_cause(folder: Path, processes: int, code: int, last_lines: deque[str]) -> None:
     """Raise what went wrong first: a process that was killed, or else the earliest error; what followed from it is in the log."""
-    from rd_utils.training.loop import TrainingError
+    from rd_utils.training.groups import TrainingError
 
     record = folder / "failures.json"
     failures = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
@@ -310,14 +317,14 @@ def _train(folder: Path, rank: int) -> None:
 
     from rd_utils.models.encoding import untrained
     from rd_utils.stages import student as stage
-    from rd_utils.training.loop import GroupTable
+    from rd_utils.training.groups import GroupTable
     from rd_utils.workflow.maker import Maker
 
     task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     spec = StudentSpec.model_validate(task["spec"])
     if identity(spec) != task["identity"]:
         raise LaunchError("the code or the parameters' files have changed since the notebook's kernel started; restart the kernel")
-    arrays = {name: _open(folder / f"{name}.npy") for name in _ARRAYS}
+    arrays = {name: _open(path) for name in _ARRAYS if (path := folder / f"{name}.npy").is_file()}
     draft = Draft(Path(task["draft"]))
     given = Given(Maker(Store(Path(task["store"])), track=progress.untracked), inputs(spec), draft=draft)
     groups = GroupTable(**arrays, draws=task["draws"])
@@ -340,10 +347,8 @@ def _train(folder: Path, rank: int) -> None:
     state.destroy_process_group()
 
 
-def _open(path: Path) -> np.ndarray | None:
-    """Return an array, which processes share in memory where it is large; None where there is none."""
-    if not path.is_file():
-        return None
+def _open(path: Path) -> np.ndarray:
+    """Return an array, which processes share in memory where it is large."""
     return np.load(path, mmap_mode="r" if path.stat().st_size > _MAP_FROM else None)
 
 
@@ -351,7 +356,7 @@ def _say_steps() -> Callable[..., None]:
     """Return what tells the notebook's process how far the training is, a few times a second and at its end."""
     said = -float("inf")
 
-    def say(done: int, total: int, *rest: Any) -> None:
+    def say(done: int, total: int, *rest: object) -> None:
         nonlocal said
         if done == total or time.monotonic() - said > _SECONDS_BETWEEN_EVENTS:
             said = time.monotonic()
@@ -372,7 +377,7 @@ def _at_the_end_of_input(act: Callable[[], None]) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _write(path: Path, record: Any) -> None:
+def _write(path: Path, record: object) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(record), encoding="utf-8")
     os.replace(partial, path)

@@ -2,21 +2,23 @@
 
 The order of the groups is a seeded permutation per epoch, over and over until the budget is spent. The learning rate rises linearly, then
 follows its schedule. From epoch to epoch the negatives may be another draw (:class:`GroupTable`) and the texts other ones, and every so
-many steps the groups may be drawn anew from what the student has learnt (:func:`train`). The same seed gives the same weights on the same
+many steps the groups may be drawn anew from what the student has learnt (:data:`Regroup`). The same seed gives the same weights on the same
 machine with the same number of threads, also when the run was interrupted and resumed; other processors and thread counts round
 differently.
+
+Under ``accelerate launch``, ``torchrun`` or ``training.launch`` every process takes its slice of each micro-batch, and gradients are
+averaged so that the result is that of one process, but for rounding and the masks of dropout. (``torchrun`` without a GPU needs
+``ACCELERATE_USE_CPU=true``, or each process trains alone.) ``training.processes`` is for what starts them; it is not read here.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, cast
 
 import numpy as np
 import pandas as pd
@@ -25,38 +27,26 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
 from rd_utils import durable, files
-from rd_utils.models import BiStudent, GroupBatch, Student, check_precision
+from rd_utils.models import GroupBatch, Student, check_precision
 from rd_utils.models.packed import to_device
 from rd_utils.models.tokens import TokenTable
 from rd_utils.study.settings import Training
-from rd_utils.training.losses import find_loss, group_loss
+from rd_utils.training.groups import GroupTable, TrainingError, check_groups, check_in_batch, group_order
+from rd_utils.training.losses import group_loss
 from rd_utils.workflow.progress import LOGGER
 
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 _CHECKPOINT = "checkpoint.pt"
 
-
+# The (queries, docs) token tables of an epoch, counted from 0 and a function of it alone, with the same rows as the originals; asked for
+# once per change of epoch. A step takes the texts of the epoch in which it begins.
 Texts = Callable[[int], tuple[TokenTable, TokenTable]]
-Regroup = Callable[[int, Student], "GroupTable"]
-
-
-class TrainingError(ValueError):
-    """Training that cannot start or go on; the message names the offender and the remedy."""
-
-
-class GroupTable(NamedTuple):
-    """Training groups as rows of the token tables: the positive in column 0, then the negatives.
-
-    With ``draws`` > 1 the rows are ``draws`` tables of n / draws base groups each, end to end in one order of queries and positives: the
-    first draw of every group's negatives, then the second, and so on. Epoch e trains on draw e % draws, so that an epoch is n / draws
-    groups long whatever the strategy.
-    """
-
-    query_rows: np.ndarray  # (n,)
-    doc_rows: np.ndarray  # (n, G)
-    teacher_scores: np.ndarray | None = None  # (n, G) float32, or None for a loss without a teacher
-    positive_pairs: np.ndarray | None = None  # sorted int64, query_row * len(docs) + doc_row of all known positives, for in-batch negatives
-    draws: int = 1
+# Draws the groups anew: called with n = 1, 2, ... before step n * regroup_every, with the student in evaluation mode and without
+# gradients. What it returns replaces the groups, the positives in positive_pairs stay; it must depend on n and the student alone; every
+# process calls it.
+Regroup = Callable[[int, Student], GroupTable]
+# Called after every optimiser step with the steps done, their total, and the loss; on a GPU one step later, so that nothing waits for it.
+OnStep = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -102,40 +92,6 @@ def learning_rate_factor(step: int, steps: int, warmup_share: float, schedule: s
     return left if schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
 
 
-def group_order(n_groups: int, seed: int, start: int, count: int, draws: int = 1) -> np.ndarray:
-    """Return ``count`` rows of groups from position ``start`` of the endless order: a fresh permutation of all base groups per epoch.
-
-    Args:
-        n_groups: Number of base groups, which is the length of an epoch.
-        seed: Draws the permutations; the number of draws changes none of them.
-        start: First position, from 0.
-        count: Number of positions.
-        draws: How many draws of every base group there are: epoch e takes rows ``e % draws * n_groups`` and on.
-
-    Returns:
-        Rows of a :class:`GroupTable`, int64 (count,).
-
-    >>> np.sort(group_order(4, seed=7, start=8, count=4)).tolist()
-    [0, 1, 2, 3]
-    >>> np.sort(group_order(4, seed=7, start=4, count=4, draws=2)).tolist()
-    [4, 5, 6, 7]
-    """
-    positions = np.arange(start, start + count)
-    order = np.empty(count, dtype=np.int64)
-    for epoch in range(start // n_groups, (start + count - 1) // n_groups + 1):
-        permutation = _permutation(n_groups, seed, epoch)
-        inside = positions // n_groups == epoch
-        order[inside] = permutation[positions[inside] % n_groups] + epoch % draws * n_groups
-    return order
-
-
-@functools.lru_cache(maxsize=2)  # every step asks for its epoch's, which takes 10 ms for a million groups
-def _permutation(n_groups: int, seed: int, epoch: int) -> np.ndarray:
-    permutation = np.random.default_rng(np.random.SeedSequence([seed, epoch])).permutation(n_groups)
-    permutation.flags.writeable = False
-    return permutation
-
-
 def train(
     student: Student,
     queries: TokenTable,
@@ -152,56 +108,47 @@ def train(
     regroup: Regroup | None = None,
     regroup_every: int | None = None,
     checkpoint_folder: Path | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: OnStep | None = None,
 ) -> TrainingRecord:
-    """Train a student in place until the budget of documents is spent, or ``training.stop_at`` is reached.
+    """Train a student in place until the budget of documents is spent, or ``training.stop_at`` is reached; leave it in evaluation mode.
 
     The budget counts the documents of the groups, accumulation included; in-batch negatives are no further documents. A run that stops
     early is the whole run up to there, bit for bit: the learning rate is that of the whole budget.
 
-    Under ``accelerate launch``, ``torchrun`` or ``training.launch`` every process takes its slice of each micro-batch, and gradients are
-    averaged so that the result is that of one process, but for rounding and the masks of dropout. (``torchrun`` without a GPU needs
-    ``ACCELERATE_USE_CPU=true``, or each process trains alone.) ``training.processes`` is for what starts them; it is not read here.
-
     Args:
-        student: The student; it is trained in place and returned to evaluation mode.
-        queries: Token table of the queries.
-        docs: Token table of the documents.
-        groups: The groups; teacher scores are needed by distillation losses and ignored by the others.
-        loss: A name of :mod:`rd_utils.training.losses`.
-        temperature: Divides teacher scores.
-        training: Budget and optimiser.
+        loss: A name of :mod:`rd_utils.training.losses`, where ``temperature``, ``smoothing`` and ``hard_weight`` are explained.
         seed: Draws the order of the groups and dropout; the global random states are as before afterwards.
-        smoothing: Share of the loss's targets that is moved to the uniform distribution; see :mod:`rd_utils.training.losses`.
-        hard_weight: Weight of LCE beside a distillation loss.
-        texts: Gives the (queries, docs) token tables of an epoch, counted from 0 and a function of it alone, with the same rows as
-            ``queries`` and ``docs``; asked once per change of epoch. A step takes the texts of the epoch in which it begins.
-        regroup: Draws the groups anew: called with n = 1, 2, ... before step n * ``regroup_every``, with the student in evaluation mode
-            and without gradients. What it returns replaces the groups, the positives in ``positive_pairs`` stay; it must depend on n and
-            the student alone; every process calls it.
         regroup_every: Optimiser steps between two calls of ``regroup``.
         checkpoint_folder: Where a checkpoint is kept every ``training.checkpoint_every`` steps, resumed from where it is present, and
             deleted at the end; None keeps none.
-        progress: Called after every optimiser step with the steps done, their total, and the loss; on a GPU one step later, so that
-            nothing waits for the loss.
-
-    Returns:
-        The record of the run.
 
     Raises:
         TrainingError: Before the first step when the groups are malformed, teacher scores are missing, in-batch negatives are impossible,
             the precision does not suit the device or a checkpoint belongs to another run; later when the loss is no finite number, or
             ``texts`` or ``regroup`` return what does not fit.
     """
-    _check_groups(groups, queries, docs, loss)
+    check_groups(groups, queries, docs, loss)
     if training.in_batch_negatives:
-        _check_in_batch(student, groups, docs, loss, hard_weight)
+        check_in_batch(student, groups, docs, loss, hard_weight)
+    _check_regroup(regroup, regroup_every, groups)
+    accelerator = _accelerator(training)
+    with torch.random.fork_rng(devices=[accelerator.device] if accelerator.device.type == "cuda" else []):
+        targets = {"temperature": temperature, "smoothing": smoothing, "hard_weight": hard_weight}
+        run = _Run(student, accelerator, groups, loss, targets, training, seed, checkpoint_folder)
+        run.go(queries, docs, texts, regroup, regroup_every, progress)
+    return run.finish()
+
+
+def _check_regroup(regroup: Regroup | None, regroup_every: int | None, groups: GroupTable) -> None:
     if (regroup is None) != (regroup_every is None) or (regroup_every is not None and regroup_every < 1):
         raise TrainingError(f"regroup_every is {regroup_every}, regroup {regroup}; give both, at least 1 step apart, or neither")
     if regroup is not None and groups.draws > 1:
         raise TrainingError(f"regroup draws the groups anew itself, but they come in {groups.draws} draws; leave draws at 1")
-    device = PartialState().device
-    check_precision(training.precision, device)
+
+
+def _accelerator(training: Training) -> Accelerator:
+    """Return what a run computes on, after a look at whether its settings suit the device and the processes."""
+    check_precision(training.precision, cast(torch.device, PartialState().device))
     AcceleratorState._reset_state()  # accelerate keeps one precision per process, and would refuse a second run with another
     accelerator = Accelerator(mixed_precision=_MIXED_PRECISION[training.precision])
     if training.queries_per_batch < accelerator.num_processes:
@@ -213,25 +160,7 @@ def train(
         raise TrainingError(
             f"in_batch_negatives needs a batch's groups in one process, but {accelerator.num_processes} processes share it; start one"
         )
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        targets = {"temperature": temperature, "smoothing": smoothing, "hard_weight": hard_weight}
-        run = _Run(student, accelerator, groups, loss, targets, training, seed, checkpoint_folder)
-        epoch, tables = None, (queries, docs)
-        try:
-            for step in range(run.done, run.last):
-                if regroup is not None and step and step % regroup_every == 0:
-                    run.regroup(step // regroup_every, regroup, queries, docs)
-                if texts is not None and epoch != run.epoch(step):
-                    epoch = run.epoch(step)
-                    tables = texts(epoch)
-                    _check_texts(tables, queries, docs, epoch)
-                run.step(step, *tables)
-                run.tell(progress)
-            run.settle()
-            run.tell(progress)
-        finally:
-            run.release()
-    return run.finish()
+    return accelerator
 
 
 class _Run:
@@ -257,43 +186,72 @@ class _Run:
         if training.stop_at is not None:
             self.last = min(self.steps, training.model_copy(update={"documents": training.stop_at}).steps(self.group_size))
         self.groups_per_step = training.queries_per_batch * training.accumulation_steps
-        self.history: list[tuple[int, int, float, float]] = []
+        self.losses = _Losses(training, self.last, self.groups_per_step * self.group_size)
         self.tokens_seen = 0
         self.done = 0
-        self.reads_late = _reads_late(accelerator.device)
-        self.sent: _Sent | None = None  # the loss that is still on its way
-        self.untold: list[tuple[int, float]] = []  # (steps done, loss) that progress has not heard of
         self.student = student.train()
         optimiser = torch.optim.AdamW(student.parameter_groups(training), betas=training.betas, fused=True)
         self.rates = [group["lr"] for group in optimiser.param_groups]
         self.wrapped, self.optimiser = accelerator.prepare(student, optimiser)
         self.parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-        keeps = checkpoint_folder is not None and training.checkpoint_every is not None
-        self.checkpoint = Path(checkpoint_folder) / _CHECKPOINT if keeps else None
-        self.settings = self._settings()
         self.regrouped = False
-        if self.checkpoint is not None and self.checkpoint.exists() and _is_whole(self.checkpoint):
-            self._resume()
+        self.checkpoint: _Checkpoint | None = None
+        if checkpoint_folder is not None and training.checkpoint_every is not None:
+            settings = {
+                "architecture": student.architecture.model_dump_json(),
+                "training": training.model_dump_json(),
+                "loss": loss,
+                **targets,
+                "seed": seed,
+                "groups": groups.digest().hex(),
+                "processes": accelerator.num_processes,
+            }
+            self.checkpoint = _Checkpoint(Path(checkpoint_folder) / _CHECKPOINT, training.checkpoint_every, settings)
+            if state := self.checkpoint.read():
+                self._resume(state)
 
-    def epoch(self, step: int) -> int:
-        """Return the epoch in which a step begins."""
-        return step * self.groups_per_step // self.n_groups
+    def go(
+        self,
+        queries: TokenTable,
+        docs: TokenTable,
+        texts: Texts | None,
+        regroup: Regroup | None,
+        regroup_every: int | None,
+        progress: OnStep | None,
+    ) -> None:
+        """Take all steps that are left, on the texts of their epochs."""
+        epoch, tables = None, (queries, docs)
+        if not self.accelerator.is_main_process:
+            progress = None
+        try:
+            for step in range(self.done, self.last):
+                if regroup is not None and regroup_every is not None and step and step % regroup_every == 0:
+                    self.regroup(step // regroup_every, regroup, queries, docs)
+                if texts is not None and epoch != (begun := step * self.groups_per_step // self.n_groups):
+                    epoch, tables = begun, texts(begun)
+                    _check_texts(tables, queries, docs, epoch)
+                self.step(step, *tables)
+                self.losses.tell(progress)
+            self.losses.settle()
+            self.losses.tell(progress)
+        finally:
+            self.release()
 
     def regroup(self, number: int, regroup: Regroup, queries: TokenTable, docs: TokenTable) -> None:
         """Replace the groups by what the student, as it is now, leads to."""
-        self.settle()
+        self.losses.settle()
         self.student.eval()
         with torch.no_grad():
             groups = regroup(number, self.student)
         self.student.train()
-        _check_groups(groups, queries, docs, self.loss)
+        check_groups(groups, queries, docs, self.loss)
         if groups.doc_rows.shape != self.groups.doc_rows.shape or groups.draws != 1:
             raise TrainingError(
                 f"regroup {number} returned doc_rows of shape {groups.doc_rows.shape} in {groups.draws} draws; expected "
                 f"{self.groups.doc_rows.shape} in one: as many groups, of the same size, as at first"
             )
-        digest = torch.frombuffer(bytearray(_digest(groups).digest()), dtype=torch.uint8).to(self.accelerator.device)
-        if len(torch.unique(self.accelerator.gather(digest[None]), dim=0)) > 1:
+        digest = torch.frombuffer(bytearray(groups.digest()), dtype=torch.uint8).to(self.accelerator.device)
+        if len(torch.unique(_gathered(self.accelerator, digest[None]), dim=0)) > 1:
             raise TrainingError(
                 f"regroup {number} returned other groups in one process than in another; it must depend on its number and the student "
                 "alone, and the processes' devices must be alike: use GPUs of one kind, or set training.processes to 1"
@@ -328,51 +286,26 @@ class _Run:
                 accelerator.backward(value)
             total += value.detach()
             self.tokens_seen += self.student.token_counts(batch)
-        before = self.sent
-        self.sent = _Sent.send(step, max(self.rates) * factor, accelerator.reduce(total, reduction="mean"))
-        if not self.reads_late:
-            self.settle()
+        before, mean = self.losses.sent, cast(torch.Tensor, accelerator.reduce(total, reduction="mean"))
+        self.losses.sent = _Sent.send(step, max(self.rates) * factor, mean)
+        if not _reads_late(accelerator.device):
+            self.losses.settle()
         if training.max_gradient_norm is not None:
             accelerator.clip_grad_norm_(self.parameters, training.max_gradient_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.done = step + 1
-        if before is not None:
-            self._note(before)
-        if self.checkpoint is not None and self.done % training.checkpoint_every == 0 and self.done < self.last:
-            self.settle()
+        self.losses.note(before)
+        if self.checkpoint is not None and self.done % self.checkpoint.every == 0 and self.done < self.last:
+            self.losses.settle()
             self._save()
-
-    def settle(self) -> None:
-        """Wait for the loss that is on its way."""
-        if self.sent is not None:
-            sent, self.sent = self.sent, None
-            self._note(sent)
-
-    def tell(self, progress: Callable[[int, int, float], None] | None) -> None:
-        """Tell progress what is known and untold."""
-        untold, self.untold = self.untold, []
-        if progress is not None and self.accelerator.is_main_process:
-            for done, value in untold:
-                progress(done, self.last, value)
-
-    def _note(self, sent: _Sent) -> None:
-        """Write a step's loss down, and stop where it is no number."""
-        value, done = sent.read(), sent.step + 1
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} at step {done} of {self.last} (learning rate {sent.rate:.3g}, precision "
-                f"{self.training.precision}); lower the learning rate, keep max_gradient_norm, or use bf16 or fp32 in place of fp16"
-            )
-        self.history.append((done, done * self.groups_per_step * self.group_size, value, sent.rate))
-        self.untold.append((done, value))
 
     def _scores(self, batch: GroupBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Score the groups of a batch, and with in-batch negatives every query with the other groups' documents, positives left out."""
         if not self.training.in_batch_negatives:
             return self.wrapped(batch), None
         scores, others = self.wrapped(batch, in_batch=True)
-        known = _find_positives(batch, self.groups.positive_pairs)
+        known = self.groups.are_positive(batch.query_rows[:, None], np.unique(batch.doc_rows), batch.docs)  # (B, distinct documents)
         return scores, others.masked_fill(to_device(known, others.device), -math.inf)
 
     def release(self) -> None:
@@ -386,70 +319,125 @@ class _Run:
     def finish(self) -> TrainingRecord:
         """Delete the checkpoint and return what the run saw."""
         tokens = torch.tensor(self.tokens_seen, device=self.accelerator.device)
-        tokens = int(self.accelerator.reduce(tokens, reduction="sum"))
+        tokens = int(cast(torch.Tensor, self.accelerator.reduce(tokens, reduction="sum")))
         if self.checkpoint is not None and self.accelerator.is_main_process:
-            durable.remove(self.checkpoint)
-        history = pd.DataFrame(self.history, columns=["step", "documents_seen", "loss", "learning_rate"])
+            durable.remove(self.checkpoint.path)
+        history = pd.DataFrame(self.losses.history, columns=["step", "documents_seen", "loss", "learning_rate"])
         documents = self.done * self.groups_per_step * self.group_size
         return TrainingRecord(history=history, documents_seen=documents, tokens_seen=tokens, steps=self.done)
 
     def _save(self) -> None:
-        """Write the checkpoint beside its place, then rename it, so that it is whole or absent."""
-        tokens = self.accelerator.gather(torch.tensor([self.tokens_seen], device=self.accelerator.device)).tolist()
-        if self.accelerator.is_main_process:
-            state = {
-                "settings": self.settings,
-                "student": self.student.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
-                "done": self.done,
-                "history": self.history,
-                "tokens_seen": tokens,
-                "groups": [None if array is None else torch.tensor(array) for array in self.groups[:3]] if self.regrouped else None,
-            }
-            with files.writing(self.checkpoint.parent):
-                self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-                with durable.replacing(self.checkpoint) as draft:
-                    torch.save(state, draft)
-        self.accelerator.wait_for_everyone()
+        accelerator = self.accelerator
+        tokens = _gathered(accelerator, torch.tensor([self.tokens_seen], device=accelerator.device)).tolist()
+        if self.checkpoint is not None and accelerator.is_main_process:
+            self.checkpoint.write(
+                {
+                    "settings": self.checkpoint.settings,
+                    "student": self.student.state_dict(),
+                    "optimiser": self.optimiser.state_dict(),
+                    "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
+                    "done": self.done,
+                    "history": self.losses.history,
+                    "tokens_seen": tokens,
+                    "groups": _tensors(self.groups) if self.regrouped else None,
+                }
+            )
+        accelerator.wait_for_everyone()
 
-    def _resume(self) -> None:
-        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)  # loading the states moves them to where they belong
+    def _resume(self, state: _State) -> None:
+        self.student.load_state_dict(state["student"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if state["scaler"] is not None and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.done = state["done"]
+        self.losses.history = [(done, seen, loss, rate) for done, seen, loss, rate in state["history"]]
+        self.tokens_seen = state["tokens_seen"][self.accelerator.process_index]
+        if state["groups"] is not None:
+            query_rows, doc_rows, scores = state["groups"]
+            scores = None if scores is None else scores.numpy()
+            self.groups, self.regrouped = GroupTable(query_rows.numpy(), doc_rows.numpy(), scores, self.groups.positive_pairs), True
+
+
+class _State(TypedDict):
+    """What a checkpoint holds."""
+
+    settings: dict[str, object]
+    student: dict[str, torch.Tensor]
+    optimiser: dict[str, object]
+    scaler: dict[str, object] | None
+    done: int
+    history: list[tuple[int, int, float, float]]
+    tokens_seen: list[int]  # by each process
+    groups: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None] | None  # queries, documents, teacher scores; where drawn anew
+
+
+def _tensors(groups: GroupTable) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    scores = groups.teacher_scores
+    return torch.tensor(groups.query_rows), torch.tensor(groups.doc_rows), None if scores is None else torch.tensor(scores)
+
+
+class _Checkpoint(NamedTuple):
+    """The file of a run's state, which is whole or absent."""
+
+    path: Path
+    every: int  # optimiser steps
+    settings: dict[str, object]  # what must be equal for it to be continued; the groups are those of the start
+
+    def write(self, state: _State) -> None:
+        with files.writing(self.path.parent):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with durable.replacing(self.path) as draft:
+                torch.save(state, draft)
+
+    def read(self) -> _State | None:
+        """Return the state of this run, None where there is none; one that is not what was written is said and counts as not there."""
+        if not self.path.exists():
+            return None
+        if broken := files.broken_archive(self.path):  # by the CRC-32 of all it holds
+            LOGGER.warning("the checkpoint %s is damaged (%s), so the training begins anew", self.path, broken)
+            return None
+        state: _State = torch.load(self.path, map_location="cpu", weights_only=True)  # loading the states moves them to where they belong
         other = [name for name, value in self.settings.items() if state["settings"].get(name) != value]
         if other:
             raise TrainingError(
-                f"the checkpoint {self.checkpoint} belongs to another run: {', '.join(other)} differ; delete it, or use another folder"
+                f"the checkpoint {self.path} belongs to another run: {', '.join(other)} differ; delete it, or use another folder"
             )
-        self.student.load_state_dict(state["student"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.done = state["done"]
-        self.history = [tuple(row) for row in state["history"]]
-        self.tokens_seen = state["tokens_seen"][self.accelerator.process_index]
-        if state["groups"] is not None:
-            arrays = [None if array is None else array.cpu().numpy() for array in state["groups"]]
-            self.groups, self.regrouped = GroupTable(*arrays, positive_pairs=self.groups.positive_pairs), True
-
-    def _settings(self) -> dict[str, Any]:
-        """Return what must be equal for a checkpoint to be continued; the groups are those of the start."""
-        return {
-            "architecture": self.student.architecture.model_dump_json(),
-            "training": self.training.model_dump_json(),
-            "loss": self.loss,
-            **self.targets,
-            "seed": self.seed,
-            "groups": _digest(self.groups).hexdigest(),
-            "processes": self.accelerator.num_processes,
-        }
+        return state
 
 
-def _is_whole(checkpoint: Path) -> bool:
-    """Tell whether a checkpoint is what was written, by the CRC-32 of all it holds; one that is not is said and counts as not there."""
-    broken = files.broken_archive(checkpoint)
-    if broken is not None:
-        LOGGER.warning("the checkpoint %s is damaged (%s), so the training begins anew", checkpoint, broken)
-    return broken is None
+class _Losses:
+    """The losses of a run's steps, each of which may still be on its way to the host when the next step begins."""
+
+    def __init__(self, training: Training, last: int, documents_per_step: int) -> None:
+        self.precision, self.last, self.documents_per_step = training.precision, last, documents_per_step
+        self.history: list[tuple[int, int, float, float]] = []
+        self.sent: _Sent | None = None
+        self.untold: list[tuple[int, float]] = []  # (steps done, loss) that progress has not heard of
+
+    def settle(self) -> None:
+        """Wait for the loss that is on its way."""
+        sent, self.sent = self.sent, None
+        self.note(sent)
+
+    def tell(self, progress: OnStep | None) -> None:
+        """Tell progress what is known and untold."""
+        untold, self.untold = self.untold, []
+        if progress is not None:
+            for done, value in untold:
+                progress(done, self.last, value)
+
+    def note(self, sent: _Sent | None) -> None:
+        """Write a step's loss down, and stop where it is no number."""
+        if sent is None:
+            return
+        value, done = sent.read(), sent.step + 1
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss is {value} at step {done} of {self.last} (learning rate {sent.rate:.3g}, precision "
+                f"{self.precision}); lower the learning rate, keep max_gradient_norm, or use bf16 or fp32 in place of fp16"
+            )
+        self.history.append((done, done * self.documents_per_step, value, sent.rate))
+        self.untold.append((done, value))
 
 
 class _Sent(NamedTuple):
@@ -458,7 +446,7 @@ class _Sent(NamedTuple):
     step: int
     rate: float
     value: torch.Tensor
-    arrived: Any  # of the copy from a GPU: an event; None where there was nothing to copy
+    arrived: torch.Event | None  # of the copy from a GPU; None where there was nothing to copy
 
     @classmethod
     def send(cls, step: int, rate: float, value: torch.Tensor) -> _Sent:
@@ -475,6 +463,11 @@ class _Sent(NamedTuple):
         return float(self.value)
 
 
+def _gathered(accelerator: Accelerator, tensor: torch.Tensor) -> torch.Tensor:
+    """Return the rows of all processes."""
+    return cast(torch.Tensor, accelerator.gather(tensor))
+
+
 def _reads_late(device: torch.device) -> bool:
     """Tell whether a step's loss is read when the next step is on its way: a GPU would else have nothing to do meanwhile."""
     return device.type == "cuda"
@@ -488,90 +481,6 @@ def _seed(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
-
-
-def _digest(groups: GroupTable) -> Any:
-    digest = hashlib.sha256()
-    for part in groups:
-        if part is not None:
-            digest.update(np.ascontiguousarray(part).tobytes())
-    return digest
-
-
-def _check_groups(groups: GroupTable, queries: TokenTable, docs: TokenTable, loss: str) -> None:
-    n_groups = len(groups.query_rows)
-    if n_groups == 0:
-        raise TrainingError("there are no training groups; sample some first")
-    if groups.doc_rows.ndim != 2 or len(groups.doc_rows) != n_groups or groups.doc_rows.shape[1] < 2:
-        raise TrainingError(f"doc_rows has shape {groups.doc_rows.shape}; expected ({n_groups}, group_size) with a group_size of 2 or more")
-    for name, rows, table in (("query_rows", groups.query_rows, queries), ("doc_rows", groups.doc_rows, docs)):
-        outside = (rows < 0) | (rows >= len(table))
-        if outside.any():
-            first = tuple(int(i) for i in np.argwhere(outside)[0])
-            raise TrainingError(
-                f"{int(outside.sum())} of {rows.size} {name} are outside of a token table with {len(table)} rows, "
-                f"the first is {int(rows[first])} in group {first[0]}; the groups and the tokens are of different collections"
-            )
-    if groups.draws < 1 or n_groups % groups.draws:
-        raise TrainingError(f"{n_groups} groups do not divide into {groups.draws} draws; every draw has one row per base group")
-    keys = np.column_stack([groups.query_rows, groups.doc_rows[:, 0]]).reshape(groups.draws, -1, 2)
-    moved = (keys != keys[0]).any(axis=2)
-    if moved.any():
-        draw, group = (int(i) for i in np.argwhere(moved)[0])
-        raise TrainingError(
-            f"draw {draw} of group {group} has another query or positive than draw 0, as have {int(moved.sum()) - 1} more; "
-            "sort the groups by draw, and every draw in the same order"
-        )
-    if not find_loss(loss).needs_teacher:
-        return
-    if groups.teacher_scores is None:
-        raise TrainingError(f"the loss {loss!r} distils a teacher, but the groups have no teacher scores; score them, or use the loss lce")
-    if groups.teacher_scores.shape != groups.doc_rows.shape:
-        raise TrainingError(f"teacher_scores has shape {groups.teacher_scores.shape}, doc_rows {groups.doc_rows.shape}; they must be equal")
-    missing = ~np.isfinite(groups.teacher_scores)
-    if missing.any():
-        group, column = (int(i) for i in np.argwhere(missing)[0])
-        raise TrainingError(
-            f"{int(missing.sum())} of {missing.size} teacher scores are missing or not finite, the first is "
-            f"{groups.teacher_scores[group, column]} for document {column} of group {group}; score every document of every group first"
-        )
-
-
-def _check_in_batch(student: Student, groups: GroupTable, docs: TokenTable, loss: str, hard_weight: float) -> None:
-    if not isinstance(student, BiStudent):
-        raise TrainingError("in_batch_negatives needs a bi-encoder: a cross-encoder would score every query with every document of a batch")
-    if find_loss(loss).needs_teacher and not hard_weight:
-        raise TrainingError(f"in_batch_negatives have no teacher scores for the loss {loss!r}; use the loss lce, or give it a hard_weight")
-    if groups.positive_pairs is None:
-        raise TrainingError(
-            "in_batch_negatives needs to know all positives, or some would be trained on as negatives, but positive_pairs is None; "
-            "pass the sorted query_row * len(docs) + doc_row of every known positive"
-        )
-    if (np.diff(groups.positive_pairs) < 0).any():
-        raise TrainingError("positive_pairs are not sorted; pass them in ascending order")
-    unknown = ~_contains(groups.positive_pairs, _pair_numbers(groups.query_rows, groups.doc_rows[:, 0], docs))
-    if unknown.any():
-        raise TrainingError(
-            f"the positives of {int(unknown.sum())} of {len(unknown)} groups are not among positive_pairs, the first of group "
-            f"{int(unknown.argmax())}; make the pairs as query_row * len(docs) + doc_row of these same tables"
-        )
-
-
-def _pair_numbers(query_rows: np.ndarray, doc_rows: np.ndarray, docs: TokenTable) -> np.ndarray:
-    return query_rows.astype(np.int64) * len(docs) + doc_rows
-
-
-def _contains(positive_pairs: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Tell which pairs are among the sorted ones, by bisection: these are many, and asked for at every step."""
-    if not len(positive_pairs):
-        return np.zeros(pairs.shape, dtype=bool)
-    places = np.searchsorted(positive_pairs, pairs)
-    return positive_pairs[np.minimum(places, len(positive_pairs) - 1)] == pairs
-
-
-def _find_positives(batch: GroupBatch, positive_pairs: np.ndarray) -> np.ndarray:
-    """Tell which documents of a batch are known positives of which of its queries: (B, number of distinct documents)."""
-    return _contains(positive_pairs, _pair_numbers(batch.query_rows[:, None], np.unique(batch.doc_rows), batch.docs))
 
 
 def _check_texts(tables: tuple[TokenTable, TokenTable], queries: TokenTable, docs: TokenTable, epoch: int) -> None:

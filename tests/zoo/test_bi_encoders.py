@@ -20,7 +20,8 @@ from rd_utils import models
 from rd_utils.models import GroupBatch
 from rd_utils.models.tokens import tokenize
 from rd_utils.study import params
-from rd_utils.training.loop import GroupTable, train
+from rd_utils.training.groups import GroupTable
+from rd_utils.training.loop import train
 
 WHOLE = os.environ.get("RD_ZOO") == "all"
 POOLINGS = ("cls", "mean", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens")

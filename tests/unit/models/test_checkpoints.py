@@ -35,7 +35,8 @@ from rd_utils.models.checkpoints import CheckpointError
 from rd_utils.models.tokens import TokenTable, count_unknown, tokenize
 from rd_utils.study import graph, params
 from rd_utils.training.augmentation import augment_texts
-from rd_utils.training.loop import GroupTable, train
+from rd_utils.training.groups import GroupTable
+from rd_utils.training.loop import train
 
 TEXTS = ["a red kite", "the kite rises in the wind over the hill", "", "wind", "hill " * 70]
 ASKED = ["where is the kite", "wind", "kite " * 50, ""]

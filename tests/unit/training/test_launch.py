@@ -24,8 +24,8 @@ from rd_utils.store import Meter, Store, identity
 from rd_utils.study import params
 from rd_utils.study.stage import Given
 from rd_utils.training import launch
+from rd_utils.training.groups import TrainingError
 from rd_utils.training.launch import LaunchError
-from rd_utils.training.loop import TrainingError
 from rd_utils.workflow.pipeline import Pipeline
 from rd_utils.workflow.progress import LOGGER, untracked
 

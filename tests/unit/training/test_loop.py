@@ -18,7 +18,8 @@ from rd_utils.models.tokens import TokenTable, tokenize
 from rd_utils.study import params
 from rd_utils.study.params import Training
 from rd_utils.training import loop
-from rd_utils.training.loop import GroupTable, TrainingError, TrainingRecord, group_order, learning_rate_factor, train
+from rd_utils.training.groups import GroupTable, TrainingError, group_order
+from rd_utils.training.loop import TrainingRecord, learning_rate_factor, train
 from rd_utils.training.losses import LOSSES, group_loss
 from rd_utils.training.trainer_losses import BiEncoderGroupLoss, CrossEncoderGroupLoss
 
