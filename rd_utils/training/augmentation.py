@@ -8,6 +8,7 @@ and its purpose, so that turning one augmentation on does not move another's dra
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 
@@ -310,74 +311,79 @@ def pseudo_queries(docs: pd.DataFrame, n: int, *, words: tuple[int, int], weight
 
     n distinct documents are drawn uniformly among those with at least ``words[0]`` distinct words. A query's length is uniform from
     ``words[0]`` to ``words[1]``, capped by the document's distinct words; its words are drawn one after the other without replacement,
-    uniformly or with probability proportional to ``idf(t) = log(1 + (N - n_t + 0.5) / (n_t + 0.5))``, N the number of documents and n_t
-    the number of those that contain t, and stand in the order in which the document first has them. Words are ``\\w+``, lower-cased,
-    without bm25s' English stop words.
+    uniformly or with probability proportional to ``idf(t) = log(1 + (N - n_t + 0.5) / (n_t + 0.5))``, n_t of N documents having t, and
+    stand in the order in which the document first has them. Words are ``\\w+``, lower-cased, without bm25s' English stop words.
 
-    A document draws its query from a stream of its own, so that the query depends on the collection only through the idf; the order of
-    ``docs`` does not matter, and a larger n adds queries without changing those of a smaller one.
-
-    Args:
-        docs: doc_id, text.
-        n: How many queries.
-        words: The least and the most words of a query.
-        weighting: ``idf`` or ``uniform``.
-        seed: Of the draws.
+    Each document draws from a stream of its own: its query depends on the collection only through the idf, the order of ``docs`` does not
+    matter, and a larger n adds queries without changing those of a smaller one.
 
     Returns:
         queries (query_id, text) and qrels (query_id, doc_id, relevance), with ids from ``pseudo-000000`` and relevance 1.
 
     Raises:
         CollectionError: If fewer than n documents have enough words.
-        ValueError: If the weighting is unknown, or words is not ordered.
+        ValueError: If the weighting (``idf`` or ``uniform``) is unknown, or words (the least, the most) is not ordered.
 
-    Source: the simulated queries of L. Azzopardi, M. de Rijke, K. Balog, Building simulated queries for known-item topics, SIGIR 2007,
-    which draw terms of one document, the known item, by their popularity or discrimination.
+    Source: the simulated queries of L. Azzopardi, M. de Rijke, K. Balog, Building simulated queries for known-item topics, SIGIR 2007.
 
     >>> docs = pd.DataFrame({"doc_id": ["d1", "d2"], "text": ["The distillation of rankers", "of the"]})
     >>> queries, qrels = pseudo_queries(docs, n=1, words=(2, 4), weighting="idf", seed=0)
     >>> queries.values.tolist(), qrels.values.tolist()
     ([['pseudo-000000', 'distillation rankers']], [['pseudo-000000', 'd1', 1]])
     """
-    from bm25s.stopwords import STOPWORDS_EN
-
     least, most = words
     if weighting not in ("idf", "uniform"):
         raise ValueError(f"unknown weighting {weighting!r}{nearest(weighting, ['idf', 'uniform'])}")
     if not 1 <= least <= most:
         raise ValueError(f"words is {list(words)}; expected the least, then the most words of a query, from 1")
     text_of = dict(sorted(zip(docs["doc_id"], docs["text"], strict=True)))
-    stopwords, frequency = frozenset(STOPWORDS_EN), Counter[str]()
-    eligible = []
-    for doc_id, text in text_of.items():
-        distinct = _distinct_words(text, stopwords)
-        frequency.update(distinct)
-        if len(distinct) >= least:
-            eligible.append(doc_id)
+    frequency, eligible = _words_of_all(text_of, least)
     if n > len(eligible):
         raise CollectionError(
             f"{n} pseudo-queries asked of {len(eligible)} documents that have at least {least} distinct words (of {len(text_of)}); "
             "ask for fewer, or lower the least number of words"
         )
-    chosen = stream(seed, "pseudo-query documents").permutation(len(eligible))[:n]
     rows = []
-    for number, at in enumerate(chosen):
+    for number, at in enumerate(stream(seed, "pseudo-query documents").permutation(len(eligible))[:n]):
         doc_id = eligible[at]
-        generator = stream(seed, f"pseudo-query {doc_id}")
-        distinct = _distinct_words(text_of[doc_id], stopwords)
-        length = min(int(generator.integers(least, most + 1)), len(distinct))
+        distinct = _distinct_words(text_of[doc_id])
         n_t = np.array([frequency[word] for word in distinct])
         weights = np.log1p((len(text_of) - n_t + 0.5) / (n_t + 0.5)) if weighting == "idf" else np.ones(len(distinct))
-        drawn = np.sort(generator.choice(len(distinct), size=length, replace=False, p=weights / weights.sum()))
-        rows.append((f"pseudo-{number:06d}", " ".join(distinct[position] for position in drawn), doc_id, 1))
+        text = _drawn_words(distinct, weights, words, stream(seed, f"pseudo-query {doc_id}"))
+        rows.append((f"pseudo-{number:06d}", text, doc_id, 1))
     frame = pd.DataFrame(rows, columns=["query_id", "text", "doc_id", "relevance"])
     frame = frame.astype({"query_id": "str", "text": "str", "doc_id": "str", "relevance": "int64"})
     return frame[["query_id", "text"]], frame[["query_id", "doc_id", "relevance"]]
 
 
-def _distinct_words(text: str, stopwords: frozenset[str]) -> list[str]:
+def _words_of_all(text_of: dict[str, str], least: int) -> tuple[Counter[str], list[str]]:
+    """Return how many documents have each word, and which have at least so many distinct ones."""
+    frequency, eligible = Counter[str](), []
+    for doc_id, text in text_of.items():
+        distinct = _distinct_words(text)
+        frequency.update(distinct)
+        if len(distinct) >= least:
+            eligible.append(doc_id)
+    return frequency, eligible
+
+
+def _drawn_words(distinct: list[str], weights: np.ndarray, words: tuple[int, int], generator: np.random.Generator) -> str:
+    length = min(int(generator.integers(words[0], words[1] + 1)), len(distinct))
+    drawn = np.sort(generator.choice(len(distinct), size=length, replace=False, p=weights / weights.sum()))
+    return " ".join(distinct[position] for position in drawn)
+
+
+def _distinct_words(text: str) -> list[str]:
     """Return a text's distinct lower-cased words without stop words, in the order in which they first stand."""
-    return [word for word in dict.fromkeys(_WORD.findall(text.lower())) if word not in stopwords]
+    stop_words = _stop_words()
+    return [word for word in dict.fromkeys(_WORD.findall(text.lower())) if word not in stop_words]
+
+
+@functools.cache
+def _stop_words() -> frozenset[str]:
+    from bm25s.stopwords import STOPWORDS_EN
+
+    return frozenset(STOPWORDS_EN)
 
 
 def _begins(table: TokenTable, starts: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ loss also takes ``teacher_scores`` of the same shape. The temperature divides th
 never rescaled, and no loss is multiplied by the square of the temperature. ``smoothing`` e moves that share of the
 target's mass to the uniform distribution: over the group, over the two orders of a pair, or, for margins, towards 0.
 
-Every loss is a mean over the groups of the batch, so that equal slices of a batch average to its loss. Plain functions
+Every loss is a scalar, the mean over the groups of the batch, so that equal slices of a batch average to its loss. Plain functions
 compute; :func:`group_loss` checks what it is given, then computes, and is what training calls. A new loss is a function
 and its entry in :data:`LOSSES`. :mod:`rd_utils.training.trainer_losses` carries all of them into the trainers of
 sentence-transformers.
@@ -17,7 +17,7 @@ import difflib
 import importlib
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,7 @@ else:
 
         module: str
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             return getattr(importlib.import_module(self.module), name)
 
     torch, F = _Later("torch"), _Later("torch.nn.functional")
@@ -114,9 +114,6 @@ def ranknet(student_scores: Tensor, teacher_scores: Tensor, temperature: float =
         temperature: Divides the teacher's scores.
         smoothing: Share e of a pair's target that is split evenly between its two orders, in [0, 1).
 
-    Returns:
-        A scalar.
-
     A student that is undecided about a pair pays ln 2, whatever the teacher says:
 
     >>> round(ranknet(torch.tensor([[0.0, 0.0]]), torch.tensor([[5.0, 1.0]])).item(), 4)
@@ -141,9 +138,6 @@ def ranknet_thresholded(student_scores: Tensor, teacher_scores: Tensor, temperat
         teacher_scores: (batch, group), raw scores of the same documents; only their order is used.
         temperature: Unused: it changes no order.
         smoothing: Share e of a pair's target that is split evenly between its two orders, in [0, 1).
-
-    Returns:
-        A scalar.
 
     One pair counts, (0, 1) and (1, 2) being undecided by the student and (0, 2) tied by the teacher:
 
@@ -246,9 +240,6 @@ def listnet(student_scores: Tensor, teacher_scores: Tensor, temperature: float =
         temperature: Divides the teacher's scores.
         smoothing: Share e of the teacher's mass that is spread over the group, in [0, 1).
 
-    Returns:
-        A scalar.
-
     A flat student pays ln G, whatever the teacher says:
 
     >>> round(listnet(torch.tensor([[0.0, 0.0]]), torch.tensor([[math.log(3), 0.0]])).item(), 4)
@@ -276,9 +267,6 @@ def lambda_loss(student_scores: Tensor, teacher_scores: Tensor, temperature: flo
         teacher_scores: (batch, group), raw scores of the same documents.
         temperature: Divides the teacher's scores.
         smoothing: Share e of the teacher's mass that is spread over the group before gains are taken, in [0, 1).
-
-    Returns:
-        A scalar.
 
     Gains (3/4, 1/4) / max DCG 0.9077, discounts 1 and 0.6309: 0.5508 times 0.3691, times 1 bit for an undecided student.
 
@@ -323,31 +311,25 @@ def group_loss(
     others: Tensor | None = None,
     teacher_is_finite: bool = False,
 ) -> Tensor:
-    """Check a batch of groups and compute the named loss on it.
+    """Check a batch of groups and compute the named loss on it, a scalar with the gradient of ``student_scores`` and ``others``.
 
-    With a ``hard_weight`` w the result is ``(1 - w) * loss + w * lce``, both with the same smoothing. The students' values
-    are not checked for nan (that would wait for an accelerator at every step); the teacher's are, since a missing score
-    must never pass as a number.
+    With a ``hard_weight`` w it is ``(1 - w) * loss + w * lce``, both with the same smoothing. The students' values are not
+    checked for nan (that would wait for an accelerator at every step); the teacher's are, since a missing score must never
+    pass as a number.
 
     Args:
         name: A key of :data:`LOSSES`.
         student_scores: (batch, group), positive first, group at least 2.
-        teacher_scores: (batch, group), finite; None for a loss that needs no teacher, which ignores them when they are
-            given.
+        teacher_scores: (batch, group), finite; a loss that needs no teacher ignores them.
         temperature: Divides the teacher's scores; positive and finite.
         smoothing: Share of the targets' mass that is moved to the uniform distribution, in [0, 1); see each loss.
         hard_weight: Weight of LCE beside a distillation loss, in [0, 1).
         others: (batch, m), the student's scores of further negatives without teacher scores, such as the documents of
             the batch's other groups; -inf leaves one out. They join LCE's denominator, alone or under ``hard_weight``.
-        teacher_is_finite: Whether the teacher's scores were looked through before, as :func:`rd_utils.training.loop.train` does with
-            all of them: looking at those on an accelerator waits for it.
-
-    Returns:
-        A scalar that carries the gradient of ``student_scores`` and ``others``.
+        teacher_is_finite: Whether the teacher's scores were looked through before: on an accelerator that waits for it.
 
     Raises:
-        ValueError: If the name is unknown, a shape does not fit, the teacher's scores are absent or not finite, a number
-            is out of its range, ``hard_weight`` is given to LCE, or ``others`` to a loss without LCE in it.
+        ValueError: If anything does not fit: ``hard_weight`` is given to LCE, say, or ``others`` to a loss without LCE in it.
 
     >>> group_loss("margin_mse", torch.tensor([[1.0, 0.0]]), torch.tensor([[4.0, 0.0]])).item()
     9.0
@@ -358,25 +340,10 @@ def group_loss(
         ...
     ValueError: the loss 'kl' distils a teacher, but teacher_scores is None; pass its (1, 2) scores, or use 'lce'
     """
-    loss = find_loss(name)
-    check_positive("temperature", temperature)
-    _check_share("smoothing", smoothing)
-    _check_share("hard_weight", hard_weight)
-    shape = tuple(student_scores.shape)
-    if len(shape) != 2:
-        raise ValueError(f"student_scores has shape {shape}; expected two dimensions, (batch, group)")
-    if shape[0] == 0:
-        raise ValueError(f"student_scores has shape {shape}, a batch without groups; expected at least one")
-    if shape[1] < 2:
-        raise ValueError(f"a group has {shape[1]} document(s); expected the positive and at least one negative")
-    if others is not None and (others.ndim != 2 or len(others) != shape[0]):
-        raise ValueError(f"others has shape {tuple(others.shape)}; expected ({shape[0]}, m), the scores of m further negatives per group")
+    loss, shape = find_loss(name), tuple(student_scores.shape)
+    _check_input(name, student_scores, temperature, smoothing, hard_weight, others)
     if name == "lce":
-        if hard_weight:
-            raise ValueError(f"hard_weight is {hard_weight}, but the loss is 'lce' itself; leave it at 0, or name a distillation loss")
         return lce(student_scores, smoothing=smoothing, others=others)
-    if others is not None and not hard_weight:
-        raise ValueError(f"others have no teacher scores for the loss {name!r}; use 'lce', or give it a hard_weight")
     if loss.needs_teacher:
         teacher_scores = _checked_teacher(name, teacher_scores, shape, teacher_is_finite)
     value = loss.function(student_scores, teacher_scores, temperature, smoothing)
@@ -416,7 +383,28 @@ def _check_share(name: str, number: float) -> None:
         raise ValueError(f"{name} is {number}; expected a share, at least 0 and below 1 (0 changes nothing)")
 
 
-def _checked_teacher(name: str, teacher_scores: Tensor | None, shape: tuple[int, int], is_finite: bool) -> Tensor:
+def _check_input(
+    name: str, student_scores: Tensor, temperature: float, smoothing: float, hard_weight: float, others: Tensor | None
+) -> None:
+    check_positive("temperature", temperature)
+    _check_share("smoothing", smoothing)
+    _check_share("hard_weight", hard_weight)
+    shape = tuple(student_scores.shape)
+    if len(shape) != 2:
+        raise ValueError(f"student_scores has shape {shape}; expected two dimensions, (batch, group)")
+    if shape[0] == 0:
+        raise ValueError(f"student_scores has shape {shape}, a batch without groups; expected at least one")
+    if shape[1] < 2:
+        raise ValueError(f"a group has {shape[1]} document(s); expected the positive and at least one negative")
+    if others is not None and (others.ndim != 2 or len(others) != shape[0]):
+        raise ValueError(f"others has shape {tuple(others.shape)}; expected ({shape[0]}, m), the scores of m further negatives per group")
+    if name == "lce" and hard_weight:
+        raise ValueError(f"hard_weight is {hard_weight}, but the loss is 'lce' itself; leave it at 0, or name a distillation loss")
+    if name != "lce" and others is not None and not hard_weight:
+        raise ValueError(f"others have no teacher scores for the loss {name!r}; use 'lce', or give it a hard_weight")
+
+
+def _checked_teacher(name: str, teacher_scores: Tensor | None, shape: tuple[int, ...], is_finite: bool) -> Tensor:
     """Return the teacher's scores if they are present, of the right shape and finite; raise otherwise."""
     if teacher_scores is None:
         without = " or ".join(repr(loss.name) for loss in LOSSES.values() if not loss.needs_teacher)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rd_utils.training.losses import LOSSES, at_least_float32, check_positive, find_loss, group_loss
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder, SentenceTransformer
 
 
 class BiEncoderGroupLoss(torch.nn.Module):
@@ -34,7 +37,7 @@ class BiEncoderGroupLoss(torch.nn.Module):
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: SentenceTransformer,
         loss: str,
         temperature: float = 1.0,
         scale: float = 1.0,
@@ -51,7 +54,7 @@ class BiEncoderGroupLoss(torch.nn.Module):
         self.scale = scale
         self.similarity = similarity
 
-    def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | list[Tensor] | None = None) -> Tensor:
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | list[Tensor] | None = None) -> Tensor:
         """Compute the loss of a batch.
 
         Args:
@@ -75,7 +78,7 @@ class BiEncoderGroupLoss(torch.nn.Module):
         student_scores = self.scale * (query.unsqueeze(1) * documents).sum(dim=-1)
         return group_loss(self.loss, student_scores, _teacher_scores(self.loss, labels), self.temperature)
 
-    def get_config_dict(self) -> dict[str, Any]:
+    def get_config_dict(self) -> dict[str, str | float]:
         """Return the settings, for the model card."""
         return {
             "loss": self.loss,
@@ -104,7 +107,7 @@ class CrossEncoderGroupLoss(torch.nn.Module):
     Follows the conventions of the losses of sentence-transformers 6.2: the loss tokenises the pairs of texts itself.
     """
 
-    def __init__(self, model: torch.nn.Module, loss: str, temperature: float = 1.0, scale: float = 1.0) -> None:
+    def __init__(self, model: CrossEncoder, loss: str, temperature: float = 1.0, scale: float = 1.0) -> None:
         super().__init__()
         check_positive("temperature", temperature)
         check_positive("scale", scale)
@@ -113,7 +116,7 @@ class CrossEncoderGroupLoss(torch.nn.Module):
                 f"the cross-encoder has {model.num_labels} outputs; expected 1 (a score), or 2 (irrelevant, relevant): "
                 "load it with num_labels=1"
             )
-        self.model: Any = model
+        self.model = model
         self.loss = find_loss(loss).name
         self.temperature = temperature
         self.scale = scale
@@ -150,7 +153,7 @@ class CrossEncoderGroupLoss(torch.nn.Module):
         student_scores = self.scale * outputs.reshape(len(queries), len(columns))
         return group_loss(self.loss, student_scores, _teacher_scores(self.loss, labels), self.temperature)
 
-    def get_config_dict(self) -> dict[str, Any]:
+    def get_config_dict(self) -> dict[str, str | float]:
         """Return the settings, for the model card."""
         return {"loss": self.loss, "temperature": self.temperature, "scale": self.scale}
 
