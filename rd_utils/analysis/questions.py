@@ -19,7 +19,7 @@ from rd_utils.analysis.crossed import Spread
 from rd_utils.cost.workload import Sizes, drawn, listed
 from rd_utils.data.collections import doc_batches
 from rd_utils.mining.words import SAMPLE, misfit
-from rd_utils.store import identity, outputs_root, resolve_path, upstream
+from rd_utils.store import identity, outputs_root, upstream
 from rd_utils.study.plan import DIMENSIONS, PLACE, Plan
 
 # Root mean squares over the contrasts of strategies of the embedded study (nDCG@10, 300 queries, 3 seeds), and for whatever else is trained
@@ -249,7 +249,7 @@ def _misfits(plan: Plan) -> Iterator[str]:
     asked = {(spec.collection, spec.retriever) for spec in artefacts.values() if spec.stage == "index" and spec.retriever.kind == "bm25"}
     for collection, retriever in sorted(asked, key=repr):
         if collection.source == "folder":
-            first = next(doc_batches(collection, resolve_path(collection.path)), None)
+            first = next(doc_batches(collection), None)
             why = misfit(retriever, first.column("text")[:SAMPLE].to_pylist()) if first else ""
             if why:
                 yield f"{collection.label}: {why}"

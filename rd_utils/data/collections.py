@@ -11,23 +11,26 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyarrow.compute import equal, sort_indices  # pyright: ignore[reportAttributeAccessIssue] (made as it is imported)
 
 from rd_utils.data import reading
 from rd_utils.data.runs import rows_of
-from rd_utils.data.sources import SPLIT_PARTS
+from rd_utils.data.sources import SPLIT_PARTS, EmbeddedCollection, FolderCollection, IrDatasetsCollection, PseudoQueries
+from rd_utils.store.paths import resolve_path
 from rd_utils.study.explain import nearest
+from rd_utils.study.kinds import Collection
 from rd_utils.workflow.progress import Track, untracked
+
+if TYPE_CHECKING:
+    from rd_utils.data import synthetic
 
 DOCS = pa.schema([("doc_id", pa.large_string()), ("text", pa.large_string())])
 BATCH = 1 << 16  # documents or queries that are read at once, as Python objects
-
-
 WORD = re.compile(r"\w")  # a letter, a digit or an underscore: what a text without a word has none of
 CORPUS, QUERIES = "corpus.jsonl", "queries.jsonl"  # of a folder
 CHEAP_CORPUS, CHEAP_QUERIES = 32 << 20, 200 << 20  # bytes that are read where a collection is checked
@@ -35,16 +38,38 @@ FIRST_LINES = 1000  # that are read of larger files
 _WHOLE = {"skip_queries": 0, "max_queries": None}
 
 
+class _Record(Protocol):
+    """A document, query or judgement of ir_datasets, with what is asked of each."""
+
+    doc_id: object
+    query_id: object
+    relevance: object
+
+    def default_text(self) -> object: ...
+
+
+class _Dataset(Protocol):
+    """What is asked of a data set of ir_datasets, whose own types say less."""
+
+    def docs_iter(self) -> Iterator[_Record]: ...
+    def docs_count(self) -> int | None: ...
+    def queries_iter(self) -> Iterator[_Record]: ...
+    def queries_count(self) -> int | None: ...
+    def qrels_iter(self) -> Iterator[_Record]: ...
+    def qrels_count(self) -> int | None: ...
+    def has_queries(self) -> bool: ...
+    def has_qrels(self) -> bool: ...
+
+
 class CollectionError(ValueError):
     """A collection cannot be read as asked; the message names the offender and the remedy."""
 
 
-def read_docs(collection: Any, folder: Path | None = None, track: Track = untracked) -> pd.DataFrame:
+def read_docs(collection: Collection, track: Track = untracked) -> pd.DataFrame:
     """Read the documents of a collection into memory.
 
     Args:
-        collection: one of the collection classes of :mod:`rd_utils.study.params`.
-        folder: where a ``folder`` collection lies (its ``path``, resolved).
+        collection: the collection.
         track: wraps an iterable to show progress; called as ``track(iterable, description, total)``.
 
     Returns:
@@ -53,18 +78,17 @@ def read_docs(collection: Any, folder: Path | None = None, track: Track = untrac
     Raises:
         CollectionError: there are no documents, a document has no id or text, or an id stands twice.
     """
-    table = pa.Table.from_batches(doc_batches(collection, folder, track), schema=DOCS)
-    _check_ids(table.column("doc_id"), collection.label, folder)
+    table = pa.Table.from_batches(doc_batches(collection, track), schema=DOCS)
+    _check_ids(table.column("doc_id"), collection)
     return reading.as_frame(table)
 
 
-def write_docs(collection: Any, path: Path, folder: Path | None = None, track: Track = untracked) -> Written:
+def write_docs(collection: Collection, path: Path, track: Track = untracked) -> Written:
     """Write the documents of a collection as one Arrow file, as they are read: memory does not grow with their texts.
 
     Args:
-        collection: one of the collection classes of :mod:`rd_utils.study.params`.
+        collection: the collection.
         path: of the file, which :func:`open_docs` maps into memory.
-        folder: where a ``folder`` collection lies (its ``path``, resolved).
         track: wraps an iterable to show progress.
 
     Returns:
@@ -75,14 +99,14 @@ def write_docs(collection: Any, path: Path, folder: Path | None = None, track: T
     """
     blank, without_word, first = 0, 0, ""
     with pa.ipc.new_file(path, DOCS) as writer:
-        for batch in doc_batches(collection, folder, track):
+        for batch in doc_batches(collection, track):
             wordless = np.flatnonzero(~has_word(batch.column("text")))
             first = first or (batch.column("doc_id")[int(wordless[0])].as_py() if len(wordless) else "")
             without_word += len(wordless)
             blank += sum(not text.strip() for text in batch.column("text").take(pa.array(wordless)).tolist())
             writer.write_batch(batch)
     ids = _mapped(path).column("doc_id")
-    order = _check_ids(ids, collection.label, folder)
+    order = _check_ids(ids, collection)
     ties = np.empty(len(order), dtype=np.int32)
     ties[order] = np.arange(len(order), dtype=np.int32)
     return Written(len(ids), blank, without_word, first, ties)
@@ -106,7 +130,7 @@ class Written(NamedTuple):
     ties: np.ndarray
 
 
-def has_word(texts: Any) -> np.ndarray:
+def has_word(texts: pd.Series | pd.api.extensions.ExtensionArray | pa.Array) -> np.ndarray:
     """Tell which texts have a word: a letter, a digit or an underscore somewhere.
 
     A text of white space, punctuation or pictures has none: no retriever finds it, and an embedding of it says nothing.
@@ -133,30 +157,36 @@ def open_docs(path: Path) -> pd.DataFrame:
     return reading.as_frame(_mapped(path))
 
 
-def doc_batches(collection: Any, folder: Path | None = None, track: Track = untracked) -> Iterator[pa.RecordBatch]:
+def doc_batches(collection: Collection, track: Track = untracked) -> Iterator[pa.RecordBatch]:
     """Yield the documents of a collection in its own order, doc_id and text, a batch of them at a time.
 
     Args:
-        collection: one of the collection classes of :mod:`rd_utils.study.params`.
-        folder: where a ``folder`` collection lies (its ``path``, resolved).
+        collection: the collection.
         track: wraps an iterable to show progress.
 
     Raises:
         CollectionError: a document has no id or text, or the source cannot be read.
     """
-    if collection.source == "embedded":
-        docs = _embedded(collection).docs
-        yield from _batches(zip(docs["doc_id"], docs["text"], strict=True))
-    elif collection.source == "ir_datasets":
-        dataset = _ir_dataset(collection.id)
-        with _downloads(collection.id):
-            records = track(dataset.docs_iter(), f"reading documents of {collection.id}", dataset.docs_count())
-            for batch in _batches(_told(doc.doc_id, doc.default_text(), "document") for doc in records):
-                _check_names(batch.column("doc_id").to_pylist())
-                yield batch
-    else:
-        path = file_of(folder, CORPUS)
-        yield from _batches(track(reading.texts(path, CollectionError, titles=True), f"reading {folder.name}/{path.name}", None))
+    match collection:
+        case EmbeddedCollection():
+            docs = _embedded(collection).docs
+            yield from _batches(zip(docs["doc_id"], docs["text"], strict=True))
+        case IrDatasetsCollection():
+            dataset = _ir_dataset(collection.id)
+            with _downloads(collection.id):
+                records = track(dataset.docs_iter(), f"reading documents of {collection.id}", dataset.docs_count())
+                for batch in _batches(_told(doc.doc_id, doc.default_text(), "document") for doc in records):
+                    _check_names(batch.column("doc_id").to_pylist())
+                    yield batch
+        case FolderCollection():
+            path = file_of(resolve_path(collection.path), CORPUS)
+            yield from _batches(track(reading.texts(path, CollectionError, titles=True), _bar(path), None))
+        case _:
+            raise TypeError(f"{collection.label} has no documents of its own")
+
+
+def _bar(path: Path) -> str:
+    return f"reading {path.parent.name}/{path.name}"
 
 
 def _batches(docs: Iterable[tuple[str, str]]) -> Iterator[pa.RecordBatch]:
@@ -166,7 +196,7 @@ def _batches(docs: Iterable[tuple[str, str]]) -> Iterator[pa.RecordBatch]:
         yield pa.record_batch([_column(values, names) for values in (names, texts)], schema=DOCS)
 
 
-def _told(name: Any, text: Any, of: str) -> tuple[str, str]:
+def _told(name: object, text: object, of: str) -> tuple[str, str]:
     """Return an id and a text of ir_datasets as str; None is neither, and not the word "None"."""
     if name is None:
         raise CollectionError(f"a {of} has no id, its text begins {str(text)[:40]!r}; give it one in the source")
@@ -195,22 +225,22 @@ def _mapped(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def _check_ids(ids: pa.ChunkedArray, label: str, folder: Path | None = None) -> np.ndarray:
+def _check_ids(ids: pa.ChunkedArray, collection: Collection) -> np.ndarray:
     """Return the rows sorted by id; ids must be there, each once."""
     if not len(ids):
-        raise CollectionError(f"{label}: no doc was read{_from(folder, CORPUS)}; check the source")
-    order = pc.sort_indices(ids)  # by UTF-8 bytes, which is the order of str
+        raise CollectionError(_none_read(collection, "doc", CORPUS))
+    order = sort_indices(ids)  # by UTF-8 bytes, which is the order of str
     ordered = ids.take(order)
-    same = pc.equal(ordered[1:], ordered[:-1]).to_numpy() if len(ids) > 1 else np.zeros(0, dtype=bool)
+    same = equal(ordered[1:], ordered[:-1]).to_numpy() if len(ids) > 1 else np.zeros(0, dtype=bool)
     if same.any():
         at = np.flatnonzero(same)
         rows = np.sort(order.to_numpy()[at + 1])
         first = ids[int(rows[0])].as_py()
-        raise CollectionError(_twice(label, "doc_id", len(at), first, folder and file_of(folder, CORPUS)))
+        raise CollectionError(_twice(collection, "doc_id", len(at), first, CORPUS))
     return order.to_numpy()
 
 
-def read_queries(collection: Any, folder: Path | None = None, track: Track = untracked) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_queries(collection: Collection, track: Track = untracked) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the queries and qrels of one split.
 
     Of the queries that have a qrel, ``random_split`` keeps a random part; ``max_queries`` then keeps the first ones by sorted query_id,
@@ -219,21 +249,18 @@ def read_queries(collection: Any, folder: Path | None = None, track: Track = unt
     Returns:
         queries (query_id, text) and qrels (query_id, doc_id, relevance), the qrels of those queries only.
     """
-    if collection.source == "embedded":
-        generated = _embedded(collection)
-        queries, qrels = generated.queries[collection.split], generated.qrels[collection.split]
-    elif collection.source == "ir_datasets":
-        dataset = _ir_dataset(collection.id)
-        _check_parts(collection.id, dataset)
-        with _downloads(collection.id):
-            records = track(dataset.queries_iter(), f"reading queries of {collection.id}", dataset.queries_count())
-            queries = _frame((_told(query.query_id, query.default_text(), "query") for query in records), ["query_id", "text"])
-            records = track(dataset.qrels_iter(), f"reading qrels of {collection.id}", dataset.qrels_count())
-            qrels = _frame(((q.query_id, q.doc_id, q.relevance) for q in records), ["query_id", "doc_id", "relevance"])
-    else:
-        queries, qrels = _read_folder(collection, folder, track)
-    queries = _checked(queries, "query_id", collection.label, folder)
-    if collection.source != "folder":
+    match collection:
+        case EmbeddedCollection():
+            generated = _embedded(collection)
+            queries, qrels = generated.queries[collection.split], generated.qrels[collection.split]
+        case IrDatasetsCollection():
+            queries, qrels = _read_dataset(collection.id, track)
+        case FolderCollection():
+            queries, qrels = _read_folder(collection, track)
+        case _:
+            raise TypeError(f"the queries of {collection.label} are drawn from documents, not read")
+    queries = _checked(queries, collection)
+    if not isinstance(collection, FolderCollection):
         _check_qrels(queries, qrels, collection.label)
     queries, qrels = random_part(collection, queries, qrels)
     skipped = getattr(collection, "skip_queries", 0)
@@ -250,13 +277,25 @@ def read_queries(collection: Any, folder: Path | None = None, track: Track = unt
     return queries.reset_index(drop=True), qrels.reset_index(drop=True)
 
 
-def _read_folder(collection: Any, folder: Path, track: Track) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _read_dataset(name: str, track: Track) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the queries and qrels of an ir_datasets id."""
+    dataset = _ir_dataset(name)
+    _check_parts(name, dataset)
+    with _downloads(name):
+        records = track(dataset.queries_iter(), f"reading queries of {name}", dataset.queries_count())
+        queries = _frame((_told(query.query_id, query.default_text(), "query") for query in records), ["query_id", "text"])
+        records = track(dataset.qrels_iter(), f"reading qrels of {name}", dataset.qrels_count())
+        return queries, _frame(((q.query_id, q.doc_id, q.relevance) for q in records), ["query_id", "doc_id", "relevance"])
+
+
+def _read_folder(collection: FolderCollection, track: Track) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the queries that a folder's qrels name, and the qrels; BEIR keeps all splits' queries in one file."""
-    path, judged = file_of(folder, QUERIES), reading.qrels(_qrels_file(collection, folder), CollectionError)
-    rows = track(reading.texts(path, CollectionError), f"reading {folder.name}/{path.name}", None)
+    path, qrels_path = file_of(resolve_path(collection.path), QUERIES), _qrels_file(collection)
+    judged = reading.qrels(qrels_path, CollectionError)
+    rows = track(reading.texts(path, CollectionError), _bar(path), None)
     queries = _frame(rows, ["query_id", "text"])
     unknown = np.flatnonzero(~judged.frame["query_id"].isin(queries["query_id"]))
-    problems = reading.Problems(_qrels_file(collection, folder), CollectionError)
+    problems = reading.Problems(qrels_path, CollectionError)
     for row in unknown.tolist():
         name = reading.shown(judged.frame["query_id"].iloc[row])
         problems.add(int(judged.lines[row]), f"the query {name} has no text in {path.name}; add it there, or take the line out")
@@ -274,7 +313,7 @@ def _check_qrels(queries: pd.DataFrame, qrels: pd.DataFrame, label: str) -> None
         raise CollectionError(f"{label}: {len(twice)} qrels stand twice, the first is {tuple(twice.iloc[0][['query_id', 'doc_id']])}")
 
 
-def random_part(collection: Any, queries: pd.DataFrame, qrels: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def random_part(collection: Collection, queries: pd.DataFrame, qrels: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Keep the part of the queries that a collection's ``random_split`` names; without one, all of them.
 
     The distinct texts (but for white space and case) of the queries that have a qrel are put in the order of the SHA-256 of the seed and
@@ -282,7 +321,7 @@ def random_part(collection: Any, queries: pd.DataFrame, qrels: pd.DataFrame) -> 
     in one part, no part depends on the platform or on the order of the source, and a new query moves few others.
 
     Args:
-        collection: one of the collection classes of :mod:`rd_utils.study.params`.
+        collection: the collection.
         queries: query_id, text.
         qrels: query_id, doc_id, relevance.
 
@@ -319,7 +358,7 @@ def plain_texts(texts: pd.Series) -> list[str]:
     return [" ".join(text.split()).casefold() for text in texts]
 
 
-def check_source(collection: Any, folder: Path | None = None, queries: bool = True) -> None:
+def check_source(collection: Collection, queries: bool = True) -> None:
     """Check what is quickly known of a collection: an ir_datasets id (with queries, if wanted), a folder's files.
 
     Of a folder, queries and qrels are read whole where they are no more than 200 MB, else the first 1,000 queries alone; the corpus whole
@@ -328,11 +367,12 @@ def check_source(collection: Any, folder: Path | None = None, queries: bool = Tr
     Raises:
         CollectionError: naming each offender, with the nearest valid name, or the file and the line.
     """
-    if collection.source == "ir_datasets":
+    if isinstance(collection, IrDatasetsCollection):
         dataset = _ir_dataset(collection.id)
         if queries:
             _check_parts(collection.id, dataset)
-    elif collection.source == "folder":
+    elif isinstance(collection, FolderCollection):
+        folder = resolve_path(collection.path)
         if not folder.is_dir():
             raise CollectionError(f"{collection.path}: there is no such folder; put the collection there, or correct the path")
         missing = [name for name in (CORPUS, QUERIES, f"qrels/{collection.split}.tsv") if reading.present(folder / name) is None]
@@ -342,28 +382,28 @@ def check_source(collection: Any, folder: Path | None = None, queries: bool = Tr
         problems = []
         for check in (_check_corpus, *((_check_queries,) if queries else ())):
             try:
-                check(collection, folder)
+                check(collection)
             except CollectionError as error:
                 problems.append(str(error))
         if problems:
             raise CollectionError("\n".join(problems))
 
 
-def _check_corpus(collection: Any, folder: Path) -> None:
-    path = file_of(folder, CORPUS)
+def _check_corpus(collection: FolderCollection) -> None:
+    path = file_of(resolve_path(collection.path), CORPUS)
     if reading.weight(path) > CHEAP_CORPUS:
         for _ in reading.texts(path, CollectionError, titles=True, most=FIRST_LINES):
             pass
         return
-    docs = read_docs(collection, folder)
-    judged = reading.qrels(_qrels_file(collection, folder), CollectionError)
+    docs = read_docs(collection)
+    judged = reading.qrels(_qrels_file(collection), CollectionError)
     absent_positives(judged.frame, docs["doc_id"], collection.label)
 
 
-def _check_queries(collection: Any, folder: Path) -> None:
-    path, judged = file_of(folder, QUERIES), _qrels_file(collection, folder)
+def _check_queries(collection: FolderCollection) -> None:
+    path, judged = file_of(resolve_path(collection.path), QUERIES), _qrels_file(collection)
     if reading.weight(path) + reading.weight(judged) <= CHEAP_QUERIES:
-        read_queries(collection, folder)
+        read_queries(collection)
         return
     for _ in reading.texts(path, CollectionError, most=FIRST_LINES):
         pass
@@ -395,7 +435,8 @@ def file_of(folder: Path, name: str) -> Path:
     return reading.present(folder / name) or folder / name
 
 
-def _qrels_file(collection: Any, folder: Path) -> Path:
+def _qrels_file(collection: FolderCollection) -> Path:
+    folder = resolve_path(collection.path)
     path = file_of(folder, f"qrels/{collection.split}.tsv")
     if not path.is_file():
         raise CollectionError(f"{folder}: no qrels for split {collection.split!r}{nearest(collection.split, _splits(folder))}")
@@ -406,34 +447,39 @@ def _splits(folder: Path) -> list[str]:
     return sorted({path.name.partition(".tsv")[0] for path in (folder / "qrels").glob("*.tsv*")})
 
 
-def _check_parts(name: str, dataset: Any) -> None:
+def _check_parts(name: str, dataset: _Dataset) -> None:
     for part, has in (("queries", dataset.has_queries()), ("qrels", dataset.has_qrels())):
         if not has:
             raise CollectionError(f"ir_datasets id {name!r} has no {part}; name a split that has, such as {name}/train")
 
 
-def own_tests(collection: Any, folder: Path | None = None) -> tuple[Any, ...]:
+def own_tests(collection: Collection) -> tuple[Collection, ...]:
     """Return the test collection that belongs to a training collection, without reading it; empty where none is known.
 
     Of an embedded collection and of a folder the split ``test``; of an ir_datasets id the ``test`` beside or below it; of pseudo-queries
     what belongs to their documents, or these themselves where they have judged queries.
 
     >>> from rd_utils.study import params
-    >>> [test.id for test in own_tests(params.IrDatasetsCollection(id="beir/scifact/train"))]
+    >>> [test.label for test in own_tests(params.IrDatasetsCollection(id="beir/scifact/train"))]
     ['beir/scifact/test']
     >>> own_tests(params.IrDatasetsCollection(id="vaswani"))
     ()
     """
-    if collection.source == "pseudo_queries":
-        documents = collection.documents
-        judged = _is_judged(documents.id) if documents.source == "ir_datasets" else documents.split == "test"
-        return own_tests(documents, folder) or ((documents,) if judged else ())
-    if collection.source == "ir_datasets":
-        ids = (f"{collection.id.rpartition('/')[0]}/test", f"{collection.id}/test")
-        return tuple(collection.model_copy(update=_WHOLE | {"id": test}) for test in ids if test != collection.id and _is_judged(test))[:1]
-    there = collection.source == "embedded" or reading.present(folder / "qrels" / "test.tsv") is not None
-    whole = {name: value for name, value in (_WHOLE | {"split": "test"}).items() if name in type(collection).model_fields}
-    return (collection.model_copy(update=whole),) if there and collection.split != "test" else ()
+    match collection:
+        case PseudoQueries(documents=IrDatasetsCollection() as documents):
+            return own_tests(documents) or ((documents,) if _is_judged(documents.id) else ())
+        case PseudoQueries(documents=EmbeddedCollection() | FolderCollection() as documents):
+            return own_tests(documents) or ((documents,) if documents.split == "test" else ())
+        case IrDatasetsCollection(id=name):
+            ids = (f"{name.rpartition('/')[0]}/test", f"{name}/test")
+            return tuple(collection.model_copy(update=_WHOLE | {"id": test}) for test in ids if test != name and _is_judged(test))[:1]
+        case EmbeddedCollection(split="train" | "validation"):
+            return (collection.model_copy(update={"max_queries": None, "split": "test"}),)
+        case FolderCollection(path=path, split=split):
+            there = split != "test" and reading.present(resolve_path(path) / "qrels" / "test.tsv") is not None
+            return (collection.model_copy(update=_WHOLE | {"split": "test"}),) if there else ()
+        case _:
+            return ()
 
 
 def _is_judged(name: str) -> bool:
@@ -464,17 +510,17 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     return pd.read_parquet(folder / f"{name}.parquet")
 
 
-def _embedded(collection: Any) -> Any:
+def _embedded(collection: EmbeddedCollection) -> synthetic.EmbeddedCollection:
     from rd_utils.data import synthetic
 
     return synthetic.generate(collection.profile, collection.world, collection.seed)
 
 
-def _ir_dataset(name: str) -> Any:
+def _ir_dataset(name: str) -> _Dataset:
     import ir_datasets
 
     try:
-        return ir_datasets.load(name)
+        return cast("_Dataset", ir_datasets.load(name))
     except KeyError:
         raise CollectionError(f"ir_datasets knows no id {name!r}{_near_ids(name, list(ir_datasets.registry))}") from None
 
@@ -496,7 +542,7 @@ def _near_ids(name: str, ids: list[str]) -> str:
     return hint if "did you mean" in hint else "; its catalogue lists all ids"
 
 
-def _frame(rows: Iterator[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
+def _frame(rows: Iterable[tuple[object, ...]], columns: list[str]) -> pd.DataFrame:
     """Return a frame of rows, of which only a part is in memory as Python objects."""
     types = {column: "int64" if column == "relevance" else "str" for column in columns}
     rows, parts = iter(rows), []
@@ -505,20 +551,26 @@ def _frame(rows: Iterator[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({column: [] for column in columns}).astype(types)
 
 
-def _checked(frame: pd.DataFrame, key: str, label: str, folder: Path | None = None) -> pd.DataFrame:
-    if frame.empty:
-        raise CollectionError(f"{label}: no {key.removesuffix('_id')} was read{_from(folder, QUERIES)}; check the source")
-    twice = frame[key][frame[key].duplicated()]
+def _checked(queries: pd.DataFrame, collection: Collection) -> pd.DataFrame:
+    if queries.empty:
+        raise CollectionError(_none_read(collection, "query", QUERIES))
+    twice = queries["query_id"][queries["query_id"].duplicated()]
     if len(twice):
-        raise CollectionError(_twice(label, key, len(twice), twice.iloc[0], folder and file_of(folder, QUERIES)))
-    return frame.reset_index(drop=True)
+        raise CollectionError(_twice(collection, "query_id", len(twice), twice.iloc[0], QUERIES))
+    return queries.reset_index(drop=True)
 
 
-def _from(folder: Path | None, name: str) -> str:
-    return "" if folder is None else f" from {file_of(folder, name)}"
+def _file(collection: Collection, name: str) -> Path | None:
+    return file_of(resolve_path(collection.path), name) if isinstance(collection, FolderCollection) else None
 
 
-def _twice(label: str, key: str, n: int, first: str, path: Path | None) -> str:
+def _none_read(collection: Collection, what: str, name: str) -> str:
+    path = _file(collection, name)
+    return f"{collection.label}: no {what} was read{'' if path is None else f' from {path}'}; check the source"
+
+
+def _twice(collection: Collection, key: str, n: int, first: str, name: str) -> str:
     """Return the message on ids that stand twice, with the lines of the first of them where they stand in a file."""
+    path = _file(collection, name)
     where = "" if path is None else f" in {path} in lines {' and '.join(map(str, reading.lines_of(path, [first])[first][:3]))}"
-    return f"{label}: {n} values of {key} stand twice, the first is {reading.shown(first)}{where}; ids must be unique"
+    return f"{collection.label}: {n} values of {key} stand twice, the first is {reading.shown(first)}{where}; ids must be unique"

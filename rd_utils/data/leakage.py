@@ -17,31 +17,35 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 import pandas as pd
 
 from rd_utils.data import collections, reading
+from rd_utils.data.sources import EmbeddedCollection, FolderCollection, IrDatasetsCollection
 from rd_utils.store import resolve_path, upstream
 from rd_utils.study import params
 from rd_utils.study.explain import ParameterError
 from rd_utils.study.kinds import Collection
-from rd_utils.study.specs import EvaluationSpec, QueriesSpec
+from rd_utils.study.specs import EvaluationSpec, QueriesSpec, SearchSpec, StudentSpec
 
 if TYPE_CHECKING:
+    from rd_utils.study.studies import Study
     from rd_utils.workflow.maker import Maker
+    from rd_utils.workflow.pipeline import Pipeline
 
 CHEAP_QUERIES = 100_000  # of an ir_datasets id: so many are read in a second or two
 CHEAP_BYTES = 32 << 20  # of a folder's queries and qrels
 
-Read = Callable[[Any], "tuple[pd.DataFrame, pd.DataFrame] | None"]
+Queries = tuple[pd.DataFrame, pd.DataFrame]  # query_id, text; and qrels
+Read = Callable[[Collection], Queries | None]
 
 
 class LeakageError(ParameterError):
     """Test queries are training queries; the message says how many, which is the first, and the remedy."""
 
 
-def shared_queries(train: tuple[pd.DataFrame, pd.DataFrame], test: tuple[pd.DataFrame, pd.DataFrame], *, one_source: bool) -> pd.DataFrame:
+def shared_queries(train: Queries, test: Queries, *, one_source: bool) -> pd.DataFrame:
     """Find the test queries that are also training queries.
 
     Args:
@@ -76,15 +80,15 @@ def shared_queries(train: tuple[pd.DataFrame, pd.DataFrame], test: tuple[pd.Data
     return pd.DataFrame(rows, columns=["query_id", "train_id", "text", "by"])
 
 
-def check_study(study: Any) -> None:
+def check_study(study: Study) -> None:
     """Compare the training, validation and test queries of a study, as far as they are at hand and few.
 
     Raises:
         LeakageError: a test collection shares queries with its training collection, or the validation collection of the search with either.
     """
-    known: dict[str, Any] = {}
+    known: dict[str, Queries | None] = {}
 
-    def read(collection: Any) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    def read(collection: Collection) -> Queries | None:
         key = collection.model_dump_json(exclude={"shared_queries"})
         if key not in known:
             known[key] = _read_where_cheap(collection)
@@ -103,13 +107,13 @@ def check_study(study: Any) -> None:
         raise LeakageError(f"study {study.name}: {error}") from None
 
 
-def check_parameters(parameters: params.TrainParameters, pipeline: Any) -> None:
+def check_parameters(parameters: params.TrainParameters, pipeline: Pipeline) -> None:
     """Compare the training and test queries of a notebook that trains or evaluates students.
 
     Raises:
         LeakageError: they share queries.
     """
-    if "student" in getattr(parameters, "systems", ("student",)):
+    if parameters.test_collections != "own" and "student" in getattr(parameters, "systems", ("student",)):
         for test in parameters.test_collections:
             refuse_shared(parameters.collection, test, lambda collection: (pipeline.queries(collection), pipeline.qrels(collection)))
 
@@ -121,21 +125,21 @@ def check_evaluation(spec: EvaluationSpec, maker: Maker) -> None:
         LeakageError: they share queries.
     """
 
-    def read(one: Collection) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def read(one: Collection) -> Queries:
         queries = maker.open(QueriesSpec(collection=one))
         return queries.frame, queries.qrels
 
     made_from = upstream(spec).values()
     for of, learnt in (
-        ("training", [part.groups.collection for part in made_from if part.stage == "student"]),
-        ("validation", [part.collection for part in made_from if part.stage == "search"]),
+        ("training", [part.groups.collection for part in made_from if isinstance(part, StudentSpec)]),
+        ("validation", [part.collection for part in made_from if isinstance(part, SearchSpec)]),
     ):
         for collection in dict.fromkeys(learnt):
             compare = functools.partial(refuse_shared, collection, spec.collection, read, of=of)
             maker.once(("compared", of, collection, spec.collection), compare)
 
 
-def refuse_shared(train: Any, test: Any, read: Read, of: str = "training") -> None:
+def refuse_shared(train: Collection, test: Collection, read: Read, of: str = "training") -> None:
     """Refuse a test collection some of whose queries are those of another collection.
 
     Args:
@@ -152,13 +156,13 @@ def refuse_shared(train: Any, test: Any, read: Read, of: str = "training") -> No
     if leave.shared_queries == "allow":
         return
     overlap = ids_overlap(train, test)
-    if train.source == "embedded" and _one_source(train, test):
+    if isinstance(train, EmbeddedCollection) and _one_source(train, test):
         if not overlap:
             return  # all texts of an embedded collection differ
-        read = _read  # which takes seconds, but there is something to show
+        read = collections.read_queries  # which takes seconds, but there is something to show
     learnt = read(train)
     asked = None if learnt is None else read(test)
-    if asked is None:
+    if learnt is None or asked is None:
         if overlap:
             raise LeakageError(f"the queries of {test.label} are also {of} queries of {train.label}{_remedy(leave)}")
         return
@@ -174,61 +178,59 @@ def refuse_shared(train: Any, test: Any, read: Read, of: str = "training") -> No
     )
 
 
-def _remedy(leave: Any) -> str:
+def _remedy(leave: Collection) -> str:
     return (
         "; part them (random_split, or skip_queries and max_queries), or, where students may be tested on what they learnt from, say "
         f"shared_queries: allow in {leave.label}"
     )
 
 
-def ids_overlap(one: Any, other: Any) -> bool:
+def ids_overlap(one: Collection, other: Collection) -> bool:
     """Tell, without reading them, whether two collections are one list of queries, or parts of one that may overlap."""
     return _listing(one) == _listing(other) and not _ids_apart(one, other)
 
 
-def _listing(collection: Any) -> Any:
+def _listing(collection: Collection) -> Collection:
     """Return a collection without what takes a part of its queries."""
-    whole: dict[str, Any] = {"random_split": None, "shared_queries": "refuse", "max_queries": None, "skip_queries": 0, "queries": 1}
+    whole = {"random_split": None, "shared_queries": "refuse", "max_queries": None, "skip_queries": 0, "queries": 1}
     return collection.model_copy(update={name: value for name, value in whole.items() if name in type(collection).model_fields})
 
 
-def _one_source(one: Any, other: Any) -> bool:
+def _one_source(one: Collection, other: Collection) -> bool:
     """Tell whether an id means the same query in both: the splits of one data set, folder, or embedded collection."""
-    if one.source != other.source:
-        return False
-    if one.source == "ir_datasets":
-        import ir_datasets
+    match one, other:
+        case IrDatasetsCollection(), IrDatasetsCollection():
+            import ir_datasets
 
-        return ir_datasets.docs_parent_id(one.id) == ir_datasets.docs_parent_id(other.id)
-    if one.source == "folder":
-        return resolve_path(one.path).resolve() == resolve_path(other.path).resolve()
-    if one.source == "embedded":
-        return (one.profile, one.world, one.seed) == (other.profile, other.world, other.seed)
-    return _listing(one) == _listing(other)
+            return ir_datasets.docs_parent_id(one.id) == ir_datasets.docs_parent_id(other.id)
+        case FolderCollection(), FolderCollection():
+            return resolve_path(one.path).resolve() == resolve_path(other.path).resolve()
+        case EmbeddedCollection(), EmbeddedCollection():
+            return (one.profile, one.world, one.seed) == (other.profile, other.world, other.seed)
+        case _:
+            return _listing(one) == _listing(other)
 
 
-def _ids_apart(one: Any, other: Any) -> bool:
+def _ids_apart(one: Collection, other: Collection) -> bool:
     """Tell whether two parts of one list of queries certainly have none in common."""
-    parts = one.random_split, other.random_split
-    if parts[0] != parts[1]:
-        return None not in parts and parts[0].model_copy(update={"part": "train"}) == parts[1].model_copy(update={"part": "train"})
+    part, other_part = one.random_split, other.random_split
+    if part != other_part:
+        if part is None or other_part is None:
+            return False
+        return part.model_copy(update={"part": "train"}) == other_part.model_copy(update={"part": "train"})
     windows = [(getattr(each, "skip_queries", 0), getattr(each, "max_queries", None)) for each in (one, other)]
     ends = [math.inf if most is None else skipped + most for skipped, most in windows]
     return max(skipped for skipped, _ in windows) >= min(ends)
 
 
-def _read(collection: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return collections.read_queries(collection, resolve_path(collection.path) if collection.source == "folder" else None)
-
-
-def _read_where_cheap(collection: Any) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+def _read_where_cheap(collection: Collection) -> Queries | None:
     """Read queries and qrels that are on this machine and few; None for others."""
-    if collection.source == "folder":
+    if isinstance(collection, FolderCollection):
         folder = resolve_path(collection.path)
         names = collections.QUERIES, f"qrels/{collection.split}.tsv"
         size = sum(reading.weight(collections.file_of(folder, name)) for name in names)
-        return _read(collection) if size <= CHEAP_BYTES else None
-    if collection.source != "ir_datasets":
+        return collections.read_queries(collection) if size <= CHEAP_BYTES else None
+    if not isinstance(collection, IrDatasetsCollection):
         return None
     import ir_datasets
 
@@ -237,7 +239,7 @@ def _read_where_cheap(collection: Any) -> tuple[pd.DataFrame, pd.DataFrame] | No
         return None
     with _nothing_downloaded() as wanted:
         try:
-            return _read(collection)
+            return collections.read_queries(collection)
         except collections.CollectionError:
             if wanted:
                 return None
@@ -251,7 +253,7 @@ def _nothing_downloaded() -> Iterator[list[str]]:
 
     wanted: list[str] = []
 
-    def refuse() -> Any:
+    def refuse() -> NoReturn:
         wanted.append("network")
         raise OSError("nothing is downloaded here")
 

@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -41,6 +41,9 @@ QRELS_FORMS = (
 RUN_FORM = "expected lines of six fields: query_id Q0 doc_id rank score tag"
 SCORES_FORM = "expected query_id, doc_id and score in a Parquet file, or a TREC run with lines: query_id Q0 doc_id rank score tag"
 JSON_FORM = 'expected one object a line, such as {"_id": "d1", "text": "a cat"}'
+
+Parts = list[tuple[np.ndarray | pa.Array, ...]]  # line numbers, query ids, document ids and values, of a block each
+V = TypeVar("V")
 
 AGAIN = "score the pair again, in fp32 where a lower precision overflowed"
 
@@ -131,7 +134,7 @@ def weight(path: Path) -> int:
         return path.stat().st_size * (4 if stream.read(2) == _GZIP else 1)
 
 
-def shown(value: Any, most: int = 60) -> str:
+def shown(value: object, most: int = 60) -> str:
     """Return a value as a message shows it: on one line, not too long, and without half a character.
 
     >>> shown("d" * 100, 12), shown(3.5)
@@ -282,7 +285,7 @@ class _Repeated(ValueError):
     """A key that stands twice in one object."""
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -356,7 +359,9 @@ def _fast_texts(lines: list[str], start: int, titles: bool, odd: bool) -> tuple[
 
 def _careful_texts(lines: list[str], start: int, titles: bool, problems: Problems) -> tuple[list[int], list[str], list[str]]:
     """Return what lines say, one by one, and note what is wrong with them."""
-    found: tuple[list[int], list[str], list[str]] = [], [], []
+    numbers: list[int] = []
+    names: list[str] = []
+    values: list[str] = []
     for number, line in enumerate(lines, start=start):
         line = line.strip()
         if not line:
@@ -364,17 +369,17 @@ def _careful_texts(lines: list[str], start: int, titles: bool, problems: Problem
         try:
             row = _parsed(line)
             name = _id_of(row)
-            told = name, _text_of(row, "text", name), _text_of(row, "title", name) if titles else ""
+            text, title = _text_of(row, "text", name), _text_of(row, "title", name) if titles else ""
         except ValueError as problem:
             problems.add(number, str(problem))
             continue
-        text = f"{told[2]} {told[1]}".strip() if titles else told[1]
-        for values, value in zip(found, (number, name, text), strict=True):
-            values.append(value)
-    return found
+        numbers.append(number)
+        names.append(name)
+        values.append(f"{title} {text}".strip() if titles else text)
+    return numbers, names, values
 
 
-def _parsed(line: str) -> dict[str, Any]:
+def _parsed(line: str) -> dict[str, object]:
     try:
         row, end = _read_json(line)
     except _Repeated as key:
@@ -390,12 +395,12 @@ def _parsed(line: str) -> dict[str, Any]:
     return row
 
 
-def _id_of(row: dict[str, Any]) -> str:
+def _id_of(row: dict[str, object]) -> str:
     """Return the id of an object: a string, or a whole number as it stands."""
     name = _field(row, "_id")
     if name is None:
         raise ValueError("the field '_id' is null; give it a value, a string of its own")
-    if type(name) not in (str, _Integer):
+    if not isinstance(name, str):
         raise ValueError(f"the field '_id' is {_kind(name)}; write it as a string")
     name = str(name)
     _refuse_halves("_id", name, name)
@@ -405,14 +410,14 @@ def _id_of(row: dict[str, Any]) -> str:
     return name
 
 
-def _text_of(row: dict[str, Any], key: str, name: str) -> str:
+def _text_of(row: dict[str, object], key: str, name: str) -> str:
     """Return a text of an object; a title may be missing or null."""
     if key == "title" and row.get(key) is None:
         return ""
     text = _field(row, key)
     if text is None:
         raise ValueError(f"the field {key!r} of {shown(name)} is null; give it a value, an empty text where there is nothing to say")
-    if type(text) is not str:
+    if not isinstance(text, str) or isinstance(text, _Integer):
         raise ValueError(f"the field {key!r} of {shown(name)} is {_kind(text)}; write it as a string")
     if "\0" in text:
         raise ValueError(f"the field {key!r} of {shown(name)} holds a NUL character; take it out")
@@ -420,7 +425,7 @@ def _text_of(row: dict[str, Any], key: str, name: str) -> str:
     return text
 
 
-def _field(row: dict[str, Any], key: str) -> Any:
+def _field(row: dict[str, object], key: str) -> object:
     if key not in row:
         there = shown(", ".join(sorted(row)), 100)[1:-1] or "none at all"
         raise ValueError(f"has no field {key!r}, only {there}; {JSON_FORM}")
@@ -438,7 +443,7 @@ def _refuse_halves(key: str, text: str, name: str) -> None:
         ) from None
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     """Return in words what JSON says."""
     if isinstance(value, bool):
         return f"the truth value {str(value).lower()}"
@@ -476,7 +481,7 @@ def qrels(path: Path, error: type[ValueError] = FileError) -> Table:
         error: the file has another form, a line another number of fields; an id or a grade is none; a pair is judged twice.
     """
     problems, known, iterations = Problems(path, error), _Known(_grade), _Known(_iteration)
-    parts: list[tuple[np.ndarray, pa.Array, pa.Array, np.ndarray]] = []
+    parts: Parts = []
     beir: bool | None = None
     for start, block, _ in blocks(problems):
         lines = block.splitlines()
@@ -487,10 +492,10 @@ def qrels(path: Path, error: type[ValueError] = FileError) -> Table:
             beir = _is_header(lines[first], start + first, problems)
             if beir:
                 lines[first] = b""
-        columns = _columns(lines, start, 3 if beir else 4, b"\t" if beir else None, QRELS_FORMS, problems)
-        numbers, query_ids, doc_ids, grades = columns[0], columns[1], columns[-2], columns[-1]
+        numbers, columns = _columns(lines, start, 3 if beir else 4, b"\t" if beir else None, QRELS_FORMS, problems)
+        query_ids, doc_ids, grades = columns[0], columns[-2], columns[-1]
         if not beir:
-            iterations.read(columns[2], numbers, lambda value: f"the iteration {shown(value)}", problems)
+            iterations.read(columns[1], numbers, lambda value: f"the iteration {shown(value)}", problems)
         read = known.read(grades, numbers, lambda value: f"the grade {shown(value)}", problems)
         queries, docs = (_ids(names, numbers, key, problems) for names, key in ((query_ids, "query id"), (doc_ids, "document id")))
         if not problems.count:
@@ -515,9 +520,9 @@ def run(path: Path, error: type[ValueError] = FileError) -> Table:
         error: a line has fewer or more than six fields, an id is none, a score no finite number, or a pair stands twice.
     """
     problems, ranks = Problems(path, error), _Known(_number)
-    parts: list[tuple[np.ndarray, ...]] = []
+    parts: Parts = []
     for start, block, _ in blocks(problems):
-        numbers, query_ids, _, doc_ids, places, values, _ = _columns(block.splitlines(), start, 6, None, RUN_FORM, problems)
+        numbers, (query_ids, _, doc_ids, places, values, _) = _columns(block.splitlines(), start, 6, None, RUN_FORM, problems)
         scores = _scores(values, query_ids, doc_ids, numbers, problems)
         queries, docs = (_ids(names, numbers, key, problems) for names, key in ((query_ids, "query id"), (doc_ids, "document id")))
         if not problems.count:
@@ -563,11 +568,13 @@ def _is_header(line: bytes, number: int, problems: Problems) -> bool:
     return False
 
 
-def _columns(lines: list[bytes], start: int, width: int, between: bytes | None, expected: str, problems: Problems) -> list[Any]:
+def _columns(
+    lines: list[bytes], start: int, width: int, between: bytes | None, expected: str, problems: Problems
+) -> tuple[np.ndarray, list[tuple[bytes, ...]]]:
     """Return the numbers of the lines that are not blank, int64, and their fields by column; note lines with too few or too many."""
     rows = [line.split(between) for line in lines]
     if set(map(len, rows)) == {width} and all(fields[0] for fields in rows):
-        return [np.arange(start, start + len(lines)), *zip(*rows, strict=True)]
+        return np.arange(start, start + len(lines)), list(zip(*rows, strict=True))
     numbers, kept = [], []
     for number, (line, fields) in enumerate(zip(lines, rows, strict=True), start=start):
         if not line or line.isspace():
@@ -577,7 +584,7 @@ def _columns(lines: list[bytes], start: int, width: int, between: bytes | None, 
             kept.append(fields)
         else:
             problems.add(number, f"{shown(line)} has {len(fields)} fields; {expected}")
-    return [np.array(numbers, dtype=np.int64), *(zip(*kept, strict=True) if kept else [()] * width)]
+    return np.array(numbers, dtype=np.int64), list(zip(*kept, strict=True)) if kept else [()] * width
 
 
 def _ids(names: Sequence[bytes], numbers: np.ndarray, what: str, problems: Problems) -> pa.Array:
@@ -591,20 +598,20 @@ def _ids(names: Sequence[bytes], numbers: np.ndarray, what: str, problems: Probl
     return pa.array(found, type=pa.large_string())
 
 
-class _Known(dict):
+class _Known(dict[bytes, V]):
     """Values by what stands in the file, each worked out once."""
 
-    def __init__(self, parse: Callable[[bytes], Any]) -> None:
+    def __init__(self, parse: Callable[[bytes], V]) -> None:
         super().__init__()
         self.parse = parse
 
-    def __missing__(self, said: bytes) -> Any:
+    def __missing__(self, said: bytes) -> V:
         value = self.parse(said)
         if len(self) < 100_000:
             self[said] = value
         return value
 
-    def read(self, column: Sequence[bytes], numbers: np.ndarray, what: Callable[[bytes], str], problems: Problems) -> list[Any]:
+    def read(self, column: Sequence[bytes], numbers: np.ndarray, what: Callable[[bytes], str], problems: Problems) -> list[V]:
         """Return the values of a column, and note those that are none: their parser returns a string, which says why."""
         values = [self[said] for said in column]
         if str in set(map(type, values)):
@@ -655,7 +662,7 @@ def _scores(
     return found
 
 
-def _table(parts: Sequence[tuple[Any, ...]], *names: str) -> Table:
+def _table(parts: Parts, *names: str) -> Table:
     """Put parts (line numbers, query ids, document ids, values) end to end."""
     keys = ("query_id", "doc_id")
     columns = {key: pa.chunked_array([part[at] for part in parts], type=pa.large_string()) for at, key in enumerate(keys, start=1)}
@@ -675,7 +682,7 @@ def _refuse_twice(table: Table, problems: Problems, verb: str, value: str) -> No
     first = frame.iloc[again[:SHOWN]].assign(again=again[:SHOWN])
     where = frame.reset_index(names="place").merge(first, on=keys).groupby("again")["place"].min()
     values = table.frame.iloc[:, 2].tolist()
-    for later, earlier in where.items():
+    for later, earlier in zip(where.index.tolist(), where.tolist(), strict=True):
         said = "the same" if values[later] == values[earlier] else "another"
         query_id, doc_id = frame.iloc[later]
         problems.add(
@@ -764,7 +771,7 @@ def _parquet_numbers(column: pa.ChunkedArray, problems: Problems) -> np.ndarray:
     return values
 
 
-def _starts(column: pa.ChunkedArray, size: int = 1 << 16) -> Iterator[tuple[int, Any]]:
+def _starts(column: pa.ChunkedArray, size: int = 1 << 16) -> Iterator[tuple[int, pa.ChunkedArray]]:
     """Yield pieces of a column with the row at which each begins."""
     for start in itertools.count(0, size):
         if start >= len(column):

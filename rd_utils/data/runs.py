@@ -13,12 +13,14 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import DTypeLike
+from pyarrow.compute import index_in, sort_indices, unique  # pyright: ignore[reportAttributeAccessIssue] (made as it is imported)
 
 from rd_utils import files
 from rd_utils.data import reading
@@ -26,6 +28,7 @@ from rd_utils.workflow.progress import Track, untracked
 
 DECIMALS = 5  # scores are rounded to 5 decimals before ranking: beyond that they depend on how texts fell into batches
 _OFFSETS, _DOCS, _SCORES, _KEYS = "offsets.npy", "docs.npy", "scores.npy", "keys.npy"
+Strings = pd.Series | pd.api.extensions.ExtensionArray | np.ndarray | pa.Array | pa.ChunkedArray | Sequence[str]
 BLOCK = 1 << 21  # pairs that are worked on at once where a run is gone through
 
 
@@ -194,14 +197,14 @@ def join(runs: Sequence[Run]) -> Run:
     [0, 1, 2]
     """
     lengths = np.concatenate([np.zeros(0, dtype=np.int64), *(run.lengths() for run in runs)])
-    keyed = [run for run in runs if run.keys is not None]
-    if keyed and len(keyed) < len(runs):
-        raise RunError(f"{len(keyed)} of {len(runs)} runs say what their lists answer, the others do not; give keys to all or to none")
+    keys = [run.keys for run in runs if run.keys is not None]
+    if keys and len(keys) < len(runs):
+        raise RunError(f"{len(keys)} of {len(runs)} runs say what their lists answer, the others do not; give keys to all or to none")
     return Run(
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         np.concatenate([np.zeros(0, dtype=np.int32), *(run.docs for run in runs)]),
         np.concatenate([np.zeros(0), *(run.scores for run in runs)]),
-        np.concatenate([run.keys for run in runs]) if keyed else None,
+        np.concatenate(keys) if keys else None,
     )
 
 
@@ -289,7 +292,7 @@ def read_run(path: Path) -> pd.DataFrame:
 # --- ids and rows -----------------------------------------------------------------------------------------------------------------
 
 
-def rows_of(ids: Any, known: Any) -> np.ndarray:
+def rows_of(ids: Strings, known: Strings) -> np.ndarray:
     """Return the row of every id among ``known`` ids, int64 (n,), -1 where there is none; no id becomes a Python object.
 
     >>> rows_of(pd.Series(["d3", "d1", "x"]), pd.Series(["d1", "d2", "d3"])).tolist()
@@ -297,32 +300,32 @@ def rows_of(ids: Any, known: Any) -> np.ndarray:
     """
     ids, known = arrow(ids), arrow(known)
     if len(ids) * 4 < len(known):  # a table of the few that are asked for, not of all that there are
-        unique = pc.unique(ids)
-        at = pc.fill_null(pc.index_in(known, value_set=unique), -1).to_numpy()
-        rows = np.full(len(unique) + 1, -1, dtype=np.int64)
+        distinct = unique(ids)
+        at = pc.fill_null(index_in(known, value_set=distinct), -1).to_numpy()
+        rows = np.full(len(distinct) + 1, -1, dtype=np.int64)
         asked = np.flatnonzero(at >= 0)[::-1]  # the first of equal ids is the one that stays
         rows[at[asked]] = asked
-        return rows[pc.index_in(ids, value_set=unique).to_numpy()]
-    return pc.fill_null(pc.index_in(ids, value_set=known), -1).to_numpy().astype(np.int64)
+        return rows[index_in(ids, value_set=distinct).to_numpy()]
+    return pc.fill_null(index_in(ids, value_set=known), -1).to_numpy().astype(np.int64)
 
 
-def named(ids: Any, rows: np.ndarray) -> Any:
+def named(ids: pd.Series | np.ndarray, rows: np.ndarray) -> pd.api.extensions.ExtensionArray | np.ndarray:
     """Return the ids of rows."""
     return ids.take(rows).array if isinstance(ids, pd.Series) else np.asarray(ids, dtype=object)[rows]
 
 
-def tie_order(ids: Any) -> np.ndarray:
+def tie_order(ids: Strings) -> np.ndarray:
     """Return each id's rank among the sorted ids, int64 (n,): the order in which equal scores are listed.
 
     >>> tie_order(np.array(["d9", "d10", "d1"], dtype=object)).tolist()
     [2, 1, 0]
     """
     order = np.empty(len(ids), dtype=np.int64)
-    order[pc.sort_indices(arrow(ids)).to_numpy()] = np.arange(len(ids))  # by UTF-8 bytes, which is the order of str
+    order[sort_indices(arrow(ids)).to_numpy()] = np.arange(len(ids))  # by UTF-8 bytes, which is the order of str
     return order
 
 
-def arrow(ids: Any) -> pa.ChunkedArray:
+def arrow(ids: Strings) -> pa.ChunkedArray:
     """Return ids, or texts, as one Arrow column of long strings; a str column of pandas is not copied."""
     column = pa.array(ids, type=pa.large_string(), from_pandas=True) if not isinstance(ids, pa.ChunkedArray) else ids
     return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column], type=pa.large_string())
@@ -337,7 +340,7 @@ class ArrayWriter:
         shape: of the whole array.
     """
 
-    def __init__(self, path: Path, dtype: Any, shape: tuple[int, ...]) -> None:
+    def __init__(self, path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> None:
         self.path, self.dtype, self.shape = Path(path), np.dtype(dtype), tuple(map(int, shape))
         self.written = 0
         self._stream = self.path.open("wb")
@@ -353,7 +356,7 @@ class ArrayWriter:
         """Return itself."""
         return self
 
-    def __exit__(self, kind: Any, *rest: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         """Close the file; an array that is shorter or longer than its shape is an error."""
         self._stream.close()
         if kind is None and self.written != math.prod(self.shape):

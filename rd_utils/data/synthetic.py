@@ -507,7 +507,7 @@ def generate(profile: str | Profile, world: str = "additive", seed: int = 13, sp
     Args:
         profile: A name in ``PROFILES``, or a profile.
         world: A name in ``WORLDS``.
-        seed: Any integer >= 0.
+        seed: An integer >= 0.
         splits: The splits wanted; the others are left out of the result.
 
     Returns:
@@ -643,7 +643,7 @@ class Oracle:
                 f"Pairs are not aligned: {query_rows.shape} query rows and {doc_rows.shape} doc rows; expected two (n,) arrays."
             )
         posterior = self.query_posterior(split)
-        for name, rows, n in (("query", query_rows, posterior.shape[0]), ("doc", doc_rows, len(self.documents))):
+        for name, rows, n in (("query", query_rows, len(posterior.indptr) - 1), ("doc", doc_rows, len(self.documents))):
             if len(rows) and (rows.min() < 0 or rows.max() >= n):
                 bad = rows[(rows < 0) | (rows >= n)]
                 raise ValueError(f"{len(bad)} {name} rows do not exist, the first is {bad[0]}: expected 0 to {n - 1}.")
@@ -695,7 +695,7 @@ class Oracle:
         registers = np.log([p.lay_queries / 100, 1 - p.lay_queries / 100])
         ratios = [self._log_ratio(r, p.query_roles) for r in (LAY, TECHNICAL)]
         blocks = []
-        for start in range(0, counts.shape[0], 500):
+        for start in range(0, len(tokens.offsets) - 1, 500):
             block = counts[start : start + 500]
             logs = np.empty((2, block.shape[0], len(self._log_prior)))
             for r, (with_topic, without) in enumerate(ratios):
@@ -719,7 +719,7 @@ class Oracle:
         whole.data = 1 / (1 + whole.data)
         by_topic = sp.csr_array(scale @ (per_role[TOPIC] * (roles[TOPIC] / 1000)))
         without = sp.csr_array(by_topic.multiply(whole))
-        without.data = np.log1p(-without.data)
+        without.data = np.log1p(np.negative(without.data))
         ratio.data = np.log1p(ratio.data)
         return ratio, without
 
@@ -754,7 +754,7 @@ def _word_probabilities(profile: Profile, specific_share: int, vocabulary: _Voca
     by_facet = [matrix(v.facet[facet, :, r], _zipf(p.facet_concepts, 3)) for r in (LAY, TECHNICAL)]
     if specific_share:
         own = [matrix(v.specific[domain, facet, :, r], _zipf(p.specific_concepts, 3)) for r in (LAY, TECHNICAL)]
-        by_facet = [a * (1 - specific_share / 100) + b * (specific_share / 100) for a, b in zip(by_facet, own, strict=True)]
+        by_facet = [sp.csr_array(a * (1 - specific_share / 100) + b * (specific_share / 100)) for a, b in zip(by_facet, own, strict=True)]
 
     pools = [
         v.topic.ravel(),

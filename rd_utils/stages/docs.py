@@ -10,8 +10,7 @@ import pandas as pd
 
 from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work
 from rd_utils.data import collections
-from rd_utils.data.sources import FolderCollection
-from rd_utils.store import Draft, resolve_path
+from rd_utils.store import Draft
 from rd_utils.study.kinds import Collection
 from rd_utils.study.specs import DocsSpec
 from rd_utils.study.stage import Given, Stage
@@ -35,11 +34,6 @@ class Docs:
         return np.asarray(np.load(self.folder / "ties.npy", mmap_mode="r"))
 
 
-def collection_folder(collection: Collection) -> Path | None:
-    """Return where a collection in a folder lies; None for others."""
-    return resolve_path(collection.path) if isinstance(collection, FolderCollection) else None
-
-
 def warn_of_texts(collection: Collection, of: str, wordless: int, n: int, first: str) -> None:
     """Say that texts have no word, and which is the first."""
     follows = "nothing is retrieved for them, nor learnt" if of == "queries" else "nothing retrieves them, and they have no embedding"
@@ -47,7 +41,7 @@ def warn_of_texts(collection: Collection, of: str, wordless: int, n: int, first:
 
 
 def _make(spec: DocsSpec, given: Given, draft: Draft) -> None:
-    written = collections.write_docs(spec.collection, draft.folder / "docs.arrow", collection_folder(spec.collection), given.track)
+    written = collections.write_docs(spec.collection, draft.folder / "docs.arrow", given.track)
     np.save(draft.folder / "ties.npy", written.ties)
     draft.counts |= {"documents": written.documents, "documents_without_text": written.without_text}
     draft.counts["documents_without_word"] = written.without_word

@@ -8,7 +8,6 @@ import numpy as np
 
 from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work
 from rd_utils.data import collections
-from rd_utils.data.runs import named
 from rd_utils.mining import sampling
 from rd_utils.scoring import entropy
 from rd_utils.stages.candidates import misfit
@@ -76,7 +75,7 @@ def _without_word(given: Given) -> tuple[np.ndarray, np.ndarray]:
 def _cut(spec: GroupsSpec, cut: EntropyCut, given: Given, draft: Draft) -> None:
     """Keep the groups of the queries whose teacher entropy lies in one part of the distribution."""
     groups, scores = given(GROUPS), given.open("scores")
-    query_ids = named(groups.query_ids, groups.query_rows)
+    query_ids = groups.query_ids.take(groups.query_rows).tolist()
     kept = groups.take(entropy.cut_queries(query_ids, scores, entropy=cut.entropy, temperature=cut.temperature, part=cut.part))
     kept.save(draft.folder / "groups.parquet")
     n_queries = len(np.unique(kept.query_rows))

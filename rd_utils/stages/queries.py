@@ -12,7 +12,7 @@ from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work
 from rd_utils.data import collections
 from rd_utils.data.runs import rows_of
 from rd_utils.data.sources import PseudoQueries
-from rd_utils.stages.docs import DOCS, Docs, collection_folder, warn_of_texts
+from rd_utils.stages.docs import DOCS, Docs, warn_of_texts
 from rd_utils.store import Draft
 from rd_utils.study.graph import docs_of
 from rd_utils.study.specs import QueriesSpec
@@ -58,7 +58,7 @@ def _make(spec: QueriesSpec, given: Given, draft: Draft) -> None:
         )
         queries, qrels = (part.reset_index(drop=True) for part in collections.random_part(pseudo, queries, qrels))
     else:
-        queries, qrels = collections.read_queries(spec.collection, collection_folder(spec.collection), given.track)
+        queries, qrels = collections.read_queries(pseudo, given.track)
     collections.write_table(queries, draft.folder, "queries")
     qrels.to_parquet(draft.folder / "qrels.parquet", index=False)
     draft.counts |= {"queries": len(queries), "qrels": len(qrels), "positives": len(collections.positives(qrels))}

@@ -77,14 +77,11 @@ def places(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 def _of_collection(collection: params.Collection) -> Iterator[str]:
     source = collection.documents if isinstance(collection, params.PseudoQueries) else collection
-    folder = None
-    if isinstance(source, params.FolderCollection):
-        folder = resolve_path(source.path)
-        if not folder.is_dir():
-            yield f"no folder {source.path}{_near(folder)}; name an existing folder in BEIR layout"
-            return
+    if isinstance(source, params.FolderCollection) and not resolve_path(source.path).is_dir():
+        yield f"no folder {source.path}{_near(resolve_path(source.path))}; name an existing folder in BEIR layout"
+        return
     try:
-        check_source(source, folder, queries=source is collection)
+        check_source(source, queries=source is collection)
     except CollectionError as error:
         yield str(error)
 

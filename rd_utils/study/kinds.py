@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rd_utils.cost.flops import Flops, Shape
     from rd_utils.cost.workload import Counter, Length, Lengths, Work
     from rd_utils.data.runs import Run
+    from rd_utils.data.sources import RandomSplit
     from rd_utils.mining.retrievers import BM25
     from rd_utils.mining.sampling import PoolPart
     from rd_utils.models import Student
@@ -233,6 +234,11 @@ class Collection(Kind):
         @property
         def shared_queries(self) -> str:
             """Return whether some queries may be training queries too."""
+            ...
+
+        @property
+        def random_split(self) -> RandomSplit | None:
+            """Return the part that is taken of its queries; None for all of them."""
             ...
 
     @property

@@ -6,7 +6,6 @@ import difflib
 import os
 import textwrap
 import unicodedata
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,7 +13,7 @@ import pandas as pd
 from rd_utils.data import leakage
 from rd_utils.data.collections import own_tests
 from rd_utils.report import drawing
-from rd_utils.store import outputs_root, resolve_path
+from rd_utils.store import outputs_root
 from rd_utils.study import checks, params
 from rd_utils.workflow.pipeline import Pipeline
 from rd_utils.workflow.progress import LOGGER, log_to, show_below_cells
@@ -58,7 +57,7 @@ def validate(model: type[params.Part], namespace: dict[str, Any]) -> Any:
     values = {n: v for n, v in values.items() if n in first or n in fields or difflib.get_close_matches(n, fields, 1, 0.8)}
     parameters = _valid(model, values)
     if getattr(parameters, "test_collections", None) == "own":
-        parameters = _valid(model, values | {"test_collections": own_tests(parameters.collection, _folder(parameters.collection))})
+        parameters = _valid(model, values | {"test_collections": own_tests(parameters.collection)})
     if isinstance(parameters, params.TrainParameters):
         leakage.check_parameters(parameters, Pipeline())
     return parameters
@@ -71,12 +70,6 @@ def _valid(model: type[params.Part], values: dict[str, Any]) -> Any:
     if problems:
         raise params.ParameterError(params.listed("parameters", problems))
     return parameters
-
-
-def _folder(collection: Any) -> Path | None:
-    """Return where a collection of a person's own lies; of pseudo-queries, their documents."""
-    inner = getattr(collection, "documents", collection)
-    return resolve_path(inner.path) if inner.source == "folder" else None
 
 
 def open(model: type[params.Part], namespace: dict[str, Any], *, show: bool = True) -> tuple[Any, Pipeline]:  # noqa: A001

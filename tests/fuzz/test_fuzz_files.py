@@ -554,8 +554,8 @@ def try_folder(rng: random.Random, folder: Path) -> None:
     source = params.FolderCollection(path=str(folder), split="train")
 
     def read() -> tuple[list, list, list]:
-        docs = collections.read_docs(source, folder)
-        queries, qrels = collections.read_queries(source, folder)
+        docs = collections.read_docs(source)
+        queries, qrels = collections.read_queries(source)
         collections.absent_positives(qrels, docs["doc_id"], source.label)
         return rows_of(docs), rows_of(queries), rows_of(qrels)
 
@@ -563,7 +563,7 @@ def try_folder(rng: random.Random, folder: Path) -> None:
     outcome(read, lambda: naive_folder(folder, "train"), CollectionError, named, "folder")
 
     def checked() -> tuple[list, list, list]:
-        collections.check_source(source, folder)
+        collections.check_source(source)
         return naive_folder(folder, "train")
 
     outcome(checked, lambda: naive_folder(folder, "train"), CollectionError, named, "check")

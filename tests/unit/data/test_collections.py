@@ -6,7 +6,6 @@ import gzip
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import pandas as pd
@@ -28,23 +27,23 @@ def folder(path, split="train", **changes):
 
 
 def test_a_beir_folder_joins_title_and_text_and_keeps_ids_as_strings(toy):
-    docs = collections.read_docs(folder(toy), toy)
+    docs = collections.read_docs(folder(toy))
     assert docs["doc_id"].tolist() == ["d1", "d2", "d3", "d4", "d5", "d6"]
     assert docs["text"].tolist()[0] == "Cats the cat sat on the mat"
     assert docs["text"].tolist()[3] == "stock markets fell sharply"
 
 
 def test_queries_are_those_of_the_split(toy):
-    queries, qrels = collections.read_queries(folder(toy, "train"), toy)
+    queries, qrels = collections.read_queries(folder(toy, "train"))
     assert queries["query_id"].tolist() == ["q1", "q2"]
     assert qrels.values.tolist() == [["q1", "d1", 1], ["q2", "d4", 1], ["q2", "d5", 1]]
-    queries, qrels = collections.read_queries(folder(toy, "test"), toy)
+    queries, qrels = collections.read_queries(folder(toy, "test"))
     assert queries["query_id"].tolist() == ["q1", "q3"]
     assert collections.positives(qrels)["doc_id"].tolist() == ["d3", "d2"]
 
 
 def test_max_queries_keeps_the_first_by_id_and_their_qrels(toy):
-    queries, qrels = collections.read_queries(folder(toy, max_queries=1), toy)
+    queries, qrels = collections.read_queries(folder(toy, max_queries=1))
     assert queries["query_id"].tolist() == ["q1"]
     assert set(qrels["query_id"]) == {"q1"}
 
@@ -53,14 +52,14 @@ def test_skipped_queries_and_kept_ones_cut_a_split_into_parts(toy):
     with (toy / "qrels" / "train.tsv").open("a") as stream:
         stream.write("q3\td3\t1\n")
     parts = [folder(toy, max_queries=1), folder(toy, skip_queries=1, max_queries=1), folder(toy, skip_queries=2)]
-    read = [collections.read_queries(part, toy) for part in parts]
+    read = [collections.read_queries(part) for part in parts]
     assert [queries["query_id"].tolist() for queries, _ in read] == [["q1"], ["q2"], ["q3"]]
     assert [qrels["doc_id"].tolist() for _, qrels in read] == [["d1"], ["d4", "d5"], ["d3"]]
 
 
 def test_skipping_every_query_is_refused(toy):
     with pytest.raises(CollectionError, match="skip_queries leaves none of 2 queries; lower it"):
-        collections.read_queries(folder(toy, skip_queries=2), toy)
+        collections.read_queries(folder(toy, skip_queries=2))
 
 
 def test_skipped_queries_are_those_of_an_ir_datasets_split_that_sort_first(real_collections):
@@ -80,36 +79,36 @@ def test_a_query_limit_of_the_embedded_collection_keeps_its_graded_qrels():
 
 def test_integer_ids_in_files_become_strings(toy):
     (toy / "corpus.jsonl").write_text('{"_id": 7, "text": "seven"}\n')
-    assert collections.read_docs(folder(toy), toy)["doc_id"].tolist() == ["7"]
+    assert collections.read_docs(folder(toy))["doc_id"].tolist() == ["7"]
 
 
 def test_a_repeated_id_is_refused(toy):
     (toy / "corpus.jsonl").write_text('{"_id": "d1", "text": "a"}\n{"_id": "d1", "text": "b"}\n')
     with pytest.raises(CollectionError, match="doc_id stand twice, the first is 'd1'"):
-        collections.read_docs(folder(toy), toy)
+        collections.read_docs(folder(toy))
 
 
 def test_a_broken_line_is_named(toy):
     (toy / "corpus.jsonl").write_text('{"_id": "d1", "text": "a"}\n{broken\n')
     with pytest.raises(CollectionError, match="corpus.jsonl line 2: is not valid JSON: .* at character 2 of '{broken'; expected"):
-        collections.read_docs(folder(toy), toy)
+        collections.read_docs(folder(toy))
 
 
 def test_a_field_that_is_missing_is_named(toy):
     (toy / "corpus.jsonl").write_text('{"_id": "d1", "txt": "a"}\n')
     with pytest.raises(CollectionError, match="corpus.jsonl line 1: has no field 'text', only _id, txt; expected"):
-        collections.read_docs(folder(toy), toy)
+        collections.read_docs(folder(toy))
 
 
 def test_a_text_that_is_null_is_no_word(toy, monkeypatch):
     (toy / "corpus.jsonl").write_text('{"_id": "d1", "text": "a"}\n{"_id": "d2", "text": null}\n')
     with pytest.raises(CollectionError, match="corpus.jsonl line 2: the field 'text' of 'd2' is null; give it a value"):
-        collections.read_docs(folder(toy), toy)
+        collections.read_docs(folder(toy))
     (toy / "corpus.jsonl").write_text('{"_id": null, "text": "a"}\n')
     with pytest.raises(CollectionError, match="corpus.jsonl line 1: the field '_id' is null"):
-        collections.read_docs(folder(toy), toy)
+        collections.read_docs(folder(toy))
     (toy / "corpus.jsonl").write_text('{"_id": "d1", "title": null, "text": ""}\n')
-    assert collections.read_docs(folder(toy), toy)["text"].tolist() == [""]
+    assert collections.read_docs(folder(toy))["text"].tolist() == [""]
 
     class Text(NamedTuple):
         doc_id: str | None
@@ -137,14 +136,14 @@ def test_a_text_that_is_null_is_no_word(toy, monkeypatch):
 
 def test_a_split_that_is_missing_lists_those_there(toy):
     with pytest.raises(CollectionError, match="did you mean 'train'"):
-        collections.check_source(folder(toy, "trian"), toy)
+        collections.check_source(folder(toy, "trian"))
 
 
 def test_qrels_of_a_query_without_text_are_refused(toy):
     with (toy / "qrels" / "train.tsv").open("a") as stream:
         stream.write("q9\td1\t1\n")
     with pytest.raises(CollectionError, match="train.tsv line 5: the query 'q9' has no text in queries.jsonl; add it"):
-        collections.read_queries(folder(toy), toy)
+        collections.read_queries(folder(toy))
 
 
 def test_an_unknown_ir_datasets_id_names_the_nearest():
@@ -181,28 +180,28 @@ def test_a_collection_that_cannot_be_downloaded_says_so(monkeypatch):
 def test_documents_are_written_as_they_are_read_and_mapped_into_memory(toy, tmp_path, monkeypatch):
     lines = (toy / "corpus.jsonl").read_text() + '{"_id": "d10", "text": ""}\n{"_id": "d0", "text": "déjà vu"}\n'
     (toy / "corpus.jsonl").write_text(lines)
-    whole = collections.read_docs(folder(toy), toy)
+    whole = collections.read_docs(folder(toy))
     monkeypatch.setattr(collections, "BATCH", 3)
-    written = collections.write_docs(folder(toy), tmp_path / "docs.arrow", toy)
+    written = collections.write_docs(folder(toy), tmp_path / "docs.arrow")
     mapped = collections.open_docs(tmp_path / "docs.arrow")
     pd.testing.assert_frame_equal(mapped, whole)
     assert mapped["text"].dtype == "str" and mapped["doc_id"].tolist() == ["d1", "d2", "d3", "d4", "d5", "d6", "d10", "d0"]
     assert (written.documents, written.without_text) == (8, 1)
     assert written.ties.tolist() == [1, 3, 4, 5, 6, 7, 2, 0]  # d0 < d1 < d10 < d2
-    assert [batch.num_rows for batch in collections.doc_batches(folder(toy), toy)] == [3, 3, 2]
+    assert [batch.num_rows for batch in collections.doc_batches(folder(toy))] == [3, 3, 2]
 
 
 def test_ids_that_stand_twice_are_found_across_batches(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(collections, "BATCH", 2)
     (toy / "corpus.jsonl").write_text("".join(f'{{"_id": "d{n}", "text": ""}}\n' for n in (9, 8, 7, 9, 1, 7, 7)))
-    for read in (lambda: collections.read_docs(folder(toy), toy), lambda: collections.write_docs(folder(toy), tmp_path / "x.arrow", toy)):
+    for read in (lambda: collections.read_docs(folder(toy)), lambda: collections.write_docs(folder(toy), tmp_path / "x.arrow")):
         with pytest.raises(
             CollectionError, match="3 values of doc_id stand twice, the first is 'd9' in .*corpus.jsonl in lines 1 and 4; ids"
         ):
             read()
     (toy / "corpus.jsonl").write_text("\n")
     with pytest.raises(CollectionError, match="no doc was read"):
-        collections.write_docs(folder(toy), tmp_path / "x.arrow", toy)
+        collections.write_docs(folder(toy), tmp_path / "x.arrow")
 
 
 def test_memory_does_not_grow_with_the_texts(tmp_path):
@@ -225,7 +224,7 @@ def watched(iterable, description, total):
         if not number % 500:
             most = max(most, anonymous())
         yield item
-collections.write_docs(params.FolderCollection(path=str(here)), here / "docs.arrow", here, watched)
+collections.write_docs(params.FolderCollection(path=str(here)), here / "docs.arrow", watched)
 docs = collections.open_docs(here / "docs.arrow")
 assert len(docs) == 20_000 and docs["text"].str.len().sum() == 20_000 * 1999
 print(most - before, anonymous() - before)
@@ -258,7 +257,7 @@ def split_queries(folder_path, n, **changes):
     lines = [json.dumps({"_id": f"q{i}", "text": text}) + "\n" for i, text in enumerate(texts)]
     (folder_path / "queries.jsonl").write_text("".join(lines))
     (folder_path / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"q{i}\td1\t1\n" for i in range(n)))
-    return collections.read_queries(folder(folder_path, **changes), folder_path)
+    return collections.read_queries(folder(folder_path, **changes))
 
 
 def test_random_parts_are_disjoint_complete_and_share_no_text(toy):
@@ -304,8 +303,8 @@ def write_folder(path, docs, queries, qrels, split="train"):
 
 
 def everything(source):
-    queries, qrels = collections.read_queries(source, Path(source.path))
-    return collections.read_docs(source, Path(source.path)).values.tolist(), queries.values.tolist(), qrels.values.tolist()
+    queries, qrels = collections.read_queries(source)
+    return collections.read_docs(source).values.tolist(), queries.values.tolist(), qrels.values.tolist()
 
 
 ODD = ["NA", "null", "nan", "None", "N/A", "NaN", "NULL", "n/a", "#N/A", "<NA>", "-inf", '"a', 'b"', '"c"', "007", "1e5", "0x1", "true"]
@@ -347,8 +346,8 @@ def test_marks_line_ends_and_packing_change_nothing(toy, packed, ends):
         if packed == "with .gz alone":
             path.rename(toy / f"{name}.gz")
     assert everything(folder(toy)) == expected
-    collections.check_source(folder(toy), toy)
-    assert own_names(collections.own_tests(folder(toy), toy)) == ["toy/test"]
+    collections.check_source(folder(toy))
+    assert own_names(collections.own_tests(folder(toy))) == ["toy/test"]
     assert workload.listed(folder(toy))[:3] == (6, 2, 3)
 
 
@@ -365,25 +364,25 @@ def test_trec_qrels_in_a_folder_are_read(toy):
 def test_half_a_character_is_refused_by_line_and_id(toy):
     (toy / "corpus.jsonl").write_text('{"_id": "d1", "text": "a"}\n{"_id": "d2", "text": "cut \\ud83d"}\n')
     with pytest.raises(CollectionError, match=r"corpus.jsonl line 2: the field 'text' of 'd2' holds half a character \(\\ud83d"):
-        collections.read_docs(folder(toy), toy)
+        collections.read_docs(folder(toy))
 
 
 def test_every_check_names_its_file_and_line_at_once(toy):
     (toy / "corpus.jsonl").write_text('{"_id": "d 1", "text": "a"}\n[]\n')
     (toy / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\tgood\nq1\td2\n")
     with pytest.raises(CollectionError) as error:
-        collections.check_source(folder(toy), toy)
+        collections.check_source(folder(toy))
     message = str(error.value)
     assert "corpus.jsonl: 2 lines are wrong" in message and "line 1: the _id 'd 1' holds white space" in message
     assert (
         "train.tsv: 2 lines are wrong" in message and "line 2: the grade 'good'" in message and "line 3: 'q1\\td2' has 2 fields" in message
     )
     with pytest.raises(CollectionError, match="none: there is no such folder; put the collection there"):
-        collections.check_source(folder(toy / "none"), toy / "none")
+        collections.check_source(folder(toy / "none"))
     (toy / "corpus.jsonl").unlink()
     (toy / "queries.jsonl").unlink()
     with pytest.raises(CollectionError, match="no file corpus.jsonl and no queries.jsonl; a BEIR folder needs it"):
-        collections.check_source(folder(toy), toy)
+        collections.check_source(folder(toy))
 
 
 def test_large_files_are_checked_by_their_first_lines(toy, monkeypatch):
@@ -392,16 +391,16 @@ def test_large_files_are_checked_by_their_first_lines(toy, monkeypatch):
     monkeypatch.setattr(collections, "FIRST_LINES", 3)
     lines = (toy / "corpus.jsonl").read_text().splitlines()
     (toy / "corpus.jsonl").write_text("\n".join([*lines, "broken"]))
-    collections.check_source(folder(toy), toy)
+    collections.check_source(folder(toy))
     (toy / "corpus.jsonl").write_text("\n".join([*lines[:2], "broken", *lines]))
     with pytest.raises(CollectionError, match="corpus.jsonl line 3: is not valid JSON"):
-        collections.check_source(folder(toy), toy)
+        collections.check_source(folder(toy))
 
 
 def test_qrels_without_a_positive_are_refused(toy):
     (toy / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t0\nq1\td2\t-1\n")
     with pytest.raises(CollectionError, match="toy/train: none of 2 qrels is above 0, so nothing is relevant"):
-        collections.read_queries(folder(toy), toy)
+        collections.read_queries(folder(toy))
 
 
 def test_positives_that_are_no_documents_are_counted_and_refused_where_all_are(toy, tmp_path):
@@ -415,7 +414,7 @@ def test_positives_that_are_no_documents_are_counted_and_refused_where_all_are(t
     (toy / "qrels" / "other.tsv").write_text("query-id\tcorpus-id\tscore\nq1\t1\t1\nq3\t2\t1\n")
     message = "toy/other: none of the 2 positives of the qrels is a document of the collection, the first is '1', the first document 'd1'"
     with pytest.raises(CollectionError, match=message):
-        collections.check_source(folder(toy, "other"), toy)
+        collections.check_source(folder(toy, "other"))
     with pytest.raises(CollectionError, match=message):
         made.build(spec.model_copy(update={"collection": folder(toy, "other")}))
 
@@ -472,7 +471,7 @@ def test_a_collection_names_its_own_test_set_where_one_is_known(collection, expe
 
 
 def test_a_folders_own_test_set_is_its_split_test_where_the_folder_has_one(toy, tmp_path):
-    (test,) = collections.own_tests(folder(toy, max_queries=1), toy)
+    (test,) = collections.own_tests(folder(toy, max_queries=1))
     assert test == folder(toy, "test")
-    assert collections.own_tests(folder(toy, "test"), toy) == ()
-    assert collections.own_tests(folder(tmp_path), tmp_path) == ()
+    assert collections.own_tests(folder(toy, "test")) == ()
+    assert collections.own_tests(folder(tmp_path)) == ()

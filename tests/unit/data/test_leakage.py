@@ -116,7 +116,7 @@ def test_the_embedded_collections_splits_and_parts_are_apart(tmp_path, train, te
 
 
 def test_an_embedded_collection_is_not_generated_to_be_checked(tmp_path, monkeypatch):
-    monkeypatch.setattr(leakage, "_read", lambda collection: pytest.fail(f"{collection.label} was read"))
+    monkeypatch.setattr(leakage.collections, "read_queries", lambda collection: pytest.fail(f"{collection.label} was read"))
     assert planned(tmp_path).cells
 
 
