@@ -228,7 +228,7 @@ def compare_values(
 
 
 def read_qrels(name: str) -> pd.DataFrame:
-    """Read a file of qrels (see :func:`rd_utils.data.reading.qrels`), or the qrels of an ir_datasets id.
+    """Read a file of qrels (see :func:`rd_utils.data.trec.qrels`), or the qrels of an ir_datasets id.
 
     Returns:
         Frame query_id, doc_id (str), relevance (int64).
@@ -236,10 +236,10 @@ def read_qrels(name: str) -> pd.DataFrame:
     Raises:
         ParameterError: there is neither such a file nor such an id, or the file holds something else; the message names the first lines.
     """
-    from rd_utils.data import reading
+    from rd_utils.data import reading, trec
 
     path = Path(name).expanduser()
-    return reading.qrels(path, ParameterError).frame if reading.is_file(path) else _qrels_of_id(name)
+    return trec.qrels(path, ParameterError).frame if reading.is_file(path) else _qrels_of_id(name)
 
 
 def _qrels_of_id(name: str) -> pd.DataFrame:
@@ -257,7 +257,7 @@ def _read_run(name: str) -> tuple[pd.DataFrame, int]:
     """Read a TREC run, ranked by (query_id, -score, doc_id), and count the queries whose ranks in the file say another order."""
     import numpy as np
 
-    from rd_utils.data import reading
+    from rd_utils.data import reading, trec
     from rd_utils.data.runs import tie_order
 
     path = Path(name).expanduser()
@@ -265,9 +265,9 @@ def _read_run(name: str) -> tuple[pd.DataFrame, int]:
         raise ParameterError(
             f"there is no run {shown(name)[1:-1]}; name a file of lines query_id Q0 doc_id rank score tag, or --study FILE for cells"
         )
-    pairs = reading.run(path, ParameterError).frame
+    pairs = trec.run(path, ParameterError).frame
     if pairs.empty:
-        raise ParameterError(f"the run {name} is empty; {reading.RUN_FORM}")
+        raise ParameterError(f"the run {name} is empty; {trec.RUN_FORM}")
     order = np.lexsort((tie_order(pairs["doc_id"]), -pairs["score"].to_numpy(), pairs["query_id"].to_numpy(dtype=object)))
     pairs = pairs.iloc[order].reset_index(drop=True)
     ranks, scores, queries = (pairs[column].to_numpy() for column in ("rank", "score", "query_id"))

@@ -180,7 +180,7 @@ class Known:
         if collection.source == "pseudo_queries":
             return sum(collection.words) / 2, self.words(collection.documents)[1]
         if collection.source == "embedded":
-            from rd_utils.data.synthetic import PROFILES
+            from rd_utils.data.latent import PROFILES
 
             profile = PROFILES[collection.profile]
             shortest, longest = profile.document_length
@@ -221,17 +221,17 @@ def listed(collection: Any) -> Sizes:
         queries = _part(collection, collection.queries)
         return Sizes(listed(collection.documents).docs, queries, queries)
     if collection.source == "embedded":
-        from rd_utils.data.synthetic import PROFILES, SPLITS
+        from rd_utils.data.latent import PROFILES, SPLITS
 
         profile = PROFILES[collection.profile]
         queries = profile.n_queries[SPLITS.index(collection.split)]
         return _limited(collection, Sizes(profile.n_docs, queries, queries))
     if collection.source == "folder":
-        from rd_utils.data import collections, reading
+        from rd_utils.data import collections, reading, trec
 
         folder = resolve_path(collection.path)
         docs = reading.count_lines(collections.file_of(folder, collections.CORPUS), collections.CollectionError)
-        judged = reading.qrels(collections.file_of(folder, f"qrels/{collection.split}.tsv"), collections.CollectionError).frame
+        judged = trec.qrels(collections.file_of(folder, f"qrels/{collection.split}.tsv"), collections.CollectionError).frame
         return _limited(collection, Sizes(docs, judged["query_id"].nunique(), len(collections.positives(judged))))
     import ir_datasets
 

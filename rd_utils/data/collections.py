@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow.compute import equal, sort_indices  # pyright: ignore[reportAttributeAccessIssue] (made as it is imported)
 
-from rd_utils.data import reading
+from rd_utils.data import jsonl, reading, trec
 from rd_utils.data.runs import rows_of
 from rd_utils.data.sources import SPLIT_PARTS, EmbeddedCollection, FolderCollection, IrDatasetsCollection, PseudoQueries
 from rd_utils.store.paths import resolve_path
@@ -80,7 +80,7 @@ def read_docs(collection: Collection, track: Track = untracked) -> pd.DataFrame:
     """
     table = pa.Table.from_batches(doc_batches(collection, track), schema=DOCS)
     _check_ids(table.column("doc_id"), collection)
-    return reading.as_frame(table)
+    return trec.as_frame(table)
 
 
 def write_docs(collection: Collection, path: Path, track: Track = untracked) -> Written:
@@ -154,7 +154,7 @@ def open_docs(path: Path) -> pd.DataFrame:
 
     A column that is turned into Python strings takes the memory that they take; ``series.array`` and Arrow's functions do not.
     """
-    return reading.as_frame(_mapped(path))
+    return trec.as_frame(_mapped(path))
 
 
 def doc_batches(collection: Collection, track: Track = untracked) -> Iterator[pa.RecordBatch]:
@@ -180,7 +180,7 @@ def doc_batches(collection: Collection, track: Track = untracked) -> Iterator[pa
                     yield batch
         case FolderCollection():
             path = file_of(resolve_path(collection.path), CORPUS)
-            yield from _batches(track(reading.texts(path, CollectionError, titles=True), _bar(path), None))
+            yield from _batches(track(jsonl.texts(path, CollectionError, titles=True), _bar(path), None))
         case _:
             raise TypeError(f"{collection.label} has no documents of its own")
 
@@ -291,8 +291,8 @@ def _read_dataset(name: str, track: Track) -> tuple[pd.DataFrame, pd.DataFrame]:
 def _read_folder(collection: FolderCollection, track: Track) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the queries that a folder's qrels name, and the qrels; BEIR keeps all splits' queries in one file."""
     path, qrels_path = file_of(resolve_path(collection.path), QUERIES), _qrels_file(collection)
-    judged = reading.qrels(qrels_path, CollectionError)
-    rows = track(reading.texts(path, CollectionError), _bar(path), None)
+    judged = trec.qrels(qrels_path, CollectionError)
+    rows = track(jsonl.texts(path, CollectionError), _bar(path), None)
     queries = _frame(rows, ["query_id", "text"])
     unknown = np.flatnonzero(~judged.frame["query_id"].isin(queries["query_id"]))
     problems = reading.Problems(qrels_path, CollectionError)
@@ -392,11 +392,11 @@ def check_source(collection: Collection, queries: bool = True) -> None:
 def _check_corpus(collection: FolderCollection) -> None:
     path = file_of(resolve_path(collection.path), CORPUS)
     if reading.weight(path) > CHEAP_CORPUS:
-        for _ in reading.texts(path, CollectionError, titles=True, most=FIRST_LINES):
+        for _ in jsonl.texts(path, CollectionError, titles=True, most=FIRST_LINES):
             pass
         return
     docs = read_docs(collection)
-    judged = reading.qrels(_qrels_file(collection), CollectionError)
+    judged = trec.qrels(_qrels_file(collection), CollectionError)
     absent_positives(judged.frame, docs["doc_id"], collection.label)
 
 
@@ -405,7 +405,7 @@ def _check_queries(collection: FolderCollection) -> None:
     if reading.weight(path) + reading.weight(judged) <= CHEAP_QUERIES:
         read_queries(collection)
         return
-    for _ in reading.texts(path, CollectionError, most=FIRST_LINES):
+    for _ in jsonl.texts(path, CollectionError, most=FIRST_LINES):
         pass
 
 
@@ -572,5 +572,5 @@ def _none_read(collection: Collection, what: str, name: str) -> str:
 def _twice(collection: Collection, key: str, n: int, first: str, name: str) -> str:
     """Return the message on ids that stand twice, with the lines of the first of them where they stand in a file."""
     path = _file(collection, name)
-    where = "" if path is None else f" in {path} in lines {' and '.join(map(str, reading.lines_of(path, [first])[first][:3]))}"
+    where = "" if path is None else f" in {path} in lines {' and '.join(map(str, jsonl.lines_of(path, [first])[first][:3]))}"
     return f"{collection.label}: {n} values of {key} stand twice, the first is {reading.shown(first)}{where}; ids must be unique"

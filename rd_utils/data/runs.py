@@ -23,7 +23,7 @@ from numpy.typing import DTypeLike
 from pyarrow.compute import index_in, sort_indices, unique  # pyright: ignore[reportAttributeAccessIssue] (made as it is imported)
 
 from rd_utils import files
-from rd_utils.data import reading
+from rd_utils.data import trec
 from rd_utils.workflow.progress import Track, untracked
 
 DECIMALS = 5  # scores are rounded to 5 decimals before ranking: beyond that they depend on how texts fell into batches
@@ -278,7 +278,7 @@ def _places(offsets: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def read_run(path: Path) -> pd.DataFrame:
-    """Read a TREC run: lines of six fields between white space, ``query_id Q0 doc_id rank score tag`` (see ``data.reading.run``).
+    """Read a TREC run: lines of six fields between white space, ``query_id Q0 doc_id rank score tag`` (see ``data.trec.run``).
 
     Returns:
         Frame query_id, doc_id (str), score (float64), in the order of the file.
@@ -286,7 +286,7 @@ def read_run(path: Path) -> pd.DataFrame:
     Raises:
         RunError: a line has fewer or more than six fields, an id is none, a score is no finite number, or a pair stands twice.
     """
-    return reading.run(path, RunError).frame[["query_id", "doc_id", "score"]]
+    return trec.run(path, RunError).frame[["query_id", "doc_id", "score"]]
 
 
 # --- ids and rows -----------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rd_utils.data import reading
+from rd_utils.data import trec
 from rd_utils.data.runs import DECIMALS, Run, blocks, join, rows_of
 from rd_utils.workflow.progress import Track, untracked
 
@@ -199,7 +199,7 @@ def run_file_candidates(
     Raises:
         RetrievalError: the file is missing or no run, names unknown documents, or has no query of the collection.
     """
-    run = reading.scores(path, RetrievalError)
+    run = trec.scores(path, RetrievalError)
     docs, queries = rows_of(run["doc_id"], doc_ids), rows_of(run["query_id"], query_ids)
     unknown = run.loc[docs < 0, "doc_id"]
     if len(unknown):

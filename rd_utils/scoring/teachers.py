@@ -33,7 +33,7 @@ import numpy as np
 import pandas as pd
 
 from rd_utils import durable, files
-from rd_utils.data import reading
+from rd_utils.data import trec
 from rd_utils.data.runs import DECIMALS, rows_of
 from rd_utils.store import SMALL, cpu_seconds
 from rd_utils.workflow.progress import LOGGER, Track, untracked
@@ -510,7 +510,7 @@ def _find(known: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def read_scores(path: Path) -> pd.DataFrame:
-    """Read scores made elsewhere: a Parquet file with query_id, doc_id and score, or a TREC run (see :func:`rd_utils.data.reading.scores`).
+    """Read scores made elsewhere: a Parquet file with query_id, doc_id and score, or a TREC run (see :func:`rd_utils.data.trec.scores`).
 
     Args:
         path: of the file; what it is is told by its content, a TREC run may be packed by gzip.
@@ -521,7 +521,7 @@ def read_scores(path: Path) -> pd.DataFrame:
     Raises:
         TeacherError: the file is missing, damaged or lacks a column, an id is none, a score no finite number, or a pair stands twice.
     """
-    return reading.scores(path, TeacherError)
+    return trec.scores(path, TeacherError)
 
 
 def file_scorer(frame: pd.DataFrame, query_ids: pd.Series, doc_ids: pd.Series) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

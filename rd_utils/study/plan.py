@@ -22,7 +22,7 @@ import yaml
 from pydantic import ValidationError
 
 from rd_utils import durable, kernels
-from rd_utils.data import leakage, reading
+from rd_utils.data import leakage, reading, trec
 from rd_utils.data.collections import CHEAP_QUERIES, CollectionError
 from rd_utils.stages.search import search_evaluations
 from rd_utils.store import (
@@ -330,7 +330,7 @@ def _spoilt_run(path: str, content: str) -> str:
     if not reading.is_file(file) or reading.weight(file) > CHEAP_QUERIES:
         return ""
     try:
-        reading.scores(file)
+        trec.scores(file)
     except reading.FileError as error:
         return str(error)
     return ""

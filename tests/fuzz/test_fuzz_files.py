@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rd_utils.analysis import compare
-from rd_utils.data import collections, reading, runs
+from rd_utils.data import collections, jsonl, reading, runs
 from rd_utils.data.collections import CollectionError
 from rd_utils.data.runs import RunError
 from rd_utils.scoring import teachers
@@ -469,7 +469,7 @@ def try_texts(rng: random.Random, folder: Path) -> None:
     def naive() -> list[tuple[str, str]]:
         return naive_texts(path.read_bytes(), titles)
 
-    outcome(lambda: list(reading.texts(path, CollectionError, titles=titles)), naive, CollectionError, [str(path)], "texts")
+    outcome(lambda: list(jsonl.texts(path, CollectionError, titles=titles)), naive, CollectionError, [str(path)], "texts")
 
 
 def try_qrels(rng: random.Random, folder: Path) -> None:

@@ -66,8 +66,8 @@ BEHAVIOUR = {  # by what moves thereby: the edit, and some of what has a version
         ("training/losses.py", "teacher_scores / temperature", "teacher_scores / (2 * temperature)"),
         {"loss kl", "loss listnet", "loss lambda_loss"},
     ),
-    "data.synthetic.LAST_VOWELS": (
-        ("data/synthetic.py", "LAST_VOWELS = ", 'LAST_VOWELS = "" + '),
+    "data.latent.LAST_VOWELS": (
+        ("data/latent.py", "LAST_VOWELS = ", 'LAST_VOWELS = "" + '),
         {"stage docs", "stage queries", "Oracle"},
     ),
     "stages.docs._make": (("stages/docs.py", 'draft.folder / "ties.npy"', 'draft.folder / "tied.npy"'), {"stage docs"}),
@@ -127,7 +127,7 @@ def test_a_changed_behaviour_without_a_raised_version_is_found_and_named(copy):
     for change, _ in BEHAVIOUR.values():
         edit(copy, *change)
     found = versions.moved(versions.read(), versions.current(copy / "rd_utils"))
-    beside = {"data.synthetic.CONSONANTS", "data.synthetic.VOWELS", "mining.bm25.Index.loaded"}  # of the same lines
+    beside = {"data.latent.CONSONANTS", "data.latent.VOWELS", "mining.bm25.Index.loaded"}  # of the same lines
     assert set(found) - set(BEHAVIOUR) == beside
     assert all(of <= set(found[name]) and name in versions.say(found) for name, (_, of) in BEHAVIOUR.items())
     assert found["stages.docs._make"] == ["stage docs"]

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rd_utils.data import reading
+from rd_utils.data import jsonl, reading, trec
 from rd_utils.data.reading import FileError
 
 ODD_IDS = ["NA", "null", "nan", "None", "N/A", "", '"a', 'b"', '"c"', "007", "1e5", "1.0", "True", "#1", "'", "a,b", "-", "q\u0301", "文書"]
@@ -38,7 +38,7 @@ def refused(read, path, *parts):
 
 
 def listed(path):
-    return list(reading.texts(path))
+    return list(jsonl.texts(path))
 
 
 # --- lines ------------------------------------------------------------------------------------------------------------------------
@@ -54,14 +54,14 @@ def test_line_ends_marks_and_packing_are_no_text(tmp_path, monkeypatch, end, mar
     lines = ['{"_id": "NA", "text": "a"}', "", '{"_id": "2", "text": "\u2028é"}']
     path = written(tmp_path, pack(mark + end.join(lines).encode()))
     assert listed(path) == [("NA", "a"), ("2", "\u2028é")]
-    judged = reading.qrels(written(tmp_path, pack(mark + end.join(["q1 0 d1 1", "", "q2 0 d1 -1"]).encode())))
+    judged = trec.qrels(written(tmp_path, pack(mark + end.join(["q1 0 d1 1", "", "q2 0 d1 -1"]).encode())))
     assert judged.frame.values.tolist() == [["q1", "d1", 1], ["q2", "d1", -1]] and judged.lines.tolist() == [1, 3]
-    run = reading.run(written(tmp_path, pack(mark + end.join(["NA\tQ0  null 0 1e3 t", " ", "q Q0 d 1 -.5 t", ""]).encode())))
+    run = trec.run(written(tmp_path, pack(mark + end.join(["NA\tQ0  null 0 1e3 t", " ", "q Q0 d 1 -.5 t", ""]).encode())))
     assert run.frame[["query_id", "doc_id", "score"]].values.tolist() == [["NA", "null", 1000.0], ["q", "d", -0.5]]
     assert run.lines.tolist() == [1, 3]
 
 
-@pytest.mark.parametrize("read", [listed, reading.qrels, reading.run, reading.scores])
+@pytest.mark.parametrize("read", [listed, trec.qrels, trec.run, trec.scores])
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
@@ -83,7 +83,7 @@ def test_other_encodings_and_kinds_are_refused(tmp_path, read, content, parts):
     refused(read, written(tmp_path, content), *parts)
 
 
-@pytest.mark.parametrize("read", [listed, reading.qrels, reading.run, reading.scores])
+@pytest.mark.parametrize("read", [listed, trec.qrels, trec.run, trec.scores])
 def test_what_is_no_file_is_refused(tmp_path, read):
     refused(read, tmp_path / "none", "there is no such file; put it there")
     refused(read, tmp_path, "there is no such file, it is a folder")
@@ -101,11 +101,9 @@ def test_a_line_without_an_end_is_refused(tmp_path, monkeypatch):
 
 def test_all_wrong_lines_are_counted_and_the_first_are_shown(tmp_path):
     path = written(tmp_path, "".join(f"q{i} 0 d{i} {'x' if i % 2 else 1}\n" for i in range(2000)))
-    message = refused(reading.qrels, path, "1,000 lines are wrong; expected one such as 0 or 1", "line 2: the grade 'x'", "and 995 more")
+    message = refused(trec.qrels, path, "1,000 lines are wrong; expected one such as 0 or 1", "line 2: the grade 'x'", "and 995 more")
     assert message.count("\n") == 6
-    refused(
-        reading.qrels, written(tmp_path, "q1 0 d 1\nq1 0 e x\nq1 0 f\n"), "line 2: the grade 'x' is", "; expected", "line 3: 'q1 0 f' has"
-    )
+    refused(trec.qrels, written(tmp_path, "q1 0 d 1\nq1 0 e x\nq1 0 f\n"), "line 2: the grade 'x' is", "; expected", "line 3: 'q1 0 f' has")
 
 
 # --- JSON lines -------------------------------------------------------------------------------------------------------------------
@@ -128,7 +126,7 @@ def test_titles_stand_before_texts(tmp_path):
     path = written(
         tmp_path, line_of("1", " b ", title="a") + line_of("2", title=None) + line_of("3", title="") + line_of("4", "\U0001f600")
     )
-    assert list(reading.texts(path, titles=True)) == [("1", "a  b"), ("2", "a"), ("3", "a"), ("4", "\U0001f600")]
+    assert list(jsonl.texts(path, titles=True)) == [("1", "a  b"), ("2", "a"), ("3", "a"), ("4", "\U0001f600")]
     assert listed(path)[0] == ("1", " b ")
 
 
@@ -176,8 +174,8 @@ def test_titles_stand_before_texts(tmp_path):
 )
 def test_lines_that_are_refused(tmp_path, line, problem):
     path = written(tmp_path, line_of("x") + "\n" + line + "\n" + line_of("y"))
-    refused(lambda path: reading.texts(path, titles=True), path, "line 3: ", problem)
-    assert [name for name, _ in reading.texts(path, most=1)] == ["x"]
+    refused(lambda path: jsonl.texts(path, titles=True), path, "line 3: ", problem)
+    assert [name for name, _ in jsonl.texts(path, most=1)] == ["x"]
 
 
 def test_escapes_that_are_whole_characters_are_read(tmp_path):
@@ -193,8 +191,8 @@ def test_fields_that_nobody_reads_may_hold_anything(tmp_path):
 def test_careful_reading_agrees_with_fast_reading(tmp_path):
     """White space around a line, which JSON allows, sends a whole block the slow way."""
     lines = [line_of(f"d{i}", f"text \u2029 {i}", title="t" * (i % 2)) for i in range(50)]
-    fast = list(reading.texts(written(tmp_path, "".join(lines)), titles=True))
-    slow = list(reading.texts(written(tmp_path, " \t" + " ".join(lines)), titles=True))
+    fast = list(jsonl.texts(written(tmp_path, "".join(lines)), titles=True))
+    slow = list(jsonl.texts(written(tmp_path, " \t" + " ".join(lines)), titles=True))
     assert fast == slow and len(fast) == 50
 
 
@@ -207,8 +205,8 @@ def test_qrels_are_read_in_both_forms_with_ids_as_they_stand(tmp_path):
     names = [name for name in ODD_IDS if name]
     rows = [[name, other, grade] for name, other, grade in zip(names, reversed(names), [0, 1, 2, -1, 3] * 9, strict=False)]
     for lines in (HEADER + "".join(f"{q}\t{d}\t{g}\n" for q, d, g in rows), "".join(f"{q} 0\t{d} {g}\n" for q, d, g in rows)):
-        assert reading.qrels(written(tmp_path, lines)).frame.values.tolist() == rows
-    frame = reading.qrels(written(tmp_path, HEADER + "q\td\t1.0\nq\te\t+2\n")).frame
+        assert trec.qrels(written(tmp_path, lines)).frame.values.tolist() == rows
+    frame = trec.qrels(written(tmp_path, HEADER + "q\td\t1.0\nq\te\t+2\n")).frame
     assert frame["relevance"].tolist() == [1, 2] and frame.dtypes.astype(str).tolist() == ["str", "str", "int64"]
 
 
@@ -244,21 +242,21 @@ def test_qrels_are_read_in_both_forms_with_ids_as_they_stand(tmp_path):
     ],
 )
 def test_qrels_that_are_refused(tmp_path, content, problem):
-    refused(reading.qrels, written(tmp_path, content), problem)
+    refused(trec.qrels, written(tmp_path, content), problem)
 
 
 # --- runs and scores ------------------------------------------------------------------------------------------------------------------
 
 
 def test_ranks_are_kept_and_scores_are_exact(tmp_path):
-    run = reading.run(written(tmp_path, "q Q0 a 1 0.1 t\nq Q0 b two 1e-320 t\nq Q0 c 3 +5. t\n")).frame
+    run = trec.run(written(tmp_path, "q Q0 a 1 0.1 t\nq Q0 b two 1e-320 t\nq Q0 c 3 +5. t\n")).frame
     assert run["score"].tolist() == [0.1, 1e-320, 5.0] and run["rank"].tolist()[::2] == [1, 3] and math.isnan(run["rank"][1])
 
 
 @pytest.mark.parametrize("score", ["nan", "inf", "-Infinity", "1e999", "1_0", "0x1p3", "1,5", "high", "٣"])
 def test_scores_that_are_no_finite_numbers_are_refused(tmp_path, score):
     path = written(tmp_path, f"q Q0 a 1 0.1 t\nq Q0 b 1 {score} t\n")
-    refused(reading.run, path, f"line 2: the score {score!r} of query 'q', document 'b' is no finite number; score the pair again")
+    refused(trec.run, path, f"line 2: the score {score!r} of query 'q', document 'b' is no finite number; score the pair again")
 
 
 TABLE = {"query_id": ["NA", "007"], "doc_id": ["null", '"d'], "score": [0.5, -1.0]}
@@ -278,13 +276,13 @@ TABLE = {"query_id": ["NA", "007"], "doc_id": ["null", '"d'], "score": [0.5, -1.
 )
 def test_parquet_is_known_by_its_content(tmp_path, change):
     pq.write_table(pa.table(TABLE | change), tmp_path / "scores.run")
-    found = reading.scores(tmp_path / "scores.run")
+    found = trec.scores(tmp_path / "scores.run")
     assert found.to_dict("list") == TABLE and found.dtypes.astype(str).tolist() == ["str", "str", "float64"]
 
 
 def test_whole_numbers_are_ids_and_scores(tmp_path):
     pq.write_table(pa.table({"query_id": [7, 2**62], "doc_id": pa.array([1, 2], pa.uint8()), "score": [3, 4]}), tmp_path / "a.parquet")
-    found = reading.scores(tmp_path / "a.parquet")
+    found = trec.scores(tmp_path / "a.parquet")
     assert found.values.tolist() == [["7", "1", 3.0], [str(2**62), "2", 4.0]]
 
 
@@ -302,27 +300,27 @@ def test_whole_numbers_are_ids_and_scores(tmp_path):
 )
 def test_tables_that_are_refused(tmp_path, change, problem):
     pq.write_table(pa.table(TABLE | change), tmp_path / "a.parquet")
-    refused(reading.scores, tmp_path / "a.parquet", problem)
+    refused(trec.scores, tmp_path / "a.parquet", problem)
 
 
 def test_ids_may_begin_as_other_kinds_of_file_do(tmp_path):
     for name in ("PAR1", "PAR12", "BZh9", "PK", "ARROW1"):
         path = written(tmp_path, f"{name} Q0 d1 1 2.0 t\n")
-        assert reading.scores(path)["query_id"].tolist() == reading.run(path).frame["query_id"].tolist() == [name]
+        assert trec.scores(path)["query_id"].tolist() == trec.run(path).frame["query_id"].tolist() == [name]
 
 
 def test_damaged_and_foreign_tables_are_named(tmp_path):
     pq.write_table(pa.table(TABLE), tmp_path / "a.parquet")
     whole = (tmp_path / "a.parquet").read_bytes()
     for content in (whole[:-20], whole[: len(whole) // 2], b"PAR1", b"PAR1" + bytes(100) + b"PAR1"):
-        refused(reading.scores, written(tmp_path, content, "b.parquet"), "cannot be read", "write it again")
-    refused(reading.scores, written(tmp_path, "q Q0 d 1 1 t\n", "c.parquet"), "is no Parquet file", "or a TREC run")
-    refused(reading.run, tmp_path / "a.parquet", "is a Parquet file, not lines of text")
+        refused(trec.scores, written(tmp_path, content, "b.parquet"), "cannot be read", "write it again")
+    refused(trec.scores, written(tmp_path, "q Q0 d 1 1 t\n", "c.parquet"), "is no Parquet file", "or a TREC run")
+    refused(trec.run, tmp_path / "a.parquet", "is a Parquet file, not lines of text")
     pd.DataFrame(TABLE).to_pickle(tmp_path / "d.parquet")
-    refused(reading.scores, tmp_path / "d.parquet", "is no Parquet file")
+    refused(trec.scores, tmp_path / "d.parquet", "is no Parquet file")
     frame = pa.table([pa.array(["a"])] * 3, names=["query_id", "query_id", "doc_id"])
     pq.write_table(frame, tmp_path / "e.parquet")
-    refused(reading.scores, tmp_path / "e.parquet", "has 2 times the column 'query_id'")
+    refused(trec.scores, tmp_path / "e.parquet", "has 2 times the column 'query_id'")
 
 
 def test_a_file_is_found_under_its_packed_name(tmp_path):

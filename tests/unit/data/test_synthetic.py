@@ -18,8 +18,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rd_utils.data import synthetic
-from rd_utils.data.synthetic import FUNCTION_WORDS, PROFILES, Profile, fingerprint, generate
+from rd_utils.data import latent, synthetic
+from rd_utils.data.latent import FUNCTION_WORDS, PROFILES, Profile
+from rd_utils.data.oracle import Oracle
+from rd_utils.data.synthetic import fingerprint, generate
 
 FINGERPRINTS = {
     "additive": "fc47ce357d8ba3523abb523b08b4fe250732e1472717c16fc7feeb109f681e1c",
@@ -189,10 +191,10 @@ def test_counts_behind_the_oracle_are_those_of_the_texts(collection: synthetic.E
 
 
 def test_grade_table_by_hand() -> None:
-    queries = synthetic.Latent(*(np.array(a) for a in ([0], [1], [0], [0])))
-    docs = synthetic.Latent(*(np.array(a) for a in ([0, 0, 0, 0, 0, 0, 1], [1, 1, 1, 0, 0, 3, 1], [0] * 7, [0, 1, 2, 0, 2, 0, 0])))
+    queries = latent.Latent(*(np.array(a) for a in ([0], [1], [0], [0])))
+    docs = latent.Latent(*(np.array(a) for a in ([0, 0, 0, 0, 0, 0, 1], [1, 1, 1, 0, 0, 3, 1], [0] * 7, [0, 1, 2, 0, 2, 0, 0])))
     # facets 0 and 1 are one group, 2 and 3 the other
-    assert synthetic._grades(TINY, queries, docs).tolist() == [[3, 2, 1, 2, 0, 1, 0]]
+    assert latent.true_grades(TINY, queries, docs).tolist() == [[3, 2, 1, 2, 0, 1, 0]]
 
 
 def test_qrels_are_the_grades(collection: synthetic.EmbeddedCollection) -> None:
@@ -244,7 +246,7 @@ def test_geometry_is_unit_length_and_orders_pairs_by_what_they_share(
 def brute_force(collection: synthetic.EmbeddedCollection, query: str, doc: str) -> float:
     """E[grade | query, doc] by enumerating states and adding up word probabilities one by one."""
     p, v = collection.profile, collection._vocabulary
-    specific = synthetic.WORLDS[collection.world] / 100
+    specific = latent.WORLDS[collection.world] / 100
 
     def zipf(n: int, shift: int) -> list[float]:
         weights = [1_000_000 // (k + shift) for k in range(n)]
@@ -299,7 +301,7 @@ def brute_force(collection: synthetic.EmbeddedCollection, query: str, doc: str) 
         for (td, fd, h), b in posterior_d.items():
             if tq == td:
                 relation = 0 if fq == fd else 1 if fq // p.facets_per_group == fd // p.facets_per_group else 2
-                expected += a / weight_q * b / weight_d * int(synthetic.GRADES[relation, h])
+                expected += a / weight_q * b / weight_d * int(latent.GRADES[relation, h])
     return expected
 
 
@@ -346,7 +348,7 @@ def test_a_pairs_score_does_not_depend_on_the_other_pairs(collection: synthetic.
 
 def test_block_size_does_not_change_the_oracle() -> None:
     tiny = generate(TINY)
-    whole, parts = synthetic.Oracle(tiny, block=300).documents, synthetic.Oracle(tiny, block=7).documents
+    whole, parts = Oracle(tiny, block=300).documents, Oracle(tiny, block=7).documents
     np.testing.assert_allclose(whole, parts, rtol=1e-6)
 
 

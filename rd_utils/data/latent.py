@@ -1,0 +1,386 @@
+"""What the texts of the embedded collection are drawn from: profiles, words, latent states, tokens, and the grades that follow.
+
+There are integers only: one PCG64 stream per purpose and split, integer weights, cumulative sums, ``Generator.integers`` and
+``searchsorted``. So the collection is the same, byte for byte, on every platform.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+SPLITS = ("train", "validation", "test")
+
+TOPIC, FACET, DOMAIN, ENTITY, BACKGROUND = range(5)
+LAY, TECHNICAL = range(2)
+
+GRADES = np.array([[3, 2, 1], [2, 1, 0], [1, 0, 0]], dtype=np.int8)
+"""Grade of a pair of one topic, by facet relation (same, same group, other) and the document's aboutness (0, 1, 2)."""
+
+FUNCTION_WORDS = {"the": 12, "of": 8, "and": 6, "in": 4, "for": 3, "with": 3, "to": 2, "by": 2}
+"""Glue words with their weights, put before words of documents whatever the latent states: they tell nothing."""
+
+CONSONANTS, VOWELS, LAST_VOWELS = "bdfklmnprstvz", "aeiou", "aou"
+REFUSED = re.compile("puta|puto|pedo|kaka|dodo|nazi")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The size of an embedded collection and its percentages.
+
+    Attributes:
+        n_docs: Number of documents.
+        n_queries: Number of train, validation and test queries.
+        n_domains: Number of domains.
+        topics_per_domain: Topics in each domain.
+        n_facets: Number of facets, in groups of ``facets_per_group``.
+        n_background: Words of the background.
+        n_names: Rare words of the background.
+        document_roles: For aboutness 0, 1, 2: per mille of tokens from topic, facet, domain, entity, background.
+        query_roles: The same for queries.
+        mentions: Percentages of background tokens that are: any topic's form, any facet's form, any domain's word, any
+            entity, a name, a background word.
+    """
+
+    n_docs: int
+    n_queries: tuple[int, int, int]
+    n_domains: int
+    topics_per_domain: int
+    n_facets: int
+    facets_per_group: int = 4
+    n_background: int = 400
+    n_names: int = 1200
+    topic_concepts: int = 8
+    facet_concepts: int = 6
+    specific_concepts: int = 3
+    domain_words: int = 20
+    entities: int = 2
+    shared: int = 35
+    homonyms: int = 30
+    leak: int = 15
+    lay_documents: int = 45
+    lay_queries: int = 85
+    aboutness: tuple[int, int, int] = (3, 4, 3)
+    document_roles: tuple[tuple[int, ...], ...] = (
+        (300, 160, 120, 50, 370),
+        (200, 110, 120, 20, 550),
+        (120, 70, 120, 4, 686),
+    )
+    query_roles: tuple[int, ...] = (410, 220, 50, 100, 220)
+    mentions: tuple[int, ...] = (12, 1, 3, 6, 12, 66)
+    document_length: tuple[int, int] = (20, 60)
+    query_lengths: tuple[int, ...] = (0, 0, 0, 2, 4, 4, 3, 2, 1)
+
+    @property
+    def n_topics(self) -> int:
+        """Return the number of topics over all domains."""
+        return self.n_domains * self.topics_per_domain
+
+
+PROFILES = {
+    "default": Profile(n_docs=8000, n_queries=(4000, 150, 300), n_domains=32, topics_per_domain=8, n_facets=12),
+    "smallest": Profile(
+        n_docs=1200,
+        n_queries=(300, 40, 60),
+        n_domains=6,
+        topics_per_domain=5,
+        n_facets=8,
+        n_background=200,
+        n_names=300,
+        document_length=(14, 40),
+    ),
+}
+WORLDS = {"additive": 0, "compositional": 70}
+"""Per cent of facet tokens that come from words of the (domain, facet) pair."""
+
+
+class Streams:
+    """Independent PCG64 generators of one seed, by name; asking again for a name goes on with its generator."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.generators: dict[str, np.random.Generator] = {}
+
+    def __call__(self, name: str) -> np.random.Generator:
+        """Return the generator of that name."""
+        if name not in self.generators:
+            key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+            self.generators[name] = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, key])))
+        return self.generators[name]
+
+    def below(self, name: str, high: int, size: int | tuple[int, ...]) -> np.ndarray:
+        """Draw integers in 0 .. high - 1 from the stream of that name."""
+        return self(name).integers(0, high, size=size, dtype=np.int64)
+
+    def draw(self, name: str, weights: np.ndarray | Sequence[int], size: int | tuple[int, ...]) -> np.ndarray:
+        """Draw indices with the given integer weights from the stream of that name."""
+        cumulative = np.cumsum(np.asarray(weights, dtype=np.int64))
+        return np.searchsorted(cumulative, self.below(name, int(cumulative[-1]), size), side="right")
+
+    def order(self, name: str, n: int) -> np.ndarray:
+        """Draw a permutation of 0 .. n - 1 from the stream of that name."""
+        return np.argsort(self.below(name, 2**62, n), kind="stable")
+
+
+def zipf(n: int, shift: int) -> np.ndarray:
+    """Return the integer weights floor(1e6 / (k + shift)) of ranks k = 0 .. n - 1."""
+    return 1_000_000 // (np.arange(n, dtype=np.int64) + shift)
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Word ids of every role; index ``words`` with them."""
+
+    words: list[str]
+    topic: np.ndarray  # (topic, concept, register)
+    facet: np.ndarray  # (facet, concept, register)
+    specific: np.ndarray  # (domain, facet, concept, register)
+    domain: np.ndarray  # (domain, k)
+    entity: np.ndarray  # (topic, facet, k)
+    name: np.ndarray
+    background: np.ndarray
+    topic_prior: np.ndarray  # integer weights
+    facet_prior: np.ndarray
+
+
+def _pseudo_words(streams: Streams, n: int) -> list[str]:
+    """Return n different words of two or three consonant-vowel syllables, which no English stemmer changes."""
+    words: dict[str, None] = {}
+    while len(words) < n:
+        size = 4096
+        long = streams.below("words/length", 3, size) > 0
+        consonants = streams.below("words/consonants", len(CONSONANTS), (size, 3))
+        vowels = streams.below("words/vowels", len(VOWELS), (size, 2))
+        last = streams.below("words/last", len(LAST_VOWELS), size)
+        for i in range(size):
+            word = CONSONANTS[consonants[i, 0]] + VOWELS[vowels[i, 0]]
+            if long[i]:
+                word += CONSONANTS[consonants[i, 1]] + VOWELS[vowels[i, 1]]
+            word += CONSONANTS[consonants[i, 2]] + LAST_VOWELS[last[i]]
+            if not REFUSED.search(word):
+                words[word] = None
+    return list(words)[:n]
+
+
+def vocabulary_of(profile: Profile, specific_share: int, streams: Streams) -> Vocabulary:
+    """Give every role its words."""
+    p, count = profile, 0
+
+    def take(*shape: int) -> np.ndarray:
+        nonlocal count
+        ids = np.arange(count, count + int(np.prod(shape)), dtype=np.int64).reshape(shape)
+        count += ids.size
+        return ids
+
+    def share(forms: np.ndarray, name: str) -> np.ndarray:
+        """Give both registers one form in the drawn concepts."""
+        same = streams.below(name, 100, forms.shape[:-1]) < p.shared
+        forms[..., TECHNICAL] = np.where(same, forms[..., LAY], forms[..., TECHNICAL])
+        return forms
+
+    background, name, domain = take(p.n_background), take(p.n_names), take(p.n_domains, p.domain_words)
+    facet = share(take(p.n_facets, p.facet_concepts, 2), "words/facet-shared")
+    own = share(take(p.n_topics, p.topic_concepts, 2), "words/topic-shared")
+    entity = take(p.n_topics, p.n_facets, p.entities)
+    specific = take(p.n_domains, p.n_facets, p.specific_concepts if specific_share else 0, 2)
+    specific = share(specific, "words/specific-shared")
+
+    # Homonyms: a form is replaced by a form of a topic of another domain.
+    replaced = streams.below("words/homonym", 100, own.shape) < p.homonyms
+    other_domain = np.arange(p.n_topics)[:, None, None] // p.topics_per_domain
+    other_domain = (other_domain + 1 + streams.below("words/homonym-domain", p.n_domains - 1, own.shape)) % p.n_domains
+    other_topic = other_domain * p.topics_per_domain + streams.below("words/homonym-topic", p.topics_per_domain, own.shape)
+    other_concept = streams.below("words/homonym-concept", p.topic_concepts, own.shape)
+    other = own[other_topic, other_concept, streams.below("words/homonym-register", 2, own.shape)]
+    return Vocabulary(
+        words=_pseudo_words(streams, count),
+        topic=np.where(replaced, other, own),
+        facet=facet,
+        specific=specific,
+        domain=domain,
+        entity=entity,
+        name=name,
+        background=background,
+        topic_prior=zipf(p.n_topics, 20)[streams.order("prior/topic", p.n_topics)],
+        facet_prior=zipf(p.n_facets, 10)[streams.order("prior/facet", p.n_facets)],
+    )
+
+
+def _draw_words(
+    streams: Streams,
+    prefix: str,
+    profile: Profile,
+    specific_share: int,
+    vocabulary: Vocabulary,
+    role: np.ndarray,
+    topic: np.ndarray,
+    facet: np.ndarray,
+    register: np.ndarray,
+) -> np.ndarray:
+    """Draw one word id per token, given its role and its text's states (four arrays of one shape)."""
+    p, v, shape = profile, vocabulary, role.shape
+
+    def below(name: str, high: int) -> np.ndarray:
+        return streams.below(f"{prefix}/{name}", high, shape)
+
+    def draw(name: str, weights: np.ndarray | Sequence[int]) -> np.ndarray:
+        return streams.draw(f"{prefix}/{name}", weights, shape)
+
+    said = register ^ (below("leak", 100) < p.leak)
+    domain = topic // p.topics_per_domain
+    by_topic = v.topic[topic, draw("topic-word", zipf(p.topic_concepts, 2)), said]
+    by_facet = v.facet[facet, draw("facet-word", zipf(p.facet_concepts, 3)), said]
+    if specific_share:
+        own = v.specific[domain, facet, draw("specific-word", zipf(p.specific_concepts, 3)), said]
+        by_facet = np.where(below("specific", 100) < specific_share, own, by_facet)
+    by_domain = v.domain[domain, draw("domain-word", zipf(p.domain_words, 4))]
+    by_entity = v.entity[topic, facet, below("entity-word", p.entities)]
+
+    mention = draw("mention", p.mentions)
+    pools = [v.topic, np.concatenate([v.facet.ravel(), v.specific.ravel()]), v.domain, v.entity]
+    mentioned = [pool.ravel()[below(f"mention-{i}", pool.size)] for i, pool in enumerate(pools)]
+    mentioned.append(v.name[draw("name", zipf(p.n_names, 50))])
+    mentioned.append(v.background[draw("background-word", zipf(p.n_background, 2))])
+    by_background = np.choose(mention, mentioned)
+    return np.choose(role, [by_topic, by_facet, by_domain, by_entity, by_background])
+
+
+@dataclass(frozen=True, eq=False)
+class Latent:
+    """Latent states of a set of texts, one integer array each.
+
+    Attributes:
+        topic: Topic of each text.
+        facet: Facet of each text.
+        register: 0 lay, 1 technical.
+        aboutness: Of documents: 0 about the topic, 1 partly, 2 in passing. Of queries: all 0.
+    """
+
+    topic: np.ndarray
+    facet: np.ndarray
+    register: np.ndarray
+    aboutness: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Word ids of a set of texts without glue: text i has ``ids[offsets[i]:offsets[i + 1]]``."""
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    def counts(self, n_words: int) -> sp.csr_array:
+        """Return the (n_texts, n_words) matrix of word counts."""
+        shape = (len(self.offsets) - 1, n_words)
+        matrix = sp.csr_array((np.ones(len(self.ids)), self.ids.astype(np.int32), self.offsets.astype(np.int32)), shape=shape)
+        matrix.sum_duplicates()
+        return matrix
+
+
+def draw_documents(profile: Profile, specific_share: int, vocabulary: Vocabulary, streams: Streams) -> tuple[Latent, Tokens]:
+    """Draw the documents' states, and their tokens from these."""
+    p, n = profile, profile.n_docs
+    latent = Latent(
+        topic=streams.draw("docs/topic", vocabulary.topic_prior, n),
+        facet=streams.draw("docs/facet", vocabulary.facet_prior, n),
+        register=(streams.below("docs/register", 100, n) >= p.lay_documents).astype(np.int64),
+        aboutness=streams.draw("docs/aboutness", p.aboutness, n),
+    )
+    shortest, longest = p.document_length
+    length = shortest + streams.below("docs/length", longest - shortest + 1, (n, 2)).min(axis=1)
+    offsets = np.concatenate([[0], np.cumsum(length)])
+    text = np.repeat(np.arange(n), length)
+    thresholds = np.cumsum(np.array(p.document_roles, dtype=np.int64), axis=1)[latent.aboutness[text]]
+    role = (streams.below("docs/role", 1000, len(text))[:, None] >= thresholds).sum(axis=1)
+    states = (latent.topic[text], latent.facet[text], latent.register[text])
+    return latent, Tokens(_draw_words(streams, "docs", p, specific_share, vocabulary, role, *states), offsets)
+
+
+def draw_queries(
+    profile: Profile,
+    specific_share: int,
+    vocabulary: Vocabulary,
+    streams: Streams,
+    split: str,
+    n: int,
+    about: Latent,
+    taken: set[bytes],
+) -> tuple[Latent, Tokens]:
+    """Draw n queries; one without a token of its topic, or with the words of an earlier one, is drawn anew.
+
+    Both rejections leave the posterior exact: the first is part of the likelihood, the second looks at texts only.
+    """
+    p, chunk, longest = profile, 512, len(profile.query_lengths) - 1
+    sources = np.flatnonzero(about.aboutness == 0)
+    states: list[tuple[int, int, int]] = []
+    bags: list[np.ndarray] = []
+    while len(states) < n:
+        source = sources[streams.below(f"{split}/source", len(sources), chunk)]
+        topic, facet = about.topic[source], about.facet[source]
+        register = (streams.below(f"{split}/register", 100, chunk) >= p.lay_queries).astype(np.int64)
+        length = streams.draw(f"{split}/length", p.query_lengths, chunk)
+        role = streams.draw(f"{split}/role", p.query_roles, (chunk, longest))
+        wide = [np.repeat(state[:, None], longest, axis=1) for state in (topic, facet, register)]
+        words = _draw_words(streams, split, p, specific_share, vocabulary, role, *wide)
+        for i in range(chunk):
+            bag = words[i, : length[i]]
+            key = np.sort(bag).tobytes()
+            if len(states) == n or key in taken or not (role[i, : length[i]] == TOPIC).any():
+                continue
+            taken.add(key)
+            states.append((int(topic[i]), int(facet[i]), int(register[i])))
+            bags.append(bag)
+    columns = np.array(states, dtype=np.int64).reshape(-1, 3).T
+    latent = Latent(columns[0], columns[1], columns[2], np.zeros(n, dtype=np.int64))
+    offsets = np.cumsum([0] + [len(bag) for bag in bags])
+    return latent, Tokens(np.concatenate([*bags, np.zeros(0, dtype=np.int64)]), offsets)
+
+
+def document_texts(tokens: Tokens, words: list[str], streams: Streams) -> list[str]:
+    """Write tokens as sentences of 6 to 12 words, with function words before a quarter of the words, and commas."""
+    n = len(tokens.ids)
+    function = list(FUNCTION_WORDS)
+    glue = streams.draw("docs/glue-word", list(FUNCTION_WORDS.values()), n).tolist()
+    glued = (streams.below("docs/glue", 100, n) < 25).tolist()
+    comma = (streams.below("docs/comma", 100, n) < 9).tolist()
+    sentence = (6 + streams.below("docs/sentence", 7, n)).tolist()
+    ids, offsets = tokens.ids.tolist(), tokens.offsets.tolist()
+    texts = []
+    for start, end in zip(offsets[:-1], offsets[1:], strict=True):
+        parts: list[str] = []
+        first, stop = True, start
+        for i in range(start, end):
+            if first:
+                stop = i + sentence[i]
+                if end - stop < 4:
+                    stop = end
+            word = words[ids[i]]
+            if glued[i]:
+                word = f"{function[glue[i]]} {word}"
+            if first:
+                word = word[0].upper() + word[1:]
+            first = i + 1 == stop
+            parts.append(word + "." if first else word + "," if comma[i] and i + 2 < stop else word)
+        texts.append(" ".join(parts))
+    return texts
+
+
+def true_grades(profile: Profile, queries: Latent, docs: Latent) -> np.ndarray:
+    """Return the (n_queries, n_docs) grades: the table's where topics agree, else 0."""
+    facets = np.arange(profile.n_facets)
+    relation = relation_of(facets[:, None], facets[None, :], profile.facets_per_group)
+    table = GRADES[relation]  # (facet of query, facet of document, aboutness)
+    flat = table.reshape(profile.n_facets, -1)
+    grades = np.take(flat[queries.facet], docs.facet * 3 + docs.aboutness, axis=1)
+    grades *= queries.topic[:, None] == docs.topic[None, :]
+    return grades
+
+
+def relation_of(facet: np.ndarray, other: np.ndarray, facets_per_group: int) -> np.ndarray:
+    """Return 0 where facets are the same, 1 where their groups are, else 2."""
+    return np.where(facet == other, 0, np.where(facet // facets_per_group == other // facets_per_group, 1, 2))

@@ -1,0 +1,199 @@
+"""The oracle of the embedded collection: the exact posterior of a pair's grade, in floats, by Bayes' rule.
+
+Nothing of the collection depends on it: it is made from the generator's parameters, where a teacher or a chart asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from rd_utils.data.latent import BACKGROUND, GRADES, LAY, TECHNICAL, TOPIC, WORLDS, Profile, Tokens, Vocabulary, relation_of, zipf
+
+if TYPE_CHECKING:
+    from rd_utils.data.synthetic import EmbeddedCollection
+
+
+class Oracle:
+    """The exact posterior expectation of a pair's grade, given both texts and the generator's parameters.
+
+    It never looks at the latent states that were drawn.
+
+    For states s = (topic, facet): E[grade | q, d] = sum_s P(s | q) D(d, s), where D(d, s) = sum over the document's
+    states of their posterior times the grade that such a document has for a query of state s. Both are found by
+    enumerating all states.
+
+    A query has at least one token that was drawn from its topic: P(q | s) = prod_i p_i - prod_i (p_i - topic part of
+    p_i). So P(s | q) is exactly 0 for most topics, and query posteriors are kept sparse.
+
+    Attributes:
+        documents: float32 (n_docs, n_topics * n_facets), the array D.
+    """
+
+    def __init__(self, collection: EmbeddedCollection, block: int = 500) -> None:
+        """Prepare the documents' side.
+
+        Args:
+            collection: The collection.
+            block: Documents per block; a block takes about ``block * n_topics * n_facets * 60`` bytes.
+        """
+        self._collection = collection
+        self._profile = collection.profile
+        self._parts = _word_probabilities(collection.profile, WORLDS[collection.world], collection._vocabulary)
+        self._queries: dict[str, sp.csr_array] = {}
+        v = collection._vocabulary
+        topic, facet = v.topic_prior / v.topic_prior.sum(), v.facet_prior / v.facet_prior.sum()
+        self._log_prior = (np.log(topic)[:, None] + np.log(facet)[None, :]).ravel()
+        self.documents = self._document_factors(block)
+
+    def query_posterior(self, split: str) -> sp.csr_array:
+        """Return P(topic, facet | query text), sparse float64 (n_queries, n_topics * n_facets), rows summing to 1."""
+        if split not in self._queries:
+            self._queries[split] = self._query_posterior(self._collection._tokens[split])
+        return self._queries[split]
+
+    def expected_grades(self, split: str, query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
+        """Return E[grade | both texts] of aligned pairs, float64 (n,)."""
+        query_rows, doc_rows = np.asarray(query_rows, dtype=np.int64), np.asarray(doc_rows, dtype=np.int64)
+        if query_rows.shape != doc_rows.shape or query_rows.ndim != 1:
+            raise ValueError(
+                f"Pairs are not aligned: {query_rows.shape} query rows and {doc_rows.shape} doc rows; expected two (n,) arrays."
+            )
+        posterior = self.query_posterior(split)
+        for name, rows, n in (("query", query_rows, len(posterior.indptr) - 1), ("doc", doc_rows, len(self.documents))):
+            if len(rows) and (rows.min() < 0 or rows.max() >= n):
+                bad = rows[(rows < 0) | (rows >= n)]
+                raise ValueError(f"{len(bad)} {name} rows do not exist, the first is {bad[0]}: expected 0 to {n - 1}.")
+        expected = np.empty(len(query_rows))
+        order = np.argsort(query_rows, kind="stable")
+        starts = np.flatnonzero(np.diff(query_rows[order], prepend=-1))
+        for group in np.split(order, starts[1:]):
+            if len(group) == 0:
+                continue
+            query = query_rows[group[0]]
+            row = slice(posterior.indptr[query], posterior.indptr[query + 1])
+            states, weights = posterior.indices[row], posterior.data[row]
+            expected[group] = (self.documents[doc_rows[group][:, None], states] * weights).sum(axis=1)
+        return expected
+
+    def _document_factors(self, block: int) -> np.ndarray:
+        p = self._profile
+        counts = self._collection._tokens["docs"].counts(len(self._collection._vocabulary.words))
+        lengths = counts.sum(axis=1)
+        registers = np.log([p.lay_documents / 100, 1 - p.lay_documents / 100])
+        aboutness = np.log(np.array(p.aboutness) / sum(p.aboutness))
+        ratios = [[self._log_ratio(r, roles)[0] for roles in p.document_roles] for r in (LAY, TECHNICAL)]
+        n_topics, n_facets = p.n_topics, p.n_facets
+        facets = np.arange(n_facets)
+        relation = relation_of(facets[:, None], facets[None, :], p.facets_per_group)
+        factors = np.empty((p.n_docs, n_topics * n_facets), dtype=np.float32)
+        for start in range(0, p.n_docs, block):
+            rows = slice(start, min(start + block, p.n_docs))
+            logs = np.empty((2, 3, rows.stop - start, n_topics * n_facets))
+            for r in (LAY, TECHNICAL):
+                for h, roles in enumerate(p.document_roles):
+                    logs[r, h] = (counts[rows] @ ratios[r][h]).toarray()
+                    logs[r, h] += self._log_prior
+                    logs[r, h] += (registers[r] + aboutness[h] + lengths[rows] * np.log(roles[BACKGROUND] / 1000))[:, None]
+            logs -= logs.max(axis=(0, 1, 3))[None, None, :, None]
+            np.exp(logs, out=logs)
+            posterior = logs.sum(axis=0)
+            posterior /= posterior.sum(axis=(0, 2))[None, :, None]
+            out = np.zeros((rows.stop - start, n_topics, n_facets))
+            for h in range(3):
+                table = GRADES[relation, h].astype(float)  # symmetric in the two facets
+                out += posterior[h].reshape(-1, n_topics, n_facets) @ table
+            factors[rows] = out.reshape(len(out), -1)
+        return factors
+
+    def _query_posterior(self, tokens: Tokens) -> sp.csr_array:
+        p = self._profile
+        counts = tokens.counts(len(self._collection._vocabulary.words))
+        registers = np.log([p.lay_queries / 100, 1 - p.lay_queries / 100])
+        ratios = [self._log_ratio(r, p.query_roles) for r in (LAY, TECHNICAL)]
+        blocks = []
+        for start in range(0, len(tokens.offsets) - 1, 500):
+            block = counts[start : start + 500]
+            logs = np.empty((2, block.shape[0], len(self._log_prior)))
+            for r, (with_topic, without) in enumerate(ratios):
+                logs[r] = (block @ with_topic).toarray() + self._log_prior + registers[r]
+                with np.errstate(divide="ignore"):
+                    logs[r] += np.log(-np.expm1((block @ without).toarray()))
+            logs -= logs.max(axis=(0, 2))[None, :, None]
+            posterior = np.exp(logs).sum(axis=0)
+            posterior /= posterior.sum(axis=1, keepdims=True)
+            blocks.append(sp.csr_array(posterior))
+        return sp.csr_array(sp.vstack(blocks))
+
+    def _log_ratio(self, register: int, roles: Sequence[int]) -> tuple[sp.csr_array, sp.csr_array]:
+        """Return log(p / background part of p) and log((p - topic part of p) / p), sparse (n_words, n_states)."""
+        parts = self._parts
+        per_role = [parts.topic[register], parts.facet[register], parts.domain, parts.entity]
+        total = sum(matrix * (share / 1000) for matrix, share in zip(per_role, roles, strict=False))
+        scale = sp.diags_array(1 / (roles[BACKGROUND] / 1000 * parts.background))
+        ratio = sp.csr_array(scale @ total)  # p / background part - 1
+        whole = ratio.copy()
+        whole.data = 1 / (1 + whole.data)
+        by_topic = sp.csr_array(scale @ (per_role[TOPIC] * (roles[TOPIC] / 1000)))
+        without = sp.csr_array(by_topic.multiply(whole))
+        without.data = np.log1p(np.negative(without.data))
+        ratio.data = np.log1p(ratio.data)
+        return ratio, without
+
+
+@dataclass(frozen=True, eq=False)
+class _WordProbabilities:
+    """Word probabilities by role: sparse (n_words, n_topics * n_facets), for topic and facet one per register."""
+
+    topic: tuple[sp.csr_array, sp.csr_array]
+    facet: tuple[sp.csr_array, sp.csr_array]
+    domain: sp.csr_array
+    entity: sp.csr_array
+    background: np.ndarray
+
+
+def _word_probabilities(profile: Profile, specific_share: int, vocabulary: Vocabulary) -> _WordProbabilities:
+    p, v, n_words = profile, vocabulary, len(vocabulary.words)
+    n_states = p.n_topics * p.n_facets
+    topic, facet = np.divmod(np.arange(n_states), p.n_facets)
+    domain = topic // p.topics_per_domain
+
+    def matrix(words: np.ndarray, weights: np.ndarray) -> sp.csr_array:
+        """Return the matrix of words (n_states, k) that have the integer weights (k,) in each state."""
+        data = np.broadcast_to(weights / weights.sum(), words.shape).ravel()
+        columns = np.repeat(np.arange(n_states), words.shape[1])
+        return sp.csr_array(sp.coo_array((data, (words.ravel(), columns)), shape=(n_words, n_states)))
+
+    def leaked(per_register: list[sp.csr_array]) -> tuple[sp.csr_array, sp.csr_array]:
+        keep, leak = 1 - p.leak / 100, p.leak / 100
+        return per_register[0] * keep + per_register[1] * leak, per_register[1] * keep + per_register[0] * leak
+
+    by_facet = [matrix(v.facet[facet, :, r], zipf(p.facet_concepts, 3)) for r in (LAY, TECHNICAL)]
+    if specific_share:
+        own = [matrix(v.specific[domain, facet, :, r], zipf(p.specific_concepts, 3)) for r in (LAY, TECHNICAL)]
+        by_facet = [sp.csr_array(a * (1 - specific_share / 100) + b * (specific_share / 100)) for a, b in zip(by_facet, own, strict=True)]
+
+    pools = [
+        v.topic.ravel(),
+        np.concatenate([v.facet.ravel(), v.specific.ravel()]),
+        v.domain.ravel(),
+        v.entity.ravel(),
+        v.name,
+        v.background,
+    ]
+    weights = [np.ones(len(pool)) for pool in pools[:4]] + [zipf(p.n_names, 50), zipf(p.n_background, 2)]
+    background = np.zeros(n_words)
+    for share, pool, weight in zip(p.mentions, pools, weights, strict=True):
+        np.add.at(background, pool, share / 100 * weight / weight.sum())
+    background[background == 0] = 1  # words that homonyms have replaced everywhere: no text has them
+    return _WordProbabilities(
+        topic=leaked([matrix(v.topic[topic, :, r], zipf(p.topic_concepts, 2)) for r in (LAY, TECHNICAL)]),
+        facet=leaked(by_facet),
+        domain=matrix(v.domain[domain], zipf(p.domain_words, 4)),
+        entity=matrix(v.entity[topic, facet], np.ones(p.entities)),
+        background=background,
+    )
