@@ -17,20 +17,24 @@ import shutil
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow.compute import equal, index_in, invert, is_in, not_equal, or_, sort_indices, unique  # pyright: ignore[reportAttributeAccessIssue] (made as it is imported)
 
 from rd_utils import files
-from rd_utils.data.runs import DECIMALS, ArrayWriter, Run, arrow, blocks, made_in_parts, rows_of
+from rd_utils.data.runs import DECIMALS, ArrayWriter, Run, Strings, arrow, blocks, made_in_parts, rows_of
 from rd_utils.mining.words import Split, analysed_as, prepared, splitter, stem, stop_words
 from rd_utils.workflow.progress import Track, untracked
+
+if TYPE_CHECKING:
+    from rd_utils.mining.retrievers import BM25
 
 SHARD = 100_000  # documents that are tokenised and counted at once
 PART = 5_000  # queries between two writes of a long search
@@ -97,8 +101,8 @@ class Index:
 
 
 def build(
-    texts: Any,
-    retriever: Any,
+    texts: Strings,
+    retriever: BM25,
     folder: Path,
     *,
     shards: Path | None = None,
@@ -139,12 +143,12 @@ def build(
     return Index.load(folder)
 
 
-def _made_shards(column: pa.ChunkedArray, retriever: Any, folder: Path, size: int, workers: int, track: Track) -> Iterator[Path]:
+def _made_shards(column: pa.ChunkedArray, retriever: BM25, folder: Path, size: int, workers: int, track: Track) -> Iterator[Path]:
     """Yield the folders of all shards in order, making those that are missing."""
     starts = range(0, len(column), size)
     workers = min(workers, len(starts))
     pool = _pool(workers) if workers > 1 else None
-    waiting: deque[tuple[Any, Path]] = deque()
+    waiting: deque[tuple[Future[None], Path]] = deque()
     try:
         for start in track(starts, "BM25: words of the documents", len(starts)):
             texts = column.slice(start, size).to_pylist()
@@ -177,13 +181,14 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
-        parent.join()
-        os._exit(1)
+        if parent is not None:
+            parent.join()
+            os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _digest(texts: list[str], retriever: Any) -> str:
+def _digest(texts: list[str], retriever: BM25) -> str:
     """Return what names a shard: its texts, and how they become words."""
     digest = hashlib.blake2b(f"{analysed_as(retriever)} {len(texts)}".encode(), digest_size=10)
     for start in range(0, len(texts), _TEXTS):
@@ -191,7 +196,7 @@ def _digest(texts: list[str], retriever: Any) -> str:
     return digest.hexdigest()
 
 
-def _make_shard(place: Path, texts: list[str], retriever: Any) -> None:
+def _make_shard(place: Path, texts: list[str], retriever: BM25) -> None:
     """Write a shard, unless it is there: its words, and per word the documents (counted from 0) with the word's frequency in each."""
     from scipy import sparse
 
@@ -212,16 +217,16 @@ def _make_shard(place: Path, texts: list[str], retriever: Any) -> None:
     files.keep_part(draft, place)
 
 
-def _tokenised(texts: list[str], retriever: Any) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _tokenised(texts: list[str], retriever: BM25) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Return the sorted stems of texts, the stem of every word of every text end to end, and each text's number of words; all int32."""
     words, ids = _numbered(prepared(texts, retriever), splitter(retriever))
     stemmed = _strings(stem(words, retriever.stemmer))
-    stopped = pc.is_in(_strings(words), value_set=_strings(stop_words(retriever)))
-    kept = pc.invert(pc.or_(stopped, pc.equal(stemmed, ""))).to_numpy(zero_copy_only=False)  # a word of marks alone may have no stem
-    distinct = pc.unique(stemmed.filter(pa.array(kept)))
-    distinct = distinct.take(pc.sort_indices(distinct))
+    stopped = is_in(_strings(words), value_set=_strings(stop_words(retriever)))
+    kept = invert(or_(stopped, equal(stemmed, ""))).to_numpy(zero_copy_only=False)  # a word of marks alone may have no stem
+    distinct = unique(stemmed.filter(pa.array(kept)))
+    distinct = distinct.take(sort_indices(distinct))
     end, nothing = -1, -2
-    places = pc.fill_null(pc.index_in(stemmed, value_set=distinct), nothing).to_numpy(zero_copy_only=False)
+    places = pc.fill_null(index_in(stemmed, value_set=distinct), nothing).to_numpy(zero_copy_only=False)
     stem_of = np.concatenate([[end], np.where(kept, places, nothing)]).astype(np.int32)
     ids = stem_of[ids]
     ids = ids[ids != nothing]
@@ -229,7 +234,7 @@ def _tokenised(texts: list[str], retriever: Any) -> tuple[list[str], np.ndarray,
     return distinct.to_pylist(), ids[ids != end], lengths.astype(np.int32)
 
 
-def _strings(words: Any) -> pa.Array:
+def _strings(words: Strings) -> pa.Array:
     return pa.array(words, type=pa.large_string())
 
 
@@ -331,12 +336,12 @@ def _enter(table, hashes):  # pragma: no cover
         table[np.int64(slot)] = word
 
 
-def _merge(places: list[Path], retriever: Any, folder: Path, track: Track) -> None:
+def _merge(places: list[Path], retriever: BM25, folder: Path, track: Track) -> None:
     """Write the index of all shards, a stretch of words at a time."""
     words = [pa.array((place / "words.txt").read_text(encoding="utf-8").split("\n"), type=pa.large_string()) for place in places]
-    words = [part.filter(pc.not_equal(part, "")) for part in words]  # a shard without any word has one empty line
-    every = pc.unique(pa.chunked_array(words, type=pa.large_string()))
-    every = every.take(pc.sort_indices(every))
+    words = [part.filter(not_equal(part, "")) for part in words]  # a shard without any word has one empty line
+    every = unique(pa.chunked_array(words, type=pa.large_string()))
+    every = every.take(sort_indices(every))
     numbers = [rows_of(part, every).astype(np.int32) for part in words]
     del words
     lengths = [np.load(place / "lengths.npy") for place in places]
@@ -404,7 +409,7 @@ def _fill(words, bounds, shard_docs, frequencies, lengths, idf, k1, b, mean, bef
 # --- searching --------------------------------------------------------------------------------------------------------------------
 
 
-def words_of(texts: Any, index: Index, retriever: Any) -> Words:
+def words_of(texts: Strings, index: Index, retriever: BM25) -> Words:
     """Return the words of queries that the index knows.
 
     Args:

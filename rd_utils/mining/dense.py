@@ -14,13 +14,18 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from rd_utils import files
 from rd_utils.data.runs import DECIMALS, ArrayWriter, Run, made_in_parts
 from rd_utils.workflow.progress import Track, untracked
+
+if TYPE_CHECKING:
+    import faiss
+
+    from rd_utils.mining.retrievers import InvertedFile
 
 PART = 8192  # queries between two writes of a long search
 BLOCK = 131_072  # documents that are searched, or added to an index, at once
@@ -85,7 +90,7 @@ def search(
     depth: int,
     ties: np.ndarray,
     *,
-    index: Any = None,
+    index: faiss.IndexIVF | None = None,
     refine: int = 4,
     folder: Path | None = None,
     track: Track = untracked,
@@ -117,7 +122,7 @@ def search(
 
     def part(start: int, stop: int) -> Run:
         asked = _block(query_vectors, start, stop, "query")
-        told = asked.any(axis=1)
+        told = np.asarray(asked.any(axis=1))
         asked = asked if told.all() else asked[told]
         if index is None:
             return _listed(*_exhaustive(doc_vectors, asked, depth, ties), told)
@@ -226,7 +231,9 @@ def _listed(rows: np.ndarray, scores: np.ndarray, told: np.ndarray) -> Run:
 # --- inverted files ---------------------------------------------------------------------------------------------------------------
 
 
-def build(doc_vectors: np.ndarray, settings: Any, folder: Path, *, shards: Path | None = None, track: Track = untracked) -> Any:
+def build(
+    doc_vectors: np.ndarray, settings: InvertedFile, folder: Path, *, shards: Path | None = None, track: Track = untracked
+) -> faiss.IndexIVF:
     """Build an inverted file: cells are trained on a sample, documents added in shards, and the lists of all shards merged on disk.
 
     Args:
@@ -248,40 +255,23 @@ def build(doc_vectors: np.ndarray, settings: Any, folder: Path, *, shards: Path 
     from faiss.contrib.ondisk import merge_ondisk
 
     n, dimension = doc_vectors.shape
-    needed = max(settings.nlist, 256 if settings.kind == "ivf_pq" else 0)
+    needed = max(settings.nlist, settings.codes)
     if n < needed or settings.sample < needed:
         raise DenseError(
             f"{n} documents, of which {settings.sample} may train, cannot fill {settings.nlist} cells"
-            + (" and 256 codes" if settings.kind == "ivf_pq" else "")
+            + (f" and {settings.codes} codes" if settings.codes else "")
             + "; lower nlist, raise sample, or search with index: {kind: flat}"
         )
-    if settings.kind == "ivf_pq" and dimension % settings.m:
-        raise DenseError(f"m is {settings.m}, which does not divide the {dimension} dimensions of the embeddings; choose a divisor")
+    if dimension % settings.parts:
+        raise DenseError(f"m is {settings.parts}, which does not divide the {dimension} dimensions of the embeddings; choose a divisor")
     folder, shards = Path(folder), Path(shards) if shards else Path(folder) / "shards"
     folder.mkdir(parents=True, exist_ok=True)
     shards.mkdir(parents=True, exist_ok=True)
     trained = shards / f"trained-{_digest(doc_vectors, settings)}.faiss"
     if not files.has_part(trained):
-        for start in range(0, n, BLOCK):  # before the training, which takes long
-            _block(doc_vectors, start, start + BLOCK, "document")
-        sample = np.sort(np.random.default_rng(0).choice(n, size=min(n, settings.sample), replace=False))
-        quantizer = faiss.IndexFlatIP(dimension)
-        if settings.kind == "ivf_pq":
-            index = faiss.IndexIVFPQ(quantizer, dimension, settings.nlist, settings.m, 8, faiss.METRIC_INNER_PRODUCT)
-        else:
-            index = faiss.IndexIVFFlat(quantizer, dimension, settings.nlist, faiss.METRIC_INNER_PRODUCT)
-        index.train(np.ascontiguousarray(doc_vectors[sample], dtype=np.float32))
-        _write(index, trained)
-    places = []
+        _train(doc_vectors, settings, trained)
     starts = range(0, n, BLOCK)
-    for start in track(starts, "dense: documents into cells", len(starts)):
-        place = shards / f"{trained.stem}-{start}.faiss"
-        if not files.has_part(place):
-            index = faiss.read_index(str(trained))
-            block = np.ascontiguousarray(doc_vectors[start : start + BLOCK], dtype=np.float32)
-            index.add_with_ids(block, np.arange(start, start + len(block), dtype=np.int64))
-            _write(index, place)
-        places.append(str(place))
+    places = [str(_shard(doc_vectors, start, trained)) for start in track(starts, "dense: documents into cells", len(starts))]
     index = faiss.read_index(str(trained))
     merge_ondisk(index, places, str(folder / _LISTS))
     faiss.write_index(index, str(folder / _INDEX))
@@ -290,7 +280,31 @@ def build(doc_vectors: np.ndarray, settings: Any, folder: Path, *, shards: Path 
     return load(folder, settings)
 
 
-def load(folder: Path, settings: Any) -> Any:
+def _train(doc_vectors: np.ndarray, settings: InvertedFile, place: Path) -> None:
+    """Write an index without documents, whose cells are trained on a sample."""
+    n = len(doc_vectors)
+    for start in range(0, n, BLOCK):  # before the training, which takes long
+        _block(doc_vectors, start, start + BLOCK, "document")
+    sample = np.sort(np.random.default_rng(0).choice(n, size=min(n, settings.sample), replace=False))
+    index = settings.untrained(doc_vectors.shape[1])
+    index.train(np.ascontiguousarray(doc_vectors[sample], dtype=np.float32))
+    _write(index, place)
+
+
+def _shard(doc_vectors: np.ndarray, start: int, trained: Path) -> Path:
+    """Return the file of the trained index with a block of the documents, made where it is missing."""
+    import faiss
+
+    place = trained.with_name(f"{trained.stem}-{start}.faiss")
+    if not files.has_part(place):
+        index = faiss.read_index(str(trained))
+        block = np.ascontiguousarray(doc_vectors[start : start + BLOCK], dtype=np.float32)
+        index.add_with_ids(block, np.arange(start, start + len(block), dtype=np.int64))
+        _write(index, place)
+    return place
+
+
+def load(folder: Path, settings: InvertedFile) -> faiss.IndexIVF:
     """Open an inverted file, its lists memory-mapped.
 
     Args:
@@ -305,7 +319,7 @@ def load(folder: Path, settings: Any) -> Any:
     missing = [name for name in (_INDEX, _LISTS) if not (Path(folder) / name).is_file()]
     if missing:
         raise DenseError(f"no dense index in {folder}: {' and '.join(missing)} missing; build it again")
-    index = faiss.read_index(str(Path(folder) / _INDEX), faiss.IO_FLAG_ONDISK_SAME_DIR | faiss.IO_FLAG_READ_ONLY)
+    index = cast("faiss.IndexIVF", faiss.read_index(str(Path(folder) / _INDEX), faiss.IO_FLAG_ONDISK_SAME_DIR | faiss.IO_FLAG_READ_ONLY))
     index.nprobe = settings.nprobe
     return index
 
@@ -316,11 +330,12 @@ def recall(
     """Return the share of the exhaustive search's top ``depth`` that a run has, over a sample of queries, and how many these are."""
     sample = np.sort(np.random.default_rng(seed).permutation(len(query_vectors))[:queries])
     exact, found = search(doc_vectors, query_vectors[sample], depth, ties), run.take(sample)
-    pairs = [one.rows() * len(doc_vectors) + one.docs for one in (Run(exact.offsets, exact.docs, exact.scores, sample), found)]
-    return float(np.isin(*pairs).mean()) if len(pairs[0]) else float("nan"), len(sample)
+    exact = Run(exact.offsets, exact.docs, exact.scores, sample)
+    wanted, brought = (run.rows() * len(doc_vectors) + run.docs for run in (exact, found))
+    return float(np.isin(wanted, brought).mean()) if len(wanted) else float("nan"), len(sample)
 
 
-def _write(index: Any, place: Path) -> None:
+def _write(index: faiss.Index, place: Path) -> None:
     """Write an index as a whole or not at all."""
     import faiss
 
@@ -329,7 +344,7 @@ def _write(index: Any, place: Path) -> None:
     files.keep_part(draft, place)
 
 
-def _digest(doc_vectors: np.ndarray, settings: Any) -> str:
+def _digest(doc_vectors: np.ndarray, settings: InvertedFile) -> str:
     """Return what names the shards of an index: its settings, and a thousand of the vectors."""
     rows = np.linspace(0, len(doc_vectors) - 1, min(len(doc_vectors), 1000)).astype(int)
     digest = hashlib.blake2b(f"{settings.model_dump_json()} {doc_vectors.shape}".encode(), digest_size=10)
@@ -337,7 +352,7 @@ def _digest(doc_vectors: np.ndarray, settings: Any) -> str:
     return digest.hexdigest()
 
 
-def _probed(index: Any, doc_vectors: np.ndarray, asked: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+def _probed(index: faiss.IndexIVF, doc_vectors: np.ndarray, asked: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
     """Return what an index finds, scored with the embeddings themselves; -1 where its cells hold too few."""
     _, rows = index.search(asked, wanted)
     scores = np.empty(rows.shape, dtype=np.float32)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from rd_utils.workflow.progress import Track, untracked
 
 if TYPE_CHECKING:
     from rd_utils.mining.bm25 import Index
+    from rd_utils.mining.retrievers import BM25
 
 
 class RetrievalError(ValueError):
@@ -53,7 +54,7 @@ def top_k(scores: np.ndarray, k: int, ties: np.ndarray, above: float = -np.inf) 
 def bm25_candidates(
     index: Index,
     texts: pd.Series,
-    retriever: Any,
+    retriever: BM25,
     depth: int,
     ties: np.ndarray,
     *,
@@ -82,7 +83,7 @@ def bm25_candidates(
     return bm25.search(index, words, depth, ties, workers=workers, folder=folder, track=track)
 
 
-def bm25_scorer(index: Index, texts: pd.Series, retriever: Any) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def bm25_scorer(index: Index, texts: pd.Series, retriever: BM25) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Return what scores pairs by BM25: maps (query_rows, doc_rows) to scores (n,), 0 where they share no word.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -41,6 +41,11 @@ from rd_utils.study.specs import CandidatesSpec, IndexSpec, NeighboursSpec
 from rd_utils.study.stage import Given, Inputs, prefixed
 
 if TYPE_CHECKING:
+    import faiss
+    import pandas as pd
+
+    from rd_utils.mining.bm25 import Index
+
     Stemmer = Stopwords = str
 else:
     Stemmer, Stopwords = Literal[*STEMMERS, "none"], Literal[*STOPWORDS, "none"]
@@ -91,7 +96,7 @@ class BM25(IndexedRetriever):
         index = bm25.build(texts, self, draft.folder, shards=shards, workers=given.workers, track=given.track)
         draft.counts |= {"documents": index.n_docs, "words": len(index.words), "postings": len(index.docs)}
 
-    def open(self, folder: Path) -> Any:
+    def open(self, folder: Path) -> Index:
         """Open the postings, memory-mapped."""
         from rd_utils.mining import bm25
 
@@ -105,9 +110,9 @@ class BM25(IndexedRetriever):
         """Search for documents' own texts."""
         return self._search(spec, given(DOCS).frame["text"].take(rows), depth, given)
 
-    def _search(self, spec: CandidatesSpec | NeighboursSpec, texts: Any, depth: int, given: Given) -> Run:
-        folder, ties = given.store.checkpoints(spec), given(DOCS).ties
-        return retrieval.bm25_candidates(given(INDEX), texts, self, depth, ties, workers=given.workers, folder=folder, track=given.track)
+    def _search(self, spec: CandidatesSpec | NeighboursSpec, texts: pd.Series, depth: int, given: Given) -> Run:
+        folder, ties, index = given.store.checkpoints(spec), given(DOCS).ties, cast("Index", given(INDEX))
+        return retrieval.bm25_candidates(index, texts, self, depth, ties, workers=given.workers, folder=folder, track=given.track)
 
     def index_work(self, spec: IndexSpec, counter: Counter) -> Work:
         """Return what the postings take, with their shards."""
@@ -145,7 +150,7 @@ class Flat(DenseIndex):
         return 0.0
 
 
-class _InvertedFile(DenseIndex):
+class InvertedFile(DenseIndex):
     """Base of the indexes that look only into the ``nprobe`` of ``nlist`` cells that are nearest to a query.
 
     Cells are trained on ``sample`` documents; ``refine`` times the depth is found and scored again with the embeddings.
@@ -155,9 +160,10 @@ class _InvertedFile(DenseIndex):
     nprobe: Depth = 64
     sample: Count = 200_000
     refine: Few = 4
+    codes: ClassVar[int] = 0  # of each part of a vector, which are trained too; 0 where vectors are kept as they are
 
     @model_validator(mode="after")
-    def _probes_are_cells(self) -> _InvertedFile:
+    def _probes_are_cells(self) -> InvertedFile:
         if self.nprobe > self.nlist:
             raise ValueError(f"nprobe is {self.nprobe}, above nlist {self.nlist}; no more cells than there are can be looked into")
         return self
@@ -169,22 +175,49 @@ class _InvertedFile(DenseIndex):
         """
         return queries * (self.nlist + docs * self.nprobe / self.nlist) + min(RECALL_QUERIES, queries) * docs
 
+    @property
+    def parts(self) -> int:
+        """Return into how many parts a vector is cut."""
+        return 1
 
-class IVFPQ(_InvertedFile):
+    def untrained(self, dimension: int) -> faiss.IndexIVF:
+        """Return an index without documents, whose cells are not trained yet."""
+        raise NotImplementedError
+
+
+class IVFPQ(InvertedFile):
     """An inverted file of vectors that are cut into ``m`` parts of a byte each (product quantisation)."""
 
     kind: Literal["ivf_pq"] = "ivf_pq"
     m: Few = 48
+    codes: ClassVar[int] = 256
+
+    @property
+    def parts(self) -> int:
+        """Return into how many parts a vector is cut."""
+        return self.m
+
+    def untrained(self, dimension: int) -> faiss.IndexIVF:
+        """Return an index of codes."""
+        import faiss
+
+        return faiss.IndexIVFPQ(faiss.IndexFlatIP(dimension), dimension, self.nlist, self.m, 8, faiss.METRIC_INNER_PRODUCT)
 
     def posting_bytes(self, width: int) -> float:
         """Return the bytes of a document: its row, and the codes of its parts."""
         return 8.0 + self.m
 
 
-class IVFOnDisk(_InvertedFile):
+class IVFOnDisk(InvertedFile):
     """An inverted file of the vectors themselves."""
 
     kind: Literal["ivf_on_disk"] = "ivf_on_disk"
+
+    def untrained(self, dimension: int) -> faiss.IndexIVF:
+        """Return an index of vectors."""
+        import faiss
+
+        return faiss.IndexIVFFlat(faiss.IndexFlatIP(dimension), dimension, self.nlist, faiss.METRIC_INNER_PRODUCT)
 
     def posting_bytes(self, width: int) -> float:
         """Return the bytes of a document: its row, and its vector."""
@@ -211,10 +244,10 @@ class Dense(IndexedRetriever):
     kind: Literal["dense"] = "dense"
     encoder: Encoder
     index: DenseIndex = Flat()
-    short: ClassVar[type[Part]] = DenseInShort
+    short: ClassVar[type[Part] | None] = DenseInShort
 
     @classmethod
-    def whole(cls, values: dict[str, Any], context: Context) -> dict[str, Any]:
+    def whole(cls, values: dict[str, object], context: Context) -> dict[str, object]:
         """Make the encoder of an architecture, and of the strategy that it is trained on."""
         if "encoder" in values or not values.keys() & DenseInShort.model_fields.keys():
             return values
@@ -235,6 +268,14 @@ class Dense(IndexedRetriever):
         """Return what shares its speed with this: the index too, where there is one."""
         return self.kind if isinstance(self.index, Flat) else f"{self.kind} {self.index.tag}"
 
+    @property
+    def _architecture(self) -> BiArchitecture:
+        return cast("BiArchitecture", self.encoder.underlying)  # another has no embeddings, and is refused where a study is read
+
+    @property
+    def _inverted(self) -> InvertedFile:
+        return cast("InvertedFile", self.index)  # a flat one is never built, opened or given
+
     def index_of(self, collection: Collection) -> IndexSpec | None:
         """Return the inverted file of a collection's documents; None where all embeddings are gone through."""
         return None if isinstance(self.index, Flat) else IndexSpec(collection=collection.undivided(), retriever=self)
@@ -251,12 +292,12 @@ class Dense(IndexedRetriever):
     def build(self, spec: IndexSpec, given: Given, draft: Draft) -> None:
         """Write the inverted file."""
         vectors = given(VECTORS)
-        dense.build(vectors, self.index, draft.folder, shards=given.store.checkpoints(spec), track=given.track)
-        draft.counts |= {"documents": len(vectors), "cells": self.index.nlist}
+        dense.build(vectors, self._inverted, draft.folder, shards=given.store.checkpoints(spec), track=given.track)
+        draft.counts |= {"documents": len(vectors), "cells": self._inverted.nlist}
 
-    def open(self, folder: Path) -> Any:
+    def open(self, folder: Path) -> faiss.IndexIVF:
         """Open the inverted file, memory-mapped."""
-        return dense.load(folder, self.index)
+        return dense.load(folder, self._inverted)
 
     def search(self, spec: CandidatesSpec, given: Given, draft: Draft) -> Run:
         """Return the documents with the largest inner products with the query."""
@@ -271,28 +312,28 @@ class Dense(IndexedRetriever):
         vectors, ties, folder = given(VECTORS), given(DOCS).ties, given.store.checkpoints(spec)
         if "index" not in given:
             return dense.search(vectors, asked, depth, ties, folder=folder, track=given.track)
-        refine = self.index.refine
-        run = dense.search(vectors, asked, depth, ties, index=given(INDEX), refine=refine, folder=folder, track=given.track)
+        refine, index = self._inverted.refine, cast("faiss.IndexIVF", given(INDEX))
+        run = dense.search(vectors, asked, depth, ties, index=index, refine=refine, folder=folder, track=given.track)
         draft.counts["recall"], draft.counts["recall_queries"] = dense.recall(vectors, asked, run, depth, ties)
         return run
 
     def index_work(self, spec: IndexSpec, counter: Counter) -> Work:
         """Return what the inverted file takes: every document is compared with every cell's centre."""
-        docs, width = counter.known.sizes(spec.collection).docs, self.encoder.underlying.width or 0
+        docs, width = counter.known.sizes(spec.collection).docs, self._architecture.width or 0
         size = docs * self.index.posting_bytes(width)
-        seconds = 2.0 * width * docs * self.index.nlist / DENSE_RATE
+        seconds = 2.0 * width * docs * self._inverted.nlist / DENSE_RATE
         return Work(f"index {self.index.tag}", cpu_seconds=seconds, disk=size, memory=size)
 
     def work(self, work: Work, spec: CandidatesSpec, counter: Counter) -> Work:
         """Add embedding every query, and a search for it."""
-        sizes, architecture = counter.known.sizes(spec.collection), self.encoder.underlying
+        sizes, architecture = counter.known.sizes(spec.collection), self._architecture
         tokens, counted = counter.encoding(architecture, spec.collection, self.encoder.trained_on, 0, sizes.queries)
         work = replace(work, tokens=tokens, documents=sizes.queries, mode="infer")
         return dense_search(counter.model(work, architecture, counted), architecture, sizes.queries, sizes.docs, self.index)
 
     def nearest_work(self, work: Work, spec: NeighboursSpec, asking: float, counter: Counter) -> Work:
         """Add a search for so many documents."""
-        return dense_search(work, self.encoder.underlying, asking, counter.known.sizes(spec.collection).docs, self.index)
+        return dense_search(work, self._architecture, asking, counter.known.sizes(spec.collection).docs, self.index)
 
 
 class Reranked(Retriever):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -198,24 +198,13 @@ def draw_groups(
         SamplingError: no group is left, the collection is too small, the candidates are missing, unordered or of another collection, or the
             shortage policy cannot fill.
     """
-    task = _Task.of(
-        doc_ids,
-        qrels,
-        strategy=strategy,
-        group_size=group_size,
-        shortage=shortage,
-        seed=seed,
-        draws=draws,
-        random_share=random_share,
-        query_ids=pd.Series(sorted(set(qrels["query_id"])), dtype="str") if query_ids is None else query_ids,
-        vectors=vectors,
-        without_word=without_word,
-    )
-    if candidates is not None and strategy.in_space:
-        candidates = candidates.keep(np.asarray(vectors).any(axis=1)[candidates.docs])  # a zero embedding has no distance
+    query_ids = pd.Series(sorted(set(qrels["query_id"])), dtype="str") if query_ids is None else query_ids
+    task = _Task.of(doc_ids, query_ids, qrels, strategy, shortage, group_size, seed, draws, random_share, vectors, without_word)
+    if candidates is not None and task.vectors is not None and strategy.in_space:
+        candidates = candidates.keep(np.any(task.vectors, axis=1)[candidates.docs])  # a zero embedding has no distance
     pools = [
-        _Pools.of(run, source, task.queries, task.known, task.n_docs, name)
-        for run, source, name in ((candidates, strategy, "candidates"), (fill_candidates, shortage, "fill_candidates"))
+        _Pools.of(candidates, strategy, task.queries, task.known, task.n_docs, "candidates"),
+        _Pools.of(fill_candidates, shortage, task.queries, task.known, task.n_docs, "fill_candidates"),
     ]
     made = _Made(len(task.known) * draws, group_size)
     for number in track(np.argsort(task.query_order[task.asked]).tolist(), "drawing groups", len(task.asked)):
@@ -261,29 +250,37 @@ class _Task:
     def of(
         cls,
         doc_ids: pd.Series,
+        query_ids: pd.Series,
         qrels: pd.DataFrame,
-        *,
         strategy: Strategy,
+        shortage: Strategy | Literal["drop"],
         group_size: int,
+        seed: int,
+        draws: int,
         random_share: float,
+        vectors: np.ndarray | None,
         without_word: tuple[np.ndarray, np.ndarray] | None,
-        **options: Any,
     ) -> _Task:
         """Check what is asked for, and find the known positives."""
         n_negatives = group_size - 1
-        _check(len(doc_ids), strategy, options["shortage"], options["vectors"])
+        _check(len(doc_ids), strategy, shortage, vectors)
         n_random = round(random_share * n_negatives) if strategy.pooled else 0
         relevant = positives(qrels)
-        queries, known = _positive_rows(relevant, options["query_ids"], doc_ids)
+        queries, known = _positive_rows(relevant, query_ids, doc_ids)
         wordless = np.zeros(len(known), dtype=bool)
         if without_word is not None:
             wordless = np.isin(queries, without_word[0]) | np.isin(known, without_word[1])
         dropped = {"positives_not_in_collection": len(relevant) - len(known), "groups_for_shortage": 0}
-        dropped["groups_without_word"] = int(wordless.sum()) * options["draws"]
+        dropped["groups_without_word"] = int(wordless.sum()) * draws
         return cls(
             doc_ids=doc_ids,
+            query_ids=query_ids,
             strategy=strategy,
+            shortage=shortage,
             group_size=group_size,
+            seed=seed,
+            draws=draws,
+            vectors=vectors,
             queries=queries,
             known=known,
             bounds=np.append(np.flatnonzero(np.diff(queries, prepend=-1)), len(queries)),
@@ -291,7 +288,6 @@ class _Task:
             n_pooled=n_negatives - n_random if strategy.pooled else 0,
             n_random=n_random,
             dropped=dropped,
-            **options,
         )
 
     @property
@@ -345,7 +341,8 @@ class _Task:
             self.dropped["groups_for_shortage"] += self.draws
             return None
         if parts and self.strategy.in_space and parts[0].size < len(parts[0].rows):
-            parts[0] = parts[0]._replace(distances=_cosine_distances(self.vectors, [*parts[0].rows, positive], self.doc_ids))
+            vectors = cast("np.ndarray", self.vectors)  # or it would have been refused
+            parts[0] = parts[0]._replace(distances=_cosine_distances(vectors, [*parts[0].rows, positive], self.doc_ids))
         return _plan(positive, parts, self.n_pooled - parts[0].size if parts else 0, self.group_size - 1, n_others)
 
     def losses(self) -> str:
@@ -377,7 +374,7 @@ class _Task:
 
 def _check(n_docs: int, strategy: Strategy, shortage: Strategy | Literal["drop"], vectors: np.ndarray | None) -> None:
     if shortage != "drop" and not getattr(shortage, "fills", False):
-        fitting = ", ".join(tag for tag, kind in Strategy.kinds.items() if kind.fills)
+        fitting = ", ".join(tag for tag, kind in Strategy.kinds.items() if issubclass(kind, Strategy) and kind.fills)
         which = getattr(shortage, "tag", shortage)
         raise SamplingError(f"a shortage cannot be filled from {which!r}: drop the group, or fill from one of {fitting}")
     if strategy.in_space and vectors is None:
@@ -438,7 +435,7 @@ def from_pool(pool: np.ndarray, k: int, draw: str, generator: np.random.Generato
     if draw == "top":
         return pool[:k]
     order = np.argsort(pool)
-    if draw == "softmax" and k < len(pool):
+    if draw == "softmax" and inclusion is not None and k < len(pool):
         return pool[order][systematic_sample(inclusion[order], generator)]
     return generator.choice(pool[order], size=min(k, len(pool)), replace=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -204,7 +204,7 @@ class DiameterTargeted(Ranked):
     fills: ClassVar[bool] = False
 
     @classmethod
-    def whole(cls, values: dict[str, Any], context: Context) -> dict[str, Any]:
+    def whole(cls, values: dict[str, object], context: Context) -> dict[str, object]:
         """Take the reference of the study or the notebook where none is said."""
         if "reference" in values:
             return values
@@ -226,7 +226,8 @@ class DiameterTargeted(Ranked):
         """Draw trial groups, and take the one whose diameter ranks nearest to the quantile."""
         if part.size == len(part.rows):
             return generator.permutation(part.rows)
-        chosen = sampling.diameter_targeted(part.distances, part.size, quantile=self.quantile, trials=self.trials, generator=generator)
+        distances = cast("np.ndarray", part.distances)  # which a strategy in space is given
+        chosen = sampling.diameter_targeted(distances, part.size, quantile=self.quantile, trials=self.trials, generator=generator)
         return part.rows[chosen]
 
     def seconds_more(self, groups: float) -> float:

@@ -12,7 +12,10 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rd_utils.mining.retrievers import BM25
 
 STEMMERS = (  # the algorithms of PyStemmer; porter is English too, as of 1980, and dutch_porter the older one for Dutch
     "arabic", "armenian", "basque", "catalan", "czech", "danish", "dutch", "dutch_porter", "english", "esperanto", "estonian", "finnish",
@@ -61,12 +64,12 @@ SAMPLE = 1_000  # texts that tell the scripts of a collection
 _MANY = 0.2  # of the letters: so many of a script are no few foreign names
 
 
-def analysed_as(retriever: Any) -> str:
+def analysed_as(retriever: BM25) -> str:
     """Return how texts become words, as studies write it: what names an index's shards, and what messages show."""
     return f"words: {retriever.words}, stemmer: {retriever.stemmer}, stopwords: {retriever.stopwords}"
 
 
-def splitter(retriever: Any) -> Split:
+def splitter(retriever: BM25) -> Split:
     r"""Return what cuts a text into words of lower case, repeats included, before stop words go and the rest is stemmed.
 
     - ``words``: runs of at least two letters, digits and underscores (``\w\w+``), as bm25s takes them. With a stemmer or stop words of
@@ -95,7 +98,7 @@ def splitter(retriever: Any) -> Split:
     return lambda text: _marked().findall(unicodedata.normalize("NFC", text).lower())
 
 
-def prepared(texts: list[str], retriever: Any) -> list[str]:
+def prepared(texts: list[str], retriever: BM25) -> list[str]:
     """Return texts whose ASCII characters have the lower case that others have: Turkish tells I (ı) from İ (i)."""
     return [text.translate(_TURKISH) for text in texts] if retriever.stemmer == "turkish" else texts
 
@@ -113,7 +116,7 @@ def stem(words: Sequence[str], stemmer: str) -> Sequence[str]:
     return Stemmer.Stemmer(stemmer, 0).stemWords(words)  # words are unique: a cache would only cost
 
 
-def stop_words(retriever: Any) -> list[str]:
+def stop_words(retriever: BM25) -> list[str]:
     """Return the sorted stop words of a retriever's language, those that are one word to its splitter.
 
     They are bm25s's lists, and where it has none those of stopwordsiso. Chinese entries of three and more characters are no word among
@@ -183,7 +186,7 @@ def scripts(texts: Iterable[str]) -> dict[str, float]:
     return {script: count / counted.total() for script, count in counted.most_common()}
 
 
-def misfit(retriever: Any, texts: Iterable[str]) -> str:
+def misfit(retriever: BM25, texts: Iterable[str]) -> str:
     """Say why an analysis does not fit texts, and which does; nothing where their scripts give no reason to doubt it.
 
     >>> from rd_utils.study.params import BM25

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,9 @@ from rd_utils.study.settings import TrainedOn, groups_of
 from rd_utils.study.specs import GroupsSpec, ScoresSpec, StudentSpec, Unrefreshed
 from rd_utils.study.stage import Given, Inputs, prefixed
 from rd_utils.study.systems import StudentSystem
+
+if TYPE_CHECKING:
+    from rd_utils.mining.bm25 import Index
 
 
 class ScoringTeacher(Teacher):
@@ -283,7 +286,7 @@ class BM25Teacher(ScoringTeacher):
 
     def scorer(self, collection: Collection, given: Given) -> Scorer:
         """Return BM25's score."""
-        return retrieval.bm25_scorer(given(INDEX), given(QUERIES).frame["text"], self.retriever)
+        return retrieval.bm25_scorer(cast("Index", given(INDEX)), given(QUERIES).frame["text"], self.retriever)
 
     def work(self, work: Work, collection: Collection, pairs: float, counter: Counter) -> Work:
         """Add BM25's time of every pair."""

@@ -36,10 +36,11 @@ def say_short(spec: CandidatesSpec | NeighboursSpec, run: Run, of: str, given: G
     """Return how many lists of a search by words are shorter than asked for, and say why where most are."""
     wanted = min(spec.depth, len(given(DOCS).ties) - (of == "documents"))
     short = int((run.lengths() < wanted).sum())
-    if 2 * short > len(run):
+    lexical = spec.retriever.lexical
+    if lexical is not None and 2 * short > len(run):
         why = misfit(spec.retriever, given) or "their words stand in no more documents; lower depth, or fill shortages"
         said = f"{spec.collection.label}: {short} of {len(run)} {of} find fewer than {wanted} documents by BM25"
-        LOGGER.warning("%s (%s): %s", said, words.analysed_as(spec.retriever), why)
+        LOGGER.warning("%s (%s): %s", said, words.analysed_as(lexical), why)
     return short
 
 

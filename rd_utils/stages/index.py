@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rd_utils.cost.workload import Counter, Work
 from rd_utils.store import Draft
 from rd_utils.study.graph import docs_of
 from rd_utils.study.specs import IndexSpec
 from rd_utils.study.stage import Given, Inputs, Stage
+
+if TYPE_CHECKING:
+    import faiss
+
+    from rd_utils.mining.bm25 import Index
 
 
 def _inputs(spec: IndexSpec) -> Inputs:
@@ -24,7 +29,7 @@ def _work(spec: IndexSpec, counter: Counter) -> Work:
     return spec.retriever.index_work(spec, counter)
 
 
-def _read(folder: Path, spec: IndexSpec, given: Given) -> Any:
+def _read(folder: Path, spec: IndexSpec, given: Given) -> Index | faiss.IndexIVF:
     return spec.retriever.open(folder)
 
 

@@ -21,12 +21,14 @@ from rd_utils.study.context import Context, Impossible, Misnamed, UnknownName, U
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import faiss
     import numpy as np
 
     from rd_utils.cost.flops import Flops, Shape
     from rd_utils.cost.workload import Counter, Length, Lengths, Work
     from rd_utils.data.runs import Run
     from rd_utils.data.sources import RandomSplit
+    from rd_utils.mining.bm25 import Index
     from rd_utils.mining.retrievers import BM25
     from rd_utils.mining.sampling import PoolPart
     from rd_utils.models import Student
@@ -175,7 +177,7 @@ class Kind(Part):
         return cls.whole(value, context) if context is not None and type(value) is dict else value
 
     @classmethod
-    def whole(cls, values: dict[str, Any], context: Context) -> dict[str, Any]:
+    def whole(cls, values: dict[str, object], context: Context) -> dict[str, object]:
         """Return a kind's fields, of what may be said in short."""
         return values
 
@@ -306,7 +308,7 @@ class IndexedRetriever(Retriever):
         """Write its index of the documents."""
         raise NotImplementedError
 
-    def open(self, folder: Path) -> Any:
+    def open(self, folder: Path) -> Index | faiss.IndexIVF:
         """Open its index, memory-mapped."""
         raise NotImplementedError
 
