@@ -5,7 +5,7 @@ Everything that an analysis notebook shows starts here; nothing is parsed from a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from rd_utils.study import params
 from rd_utils.study.plan import DIMENSIONS, PLACE, Plan
 from rd_utils.workflow.pipeline import Pipeline
 
+Row = dict[str, Any]  # of a frame, by column
 CELL = ["system", *DIMENSIONS]
 # What is known of groups before training, on which advice rests.
 FEATURES = ["pairwise_entropy", "positive_entropy", "listwise_entropy", "diameter_q99", "mean_distance", "log_density_ratio"]
@@ -124,7 +125,12 @@ def strategy_spread(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, "n_strategies", "lowest", "highest", "spread", "sd"])
 
 
-def at(frame: pd.DataFrame, **where: Any) -> pd.DataFrame:
+def records(frame: pd.DataFrame) -> list[Row]:
+    """Return a frame's rows; its columns' names are texts."""
+    return cast("list[Row]", frame.to_dict("records"))
+
+
+def at(frame: pd.DataFrame, **where: object) -> pd.DataFrame:
     """Return the rows that have these values, such as those of one training and one test collection."""
     return frame[(frame[list(where)] == list(where.values())).all(axis=1)]
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from rd_utils.report.drawing import as_text, distinct
+from rd_utils.report.drawing import Spec, as_text, distinct
 
 _NAMES_TOLD = 8  # of an axis
 
 
-def told(spec: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def told(spec: Spec, rows: Sequence[Mapping[str, object]]) -> str:
     """Say in words what a chart shows: what stands along its axes, what its colours tell apart, and its panels.
 
     Args:
@@ -36,23 +35,23 @@ def told(spec: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(said[key] for key in sorted(said, key=lambda key: order.index(key[0])))
 
 
-def _range(definition: Mapping[str, Any], values: Sequence[Any]) -> str:
+def _range(definition: Spec, values: Sequence[object]) -> str:
     """Say which values there are: the ends of numbers, the names of others, in the chart's order."""
     if definition.get("type") == "quantitative":
         numbers = [value for value in values if isinstance(value, int | float)]
         return f"{min(numbers):.3g} to {max(numbers):.3g}" if numbers else "none"
-    order = definition.get("sort") if isinstance(definition.get("sort"), list) else []
+    order = definition.get("sort")
     present = distinct(values)
-    names = [name for name in map(as_text, order) if name in present] or present
+    names = [name for name in map(as_text, order if isinstance(order, list) else ()) if name in present] or present
     more = len(names) - _NAMES_TOLD
     return ", ".join(names[:_NAMES_TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
-def _channels(spec: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _channels(spec: Spec) -> Iterator[tuple[str, Spec]]:
     """Yield what a specification encodes, with the word for its channel; the ends of intervals are no axis of their own."""
     facet = spec.get("facet", {})
     panels = [facet] if "field" in facet else list(facet.values())
-    yield from (("Panels", panel) for panel in panels if isinstance(panel, Mapping) and "field" in panel)
+    yield from (("Panels", panel) for panel in panels if isinstance(panel, dict) and "field" in panel)
     encoding = spec.get("encoding", {})
     for channel, word in (("x", "Across"), ("y", "Down"), ("color", "Colour")):
         definition = encoding.get(channel, {})

@@ -21,13 +21,15 @@ import json
 import math
 import numbers
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import altair as alt
 import pandas as pd
 
 from rd_utils.study.params import nearest
+
+Spec = dict[str, Any]  # a chart in Vega-Lite's JSON, or a part of one
 
 # Okabe and Ito's colours (2008), distinct under the common colour vision deficiencies; yellow, weak on white, is last.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -109,7 +111,7 @@ def require(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
         raise ValueError(f"{name} has no rows; nothing can be shown")
 
 
-def choose(frame: pd.DataFrame, column: str, value: Any, name: str) -> pd.DataFrame:
+def choose(frame: pd.DataFrame, column: str, value: object, name: str) -> pd.DataFrame:
     """Keep the rows with one value of a column; without a value there must be only one.
 
     Args:
@@ -138,7 +140,7 @@ def choose(frame: pd.DataFrame, column: str, value: Any, name: str) -> pd.DataFr
     return frame[frame[column] == value]
 
 
-def select(frame: pd.DataFrame, name: str, **choices: Any) -> pd.DataFrame:
+def select(frame: pd.DataFrame, name: str, **choices: object) -> pd.DataFrame:
     """Keep the rows with one value of each of several columns.
 
     Args:
@@ -166,7 +168,7 @@ def varying(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
     """Return a label as text; a missing one is empty.
 
     >>> as_text(None), as_text(float("nan")), as_text(0.5)
@@ -175,7 +177,7 @@ def as_text(value: Any) -> str:
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
 
 
-def plain_number(value: Any) -> str:
+def plain_number(value: object) -> str:
     """Return a number without trailing zeros, anything else as text.
 
     >>> plain_number(2.0), plain_number("bm25")
@@ -184,12 +186,12 @@ def plain_number(value: Any) -> str:
     return f"{value:g}" if isinstance(value, numbers.Real) else str(value)
 
 
-def as_setting(value: Any) -> str:
+def as_setting(value: object) -> str:
     """Write a name or a number of a dimension; a missing one is empty."""
     return plain_number(value) if as_text(value) else ""
 
 
-def distinct(values: Iterable[Any]) -> list[str]:
+def distinct(values: Iterable[object]) -> list[str]:
     """Return distinct non-empty labels in order of appearance.
 
     >>> distinct(["bm25", "", "dense", "bm25"])
@@ -198,7 +200,7 @@ def distinct(values: Iterable[Any]) -> list[str]:
     return list(dict.fromkeys(text for value in values if (text := as_text(value))))
 
 
-def joined(*parts: Any) -> str:
+def joined(*parts: object) -> str:
     """Return labels as one, the missing ones left out.
 
     >>> joined("kl", "", "oracle")
@@ -210,7 +212,7 @@ def joined(*parts: Any) -> str:
 # --- theme ------------------------------------------------------------------------------------------------------------
 
 
-def theme() -> dict[str, Any]:
+def theme() -> Spec:
     """Return the configuration that all charts share: Okabe and Ito's colours, 12-point text, light grid.
 
     >>> theme()["config"]["range"]["category"][0]
@@ -252,17 +254,19 @@ def use_theme() -> contextlib.ExitStack:
     enabled = contextlib.ExitStack()
     enabled.enter_context(_themed())
     alt.renderers.register("rd_utils", notebook_output)
-    enabled.enter_context(alt.renderers.enable("rd_utils"))
+    enabled.enter_context(cast(contextlib.AbstractContextManager, alt.renderers.enable("rd_utils")))
     return enabled
 
 
-def _themed() -> Any:
+def _themed() -> contextlib.AbstractContextManager:
     alt.data_transformers.enable("default", max_rows=None)
     alt.theme.register("rd_utils", enable=False)(lambda: alt.theme.ThemeConfig(**theme()))
-    return alt.theme.enable("rd_utils")
+    return cast(
+        contextlib.AbstractContextManager, alt.theme.enable("rd_utils")
+    )  # whose __exit__ is typed more narrowly than Python calls it
 
 
-def chart_spec(chart: Any) -> dict[str, Any]:
+def chart_spec(chart: alt.typing.ChartType) -> Spec:
     """Return a chart's Vega-Lite specification under :func:`theme`, with all rows inside, however many."""
     with _themed(), alt.data_transformers.enable("default", max_rows=None):
         return chart.to_dict(validate=False)  # which takes longer than the rest; the tests validate every kind of chart
@@ -271,7 +275,7 @@ def chart_spec(chart: Any) -> dict[str, Any]:
 # --- charts in notebooks ----------------------------------------------------------------------------------------------
 
 
-def notebook_output(spec: dict[str, Any], **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def notebook_output(spec: Spec, **options: object) -> tuple[dict[str, object], dict[str, object]]:
     """Return what a notebook holds of a chart: a specification that JupyterLab draws, a picture for every other reader, and a line of text.
 
     Nothing of it asks for a network or for trust, and the same chart gives the same bytes.
@@ -290,7 +294,7 @@ def notebook_output(spec: dict[str, Any], **options: Any) -> tuple[dict[str, Any
     return output, {VEGA_LITE: _WITHOUT_MENU, "image/png": {"alt": words, "width": width, "height": height}}
 
 
-def notebook_spec(spec: dict[str, Any]) -> dict[str, Any]:
+def notebook_spec(spec: Spec) -> Spec:
     """Return a specification as a notebook holds it: small, and the same for the same chart wherever it stands.
 
     Altair counts its views through a kernel's life, and names parameters and data by hashes: here all are counted from 1 within the chart.
@@ -312,7 +316,7 @@ def notebook_spec(spec: dict[str, Any]) -> dict[str, Any]:
     return json.loads(text) | {"$schema": SCHEMA} | ({"datasets": dict(sorted(datasets.items()))} if datasets else {})
 
 
-def describe_chart(spec: dict[str, Any]) -> str:
+def describe_chart(spec: Spec) -> str:
     """Return what a chart shows in one line: its description, else its title, else what its axes are called.
 
     >>> describe_chart({"mark": "bar", "encoding": {"x": {"title": "rank"}, "y": {"field": "n", "title": "negatives"}}})
@@ -330,7 +334,7 @@ def describe_chart(spec: dict[str, Any]) -> str:
     return "Chart"
 
 
-def _named(part: Any, channel: str, key: str) -> Iterator[str]:
+def _named(part: object, channel: str, key: str) -> Iterator[str]:
     """Yield what a channel is called, in all views of a chart."""
     if isinstance(part, list):
         for one in part:
@@ -344,26 +348,29 @@ def _named(part: Any, channel: str, key: str) -> Iterator[str]:
             yield from _named(part.get(inner), channel, key)
 
 
-def _places(spec: dict[str, Any]) -> Any:
+def _places(spec: Spec) -> Callable[[str], tuple[int, str]]:
     """Return a key that orders data sets by where a chart first names them."""
     text = json.dumps({key: value for key, value in spec.items() if key != "datasets"})
     return lambda name: (text.find(json.dumps(name)) % (len(text) + 1), name)
 
 
-def _renamed(part: Any, names: dict[str, str]) -> Any:
+def _inside(value: object, change: Callable[[Spec], Spec]) -> object:
+    """Return what a specification holds with every part of it changed, those of a list too."""
+    if isinstance(value, list):
+        return [_inside(one, change) for one in value]
+    return change(value) if isinstance(value, dict) else value
+
+
+def _renamed(part: Spec, names: dict[str, str]) -> Spec:
     """Return a part of a specification with its data sets under other names, and read as lines of JSON."""
-    if isinstance(part, list):
-        return [_renamed(one, names) for one in part]
-    if not isinstance(part, dict):
-        return part
-    found = {key: _renamed(value, names) for key, value in part.items()}
+    found: Spec = {key: _inside(value, lambda inner: _renamed(inner, names)) for key, value in part.items()}
     data = found.get("data")
     if isinstance(data, dict) and data.get("name") in names:
         found["data"] = data | {"name": names[data["name"]], "format": {"type": "json"} | data.get("format", {})}
     return found
 
 
-def _packed(rows: Any, text: str) -> Any:
+def _packed(rows: Sequence[Mapping[str, object]], text: str) -> str:
     """Return rows as one line of JSON, without the columns that no part of the specification can name."""
     every = '"content": "data"' in text  # a tooltip that shows whatever there is
     text = text.replace("\\", "")  # which hide dots and brackets of a name
@@ -371,13 +378,11 @@ def _packed(rows: Any, text: str) -> Any:
     return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.{_DIGITS}g}")
-    return value
+def _rounded(value: object) -> object:
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
 
 
-def _fitted(spec: dict[str, Any]) -> dict[str, Any]:
+def _fitted(spec: Spec) -> Spec:
     """Return a chart whose views are narrowed by one factor so that, with its labels and legends, it is as wide as a notebook shows."""
     wide, trial = _drawn_width(spec), 0.8
     if wide <= _WIDTH:
@@ -388,13 +393,9 @@ def _fitted(spec: dict[str, Any]) -> dict[str, Any]:
     return _narrowed(spec, max(_NARROWEST, 1 - (1 - trial) * (wide - _WIDTH) / (wide - narrower)))
 
 
-def _narrowed(part: Any, share: float) -> Any:
+def _narrowed(part: Spec, share: float) -> Spec:
     """Return a part of a specification with the widths of its views, and what stands at pixels of them, times a share."""
-    if isinstance(part, list):
-        return [_narrowed(one, share) for one in part]
-    if not isinstance(part, dict):
-        return part
-    found = {key: _narrowed(value, share) if key in _PARTS else value for key, value in part.items()}
+    found = {key: _inside(value, lambda inner: _narrowed(inner, share)) if key in _PARTS else value for key, value in part.items()}
     if isinstance(part.get("width"), (int, float)):
         found["width"] = round(part["width"] * share)
     if isinstance(part.get("mark"), dict) and "limit" in part["mark"]:  # of a text's width
@@ -405,7 +406,7 @@ def _narrowed(part: Any, share: float) -> Any:
     return found
 
 
-def _nearer(place: dict[str, Any], share: float) -> dict[str, Any]:
+def _nearer(place: Spec, share: float) -> Spec:
     """Return where something stands with its pixels from the left edge, of a value or a scale's range, times a share."""
     found = dict(place)
     if isinstance(place.get("value"), (int, float)):
@@ -415,18 +416,19 @@ def _nearer(place: dict[str, Any], share: float) -> dict[str, Any]:
     return found
 
 
-def _drawn_width(spec: dict[str, Any]) -> float:
+def _drawn_width(spec: Spec) -> float:
     """Return how many pixels wide a chart is, with all that stands beside its views."""
     import vl_convert
 
-    return float(re.search(r'<svg[^>]*\bwidth="([\d.]+)"', vl_convert.vegalite_to_svg(_plain(spec), vl_version=_DRAWN_BY))[1])
+    svg = vl_convert.vegalite_to_svg(_plain(spec), vl_version=_DRAWN_BY)
+    return float(re.findall(r'<svg[^>]*\bwidth="([\d.]+)"', svg)[0])
 
 
-def _plain(spec: dict[str, Any]) -> dict[str, Any]:
+def _plain(spec: Spec) -> Spec:
     return spec | {"config": spec.get("config", {}) | {"font": _PICTURE_FONT}}
 
 
-def _picture(spec: dict[str, Any]) -> tuple[bytes, int, int]:
+def _picture(spec: Spec) -> tuple[bytes, int, int]:
     """Return a chart as PNG of few colours, with the width and height at which it is meant to be seen."""
     import vl_convert
     from PIL import Image
@@ -449,10 +451,7 @@ def tooltips(frame: pd.DataFrame, columns: Sequence[str]) -> list[alt.Tooltip]:
         if column not in frame.columns:
             continue
         numeric = pd.api.types.is_numeric_dtype(frame[column]) and not pd.api.types.is_bool_dtype(frame[column])
-        if numeric:
-            lines.append(alt.Tooltip(f"{column}:Q", format=".4~r", title=column))
-        else:
-            lines.append(alt.Tooltip(f"{column}:N", title=column))
+        lines.append(alt.Tooltip(f"{column}:Q", format=".4~r", title=column) if numeric else alt.Tooltip(f"{column}:N", title=column))
     return lines
 
 
@@ -467,7 +466,7 @@ def padded_domain(values: pd.Series, share: float = 0.05) -> list[float]:
     return [low - pad, high + pad]
 
 
-def value_scale(names: Sequence[str], values: Sequence[Any]) -> alt.Scale:
+def value_scale(names: Sequence[str], values: Sequence[str | list[int]]) -> alt.Scale:
     """Return a scale that gives each name its value; past the end the values start again.
 
     >>> value_scale(["a", "b", "c"], ["red", "blue"]).range

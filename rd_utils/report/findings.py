@@ -6,6 +6,7 @@ The report's sections, the notebook and the files in the study's folder all read
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TypedDict
 
 import pandas as pd
 
@@ -30,8 +31,15 @@ FRAMES = (
 )  # fmt: skip
 
 
-class Findings:
-    """A study's frames, under the names of :data:`FRAMES`, and what is said of them in sentences.
+class Pair(TypedDict):
+    """A training collection, and a test collection of its students."""
+
+    collection: str
+    test_collection: str
+
+
+class Results:
+    """What a study measured: its results and their means; what is said of them, and beside them, are its :class:`Findings`.
 
     Args:
         plan: The study.
@@ -41,8 +49,6 @@ class Findings:
     Raises:
         ValueError: A frame has a name that nothing shows.
     """
-
-    PILOT = 200  # training queries that advice rests on
 
     def __init__(self, plan: Plan, pipeline: Pipeline, known: dict[str, pd.DataFrame] | None = None) -> None:
         self.plan, self.pipeline = plan, pipeline
@@ -70,8 +76,6 @@ class Findings:
         """Return the frames that are written: those with rows, and those that every study has."""
         frames = {name: getattr(self, name) for name in FRAMES}
         return {name: frame for name, frame in frames.items() if len(frame) or name in NEEDED}
-
-    # --- results ------------------------------------------------------------------------------------------------------
 
     @cached_property
     def per_query(self) -> pd.DataFrame:
@@ -104,7 +108,7 @@ class Findings:
         return characteristics.learning_rates(self.plan, self.pipeline)
 
     @cached_property
-    def pairs(self) -> dict[str, dict[str, str]]:
+    def pairs(self) -> dict[str, Pair]:
         """The pairs of training and test collection, by the test collection's name, or both where the first is not enough.
 
         >>> frame = pd.DataFrame({"collection": ["a/train", "b/train"], "test_collection": ["a/test", "a/test"]})
@@ -114,7 +118,14 @@ class Findings:
         pairs = self.summary[["collection", "test_collection"]].drop_duplicates()
         shared = pairs["test_collection"].duplicated(keep=False)
         names = pairs["test_collection"].where(~shared, pairs["test_collection"] + " from " + pairs["collection"])
-        return dict(zip(names, pairs.to_dict("records"), strict=True))
+        columns = zip(pairs["collection"], pairs["test_collection"], strict=True)
+        return {name: Pair(collection=train, test_collection=test) for name, (train, test) in zip(names, columns, strict=True)}
+
+
+class Findings(Results):
+    """A study's frames, under the names of :data:`FRAMES`, and what is said of them in sentences."""
+
+    PILOT = 200  # training queries that advice rests on
 
     # --- contrasts ----------------------------------------------------------------------------------------------------
 

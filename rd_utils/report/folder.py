@@ -40,10 +40,8 @@ def write(study: Findings) -> list[Path]:
         shown,
         f"Study {study.plan.study.name}",
         folder / "report.html",
-        study=study.plan.study.name,
-        identity=study.plan.report_version,
+        page.Imprint(study.plan.study.name, study.plan.report_version, study.notebooks.analysis),
         short=in_short.short(study),
-        made_by=study.notebooks.analysis,
     )
     write_record(study.plan, [*parquet, *files, report])
     LOGGER.info("wrote %s", report)

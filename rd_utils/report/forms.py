@@ -18,10 +18,11 @@ import re
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypedDict, Unpack, get_args, overload
 
 import pandas as pd
 from pandas.io.formats.style import Styler
+from pandas.io.formats.style_render import CSSDict
 from tabulate import tabulate
 
 from rd_utils import durable
@@ -52,6 +53,15 @@ class TableFiles(NamedTuple):
     latex: Path
 
 
+class Looks(TypedDict, total=False):
+    """How a table is written, as :func:`render` says."""
+
+    caption: str
+    label: str
+    digits: int
+    highlight: bool | Sequence[Hashable]
+
+
 class Texts(NamedTuple):
     """A table as it is read: the index's levels are its first columns.
 
@@ -75,9 +85,13 @@ class Texts(NamedTuple):
 # --- what both people and files read ----------------------------------------------------------------------------------
 
 
+@overload
+def render(table: pd.DataFrame, to: Literal["styler"], **looks: Unpack[Looks]) -> Styler: ...
+@overload
+def render(table: pd.DataFrame, to: Literal["markdown", "csv", "latex"], **looks: Unpack[Looks]) -> str: ...
 def render(
     table: pd.DataFrame, to: Form, *, caption: str = "", label: str = "", digits: int = 3, highlight: bool | Sequence[Hashable] = False
-) -> Any:
+) -> Styler | str:
     r"""Write a table in one of four forms.
 
     Args:
@@ -102,10 +116,6 @@ def render(
     |:--------------|----------:|
     | bm25          | **0.500** |
     | corpus_random |     0.250 |
-    >>> print(render(table, "csv"), end="")
-    strategy,nDCG@10
-    bm25,0.5
-    corpus_random,0.25
     >>> print(render(table, "latex"), end="")
     \begin{tabular}{lr}
     \toprule
@@ -131,35 +141,23 @@ def render(
     return _latex(texts, caption, label) if to == "latex" else _styler(table, texts, caption)
 
 
-def save_table(
-    table: pd.DataFrame,
-    stem: str | Path,
-    *,
-    caption: str = "",
-    label: str = "",
-    digits: int = 3,
-    highlight: bool | Sequence[Hashable] = False,
-) -> TableFiles:
+def save_table(table: pd.DataFrame, stem: str | Path, **looks: Unpack[Looks]) -> TableFiles:
     """Write a table as ``<stem>.html``, ``.md``, ``.csv`` and ``.tex``; the same table gives the same bytes.
 
     Args:
-        table: As for :func:`render`, like all that follows but ``stem``.
+        table: As for :func:`render`.
         stem: Where, without an ending; missing folders are made.
-        caption: Plain text.
-        label: For LaTeX.
-        digits: Decimals of floats.
-        highlight: What is set in bold.
+        **looks: As for :func:`render`.
 
     Returns:
         The four paths. The HTML is a page of its own.
     """
     stem = Path(stem)
-    options: dict[str, Any] = {"caption": caption, "label": label, "digits": digits, "highlight": highlight}
     texts = {
-        "html": render(table, "styler", **options).to_html(doctype_html=True),
-        "md": render(table, "markdown", **options),
-        "csv": render(table, "csv", **options),
-        "tex": render(table, "latex", **options),
+        "html": render(table, "styler", **looks).to_html(doctype_html=True),
+        "md": render(table, "markdown", **looks),
+        "csv": render(table, "csv", **looks),
+        "tex": render(table, "latex", **looks),
     }
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_name(f"{stem.name}.{ending}") for ending in texts]
@@ -183,11 +181,11 @@ def csv_text(frame: pd.DataFrame) -> str:
     safe = frame.set_axis([no_formula(name) for name in frame.columns], axis=1)
     for place, dtype in enumerate(frame.dtypes):
         if not pd.api.types.is_numeric_dtype(dtype):
-            safe.isetitem(place, frame.iloc[:, place].map(no_formula, na_action="ignore"))
+            safe.isetitem(place, frame.iloc[:, place].map(no_formula, na_action="ignore").array)
     return safe.to_csv(index=False, lineterminator="\n")
 
 
-def no_formula(value: Any) -> Any:
+def no_formula(value: object) -> object:
     """Return a value for a CSV: a text that a spreadsheet would run as a formula begins with an apostrophe, as :func:`csv_text` says."""
     if not isinstance(value, str):
         return value
@@ -226,7 +224,7 @@ def _level_name(table: pd.DataFrame, place: int) -> str:
     return name or ("row" if table.index.nlevels == 1 else f"row {place + 1}")
 
 
-def _column_name(column: Any) -> str:
+def _column_name(column: Hashable) -> str:
     return " ".join(str(part) for part in column if str(part)) if isinstance(column, tuple) else str(column)
 
 
@@ -267,7 +265,7 @@ def as_texts(table: pd.DataFrame, *, digits: int = 3, highlight: bool | Sequence
     return Texts(heads, rows, right, bold, len(levels), n_baselines)
 
 
-def _shown(value: Any, digits: int = 3) -> str:
+def _shown(value: object, digits: int = 3) -> str:
     """Write one value of a table.
 
     >>> [_shown(v) for v in (0.12345, 12345.6, 0.00004, float("nan"), True, 7, "bm25")]
@@ -280,9 +278,10 @@ def _shown(value: Any, digits: int = 3) -> str:
     if isinstance(value, numbers.Integral):
         return f"{int(value):,}"
     if isinstance(value, numbers.Real):
-        if abs(value) >= 1000:
+        size = abs(float(value))
+        if size >= 1000:
             return f"{value:,.0f}"
-        if 0 < abs(value) < 0.5 * 10**-digits:
+        if 0 < size < 0.5 * 10**-digits:
             return f"{value:.1e}"
         return f"{value:.{digits}f}"
     return str(value)
@@ -443,11 +442,13 @@ def html_prose(text: str) -> str:
 class _Named(Styler):
     """A Styler whose text form, which notebooks hold beside the table, is its caption: pandas' own is an address in memory."""
 
+    caption: str | None
+
     def __repr__(self) -> str:
         return f"Table: {self.caption}" if self.caption else "Table"
 
 
-def _styler(table: pd.DataFrame, texts: Texts, caption: str) -> Any:
+def _styler(table: pd.DataFrame, texts: Texts, caption: str) -> Styler:
     """Return a Styler over escaped texts; bold lies in the entries, since a Styler's own styles want rows without a repeated name."""
     entries = [
         [f"<strong>{html.escape(text)}</strong>" if mark else html.escape(text) for text, mark in zip(row, bold, strict=True)]
@@ -467,7 +468,7 @@ def _styler(table: pd.DataFrame, texts: Texts, caption: str) -> Any:
     name = hashlib.sha256(repr((texts, caption)).encode("utf-8")).hexdigest()[:10]
     right = [f".col{place}" for place, numeric in enumerate(texts.right[texts.n_labels :]) if numeric]
     grey = [f"{kind}.row{place}" for place in range(texts.n_baselines) for kind in ("td", "th")]
-    styles = [{"selector": "th, td", "props": "text-align: left; vertical-align: top"}]
+    styles: list[CSSDict] = [{"selector": "th, td", "props": "text-align: left; vertical-align: top"}]
     if table.columns.nlevels > 1:
         styles.append({"selector": "thead th[colspan]", "props": "text-align: center"})
     if right:

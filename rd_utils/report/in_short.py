@@ -6,13 +6,12 @@ Pure functions from a study's frames to rows and sentences; the tests behind the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pandas as pd
 
 from rd_utils.analysis.crossed import THESE_ONLY
-from rd_utils.analysis.tables import at, best
+from rd_utils.analysis.tables import Row, at, best, records
 from rd_utils.report.drawing import AGAINST, BASELINES, DIMENSIONS, MISSING, PLACE, VERDICTS, distinct, varying
 from rd_utils.report.findings import Findings
 from rd_utils.report.page import Point, Short, Table
@@ -47,11 +46,11 @@ def beside(summary: pd.DataFrame, differences: pd.DataFrame, measure: str) -> pd
     """
     baselines = summary[(summary["measure"] == measure) & summary["system"].isin(BASELINES)]
     contrasts = _keyed(differences)
-    rows: list[dict[str, Any]] = []
-    for cell in best(summary, measure).to_dict("records"):
+    rows: list[Row] = []
+    for cell in records(best(summary, measure)):
         about = {name: cell[name] for name in (*PLACE, "cell", "mean", "sd", "n_seeds")}
         here = at(baselines, **{name: cell[name] for name in PLACE})
-        found = [row for row in here.to_dict("records") if _belongs(row, cell)]
+        found = [row for row in records(here) if _belongs(row, cell)]
         found.sort(key=lambda row: BASELINES.index(row["system"]))
         for row in found or [{"system": "", "cell": "", "mean": math.nan}]:
             key = (*(cell[name] for name in PLACE), _FAMILY.get(row["system"]), row["cell"], cell["cell"])
@@ -60,20 +59,20 @@ def beside(summary: pd.DataFrame, differences: pd.DataFrame, measure: str) -> pd
     return pd.DataFrame(rows, columns=BESIDE_COLUMNS)
 
 
-def _belongs(baseline: Mapping[str, Any], cell: Mapping[str, Any]) -> bool:
+def _belongs(baseline: Row, cell: Row) -> bool:
     """Tell whether a baseline is one of a cell's: an untrained student of its architecture, its teacher (any where it learnt from none)."""
     if baseline["system"] == "untrained":
         return baseline["architecture"] == cell["architecture"]
     return baseline["system"] == "first_stage" or cell["teacher"] in ("", baseline["teacher"])
 
 
-def _keyed(differences: pd.DataFrame) -> dict[tuple[Any, ...], dict[str, Any]]:
+def _keyed(differences: pd.DataFrame) -> dict[tuple[object, ...], Row]:
     """Return the contrasts with baselines by place, family, baseline and cell."""
     shown = differences[differences["family"].isin(AGAINST)] if len(differences) else differences
     names = ("difference", "low", "high", "verdict")
     return {
         (*(row[name] for name in PLACE), row["family"], row["cell_before"], row["cell_after"]): {name: row[name] for name in names}
-        for row in shown.to_dict("records")
+        for row in records(shown)
     }
 
 
@@ -96,13 +95,13 @@ def beside_table(rows: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
         mean = f"{first['mean']:.{digits}f}" + (f" ± {first['sd']:.{digits}f}" if first["n_seeds"] > 1 else "")
         line = {name.replace("_", " "): first[name] for name in keys} | {"best cell": first["cell"], measure: mean}
         for system, family in _FAMILY.items():
-            texts = [_said(row, digits) for row in part[part["system"] == system].to_dict("records")]
+            texts = [_said(row, digits) for row in records(part[part["system"] == system])]
             line[f"minus {AGAINST[family]}"] = "; ".join(texts) or MISSING
         table.append(line)
     return pd.DataFrame(table)
 
 
-def _said(row: Mapping[str, Any], digits: int) -> str:
+def _said(row: Row, digits: int) -> str:
     """Write one baseline of a cell, and the contrast with it where one was made."""
     text = f"{row['baseline']} {row['baseline_mean']:.{digits}f}"
     if math.isnan(row["difference"]):
@@ -151,15 +150,15 @@ def cheapest_equivalent(
         cell's cost that it saves (negative where it costs more).
     """
     trained = at(summary, system="student", measure=measure)
-    means = {(*(row[name] for name in PLACE), row["cell"]): row["mean"] for row in trained.to_dict("records")}
+    means = {(*(row[name] for name in PLACE), row["cell"]): row["mean"] for row in records(trained)}
     costs = cells.groupby(["collection", "cell"])["total_cpu_seconds"].mean().to_dict()
-    compared: dict[tuple[Any, ...], dict[str, bool]] = {}
+    compared: dict[tuple[object, ...], dict[str, bool]] = {}
     for place, one, other, equivalent in _pairs(trained, differences, matrices):
         for a, b in ((one, other), (other, one)):
             known = compared.setdefault((*place, a), {})
             known[b] = known.get(b, False) or equivalent
     rows = []
-    for row in best(summary, measure).to_dict("records"):
+    for row in records(best(summary, measure)):
         place = tuple(row[name] for name in PLACE)
         others = compared.get((*place, row["cell"]), {})
         equal = sorted((costs[row["collection"], cell], cell) for cell, equivalent in others.items() if equivalent)
@@ -170,21 +169,21 @@ def cheapest_equivalent(
     return pd.DataFrame(rows, columns=CHEAPEST_COLUMNS)
 
 
-def _pairs(trained: pd.DataFrame, differences: pd.DataFrame, matrices: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], str, str, bool]]:
+def _pairs(trained: pd.DataFrame, differences: pd.DataFrame, matrices: pd.DataFrame) -> Iterator[tuple[tuple[object, ...], str, str, bool]]:
     """Yield every pair of trained cells that was compared: place, one cell, the other, and whether they are equivalent."""
     names = set(trained["cell"])
-    for row in differences.to_dict("records"):
+    for row in records(differences):
         if row["cell_before"] in names and row["cell_after"] in names and row["family"] in DIMENSIONS:
             yield tuple(row[name] for name in PLACE), row["cell_before"], row["cell_after"], bool(row["equivalent"])
     dimensions = [name for name in DIMENSIONS if name != "strategy"]
 
-    def key(row: Mapping[str, Any], strategy: str) -> tuple[Any, ...]:
+    def key(row: Row, strategy: str) -> tuple[object, ...]:
         return (*(row[name] for name in PLACE), strategy, *("" if pd.isna(row[name]) else row[name] for name in dimensions))
 
-    cells = {key(row, row["strategy"]): row["cell"] for row in trained.to_dict("records")}
-    for row in matrices.to_dict("records"):
-        pair = (cells[key(row, row[system])] for system in ("system_a", "system_b"))
-        yield tuple(row[name] for name in PLACE), *pair, row["verdict"].removesuffix(THESE_ONLY) in ("equivalent", "both")
+    cells = {key(row, row["strategy"]): row["cell"] for row in records(trained)}
+    for row in records(matrices):
+        one, other = (cells[key(row, row[system])] for system in ("system_a", "system_b"))
+        yield tuple(row[name] for name in PLACE), one, other, row["verdict"].removesuffix(THESE_ONLY) in ("equivalent", "both")
 
 
 def cheapest_sentences(found: pd.DataFrame) -> list[str]:
@@ -202,10 +201,10 @@ def cheapest_sentences(found: pd.DataFrame) -> list[str]:
             f"{saving['saved'].median():.0%} of the CPU seconds."
         ]
     keys = varying(found, ("collection", "test_collection", "first_stage"))
-    return [_cheapest_sentence(row, ", ".join(str(row[name]) for name in keys)) for row in found.to_dict("records")]
+    return [_cheapest_sentence(row, ", ".join(str(row[name]) for name in keys)) for row in records(found)]
 
 
-def _cheapest_sentence(row: Mapping[str, Any], place: str) -> str:
+def _cheapest_sentence(row: Row, place: str) -> str:
     start = f"On {place}: " if place else ""
     compared = f"{row['n_equivalent']} of {row['n_compared']} cells that were compared with it"
     cost = f"{row['best_cost']:,.0f} CPU seconds a seed"
@@ -243,7 +242,7 @@ def short(study: Findings) -> Short:
         shown,
         "The best cells",
         hrefs={"best cell": paths(study.notebooks.evaluated, cells, "collection", "cell")},
-        verdicts=[name for name in shown if str(name).startswith("minus ")],
+        verdicts=[name for name in shown.columns.map(str) if name.startswith("minus ")],
     )
     text = (
         f"The best cell by {study.measure}, beside what the grid did not train, with intervals at level {settings.level:g}. It was chosen "

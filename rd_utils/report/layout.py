@@ -7,11 +7,12 @@ training collection and one of its test collections; where a frame holds several
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from rd_utils.analysis.crossed import THESE_ONLY
+from rd_utils.analysis.tables import records
 from rd_utils.report.drawing import (
     ACROSS_COLUMNS,
     AGAINST,
@@ -44,9 +45,7 @@ def mean_sd(mean: float, sd: float, n_seeds: int, digits: int = 3) -> str:
     """
     if math.isnan(mean):
         return MISSING
-    if n_seeds > 1 and not math.isnan(sd):
-        return f"{mean:.{digits}f} ± {sd:.{digits}f}"
-    return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f}" + (f" ± {sd:.{digits}f}" if n_seeds > 1 and not math.isnan(sd) else "")
 
 
 def main_table(
@@ -77,33 +76,21 @@ def main_table(
     Raises:
         ValueError: A column is missing, a choice is not made or unknown, or a cell has two rows for one column.
     """
-    require(summary, SUMMARY_COLUMNS, "summary")
     if "cell" not in rows:
         raise ValueError(f"rows is {tuple(rows)}, but 'cell' must be among them: it tells the rows apart")
-    require(summary, rows, "summary")
+    require(summary, (*SUMMARY_COLUMNS, *rows), "summary")
     frame = select(summary, "summary", test_collection=test_collection, collection=collection)
-    for column, wanted in (("measure", measures), ("first_stage", first_stages)):
-        for value in wanted or ():
-            choose(frame, column, value, "summary")
     measures = list(measures or distinct(frame["measure"]))
     first_stages = list(first_stages or distinct(frame["first_stage"]))
-    frame = frame[frame["measure"].isin(measures) & frame["first_stage"].isin(first_stages)]
-    repeated = frame[frame.duplicated(["cell", "first_stage", "measure"])]
-    if not repeated.empty:
-        first = repeated.iloc[0]
-        raise ValueError(
-            f"{len(repeated)} row(s) of summary repeat a cell, first stage and measure, the first is "
-            f"{first['cell']!r}, {first['first_stage']!r}, {first['measure']!r}"
-        )
+    frame = _once_each(frame, measures, first_stages)
     rank = {system: index for index, system in enumerate(BASELINES)}
-    ordered = frame.sort_values("system", key=lambda column: column.map(lambda name: rank.get(name, 3)), kind="stable")
+    ordered = frame.sort_values("system", key=lambda names: names.map(rank).fillna(len(rank)), kind="stable")
     systems = ordered.drop_duplicates("cell")
     values = {
-        (row["cell"], row["first_stage"], row["measure"]): mean_sd(row["mean"], row["sd"], row["n_seeds"], digits)
-        for row in frame.to_dict("records")
+        (row["cell"], row["first_stage"], row["measure"]): mean_sd(row["mean"], row["sd"], row["n_seeds"], digits) for row in records(frame)
     }
-    columns = [(stage, measure) for stage in first_stages for measure in measures]
-    columns = [column for column in columns if any((cell, *column) in values for cell in systems["cell"])]
+    every = [(stage, measure) for stage in first_stages for measure in measures]
+    columns = [column for column in every if any((cell, *column) in values for cell in systems["cell"])]
     texts = [[values.get((cell, *column), MISSING) for column in columns] for cell in systems["cell"]]
     labels = [[as_text(value) for value in systems[row]] for row in rows]
     index = pd.Index(labels[0], name="cell") if len(rows) == 1 else pd.MultiIndex.from_arrays(labels, names=list(rows))
@@ -112,11 +99,58 @@ def main_table(
     return table
 
 
-# What is folded of the contrasts until a reader asks for it, by the title that it has in differences_table.
-DETAILS = (
-    "interval (these students)", "p (these students, Holm)", "verdict (these students)", "seeds", "queries", "seeds pooled", "seed share",
-    "seeds needed, uncorrected", "queries needed, uncorrected", "cell", "compared with",
-)  # fmt: skip
+def _once_each(frame: pd.DataFrame, measures: Sequence[str], first_stages: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of some measures and first stages, each of which there must be, and once for a cell."""
+    for column, wanted in (("measure", measures), ("first_stage", first_stages)):
+        for value in wanted:
+            choose(frame, column, value, "summary")
+    frame = frame[frame["measure"].isin(measures) & frame["first_stage"].isin(first_stages)]
+    repeated = frame[frame.duplicated(["cell", "first_stage", "measure"])]
+    if not repeated.empty:
+        first = repeated.iloc[0]
+        raise ValueError(
+            f"{len(repeated)} row(s) of summary repeat a cell, first stage and measure, the first is "
+            f"{first['cell']!r}, {first['first_stage']!r}, {first['measure']!r}"
+        )
+    return frame
+
+
+def _p_value(value: float) -> str:
+    """Write a p-value with three decimals, or as below the smallest that they can show.
+
+    >>> _p_value(0.0314), _p_value(0.0002)
+    ('0.031', '< 0.001')
+    """
+    return MISSING if pd.isna(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _count(value: float) -> str:
+    """Write a count; one that is not known, or has no end, is a dash.
+
+    >>> _count(1200.0), _count(float("nan")), _count(float("inf"))
+    ('1,200', '–', '–')
+    """
+    return f"{int(value):,}" if pd.notna(value) and math.isfinite(value) else MISSING
+
+
+def _share(value: float) -> str:
+    return MISSING if pd.isna(value) else f"{value:.0%}"
+
+
+# What is folded of the contrasts until a reader asks for it: the column, its title in differences_table, and how it is written.
+_DETAILS: tuple[tuple[str, str, Callable[..., str]], ...] = (
+    ("p_queries_holm", "p (these students, Holm)", _p_value),
+    ("verdict_queries", "verdict (these students)", as_text),
+    ("n_seeds", "seeds", _count),
+    ("n_queries", "queries", _count),
+    ("seeds_pooled", "seeds pooled", _count),
+    ("seed_share", "seed share", _share),
+    ("seeds_needed", "seeds needed, uncorrected", _count),
+    ("queries_needed", "queries needed, uncorrected", _count),
+    ("cell_after", "cell", as_text),
+    ("cell_before", "compared with", as_text),
+)
+DETAILS = ("interval (these students)", *(title for _, title, _ in _DETAILS))
 
 
 def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
@@ -157,18 +191,7 @@ def differences_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataF
     if "low_queries" in differences:
         bounds = zip(differences["low_queries"], differences["high_queries"], strict=True)
         table["interval (these students)"] = [f"[{low:+.{digits}f}, {high:+.{digits}f}]" for low, high in bounds]
-    for column, title, write in (
-        ("p_queries_holm", "p (these students, Holm)", _p_value),
-        ("verdict_queries", "verdict (these students)", as_text),
-        ("n_seeds", "seeds", _count),
-        ("n_queries", "queries", _count),
-        ("seeds_pooled", "seeds pooled", _count),
-        ("seed_share", "seed share", _share),
-        ("seeds_needed", "seeds needed, uncorrected", _count),
-        ("queries_needed", "queries needed, uncorrected", _count),
-        ("cell_after", "cell", as_text),
-        ("cell_before", "compared with", as_text),
-    ):
+    for column, title, write in _DETAILS:
         if column in differences:
             table[title] = [write(value) for value in differences[column]]
     return table.reset_index(drop=True)
@@ -184,19 +207,6 @@ def _intervals(contrasts: pd.DataFrame, digits: int = 3) -> list[str]:
     """Write differences with their intervals."""
     bounds = zip(contrasts["difference"], contrasts["low"], contrasts["high"], strict=True)
     return [f"{difference:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]" for difference, low, high in bounds]
-
-
-def _count(value: float) -> str:
-    """Write a count; one that is not known, or has no end, is a dash.
-
-    >>> _count(1200.0), _count(float("nan")), _count(float("inf"))
-    ('1,200', '–', '–')
-    """
-    return f"{int(value):,}" if pd.notna(value) and math.isfinite(value) else MISSING
-
-
-def _share(value: float) -> str:
-    return MISSING if pd.isna(value) else f"{value:.0%}"
 
 
 def baselines_table(differences: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
@@ -295,8 +305,8 @@ def across_table(across: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     require(across, ACROSS_COLUMNS, "across")
     table = _named(across, varying(across, ("measure", "first_stage")))
     table["mean difference [interval]"] = [
-        f"{row.mean:+.{digits}f}" + ("" if math.isnan(row.low) else f" [{row.low:+.{digits}f}, {row.high:+.{digits}f}]")
-        for row in across[["mean", "low", "high"]].itertuples(index=False)
+        f"{mean:+.{digits}f}" + ("" if math.isnan(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]")
+        for mean, low, high in zip(across["mean"], across["low"], across["high"], strict=True)
     ]
     table["SD"] = [MISSING if pd.isna(value) else f"{value:.{digits}f}" for value in across["sd"]]
     for column, title in (("n_positive", "positive in"), ("different", "different in"), ("equivalent", "equivalent in")):
@@ -330,8 +340,9 @@ def matrix_table(pairs: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     systems = distinct([*pairs["system_a"], *pairs["system_b"]])
     letters = dict(zip(pairs["system_a"], pairs["letters_a"], strict=True)) | dict(zip(pairs["system_b"], pairs["letters_b"], strict=True))
     table = pd.DataFrame("", index=pd.Index(systems, name="row minus column"), columns=systems)
-    for row in pairs.itertuples():
-        table.loc[row.system_b, row.system_a] = f"{row.difference:+.{digits}f}{signs[row.verdict.removesuffix(THESE_ONLY)]}"
+    for row in records(pairs):
+        sign = signs[row["verdict"].removesuffix(THESE_ONLY)]
+        table.loc[row["system_b"], row["system_a"]] = f"{row['difference']:+.{digits}f}{sign}"
     table.insert(0, "equivalent to", [letters[system] or MISSING for system in systems])
     return table
 
@@ -348,8 +359,9 @@ def search_table(table: pd.DataFrame, measure: str, *, digits: int = 3) -> pd.Da
         ValueError: A column is missing.
     """
     require(table, ("architecture", "loss", "learning_rate", "chosen", measure), "learning_rates")
-    mark = {True: " *", False: ""}
-    shown = table.assign(text=[f"{v:.{digits}f}{mark[bool(c)]}" for v, c in zip(table[measure], table["chosen"], strict=True)])
+    shown = table.assign(
+        text=[f"{value:.{digits}f}{' *' if taken else ''}" for value, taken in zip(table[measure], table["chosen"], strict=True)]
+    )
     keys = ["architecture", "loss", *(["search"] if "search" in table.columns else [])]
     wide = shown.pivot_table(index=keys, columns="learning_rate", values="text", aggfunc="first", sort=False).reset_index()
     wide = wide[[*keys, *sorted(set(table["learning_rate"]))]].fillna(MISSING)
@@ -440,17 +452,6 @@ def spread_table(spread: pd.DataFrame, measure: str) -> pd.DataFrame:
     return table.assign(**{name: table[name].map(as_setting) for name in SETTINGS if name in table.columns}).rename(columns={"sd": "SD"})
 
 
-def _p_value(value: float) -> str:
-    """Write a p-value with three decimals, or as below the smallest that they can show.
-
-    >>> _p_value(0.0314), _p_value(0.0002)
-    ('0.031', '< 0.001')
-    """
-    if pd.isna(value):
-        return MISSING
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
 def cells_table(costs: pd.DataFrame, *, manifest: str = "student/{identity}/manifest.json") -> pd.DataFrame:
     """Return the table that traces each number: a row a cell and seed with its costs, identity and manifest.
 
@@ -487,7 +488,7 @@ def macro_table(macro: pd.DataFrame, measure: str) -> pd.DataFrame:
         measure: Which measure.
     """
     shown = macro[macro["measure"] == measure]
-    text = [mean_sd(row.mean, row.sd, row.n_collections) for row in shown[["mean", "sd", "n_collections"]].itertuples(index=False)]
+    text = [mean_sd(*told) for told in zip(shown["mean"], shown["sd"], shown["n_collections"], strict=True)]
     wide = shown.assign(text=text).pivot_table(index="cell", columns="first_stage", values="text", aggfunc="first", sort=False)
     return wide.rename_axis(columns=None).reset_index()
 

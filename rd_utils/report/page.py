@@ -15,8 +15,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import altair as alt
 import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
@@ -24,7 +25,7 @@ from markupsafe import Markup, escape
 from rd_utils import durable
 from rd_utils.report import columns
 from rd_utils.report.chart_words import told
-from rd_utils.report.drawing import VERDICTS, as_text
+from rd_utils.report.drawing import VERDICTS, Spec, as_text
 from rd_utils.report.forms import Texts, as_texts, csv_text, flattened, html_prose, relative
 from rd_utils.report.pictures import Drawn, draw, vega_lite_version
 from rd_utils.study.params import nearest
@@ -71,13 +72,13 @@ class Figure(NamedTuple):
         name: What its files are called.
     """
 
-    chart: Any
+    chart: alt.typing.ChartType | Drawn
     caption: str
     alt: str | None = None
     name: str = ""
 
 
-def figure(name: str, chart: Any, caption: str) -> Figure:
+def figure(name: str, chart: alt.typing.ChartType, caption: str) -> Figure:
     """Return a figure that bears its name behind the caption."""
     return Figure(chart, f"{caption} ({name})", name=name)
 
@@ -113,40 +114,46 @@ class Short(NamedTuple):
     warnings: Sequence[str] = ()
 
 
+class Imprint(NamedTuple):
+    """Where a report comes from.
+
+    Attributes:
+        study: The study's name.
+        identity: The study's identity.
+        made_by: Relative path of the executed notebook that made the report.
+        date: A date to show; none by default, so that the same study gives the same bytes.
+    """
+
+    study: str
+    identity: str
+    made_by: str = ""
+    date: str | None = None
+
+
 def html_report(
     sections: Sequence[Section],
     title: str,
     path: str | Path,
+    imprint: Imprint,
     *,
-    study: str,
-    identity: str,
     about: str = "",
     short: Short | None = None,
-    made_by: str = "",
-    date: str | None = None,
     language: str = "en",
 ) -> Path:
     """Write one self-contained HTML file: what it says in short, contents, sections, tables, and charts drawn by scripts that lie inside.
 
     The page fetches nothing, and its content security policy forbids it to. Until a chart is drawn, and where scripts
     do not run, a static picture of it is shown. Each table has a link to its data as CSV, which lies inside; a chart's data lie inside
-    once, packed, and the script writes them as CSV. Tables that would be wider than a window of 1280 pixels stand in parts, one below the
-    other.
+    once, packed, and the script writes them as CSV.
 
     Args:
         sections: What the report says, in order.
         title: Of the page.
         path: The file to write; missing folders are made.
-        study: The study's name, for the footer.
-        identity: The study's identity, for the footer.
+        imprint: Of the page.
         about: One line under the title.
         short: What stands above everything.
-        made_by: Relative path of the executed notebook that made the report.
-        date: A date to show; none by default, so that the same study gives the same bytes.
         language: Of the prose, as a language tag.
-
-    Returns:
-        The path.
 
     Raises:
         ValueError: There is no section, a block is no table or figure, two parts have one name, a link is absolute, or a chart reads from
@@ -160,13 +167,10 @@ def html_report(
     text = _template().render(
         sections=shown,
         title=title,
-        study=study,
-        identity=identity,
+        **imprint._asdict(),
         about=about,
         short=short,
         points=[_point_view(point, places) for point in (short.points if short else ())],
-        made_by=made_by,
-        date=date,
         language=language,
         library=_javascript(vega_lite_version()) if counts["Figure"] else "",
     )
@@ -222,7 +226,7 @@ def _places(sections: Sequence[Section]) -> dict[str, tuple[str, str]]:
     return {name: place for name, place in named if name}
 
 
-def _views(blocks: Sequence[Table | Figure], counts: dict[str, int]) -> list[dict[str, Any]]:
+def _views(blocks: Sequence[Table | Figure], counts: dict[str, int]) -> list[dict[str, object]]:
     """Return what the template fills in of tables and figures, counted on."""
     views = []
     for block in blocks:
@@ -233,7 +237,7 @@ def _views(blocks: Sequence[Table | Figure], counts: dict[str, int]) -> list[dic
     return views
 
 
-def _point_view(point: Point, places: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+def _point_view(point: Point, places: Mapping[str, tuple[str, str]]) -> dict[str, object]:
     table = point.table
     see = [places[name] for name in point.see if name in places]
     return {"text": point.text, "see": see, "parts": _table_parts(table) if table else [], "caption": table.caption if table else ""}
@@ -246,7 +250,7 @@ def _rows(count: int) -> str:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _table_view(table: Table) -> dict[str, Any]:
+def _table_view(table: Table) -> dict[str, object]:
     data = csv_text(flattened(table.frame if table.data is None else table.data))
     return {
         "csv": base64.b64encode(data.encode("utf-8")).decode("ascii"),
@@ -257,7 +261,7 @@ def _table_view(table: Table) -> dict[str, Any]:
     }
 
 
-def _table_parts(table: Table) -> list[dict[str, Any]]:
+def _table_parts(table: Table) -> list[dict[str, object]]:
     """Return the table, in as many parts one below the other as its columns need, then what is folded; each repeats what names the rows."""
     texts = as_texts(table.frame, digits=table.digits, highlight=table.highlight)
     names = {place: table.frame.columns[place - texts.n_labels] for place in range(texts.n_labels, len(texts.heads))}
@@ -314,11 +318,13 @@ def _link(href: str, text: str) -> Markup:
     return Markup('<a href="{}">{}</a>').format(relative(href), _broken(text))
 
 
-def _head(texts: Texts, part: Sequence[int]) -> list[list[dict[str, Any]]]:
+def _head(texts: Texts, part: Sequence[int]) -> list[list[dict[str, str]]]:
     """Return the lines of a table's head, each a list of cells."""
     depth = len(texts.heads[0])
     span = Markup(' rowspan="{}"').format(depth) if depth > 1 else ""
-    lines = [[{"scope": "col", "marks": span, "text": _broken(names[-1])} for names in texts.heads[: texts.n_labels]]]
+    lines: list[list[dict[str, str]]] = [
+        [{"scope": "col", "marks": span, "text": _broken(names[-1])} for names in texts.heads[: texts.n_labels]]
+    ]
     lines += [[] for _ in range(depth - 1)]
     for level, line in enumerate(lines[:-1]):  # groups of columns
         for text, columns_of in groupby(texts.heads[place][level] for place in part):
@@ -328,9 +334,9 @@ def _head(texts: Texts, part: Sequence[int]) -> list[list[dict[str, Any]]]:
     return lines
 
 
-def _body(texts: Texts, part: Sequence[int], entries: Sequence[Sequence[Markup]]) -> list[dict[str, Any]]:
+def _body(texts: Texts, part: Sequence[int], entries: Sequence[Sequence[Markup]]) -> list[dict[str, object]]:
     """Return the rows of a table: labels, then cells."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for index, (row, best) in enumerate(zip(texts.rows, texts.best, strict=True)):
         cells = []
         for place in part:
@@ -351,8 +357,8 @@ def _class(**marks: bool) -> Markup:
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def _figure_view(figure: Figure) -> dict[str, Any]:
-    drawn = figure.chart if isinstance(figure.chart, Drawn) else draw(figure.chart)
+def _figure_view(figure: Figure) -> dict[str, object]:
+    drawn = draw(figure.chart)
     if url := _data_url(drawn.spec):
         raise ValueError(f"figure {figure.caption!r} reads its data from {url!r}; a self-contained report needs it inside")
     shown = drawn.spec.get("data", {}).get("name")
@@ -377,7 +383,7 @@ def _picture(svg: str) -> str:
     return f"data:image/svg+xml,{svg}"
 
 
-def _packed(spec: dict[str, Any], shown: str) -> str:
+def _packed(spec: Spec, shown: str) -> str:
     """Return a specification with its data, column by column, numbers to six significant digits, compressed, as base64."""
     datasets = {}
     for name, rows in spec["datasets"].items():
@@ -387,19 +393,19 @@ def _packed(spec: dict[str, Any], shown: str) -> str:
     return _compressed(json.dumps(held, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
 
 
-def _short_number(value: Any) -> Any:
+def _short_number(value: object) -> object:
     """Return a number with six significant digits, a whole one with all; what is not finite is missing, as JSON has it."""
     if not isinstance(value, float) or value.is_integer():
         return value
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def _data_url(spec: Any) -> str | None:
+def _data_url(spec: object) -> str | None:
     """Return the first URL that a specification reads data from."""
     if isinstance(spec, dict):
         if isinstance(spec.get("data"), dict) and isinstance(spec["data"].get("url"), str):
             return spec["data"]["url"]
-        parts: Iterable[Any] = (value for key, value in spec.items() if key not in ("datasets", "config"))
+        parts: Iterable[object] = (value for key, value in spec.items() if key not in ("datasets", "config"))
     elif isinstance(spec, list):
         parts = spec
     else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import altair as alt
 
 from rd_utils import durable
-from rd_utils.report.drawing import chart_spec
+from rd_utils.report.drawing import Spec, chart_spec
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -18,7 +19,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 class Drawn(NamedTuple):
     """A chart under :func:`rd_utils.report.drawing.theme`: its specification with all rows inside, and the SVG of it."""
 
-    spec: dict[str, Any]
+    spec: Spec
     svg: str
 
 
@@ -34,17 +35,17 @@ def vega_lite_version() -> str:
     """Return the Vega-Lite version of the installed Altair, as vl-convert names it (6.4 for v6.4.1)."""
     import vl_convert
 
-    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    written = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
     versions = vl_convert.get_vegalite_versions()
-    if version not in versions:
+    if written not in versions:
         raise RuntimeError(
-            f"altair {alt.__version__} writes Vega-Lite {version}, but the installed vl-convert-python "
-            f"{vl_convert.__version__} has only {', '.join(versions)}; install versions that fit each other"
+            f"altair {alt.__version__} writes Vega-Lite {written}, but the installed vl-convert-python "
+            f"{version('vl-convert-python')} has only {', '.join(versions)}; install versions that fit each other"
         )
-    return version
+    return written
 
 
-def _svg(spec: dict[str, Any]) -> str:
+def _svg(spec: Spec) -> str:
     """Return the chart as SVG, its ids counted from 0: the converter goes on counting from one chart to the next."""
     import vl_convert
 
@@ -55,13 +56,15 @@ def _svg(spec: dict[str, Any]) -> str:
     return svg
 
 
-def draw(chart: Any) -> Drawn:
-    """Draw an Altair chart with its data inside, once for all that it is written to."""
-    spec = _printable(chart_spec(chart))
+def draw(chart: alt.typing.ChartType | Drawn) -> Drawn:
+    """Draw an Altair chart with its data inside, once for all that it is written to: one that is drawn stays as it is."""
+    if isinstance(chart, Drawn):
+        return chart
+    spec = cast(Spec, _printable(chart_spec(chart)))
     return Drawn(spec, _svg(spec))
 
 
-def _printable(value: Any) -> Any:
+def _printable(value: object) -> object:
     """Return a specification with a replacement character for each control character of its texts: at a NUL the converter aborts."""
     if isinstance(value, dict):
         return {_printable(name): _printable(part) for name, part in value.items()}
@@ -70,7 +73,7 @@ def _printable(value: Any) -> Any:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value
 
 
-def save_chart(chart: Any, path_stem: str | Path) -> ChartFiles:
+def save_chart(chart: alt.typing.ChartType | Drawn, path_stem: str | Path) -> ChartFiles:
     """Write a chart as ``<path_stem>.json``, ``.svg`` and ``.png`` (at double size), under :func:`rd_utils.report.drawing.theme`.
 
     The JSON is the same, byte for byte, for the same frame; SVG and PNG also depend on the machine's fonts.
@@ -86,7 +89,7 @@ def save_chart(chart: Any, path_stem: str | Path) -> ChartFiles:
 
     stem = Path(path_stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
-    drawn = chart if isinstance(chart, Drawn) else draw(chart)
+    drawn = draw(chart)
     files = ChartFiles(*(stem.with_name(f"{stem.name}.{ending}") for ending in ChartFiles._fields))
     durable.write_text(files.json, json.dumps(drawn.spec, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
     durable.write_text(files.svg, drawn.svg)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -184,7 +183,9 @@ def _note_layers(notes: pd.DataFrame, width: int, height: int) -> list[alt.Chart
     return [mark.encode(x=alt.value(width / 2), y=alt.value(height / 2), text="label:N")]
 
 
-def cells_chart(per_query: pd.DataFrame, summary: pd.DataFrame, *, measure: str = "value", width: int = 300, height: int = 300) -> Any:
+def cells_chart(
+    per_query: pd.DataFrame, summary: pd.DataFrame, *, measure: str = "value", width: int = 300, height: int = 300
+) -> alt.HConcatChart:
     """Draw the cells' means; a click on one shows its queries, sorted by value, against the queries of all cells.
 
     Without a click the queries are those of the highest mean. Hovering tells a query.
@@ -343,7 +344,7 @@ def surface_chart(
 
 def simple_effects_chart(
     surface: pd.DataFrame, *, measure: str = "mean", by: Sequence[str] = (), width: int = 300, height: int = 230
-) -> Any:
+) -> alt.LayerChart | alt.FacetChart:
     """Draw a factorial's means over the target entropy, one line a strategy, each with the band of its interval.
 
     Parallel lines say that locality and entropy act separately; lines that cross, that one depends on the other.

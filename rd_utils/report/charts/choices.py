@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -38,7 +37,7 @@ def error_rate_chart(
     title: str = "rate over simulations",
     width: int = 220,
     height: int = 200,
-) -> Any:
+) -> alt.LayerChart | alt.FacetChart:
     """Draw how often each rule of decision says what it should say only so often.
 
     The dashed rule is the rate to expect, such as the nominal alpha. Panels have a scale each.
@@ -84,7 +83,7 @@ def error_rate_chart(
     return facet(layers, frame, width, height, fitting(width, frame["panel"].nunique(), 20, 70), y="independent")
 
 
-def regret_chart(summary: pd.DataFrame, *, measure: str = "the measure", width: int = 240) -> Any:
+def regret_chart(summary: pd.DataFrame, *, measure: str = "the measure", width: int = 240) -> alt.LayerChart | alt.FacetChart:
     """Draw how far below the best choice each rule of choosing ends, with its interval; one panel what was left out.
 
     Args:
@@ -119,7 +118,7 @@ def pareto_chart(
     by: Sequence[str] = (),
     width: int = 560,
     height: int = 360,
-) -> Any:
+) -> alt.LayerChart | alt.FacetChart:
     """Draw effectiveness against cost: what no cheaper choice reaches is joined by the frontier, and named.
 
     A click in the legend shows one strategy or loss alone.
@@ -191,7 +190,7 @@ def pareto_chart(
     return facet(layers, frame, width, height, 2)
 
 
-def bound_chart(terms: pd.DataFrame, *, title: str = "value", width: int = 430) -> Any:
+def bound_chart(terms: pd.DataFrame, *, title: str = "value", width: int = 430) -> alt.LayerChart | alt.FacetChart:
     """Draw the terms of a bound on a logarithmic axis: what was observed, what the theory allows, and what holds trivially.
 
     The dashed rule is the smallest trivial value: a bound to its right says nothing; its mark is hollow and the text beside it says so.

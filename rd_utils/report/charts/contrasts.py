@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -62,7 +61,7 @@ def split_rows(contrasts: pd.DataFrame, limit: int = 60) -> dict[str, pd.DataFra
     {'strategy static': 2, 'strategy cross': 1}
     """
     require(contrasts, ("family", "contrast", *DIMENSIONS), "contrasts")
-    parts = dict(iter(contrasts.groupby("family", sort=False)))
+    parts = {str(family): part for family, part in contrasts.groupby("family", sort=False)}
     for column in ("architecture", "loss", "teacher", "contrast"):
         split: dict[str, pd.DataFrame] = {}
         for name, part in parts.items():
@@ -222,7 +221,7 @@ def matrix_chart(
     *,
     order: Sequence[str] | None = None,
     by: Sequence[str] = (),
-) -> Any:
+) -> alt.LayerChart | alt.FacetChart:
     """Draw every pair of systems once: colour and mark tell the verdict, the text the difference, row minus column.
 
     A system's letters stand behind its name; systems that share a letter are equivalent, each to each (a clique: equivalence is not
@@ -282,7 +281,7 @@ def matrix_chart(
     y = alt.Y("row:N", sort=systems, title=None, scale=scale, axis=None)
     colour, shape = by_kind("verdict", VERDICTS, pairs["verdict"], f"{judged} (row minus column)")
     legend = alt.Legend(orient="bottom", direction="horizontal", titleLimit=300)
-    colour, shape = (channel.legend(legend) for channel in (colour, shape))
+    colour, shape = colour.legend(legend), shape.legend(legend)
     dark = [name for name, ink in INKS.items() if ink == INK]
     ink = alt.condition(" || ".join(f"datum.verdict == '{name}'" for name in dark), alt.value(INK), alt.value("white"))
     pair = alt.Chart().transform_filter("datum.role == 'pair'").encode(x=x, y=y)

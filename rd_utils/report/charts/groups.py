@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -193,7 +191,9 @@ def locality_chart(
     return alt.layer(*layers, data=frame).properties(width=width, height=height).facet(column=column)
 
 
-def queries_chart(groups: pd.DataFrame, *, entropy: str = "pairwise_entropy", max_groups: int = 2000, n_listed: int = 15) -> Any:
+def queries_chart(
+    groups: pd.DataFrame, *, entropy: str = "pairwise_entropy", max_groups: int = 2000, n_listed: int = 15
+) -> alt.HConcatChart:
     """Draw groups by diameter and entropy; dragging over some lists them and counts their strategies.
 
     Without a drag all groups are counted, and the first are listed.

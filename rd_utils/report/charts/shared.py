@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, TypedDict
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from rd_utils.analysis.crossed import THESE_ONLY
+from rd_utils.analysis.tables import Row, records
 from rd_utils.report.drawing import (
     INK,
     MUTED,
@@ -44,7 +45,16 @@ COSTS = {
 STATES = {"before": ("#D55E00", "circle"), "after": ("#0072B2", "triangle-up")}
 BOUND_KINDS = {"observed": ("#0072B2", "circle"), "bound": ("#D55E00", "diamond"), "trivial": ("#767676", "square")}
 INKS = {"different": INK, "equivalent": "white", "both": INK, "undecided": "white"}  # of a text on the verdict's colour
-HALO: tuple[dict[str, Any], ...] = ({"stroke": "white", "strokeWidth": 3}, {})  # a text is drawn twice, first as its white edge
+
+
+class Halo(TypedDict, total=False):
+    """How a text's edge is drawn."""
+
+    stroke: str
+    strokeWidth: int
+
+
+HALO: tuple[Halo, ...] = ({"stroke": "white", "strokeWidth": 3}, {})  # a text is drawn twice, first as its white edge
 LABEL = 7  # pixels a character of 12-point text takes at most, nearly
 
 
@@ -61,7 +71,7 @@ def finite(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
             )
 
 
-def known_only(values: pd.Series, choices: Sequence[str] | Mapping[str, Any], name: str) -> None:
+def known_only(values: pd.Series, choices: Sequence[str] | Mapping[str, object], name: str) -> None:
     """Raise a ValueError that names the first value that is no choice, and the nearest one."""
     unknown = [value for value in values if value not in choices]
     if unknown:
@@ -120,15 +130,15 @@ def paneled(frame: pd.DataFrame, by: Sequence[str], name: str) -> pd.DataFrame:
 
 
 def facet(
-    layers: Sequence[Any],
+    layers: Sequence[alt.Chart],
     frame: pd.DataFrame,
     width: int,
     height: int | alt.Step,
     columns: int,
     framed: bool = True,
     title: int = 0,
-    **resolve: str,
-) -> Any:
+    **resolve: Literal["independent", "shared"],
+) -> alt.LayerChart | alt.FacetChart:
     """Layer marks over one frame, in wrapped panels if it has several; every panel has its own x axis, so that none hangs in the air.
 
     A panel's title takes ``title`` pixels, or the panel's width and a little more.
@@ -148,12 +158,14 @@ def fitting(width: int, n_panels: int, beside: int, gap: int = 20) -> int:
     return int(np.clip((WIDEST - beside + gap) // (width + gap), 1, max(1, n_panels)))
 
 
-def beside_names(names: Sequence[Any], limit: int = 260) -> int:
+def beside_names(names: Iterable[object], limit: int = 260) -> int:
     """Return about how many pixels the longest of some names takes."""
     return min(limit, 12 + LABEL * max((len(str(name)) for name in names), default=0))
 
 
-def by_name(column: str, names: Sequence[str], title: str, legend: Any = alt.Undefined) -> tuple[alt.Color, alt.Shape]:
+def by_name(
+    column: str, names: Sequence[str], title: str, legend: alt.typing.Optional[alt.Legend | None] = alt.Undefined
+) -> tuple[alt.Color, alt.Shape]:
     """Return a colour and a shape that tell the same names apart, with one legend."""
     colour = alt.Color(f"{column}:N", sort=list(names), title=title, scale=value_scale(names, PALETTE), legend=legend)
     return colour, alt.Shape(f"{column}:N", sort=list(names), title=title, scale=shape_scale(names), legend=legend)
@@ -195,7 +207,7 @@ def settings_of(frame: pd.DataFrame, but: str = "") -> list[str]:
     values = {name: frame.loc[taught, name] if name in SETTINGS[:2] else frame[name] for name in SETTINGS if name != but}
     varied = {name for name, column in values.items() if column.nunique(dropna=False) > 1}
 
-    def one(row: dict[str, Any]) -> str:
+    def one(row: Row) -> str:
         dial = f"T={plain_number(row['temperature'])}" if "temperature" in varied else ""
         if "target_entropy" in varied and as_text(row["target_entropy"]):
             dial = f"H={plain_number(row['target_entropy'])}"
@@ -203,7 +215,7 @@ def settings_of(frame: pd.DataFrame, but: str = "") -> list[str]:
         others = [row[name] for name in plain if name in varied and row[name] != plain[name]]
         return joined(dial if as_text(row["teacher"]) else "", *others)
 
-    return [one(row) for row in frame.to_dict("records")]
+    return [one(row) for row in records(frame)]
 
 
 def intervals(shown: alt.Chart, x: alt.X, y: alt.Y, colour: alt.Color, shape: alt.Shape, told: list[alt.Tooltip]) -> list[alt.Chart]:
@@ -216,7 +228,7 @@ def intervals(shown: alt.Chart, x: alt.X, y: alt.Y, colour: alt.Color, shape: al
 
 def forest(
     frame: pd.DataFrame, x: alt.X, marks: tuple[alt.Color, alt.Shape], told: list[alt.Tooltip], *, width: int, step: int, beside: int
-) -> Any:
+) -> alt.LayerChart | alt.FacetChart:
     """Draw the values of ``row`` with their intervals and the zero rule, in panels; ``beside`` pixels go to labels and legend."""
     rows = distinct(frame["row"])
     y = alt.Y("row:N", sort=rows, title=None, scale=alt.Scale(domain=rows), axis=alt.Axis(grid=True))

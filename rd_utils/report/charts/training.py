@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -110,31 +109,35 @@ def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260
     )
     longest = int(left.max()) + 1 if len(left) else 0
     history = history[left % max(1, -(-longest // points)) == 0]
-    encoding: dict[str, Any] = {
-        "x": alt.X("step:Q", title="optimiser step", axis=alt.Axis(tickCount=5)),
-        "y": alt.Y("loss:Q", title="training loss", scale=alt.Scale(zero=False)),
-        "tooltip": tooltips(history, list(history.columns)),
-    }
     cells = distinct(history["cell"]) if "cell" in history.columns else []
-    lines = alt.Chart(history).mark_line(strokeWidth=1.4, opacity=0.85, clip=True)
+    lines = (
+        alt.Chart(history)
+        .mark_line(strokeWidth=1.4, opacity=0.85, clip=True)
+        .encode(
+            x=alt.X("step:Q", title="optimiser step", axis=alt.Axis(tickCount=5)),
+            y=alt.Y("loss:Q", title="training loss", scale=alt.Scale(zero=False)),
+            tooltip=tooltips(history, list(history.columns)),
+        )
+    )
     header = alt.Header(labelLimit=width // 2, labelFontSize=11)
     if len(cells) > 24 and {"strategy", "recipe"} <= set(history.columns):
         strategies = distinct(history["strategy"])
         colour = alt.Color("strategy:N", sort=strategies, title="strategy", scale=value_scale(strategies, PALETTE))
-        panel = lines.encode(**encoding, color=colour, detail=["cell:N", "seed:N"]).properties(width=width // 2, height=150)
+        panel = lines.encode(color=colour, detail=["cell:N", "seed:N"]).properties(width=width // 2, height=150)
         facet = alt.Facet("recipe:N", sort=distinct(history["recipe"]), title=None, columns=2, header=header)
         return panel.encode(facet=facet).resolve_scale(x="independent", y="independent")  # budgets differ between architectures
     if "seed" in history.columns:
-        encoding["detail"] = "seed:N"
+        lines = lines.encode(detail="seed:N")
     if len(cells) > 6:
-        panel = lines.encode(**encoding, color=alt.value(PALETTE[0])).properties(width=width // 2, height=110)
+        panel = lines.encode(color=alt.value(PALETTE[0])).properties(width=width // 2, height=110)
         facet = alt.Facet("cell:N", sort=cells, title=None, columns=2, header=header)
         return panel.encode(facet=facet).resolve_scale(y="independent")
     if cells:
         legend = alt.Legend(symbolStrokeWidth=2, symbolSize=300)
-        encoding["color"] = alt.Color("cell:N", sort=cells, title="cell", scale=value_scale(cells, PALETTE), legend=legend)
-        encoding["strokeDash"] = alt.StrokeDash("cell:N", sort=cells, title="cell", scale=value_scale(cells, DASHES))
-    return lines.encode(**encoding).properties(width=width, height=height, name="losses").add_params(_zoom())
+        colour = alt.Color("cell:N", sort=cells, title="cell", scale=value_scale(cells, PALETTE), legend=legend)
+        dash = alt.StrokeDash("cell:N", sort=cells, title="cell", scale=value_scale(cells, DASHES))
+        lines = lines.encode(color=colour, strokeDash=dash)
+    return lines.properties(width=width, height=height, name="losses").add_params(_zoom())
 
 
 def _zoom() -> alt.Parameter:
@@ -142,7 +145,7 @@ def _zoom() -> alt.Parameter:
     return alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.shiftKey]")
 
 
-def behaviour_chart(table: pd.DataFrame, *, width: int = 0, height: int = 110) -> Any:
+def behaviour_chart(table: pd.DataFrame, *, width: int = 0, height: int = 110) -> alt.ConcatChart:
     """Draw what training does to a student's space: a line from before to after, one a strategy; a column of panels a quantity.
 
     Panels of one quantity share their axis; one row of panels a recipe.
@@ -205,7 +208,9 @@ def behaviour_chart(table: pd.DataFrame, *, width: int = 0, height: int = 110) -
     return alt.concat(*parts, columns=3, spacing=12)  # the frame that they share moves to the top
 
 
-def calibration_chart(bins: pd.DataFrame, *, by: Sequence[str] = ("strategy", "recipe"), size: int = 170) -> Any:
+def calibration_chart(
+    bins: pd.DataFrame, *, by: Sequence[str] = ("strategy", "recipe"), size: int = 170
+) -> alt.LayerChart | alt.FacetChart:
     """Draw a reliability diagram: what the teacher says of pairs to which the student gives about the same probability.
 
     On the diagonal both agree; below it the student is surer than its teacher.
@@ -237,7 +242,8 @@ def calibration_chart(bins: pd.DataFrame, *, by: Sequence[str] = ("strategy", "r
     x = alt.X("mean_student:Q", title="student's mean probability", scale=unit, axis=ticks)
     y = alt.Y("mean_teacher:Q", title="teacher's mean probability", scale=unit, axis=ticks)
     legend = alt.Legend(orient="bottom", direction="horizontal")
-    colour, shape = (channel.legend(legend) for channel in by_kind("state", STATES, bins["state"], "state"))
+    colour, shape = by_kind("state", STATES, bins["state"], "state")
+    colour, shape = colour.legend(legend), shape.legend(legend)
     most = float(bins["n_pairs"].max())
     some = sorted({float(f"{part:.0e}") for part in (most / 4, most)})
     scale = alt.Scale(domain=[0, most], range=[12, 170])
@@ -253,7 +259,7 @@ def calibration_chart(bins: pd.DataFrame, *, by: Sequence[str] = ("strategy", "r
     return facet(layers, frame, size, size, fitting(size, 4, 80, 30))
 
 
-def correlation_chart(table: pd.DataFrame, *, by: Sequence[str] = (), width: int = 260) -> Any:
+def correlation_chart(table: pd.DataFrame, *, by: Sequence[str] = (), width: int = 260) -> alt.LayerChart | alt.FacetChart:
     """Draw Spearman correlations with their intervals, one line a pair of quantities; colour and mark tell whether it excludes 0.
 
     Args:

@@ -40,7 +40,7 @@ def blocks(study: Findings) -> Iterator[Table | Figure]:
     cells = against.drop_duplicates([*PLACE, "measure", "cell_after"])
     hrefs = {"cell": paths(study.notebooks.evaluated, cells, "collection", "cell_after")}
     caption = "Every cell's mean, and what it gains over each baseline: difference, interval, verdict."
-    verdicts = [name for name in shown if str(name).startswith("minus ")]
+    verdicts = [name for name in shown.columns.map(str) if name.startswith("minus ")]
     yield Table(shown, caption, hrefs=hrefs, verdicts=verdicts, name="baselines", data=against)
 
 

@@ -33,7 +33,9 @@ def words(study: Findings) -> list[str]:
 
 def blocks(study: Findings) -> Iterator[Table | Figure]:
     """Yield what each rate reached; an architecture leads to the notebook that searched."""
-    rates, measure = study.learning_rates, study.plan.study.search.measure
+    if not (search := study.plan.study.search):
+        return
+    rates, measure = study.learning_rates, search.measure
     yield figure("rates", search_chart(rates, measure), "What each rate reached; the large mark is the one taken")
-    hrefs = {"architecture": [study.notebooks.made.get(search, "") for search in rates["search"].drop_duplicates()]}
+    hrefs = {"architecture": [study.notebooks.made.get(searched, "") for searched in rates["search"].drop_duplicates()]}
     yield Table(search_table(rates, measure), "Every rate that was tried, on validation queries; * taken.", hrefs=hrefs)

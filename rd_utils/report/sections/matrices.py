@@ -42,7 +42,7 @@ def blocks(study: Findings) -> Iterator[Table | Figure]:
         yield Table(matrix_table(part), f"{name}: row minus column; = equivalent, * different.")
 
 
-def matrix_figure(pairs: pd.DataFrame) -> alt.TopLevelMixin:
+def matrix_figure(pairs: pd.DataFrame) -> alt.typing.ChartType:
     """Draw the matrices of one architecture and first stage, a panel for each loss (and whatever else varies).
 
     Args:

@@ -36,7 +36,7 @@ def blocks(study: Findings) -> Iterator[Figure]:
         yield figure(f"relations {name}", relations_figure(study.relations, **pair), caption)
 
 
-def relations_figure(relations: pd.DataFrame, collection: str, test_collection: str) -> alt.TopLevelMixin:
+def relations_figure(relations: pd.DataFrame, collection: str, test_collection: str) -> alt.typing.ChartType:
     """Draw the correlations over queries of one training and test collection and its first re-ranked stage, a panel a quantity.
 
     Args:

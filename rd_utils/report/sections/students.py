@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import altair as alt
 import pandas as pd
@@ -53,7 +54,7 @@ def blocks(study: Findings) -> Iterator[Table | Figure]:
         yield figure(f"calibration {label}", calibration_figure(study.calibration, label), caption)
 
 
-def behaviour_figure(behaviours: pd.DataFrame, collection: str) -> alt.TopLevelMixin:
+def behaviour_figure(behaviours: pd.DataFrame, collection: str) -> alt.typing.ChartType:
     """Draw what training did to the spaces of a collection's bi-encoders, or to the scores where there are no bi-encoders.
 
     Args:
@@ -70,7 +71,7 @@ def behaviour_figure(behaviours: pd.DataFrame, collection: str) -> alt.TopLevelM
     return behaviour_chart(values.sort_values("quantity", key=lambda names: names.map(wanted.index), kind="stable"))
 
 
-def calibration_figure(bins: pd.DataFrame, collection: str) -> alt.TopLevelMixin:
+def calibration_figure(bins: pd.DataFrame, collection: str) -> alt.typing.ChartType:
     """Draw how a collection's students agree with the teacher, a panel a recipe, pooled over strategies.
 
     Args:
@@ -97,7 +98,7 @@ def behaviour_table(behaviours: pd.DataFrame) -> pd.DataFrame:
     columns = {
         title: [
             MISSING if pd.isna(after) else f"{before:.2f} > {after:.2f}"
-            for before, after in wide[name].reindex(columns=["before", "after"]).itertuples(index=False)
+            for before, after in cast(pd.DataFrame, wide[name]).reindex(columns=["before", "after"]).itertuples(index=False)
         ]
         for name, title in COLUMNS.items()
         if name in wide.columns.get_level_values(0)

@@ -586,7 +586,7 @@ def test_charts_are_saved_and_shown_in_the_report(name: str, tmp_path: Path) -> 
     files = pictures.save_chart(drawn_once()[name], tmp_path / name)
     assert files.png.read_bytes()[:4] == b"\x89PNG" and files.svg.stat().st_size > 1000
     sections = [page.Section("One", blocks=[page.Figure(drawn_once()[name], "A chart.")])]
-    text = page.html_report(sections, "Title", tmp_path / "page.html", study="toy", identity="ab").read_text(encoding="utf-8")
+    text = page.html_report(sections, "Title", tmp_path / "page.html", page.Imprint("toy", "ab")).read_text(encoding="utf-8")
     assert 'id="figure-1-chart"' in text
 
 

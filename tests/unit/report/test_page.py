@@ -110,8 +110,8 @@ def make_short() -> page.Short:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("report") / "deep" / "report.html"
-    told = {"study": "toy", "identity": "0123abcd", "date": "2026-01-02", "made_by": "notebooks/05c_report-toy.ipynb"}
-    return page.html_report(make_sections(), "Toy report", place, short=make_short(), **told)
+    imprint = page.Imprint("toy", "0123abcd", "notebooks/05c_report-toy.ipynb", "2026-01-02")
+    return page.html_report(make_sections(), "Toy report", place, imprint, short=make_short())
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_page_is_the_same_byte_for_byte_when_written_again(tmp_path: Path) -> No
 
     def write_once(name: str) -> bytes:
         sections = [page.Section("Cost", [], [figure])]
-        return page.html_report(sections, "T", tmp_path / name, study="s", identity="i").read_bytes()
+        return page.html_report(sections, "T", tmp_path / name, page.Imprint("s", "i")).read_bytes()
 
     assert write_once("a.html") == write_once("b.html")
 
@@ -240,7 +240,7 @@ def test_the_picture_of_a_chart_keeps_its_words_and_rounds_its_places() -> None:
 
 def test_report_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
     def write_blocks(*blocks: object) -> None:
-        page.html_report([page.Section("One", [], blocks)], "T", tmp_path / "r.html", study="s", identity="i")
+        page.html_report([page.Section("One", [], blocks)], "T", tmp_path / "r.html", page.Imprint("s", "i"))
 
     frame = pd.DataFrame({"x": [1], "place": ["https://example.org/x"]})
     outside = alt.Chart("data/points.csv").mark_point().encode(x="x:Q")
@@ -261,12 +261,12 @@ def test_report_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a block of type str"):
         write_blocks("text")
     with pytest.raises(ValueError, match="at least one Section"):
-        page.html_report([], "T", tmp_path / "r.html", study="s", identity="i")
+        page.html_report([], "T", tmp_path / "r.html", page.Imprint("s", "i"))
     assert not list(tmp_path.iterdir())
 
 
 def page_of(tmp_path: Path, *blocks: page.Table | page.Figure) -> str:
-    path = page.html_report([page.Section("One", [], blocks)], "T", tmp_path / "r.html", study="s", identity="i")
+    path = page.html_report([page.Section("One", [], blocks)], "T", tmp_path / "r.html", page.Imprint("s", "i"))
     return path.read_text(encoding="utf-8")
 
 
@@ -477,8 +477,8 @@ def test_texts_of_others_are_texts_wherever_the_page_shows_them(tmp_path: Path, 
     ]
     short = page.Short(text, [page.Point(text, (text,), page.Table(frame, text))], [text])
     made = page.html_report(
-        [page.Section(text, [text], blocks, name=f"{text}.")], text, tmp_path / "report.html", study=text, identity=text, about=text,
-        short=short, date=text, language=text,
+        [page.Section(text, [text], blocks, name=f"{text}.")], text, tmp_path / "report.html", page.Imprint(text, text, date=text),
+        about=text, short=short, language=text,
     )  # fmt: skip
     found = Page(made.read_text(encoding="utf-8"))
     scripts = found.all("script")
@@ -497,4 +497,4 @@ def test_a_link_with_a_scheme_is_refused(tmp_path: Path) -> None:
     for path in ("javascript:alert(1)", "JavaScript:x", "//example.org", "/etc/passwd", "data:text/html,x", "\\\\host"):
         table = page.Table(pd.DataFrame({"a": ["x"]}), "A table.", hrefs={"a": [path]})
         with pytest.raises(ValueError, match="is not a relative path"):
-            page.html_report([page.Section("One", [], [table])], "Title", tmp_path / "r.html", study="s", identity="i")
+            page.html_report([page.Section("One", [], [table])], "Title", tmp_path / "r.html", page.Imprint("s", "i"))
