@@ -359,7 +359,7 @@ def calibration(
     preferred = sign * x
     slope = intercept = math.nan
     if np.ptp(preferred) > 0:
-        slope, intercept = (float(value) for value in stats.linregress(preferred, sign * y)[:2])
+        slope, intercept = np.asarray(stats.linregress(preferred, sign * y))[:2].tolist()
 
     if direction == "student":
         sign = np.where(y < 0, -1.0, 1.0)
@@ -471,20 +471,20 @@ def _correlated(x: str, y: str, values: dict[str, np.ndarray], resampled: np.nda
 
     n = len(values[x])
     nothing = dict.fromkeys(["spearman", "low", "high", "p", "pearson"], math.nan)
-    if n < _LEAST_ROWS:
+    if n < _LEAST_ROWS or resampled is None:
         return nothing | {"note": f"{n} rows; a correlation needs at least {_LEAST_ROWS}"}
     if constant := [name for name in dict.fromkeys((x, y)) if _is_constant(values[name])]:
         return nothing | {"note": " and ".join(constant) + (" is constant" if len(constant) == 1 else " are constant")}
-    spearman = stats.spearmanr(values[x], values[y])
+    spearman, p = np.asarray(stats.spearmanr(values[x], values[y])).tolist()
     defined = resampled[np.isfinite(resampled)]
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if len(defined) else (math.nan, math.nan)
     left_out = len(resampled) - len(defined)
     return {
-        "spearman": float(spearman.statistic),
+        "spearman": spearman,
         "low": float(low),
         "high": float(high),
-        "p": float(spearman.pvalue),
-        "pearson": float(stats.pearsonr(values[x], values[y]).statistic),
+        "p": p,
+        "pearson": float(np.asarray(stats.pearsonr(values[x], values[y]))[0]),
         "note": f"a column is constant in {left_out} of {len(resampled)} resamples" if left_out else "",
     }
 

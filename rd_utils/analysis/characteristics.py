@@ -6,7 +6,7 @@ How effective the students are is :mod:`rd_utils.analysis.tables`; what they cos
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from rd_utils.scoring import entropy
 from rd_utils.store import identity
 from rd_utils.study import params
 from rd_utils.study.graph import docs_of
-from rd_utils.study.plan import DIMENSIONS, PLACE, Plan
+from rd_utils.study.plan import DIMENSIONS, PLACE, Cell, Plan
 from rd_utils.workflow.pipeline import Pipeline
 
 
@@ -54,11 +54,10 @@ def learning_rates(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
         One row a search and learning rate: architecture (the study's name), loss, search (its identity), learning_rate, the measure on
         validation queries under its own name, chosen, and at_end: chosen, though no rate beyond it was tried. Empty without a search.
     """
-    searches: dict[str, tuple[Any, params.SearchSpec]] = {}
+    searches: dict[str, tuple[Cell, params.SearchSpec]] = {}
     for cell in plan.cells:
         for student in cell.students.values():
-            if student.search is not None:
-                search = params.search_spec(student)
+            if (search := params.search_spec(student)) is not None:
                 searches.setdefault(identity(search), (cell, search))
     columns = ["architecture", "loss", "search", "learning_rate", plan.study.search.measure if plan.study.search else "value", "chosen"]
     frames = []
@@ -92,7 +91,7 @@ def descriptions(plan: Plan, pipeline: Pipeline, pilot: int | None = None) -> pd
     """
     keys = ["collection", "strategy", "teacher", "augmentation", "cut", "temperature", "target_entropy", "state"]
     teachers = {student.teacher: cell.teacher for cell in plan.cells for student in cell.students.values() if student.teacher}
-    described: dict[str, tuple[Any, params.DescriptionSpec]] = {}
+    described: dict[str, tuple[Cell, params.DescriptionSpec]] = {}
     for cell, _, student in _students(plan):
         if (spec := plan.description(cell, student)) is not None:
             described.setdefault(identity(spec), (cell, spec))
@@ -104,7 +103,7 @@ def descriptions(plan: Plan, pipeline: Pipeline, pilot: int | None = None) -> pd
         frame = pipeline.frame(spec, "description")
         frame = frame if pilot is None else frame[frame["query_id"].isin(_pilot(pipeline, spec.groups.collection, pilot))]
         about = {name: getattr(cell, name) for name in ("collection", "strategy", "augmentation", "cut")}
-        about |= {"teacher": teachers.get(spec.teacher, ""), "temperature": spec.temperature}
+        about |= {"teacher": teachers.get(spec.teacher, "") if spec.teacher else "", "temperature": spec.temperature}
         about["target_entropy"] = np.nan if spec.target_entropy is None else spec.target_entropy
         share = "coverage" if pilot is None else "retrieved_share"
         about |= {share: covered[identity(spec.groups)], "solved_temperature": pipeline.manifest(spec)["counts"]["temperature"]}
@@ -171,13 +170,13 @@ def coverages(
     return shares
 
 
-def _pilot(pipeline: Pipeline, collection: Any, queries: int) -> set[str]:
+def _pilot(pipeline: Pipeline, collection: params.Collection, queries: int) -> set[str]:
     """Return the training queries of a pilot: the same for all strategies."""
     query_ids = pipeline.queries(collection)["query_id"].to_numpy()
     return set(np.random.default_rng(0).permutation(query_ids)[:queries])
 
 
-def _retrieved(pipeline: Pipeline, test: Any, stage: params.FirstStage) -> set[str]:
+def _retrieved(pipeline: Pipeline, test: params.Collection, stage: params.FirstStage) -> set[str]:
     """Return the documents that a first stage ranks among the 10 best for some test query."""
     run = pipeline.candidates(params.CandidatesSpec(collection=test, retriever=stage.retriever, depth=stage.depth))
     return set(run.groupby("query_id", sort=False).head(10)["doc_id"])
@@ -189,7 +188,7 @@ def group_entropies(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     Returns:
         collection, strategy (with what else its groups were changed by), teacher, n_queries, the three entropies; empty without a teacher.
     """
-    specs: dict[str, tuple[Any, params.ScoresSpec]] = {}
+    specs: dict[str, tuple[Cell, params.ScoresSpec]] = {}
     for cell, _, student in _students(plan):
         if student.teacher:
             spec = params.ScoresSpec(groups=student.groups, teacher=student.teacher)
@@ -220,13 +219,13 @@ def groups_made(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _students(plan: Plan) -> list[tuple[Any, int, params.StudentSpec]]:
+def _students(plan: Plan) -> list[tuple[Cell, int, params.StudentSpec]]:
     """Return every cell, seed and student; those that draw anew last, so that groups bear the name of the strategy that they start from."""
     students = [(cell, seed, student) for cell in plan.cells for seed, student in cell.students.items()]
     return sorted(students, key=lambda entry: entry[2].refresh is not None)
 
 
-def _groups_name(cell: Any, groups: params.GroupsSpec) -> str:
+def _groups_name(cell: Cell, groups: params.GroupsSpec) -> str:
     """Return what a table calls a cell's groups: the strategy, and what else the groups themselves were changed by."""
     parts = [cell.strategy, cell.augmentation if groups.random_share else "", cell.cut if groups.cut else ""]
     return " ".join(part for part in parts if part)
@@ -305,8 +304,8 @@ def behaviours(plan: Plan, pipeline: Pipeline) -> tuple[pd.DataFrame, pd.DataFra
     groups = pd.concat(_on_common_queries(frames) or frames[:1], ignore_index=True)
     by_seed = groups.groupby([*about, "seed"], sort=False, dropna=False)
     n_queries = by_seed["query_id"].nunique().groupby(level=about, sort=False, dropna=False).min()
-    means = by_seed.mean(numeric_only=True).rename_axis(columns="quantity").stack(future_stack=True).rename("value").dropna().reset_index()
-    measured.append(means)  # without what a cross-encoder has not
+    means = cast(pd.Series, by_seed.mean(numeric_only=True).rename_axis(columns="quantity").stack(future_stack=True))
+    measured.append(means.rename("value").dropna().reset_index())  # without what a cross-encoder has not
     table = pd.concat(measured, ignore_index=True).groupby([*about, "quantity"], sort=False, dropna=False)["value"]
     table = table.agg(mean="mean", sd="std").reset_index()
     table = table.merge(n_queries.rename("n_queries").reset_index(), on=about, how="left")

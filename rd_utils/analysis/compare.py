@@ -14,9 +14,9 @@ import difflib
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rd_utils.store import Store, StoreError, identity, upstream
 from rd_utils.study.bounds import check_path, shown
@@ -24,11 +24,13 @@ from rd_utils.study.params import ParameterError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
+    from ir_measures import Measure
 
+    from rd_utils.study.kinds import Spec, System
     from rd_utils.study.plan import Cell, Plan
 
 STRICT_MARGIN = 0.01  # equivalence is shown at this margin too, whatever the margin asked for
-DEFAULTS = {"margin": 0.02, "alpha": 0.05, "level": 0.95, "measure": ("nDCG@10",)}  # of runs; a study has its own
+DEFAULTS, MEASURES = {"margin": 0.02, "alpha": 0.05, "level": 0.95}, ("nDCG@10",)  # of runs; a study has its own
 PLACE = ("measure", "collection", "test_collection", "first_stage")
 COST_PARTS = ("mine", "score", "train", "evaluate", "total")
 TITLES = {"collection": "trained on", "test_collection": "tested on", "first_stage": "first stage"}
@@ -90,7 +92,7 @@ class Side(NamedTuple):
 
     name: str
     plan: Plan
-    systems: dict[str, dict[int, Any]]
+    systems: dict[str, dict[int, System]]
     cells: dict[str, Cell]
 
     def seeded(self, collection: str) -> bool:
@@ -158,7 +160,7 @@ def run(options: argparse.Namespace) -> str:
     return json.dumps(as_record(result), indent=1, allow_nan=False) if options.json else as_text(result)
 
 
-def _settings(options: argparse.Namespace, defaults: dict[str, Any]) -> Settings:
+def _settings(options: argparse.Namespace, defaults: Mapping[str, float]) -> Settings:
     """Return the settings asked for, checked; what was not asked for is as in ``defaults``."""
     asked = {name: getattr(options, name) for name in ("margin", "alpha", "level")}
     found = {name: defaults[name] if value is None else value for name, value in asked.items()}
@@ -278,7 +280,7 @@ def _read_run(name: str) -> tuple[pd.DataFrame, int]:
 def _of_runs(options: argparse.Namespace) -> Result:
     from rd_utils.evaluation.measures import EvaluationError, try_measures
 
-    settings, measures = _settings(options, DEFAULTS), tuple(dict.fromkeys(options.measure or DEFAULTS["measure"]))
+    settings, measures = _settings(options, DEFAULTS), tuple(dict.fromkeys(options.measure or MEASURES))
     try:
         parsed = try_measures(measures)
     except EvaluationError as error:
@@ -293,8 +295,7 @@ def _of_runs(options: argparse.Namespace) -> Result:
         values.append(table.assign(test_collection=options.qrels))
         about += _said_of_run(name, counts, _judged(pairs, qrels), contradicted)
     comparisons = [
-        compare_values(*(_matrix(table[table["measure"] == measure]) for table in values), settings, measure=measure)
-        for measure in measures
+        compare_values(_matrix(values[0], measure), _matrix(values[1], measure), settings, measure=measure) for measure in measures
     ]
     return Result(options.a, options.b, settings, about, comparisons, [], _notes(comparisons, settings))
 
@@ -376,7 +377,7 @@ def _read_all(paths: tuple[str, str], judged_by: str) -> tuple[list[tuple[pd.Dat
     return found[:2], found[2]
 
 
-def _check_relevance(qrels: pd.DataFrame, judged_by: str, measures: Sequence[Any]) -> None:
+def _check_relevance(qrels: pd.DataFrame, judged_by: str, measures: Sequence[Measure]) -> None:
     """Refuse qrels in which nothing is relevant to a measure: it would be 0 for every query and system."""
     highest = int(qrels["relevance"].max())
     if highest <= 0:
@@ -393,8 +394,9 @@ def _check_relevance(qrels: pd.DataFrame, judged_by: str, measures: Sequence[Any
             )
 
 
-def _matrix(values: pd.DataFrame) -> pd.DataFrame:
-    """Return values as (queries, seeds); a run has one column."""
+def _matrix(values: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return the values of a measure as (queries, seeds); a run has one column."""
+    values = values[values["measure"] == measure]
     keys = ["test_collection", "query_id"]
     if "seed" not in values:
         return values.set_index(keys)[["value"]]
@@ -465,7 +467,9 @@ def _side(plan: Plan, name: str, other: str) -> Side:
 
     cells = {cell.collection: cell for cell in plan.cells if cell.name == name}
     if cells:
-        students = {label: {seed: StudentSystem(student=each) for seed, each in cell.students.items()} for label, cell in cells.items()}
+        students: dict[str, dict[int, System]] = {
+            label: {seed: StudentSystem(student=each) for seed, each in cell.students.items()} for label, cell in cells.items()
+        }
         return Side(name, plan, students, cells)
     beside = next((cell for cell in plan.cells if cell.name == other), None)
     teachers = list(dict.fromkeys(row.teacher for row in plan.baselines if row.system == "teacher"))
@@ -502,26 +506,27 @@ def _of_common_seeds(a: Side, b: Side, label: str, left_out: dict[str, None]) ->
     for name, side in (("A", a), ("B", b)):
         if alone := sorted(side.systems[label].keys() - set(seeds)):
             left_out[f"left out: seeds of {name} alone: {', '.join(map(str, alone))}"] = None
-    return tuple(
+    first, second = (
         side._replace(
             systems={label: {seed: side.systems[label][seed] for seed in seeds}},
             cells={k: cell._replace(students={seed: cell.students[seed] for seed in seeds}) for k, cell in side.cells.items()},
         )
         for side in sides
     )
+    return first, second
 
 
-def _needed(side: Side, label: str, seed: int) -> dict[str, Any]:
+def _needed(side: Side, label: str, seed: int) -> dict[str, Spec]:
     """Return what a system's results, and a student's cost, are read from, by identity, each after what it is made from."""
-    evaluations = {identity(spec): spec for spec in side.plan.evaluations(side.systems[label][seed], label)}
+    evaluations: dict[str, Spec] = {identity(spec): spec for spec in side.plan.evaluations(side.systems[label][seed], label)}
     if not side.cells:
         return evaluations
     student = side.cells[label].students[seed]
-    return upstream(student) | {identity(student): student} | evaluations
+    return {**upstream(student), identity(student): student, **evaluations}
 
 
 def _check_finished(side: Side, label: str, store: Store, study: str, base: str | None) -> None:
-    missing: dict[str, tuple[int, Any]] = {}
+    missing: dict[str, tuple[int, Spec]] = {}
     for seed in side.systems[label]:
         for key, spec in _needed(side, label, seed).items():
             if not store.has(spec):
@@ -555,7 +560,8 @@ def _compare_pair(
             left_out[f"left out: first stage {stage}, which {name} alone ranks"] = None
     return [
         compare_values(
-            *(_matrix(values[place].loc[values[place]["measure"] == measure]) for values in (values_a, values_b)),
+            _matrix(values_a[place], measure),
+            _matrix(values_b[place], measure),
             settings,
             measure=measure,
             collection=label,
@@ -601,7 +607,8 @@ def _mean_cost(side: Side, label: str, store: Store) -> dict[str, float]:
     only = copy.copy(side.plan)
     only.cells = [side.cells[label]]
     table = costs(only, Pipeline(store, track=untracked))
-    return table[[f"{part}_cpu_seconds" for part in COST_PARTS]].set_axis(list(COST_PARTS), axis=1).mean().to_dict()
+    means = table[[f"{part}_cpu_seconds" for part in COST_PARTS]].set_axis(list(COST_PARTS), axis=1).mean()
+    return {part: float(mean) for part, mean in zip(COST_PARTS, means, strict=True)}
 
 
 # --- saying it --------------------------------------------------------------------------------------------------------------------
@@ -710,7 +717,7 @@ def as_text(result: Result) -> str:
     return "\n".join([*lines, "", *(f"note: {note}" for note in result.notes)])
 
 
-def as_record(result: Result) -> dict[str, Any]:
+def as_record(result: Result) -> dict[str, object]:
     """Return the same as a dict for JSON."""
     return {
         "answer": _answer(result),

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from rd_utils.analysis import crossed, stats
 from rd_utils.analysis.questions import contrasts
-from rd_utils.analysis.tables import at
+from rd_utils.analysis.tables import Row, at, records
 from rd_utils.study import studies
 from rd_utils.study.plan import DIMENSIONS, PLACE
+
+
+class Named(NamedTuple):
+    """Which contrast: its family, what it is called, and the two cells."""
+
+    family: str
+    label: str
+    before: str
+    after: str
+
+
+Ends = dict[Named, tuple[pd.DataFrame, pd.DataFrame]]  # the values of both
 
 
 def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.DataFrame:
@@ -50,22 +62,11 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
     margins = crossed.margin_columns(settings.margins_shown)
     rows, skipped = [], 0
     for place, here in measured.groupby(PLACE, sort=False):
-        values = {name: by_seed(part) for name, part in here.groupby("cell", sort=False)}
-        pairs = {}  # (family, contrast, cell before, cell after) -> the values of both ends
-        for family, before, after, label in [*contrasts(cells, settings.baseline_strategy), *_against_baselines(cells, here)]:
-            if before in values and after in values:
-                first = _beside(values[before], values[after], baseline=before not in cells.index)
-                if first is None:
-                    skipped += 1
-                else:
-                    pairs[family, label, before, after] = first, values[after]
-        for label, corner, after, gains in _interactions(cells, settings.baseline_strategy):
-            if all(name in values for name in gains) and len({tuple(values[name].columns) for name in gains}) == 1:
-                less, more = (values[gains[end + 1]] - values[gains[end]] for end in (0, 2))
-                pairs["strategy x loss", label, corner, after] = less, more
+        pairs, uneven = _pairs(here, cells, settings.baseline_strategy)
+        skipped += uneven
         pooled = _pooled(pairs, cells)
         where = dict(zip(PLACE, place, strict=True)) | {"measure": settings.measure}
-        rows += [where | _row(key, cells, *ends, pooled.get(key), settings, margins) for key, ends in pairs.items()]
+        rows += [where | _row(key, cells, a, b, pooled.get(key), settings, margins) for key, (a, b) in pairs.items()]
     if not rows:
         names = [*PLACE, "measure", "family", "contrast", *DIMENSIONS, "cell_before", "cell_after", "equivalence_margin"]
         names += [*crossed.Contrast._fields, "p_homogeneous", "p_randomisation", "seed_differences", *margins, *crossed.DECIDED, "fragile"]
@@ -76,6 +77,25 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
         table["fragile"] = denied | (table["different"] & (table["p_randomisation"] >= settings.alpha))
     table.attrs["skipped"] = skipped
     return table
+
+
+def _pairs(here: pd.DataFrame, cells: pd.DataFrame, baseline: str) -> tuple[Ends, int]:
+    """Return the contrasts of one place, and how many there would be if their cells had the same seeds."""
+    values = {name: by_seed(part) for name, part in here.groupby("cell", sort=False)}
+    pairs: Ends = {}
+    skipped = 0
+    for family, before, after, label in [*contrasts(cells, baseline), *_against_baselines(cells, here)]:
+        if before in values and after in values:
+            first = _beside(values[before], values[after], baseline=before not in cells.index)
+            if first is None:
+                skipped += 1
+            else:
+                pairs[Named(family, label, before, after)] = first, values[after]
+    for label, corner, after, gains in _interactions(cells, baseline):
+        if all(name in values for name in gains) and len({tuple(values[name].columns) for name in gains}) == 1:
+            less, more = (values[gains[end + 1]] - values[gains[end]] for end in (0, 2))
+            pairs[Named("strategy x loss", label, corner, after)] = less, more
+    return pairs, skipped
 
 
 def by_seed(values: pd.DataFrame) -> pd.DataFrame:
@@ -98,19 +118,18 @@ def _beside(before: pd.DataFrame, after: pd.DataFrame, baseline: bool) -> pd.Dat
     return before[after.columns] if baseline and set(after.columns) <= set(before.columns) else None
 
 
-def _pooled(pairs: dict[Any, Any], cells: pd.DataFrame) -> dict[Any, crossed.Pooled | None]:
+def _pooled(pairs: Ends, cells: pd.DataFrame) -> dict[Named, crossed.Pooled | None]:
     """Return what the contrasts of one place know together about seeds: those of all strategies, everything else equal.
 
     Contrasts with two baselines are two groups: one cell's seeds, counted twice, would know no more.
     """
-    groups: dict[Any, list[Any]] = {}
+    groups: dict[tuple[object, ...], list[Named]] = {}
     others = [name for name in DIMENSIONS if name != "strategy"]
     shared = {row[0]: row[1:] for row in cells[others].fillna({"target_entropy": 0.0}).itertuples(name=None)}
     for key, (_, values) in pairs.items():
-        family, _, before, after = key
-        baseline = "" if before in cells.index else before
-        groups.setdefault((family, baseline, shared[after], tuple(values.columns)), []).append(key)
-    found: dict[Any, crossed.Pooled | None] = {}
+        baseline = "" if key.before in cells.index else key.before
+        groups.setdefault((key.family, baseline, shared[key.after], tuple(values.columns)), []).append(key)
+    found: dict[Named, crossed.Pooled | None] = {}
     for (family, *_), keys in groups.items():
         means = [[end.mean(axis=0).to_numpy() for end in pairs[key]] for key in keys]
         if family == "strategy":  # all against one: the baseline is a system like the others
@@ -122,23 +141,23 @@ def _pooled(pairs: dict[Any, Any], cells: pd.DataFrame) -> dict[Any, crossed.Poo
 
 
 def _row(
-    key: tuple[str, str, str, str],
+    key: Named,
     cells: pd.DataFrame,
     a: pd.DataFrame,
     b: pd.DataFrame,
     pooled: crossed.Pooled | None,
     settings: studies.AnalysisSettings,
     margins: dict[str, float],
-) -> dict[str, Any]:
+) -> Row:
     """Return one contrast with its p-values, until Holm has seen them."""
-    family, label, before, after = key
     margin, (values_a, values_b) = settings.equivalence_margin, crossed.aligned(a, b)
     found, estimated = crossed.said_of(values_a, values_b, settings.level, margin, settings.alpha, pooled)
     delta = values_b - values_a
+    dimensions = records(cells.loc[[key.after]])[0]
     return (
-        {"family": family, "contrast": label}
-        | cells.loc[after].to_dict()
-        | {"cell_before": before, "cell_after": after, "equivalence_margin": margin}
+        {"family": key.family, "contrast": key.label}
+        | dimensions
+        | {"cell_before": key.before, "cell_after": key.after, "equivalence_margin": margin}
         | found._asdict()
         | {"p_homogeneous": math.nan if pooled is None else pooled.p_homogeneous}
         | {"p_randomisation": stats.randomisation_test(delta.mean(axis=1), seed=0), "seed_differences": delta.mean(axis=0).tolist()}
@@ -159,7 +178,7 @@ def seed_against_seed(per_query: pd.DataFrame, settings: studies.AnalysisSetting
     """
     trained = at(per_query, system="student", measure=settings.measure)
     keys = [*PLACE, "architecture"]
-    counts: dict[tuple[Any, ...], list[int]] = {}
+    counts: dict[tuple[object, ...], list[int]] = {}
     for (*place, _), part in trained.groupby([*keys, "cell"], sort=False):
         values = by_seed(part).to_numpy(dtype=float).T
         pairs = itertools.combinations(range(len(values)), 2)
@@ -201,13 +220,13 @@ def matrices(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.
     keys = [*PLACE, "measure", *(name for name in DIMENSIONS if name != "strategy")]
     told = [name for name in keys if name in keys[:3] or trained[name].nunique(dropna=False) > 1]
     tables, left_out = [], []
-    for place, part in trained.groupby(keys, sort=False, dropna=False):
+    for _, part in trained.groupby(keys, sort=False, dropna=False):
         seeds = part.groupby("strategy", sort=False)["seed"].agg(lambda values: tuple(sorted(set(values))))
         if len(seeds) < 3:
             continue
         alike = [name for name in seeds.index if seeds[name] == seeds.mode().iloc[0]]
         alike = alike if len(alike) > 2 else []
-        values = dict(zip(keys, place, strict=True))
+        values = records(part[keys].head(1))[0]
         where = ", ".join(str(values[name]) for name in told if values[name] != "" and not pd.isna(values[name]))
         left_out += [f"{name} ({where})" for name in seeds.index if name not in alike]
         if not alike:
@@ -222,7 +241,7 @@ def matrices(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.
         pairs = found.loc[found["equivalent"], ["system_a", "system_b"]].itertuples(index=False, name=None)
         letters = stats.cliques(alike, pairs)
         found = found.assign(letters_a=found["system_a"].map(letters), letters_b=found["system_b"].map(letters))
-        tables.append(found.assign(**dict(zip(keys, place, strict=True))))
+        tables.append(found.assign(**values))
     columns = [*keys, "system_a", "system_b", "difference", "verdict", "letters_a", "letters_b"]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     table.attrs["left_out"] = left_out

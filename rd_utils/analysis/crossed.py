@@ -78,12 +78,10 @@ class Crossed(NamedTuple):
 
         They are of the paired layout, in which both systems have the same seeds.
         """
-        variances = (
-            (self.by_query - self.residual) * self.n_queries,
-            (self.by_seed - self.residual) * self.n_seeds,
-            self.residual * self.n_queries * self.n_seeds,
-        )
-        return Spread(*(math.sqrt(max(0.0, variance)) for variance in variances))
+        query = (self.by_query - self.residual) * self.n_queries
+        seed = (self.by_seed - self.residual) * self.n_seeds
+        rest = self.residual * self.n_queries * self.n_seeds
+        return Spread(math.sqrt(max(0.0, query)), math.sqrt(max(0.0, seed)), math.sqrt(max(0.0, rest)))
 
     def tail(self, bound: float) -> float:
         """Return the probability that a mean of expectation 0 exceeds ``bound``, in one direction.
@@ -99,8 +97,8 @@ class Crossed(NamedTuple):
             return 0.0
         if self.by_seed <= 0:
             return float(-special.stdtrit(self.n_queries - 1, tail) * math.sqrt(self.by_query))
-        estimate = (np.array([part]) for part in (self.by_query, self.by_seed, self.residual))
-        (scale,), weights = _scales(*estimate, self.n_queries, self.seed_freedom)
+        query, seed, rest = (np.array([part]) for part in (self.by_query, self.by_seed, self.residual))
+        (scale,), weights = _scales(query, seed, rest, self.n_queries, self.seed_freedom)
         density, bound, step = weights / scale / math.sqrt(2 * math.pi), 0.0, math.inf
         while step > 1e-12 * bound:  # Newton's method: the tail is convex above 0, so it comes from below and cannot overshoot
             left = float(special.ndtr(-bound / scale) @ weights) - tail
@@ -527,7 +525,6 @@ def said_of(
     students = found._replace(by_seed=0.0, residual=0.0)
     spread, variance = found.spread(), found.by_query + max(0.0, found.by_seed - found.residual)
     several = found.n_seeds > 1
-    needed = {"margin": equivalence_margin, "alpha": alpha}
     low, high = found.interval(level)
     low_queries, high_queries = students.interval(level)
     row = Contrast(
@@ -541,8 +538,8 @@ def said_of(
         p_difference=found.p_difference(),
         p_equivalence=found.p_equivalence(equivalence_margin),
         smallest_margin=found.smallest_margin(alpha),
-        queries_needed=queries_needed(spread, n_seeds=found.n_seeds, **needed),
-        seeds_needed=seeds_needed(spread, n_queries=found.n_queries, **needed) if several else None,
+        queries_needed=queries_needed(spread, equivalence_margin, found.n_seeds, alpha=alpha),
+        seeds_needed=seeds_needed(spread, equivalence_margin, found.n_queries, alpha=alpha) if several else None,
         low_queries=low_queries,
         high_queries=high_queries,
         p_queries=students.p_difference(),

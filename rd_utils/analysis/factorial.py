@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t
 
 from rd_utils.analysis import stats
-from rd_utils.analysis.tables import at, results
+from rd_utils.analysis.tables import Row, at, records, results
 from rd_utils.study import studies
 from rd_utils.study.params import nearest
 from rd_utils.study.plan import DIMENSIONS, PLACE
@@ -28,7 +27,7 @@ def factorials(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> p
         by Holm over those of all factorials here (all three NaN for other measures). ``attrs["incomplete"]`` counts the sets of cells that
         have two strategies and two target entropies, but lack a cell or a seed of a factorial. An empty frame says that there is none.
     """
-    factors = ["strategy", "target_entropy"]
+    factors = "strategy", "target_entropy"
     about = [*PLACE, "measure", *(name for name in DIMENSIONS if name not in factors)]
     dialled = per_query[(per_query["system"] == "student") & per_query["target_entropy"].notna()]
     found, incomplete = _complete(dialled, about, seeds=2)
@@ -129,7 +128,7 @@ def surfaces(per_query: pd.DataFrame, settings: studies.AnalysisSettings, n_resa
         columns = {"mean": cube.mean(axis=(2, 3)), "low": low, "high": high, "optimal": best}
         table = pd.DataFrame({name: values.ravel() for name, values in columns.items()}, index=names)
         table = table.rename_axis(["strategy", "target_entropy"])
-        tables.append(table.reset_index().assign(**part[about].iloc[0].to_dict()))
+        tables.append(table.reset_index().assign(**records(part[about].head(1))[0]))
     columns = ["strategy", "target_entropy", "mean", "low", "high", "optimal", *about]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     table.attrs["incomplete"] = incomplete
@@ -161,7 +160,7 @@ def optima(surfaces: pd.DataFrame) -> pd.DataFrame:
         twice = entries.index[entries.index.duplicated()]
         first = twice.to_frame().iloc[0].to_dict()
         raise ValueError(f"{len(twice)} entries of surfaces stand twice, the first is {first}; give each surface once")
-    rows = entries.index.droplevel("target_entropy").drop_duplicates()
+    rows = entries.reset_index("target_entropy").index.drop_duplicates()
     return entries.unstack("target_entropy").reindex(rows)
 
 
@@ -209,7 +208,7 @@ def two_way(results: pd.DataFrame, rows: str = "strategy", columns: str = "targe
     return pd.DataFrame(found)
 
 
-def _cube(part: pd.DataFrame, rows: str, columns: str, where: dict[str, Any]) -> np.ndarray:
+def _cube(part: pd.DataFrame, rows: str, columns: str, where: Row) -> np.ndarray:
     """Return the values of a factorial, (rows, columns, seeds)."""
     names = [list(dict.fromkeys(part[name])) for name in (rows, columns, "seed")]
     for kind, values in zip((rows, columns, "seed"), names, strict=True):
@@ -227,7 +226,7 @@ def _cube(part: pd.DataFrame, rows: str, columns: str, where: dict[str, Any]) ->
     return values.to_numpy(dtype=float).reshape([len(each) for each in names])
 
 
-def _effects(cube: np.ndarray, rows: str, columns: str) -> list[dict[str, Any]]:
+def _effects(cube: np.ndarray, rows: str, columns: str) -> list[Row]:
     """Return the analysis of variance of values (rows, columns, seeds), with seeds as blocks."""
     from scipy.stats import f
 

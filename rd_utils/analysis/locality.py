@@ -93,7 +93,7 @@ def diameters(vectors: np.ndarray, doc_rows: np.ndarray, *, alpha: float = 0.99,
     for block in _blocks(n, group, vectors.shape[1]):
         rows = doc_rows[block]
         found = vectors[rows]
-        told = found.any(axis=-1)
+        told = np.any(found, axis=-1)
         for size in np.unique(told.sum(axis=1)).tolist():  # groups of one size; but for texts without a word they are all of one
             own = np.flatnonzero(told.sum(axis=1) == size)
             if size < 2:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from rd_utils.cost.workload import Sizes, drawn, listed
 from rd_utils.data.collections import doc_batches
 from rd_utils.mining.words import SAMPLE, misfit
 from rd_utils.store import identity, outputs_root, upstream
+from rd_utils.study.params import Collection
 from rd_utils.study.plan import DIMENSIONS, PLACE, Plan
 
 # Root mean squares over the contrasts of strategies of the embedded study (nDCG@10, 300 queries, 3 seeds), and for whatever else is trained
@@ -200,7 +200,7 @@ def known_spread(plan: Plan, architecture: str) -> tuple[Spread, str]:
     return ASSUMED.get(wanted.kind, ASSUMED_ELSE), "assumed"
 
 
-def _measured(record: Path, architecture: dict[str, Any], measure: str) -> pd.DataFrame:
+def _measured(record: Path, architecture: dict[str, object], measure: str) -> pd.DataFrame:
     """Return the spreads of a finished study's contrasts of strategies; none where its files are unreadable or of an earlier version."""
     try:
         known = json.loads(record.read_text(encoding="utf-8"))["parameters"]["architectures"]
@@ -221,7 +221,7 @@ def _epochs(plan: Plan, counted: dict[tuple[str, str], int]) -> Iterator[str]:
         counted: groups by training collection and cell, where they are made; else as many as the collection's positives give.
     """
     most: dict[tuple[str, str], tuple[float, int]] = {}
-    sizes: dict[Any, Sizes] = {}  # a folder's lines are counted once, not once a cell
+    sizes: dict[Collection, Sizes] = {}  # a folder's lines are counted once, not once a cell
     for cell in plan.cells:
         student = next(iter(cell.students.values()))
         groups = counted.get((cell.collection, cell.name), 0)

@@ -25,7 +25,8 @@ from scipy import special, stats
 from statsmodels.stats.weightstats import DescrStatsW
 
 QUERY_KEYS = ("test_collection", "query_id")
-VERDICTS = {
+Verdict = Literal["different", "equivalent", "both", "undecided"]
+VERDICTS: dict[tuple[bool, bool], Verdict] = {
     (True, False): "different",
     (False, True): "equivalent",
     (True, True): "both",
@@ -65,7 +66,7 @@ def seed_mean(per_query: pd.DataFrame, *, value: str = "value") -> pd.DataFrame:
     """
     keys = _checked_keys(per_query, value)
     groups = per_query.groupby(keys, sort=True, dropna=False, observed=True)[value]
-    return groups.agg(**{value: "mean", "n_seeds": "size"}).reset_index()
+    return pd.DataFrame({value: groups.mean(), "n_seeds": groups.size()}).reset_index()
 
 
 def _checked_keys(per_query: pd.DataFrame, value: str) -> list[str]:
@@ -122,7 +123,7 @@ class PairedDifference(NamedTuple):
     p_equivalence: float
     equivalent: bool
     different: bool
-    verdict: Literal["different", "equivalent", "both", "undecided"]
+    verdict: Verdict
     smallest_margin: float
     queries_needed: int | None
 
@@ -477,7 +478,7 @@ def cliques(systems: Sequence[str], equivalent: Iterable[tuple[str, str]]) -> di
         if len(set(pair)) != 2:
             raise ValueError(f"the pair {pair} is of one system; expected two different ones")
         graph.add_edge(*(position[system] for system in pair))
-    found = sorted(sorted(clique) for clique in networkx.find_cliques(graph))  # every node has an edge: none is of size 1
+    found: list[list[int]] = sorted(sorted(clique) for clique in networkx.find_cliques(graph))  # every node has an edge: none is of size 1
     letters: dict[str, list[str]] = {system: [] for system in systems}
     for index, members in enumerate(found):
         for member in members:

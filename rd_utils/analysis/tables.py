@@ -142,7 +142,7 @@ def first_place(per_query: pd.DataFrame, summary: pd.DataFrame, measure: str) ->
         cell, query_id, value; and cell, mean, sd.
     """
     trained, means = (at(frame, system="student", measure=measure) for frame in (per_query, summary))
-    where = trained[PLACE].iloc[0].to_dict()
+    where = records(trained[PLACE].head(1))[0]
     values = at(trained, **where).groupby(["cell", "query_id"], sort=False)["value"].mean().reset_index()
     return values, at(means, **where)[["cell", "mean", "sd"]]
 
@@ -174,10 +174,10 @@ def judged(plan: Plan, pipeline: Pipeline) -> pd.DataFrame:
     return pd.DataFrame(rows).drop(columns="pairs_scored", errors="ignore").drop_duplicates(ignore_index=True)
 
 
-def _systems(plan: Plan) -> list[tuple[dict[str, Any], Any]]:
+def _systems(plan: Plan) -> list[tuple[Row, params.System]]:
     """Return every row of the study with its keys: baselines first, then the cells seed by seed."""
-    rows: list[tuple[dict[str, Any], Any]] = []
-    blank = dict.fromkeys(DIMENSIONS, "") | {"augmentation": "none", "cut": "all", "temperature": 1.0, "target_entropy": float("nan")}
+    rows: list[tuple[Row, params.System]] = []
+    blank: Row = dict.fromkeys(DIMENSIONS, "") | {"augmentation": "none", "cut": "all", "temperature": 1.0, "target_entropy": float("nan")}
     for row in plan.baselines:
         keys = {"study": plan.study.name, "collection": plan.labels[row.pair], "cell": row.name, "system": row.system} | blank
         keys |= {"teacher": row.teacher, "architecture": row.architecture}
@@ -198,9 +198,13 @@ def evaluate(parameters: params.EvaluateParameters, pipeline: Pipeline) -> pd.Da
     names = {identity(student): name for (name, _), student in parameters.students().items()}
     for spec in parameters.evaluations():
         system = spec.system
-        label = system.retriever.label if system.kind == "first_stage" else system.kind
-        label = names[identity(system.student)] if system.kind == "student" else label
-        seed = system.student.seed if system.kind == "student" else getattr(system, "seed", -1)
+        label, seed = system.kind, -1
+        if isinstance(system, params.FirstStageSystem):
+            label = system.retriever.label
+        elif isinstance(system, params.StudentSystem):
+            label, seed = names[identity(system.student)], system.student.seed
+        elif isinstance(system, params.UntrainedSystem):
+            seed = system.seed
         about = {"row": label, "seed": seed, "test_collection": spec.collection.label, "first_stage": spec.first_stage.label}
         frames.append(pipeline.frame(spec, "per_query").assign(**about))
     columns = ["row", "seed", "test_collection", "first_stage", "query_id", "measure", "value"]
@@ -221,7 +225,7 @@ def true_grades(pipeline: Pipeline, spec: params.GroupsSpec) -> np.ndarray:
         ValueError: for any other collection, whose unjudged documents nobody graded.
     """
     collection = spec.collection
-    if collection.source != "embedded":
+    if not isinstance(collection, params.EmbeddedCollection):
         raise ValueError(f"the true grades of {collection.label!r} are unknown; only the embedded collection knows them")
     from rd_utils.data import synthetic
 
@@ -247,7 +251,7 @@ def negative_ranks(pipeline: Pipeline, spec: params.GroupsSpec) -> pd.DataFrame:
     run = pipeline.candidates(pool).rename(columns={"query_id": "key"}).assign(rank=pipeline.run(pool).ranks())
     groups = pipeline.groups(spec)
     key = groups["doc_ids"].str[0] if spec.strategy.kind == "graph" else groups["query_id"]
-    negatives = groups.assign(key=key, doc_id=groups["doc_ids"].map(lambda ids: list(ids)[1:])).explode("doc_id")
+    negatives = groups.assign(key=key, doc_id=groups["doc_ids"].str[1:]).explode("doc_id")
     negatives = negatives[["query_id", "key", "doc_id"]]
     return negatives.merge(run[["key", "doc_id", "rank"]], how="left", on=["key", "doc_id"]).drop(columns="key")
 
@@ -284,7 +288,7 @@ def draw_table(draws: dict[str, Groups], documents: pd.DataFrame) -> pd.DataFram
     rows = {}
     for name, drawn in draws.items():
         groups = drawn.frame
-        doc_rows = place.get_indexer(np.concatenate(groups["doc_ids"].to_list())).reshape(len(groups), -1)
+        doc_rows = place.get_indexer(pd.Index(np.concatenate(groups["doc_ids"].to_list()))).reshape(len(groups), -1)
         probability = pd.Series(0.0, index=place.delete(doc_rows[0, 0]))
         for doc_ids, inclusion in zip(groups["doc_ids"], groups["inclusion"], strict=True):
             probability[doc_ids[1:]] = inclusion[1:]
