@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +27,7 @@ def write(study: Findings) -> list[Path]:
         The Parquet files and the report; a frame without rows is not written.
     """
     folder, frames = study.plan.folder, study.frames()
-    shown = [section._replace(blocks=[_drawn(block) for block in section.blocks]) for section in sections.load_all(study)]
+    shown = _drawn(sections.load_all(study))
     folder.mkdir(parents=True, exist_ok=True)
     parquet = [folder / f"{name}.parquet" for name in frames]
     for path, frame in zip(parquet, frames.values(), strict=True):
@@ -33,9 +36,10 @@ def write(study: Findings) -> list[Path]:
     files: list[Path] = []
     for stem, (table, caption) in _printed(study).items():
         files += forms.save_table(table, folder / "tables" / stem, caption=caption, label=f"tab:{stem}", highlight=stem.startswith("main"))
-    for block in [block for section in shown for block in section.blocks]:
-        if isinstance(block, page.Figure):
-            files += pictures.save_chart(block.chart, folder / "charts" / _file_name(block.name))
+    figures = [block for section in shown for block in section.blocks if isinstance(block, page.Figure)]
+    with ThreadPoolExecutor(pictures.CORES) as pool:
+        stems = [folder / "charts" / _file_name(figure.name) for figure in figures]
+        files += itertools.chain(*pool.map(pictures.save_chart, [figure.chart for figure in figures], stems))
     report = page.html_report(
         shown,
         f"Study {study.plan.study.name}",
@@ -48,9 +52,14 @@ def write(study: Findings) -> list[Path]:
     return [*parquet, report]
 
 
-def _drawn(block: page.Table | page.Figure) -> page.Table | page.Figure:
-    """Return a figure drawn, once for the page and for its files."""
-    return block._replace(chart=pictures.draw(block.chart)) if isinstance(block, page.Figure) else block
+def _drawn(shown: Sequence[page.Section]) -> list[page.Section]:
+    """Return sections with their figures drawn, once for the page and for its files."""
+    charts = iter(pictures.draw_all(block.chart for section in shown for block in section.blocks if isinstance(block, page.Figure)))
+
+    def drawn(block: page.Table | page.Figure) -> page.Table | page.Figure:
+        return block._replace(chart=next(charts)) if isinstance(block, page.Figure) else block
+
+    return [section._replace(blocks=[drawn(block) for block in section.blocks]) for section in shown]
 
 
 def _printed(study: Findings) -> dict[str, tuple[pd.DataFrame, str]]:
