@@ -447,6 +447,8 @@ class BiArchitecture(Architecture):
     """An architecture that embeds a query and a document each by itself."""
 
     word: ClassVar[str] = "bi-encoder; only these have embeddings"
+    if TYPE_CHECKING:
+        scale: float
 
     @property
     def width(self) -> int | None:
