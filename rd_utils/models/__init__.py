@@ -21,9 +21,10 @@ ways, and a checkpoint that is not read alike is refused. Weights are float32 wh
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rd_utils.models.bi_students import BiStudent
     from rd_utils.models.building import (
         bi_encoder,
         build,
@@ -38,16 +39,19 @@ if TYPE_CHECKING:
         tiny_bert_cross,
         tokenizer_of,
     )
+    from rd_utils.models.cross_students import CrossStudent
     from rd_utils.models.interaction import KernelInteraction, KernelPooling
-    from rd_utils.models.students import BiStudent, CrossStudent, GroupBatch, Student, check_precision
+    from rd_utils.models.students import GroupBatch, Student, check_precision
 
 _OF = {  # what is imported, with torch and transformers, when it is first asked for: parameters and stages are read without them
     "building": (
         "bi_encoder", "build", "cross_encoder", "interaction_cross", "load", "load_scorer", "refusals", "resolve_model", "static_bi",
         "tiny_bert_bi", "tiny_bert_cross", "tokenizer_of",
     ),
+    "bi_students": ("BiStudent",),
+    "cross_students": ("CrossStudent",),
     "interaction": ("KernelInteraction", "KernelPooling"),
-    "students": ("BiStudent", "CrossStudent", "GroupBatch", "Student", "check_precision"),
+    "students": ("GroupBatch", "Student", "check_precision"),
 }  # fmt: skip
 __all__ = [
     "BiStudent", "CrossStudent", "GroupBatch", "KernelInteraction", "KernelPooling", "Student", "bi_encoder", "build", "check_precision",
@@ -56,7 +60,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     for module, names in _OF.items():
         if name in names:
             value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{module}"), name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
@@ -16,20 +16,29 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
-from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.bert.modeling_bert import BertPooler
 
-from rd_utils.models import architectures, checkpoints
+from rd_utils.models import architectures, checkpoints, loaded
 from rd_utils.models.architectures import SCRATCH_LENGTH, SCRATCH_QUERY_LENGTH
+from rd_utils.models.bi_students import BiStudent
 from rd_utils.models.checkpoints import CheckpointError
+from rd_utils.models.cross_students import CrossStudent
 from rd_utils.models.interaction import KernelInteraction
+from rd_utils.models.packed import layers_of
 from rd_utils.models.shared import ARCHITECTURE, FLOAT32, NOISE, SPECIAL, same_tokenizer
-from rd_utils.models.students import BiStudent, CrossStudent, Student
+from rd_utils.models.students import Student
+from rd_utils.models.tokens import AnyTokenizer
 from rd_utils.scoring.teacher_kinds import LoadedTeacher
 from rd_utils.store import resolve_path
-from rd_utils.study.kinds import Architecture, BiArchitecture, FromScratch
+from rd_utils.study.kinds import Architecture, BiArchitecture, FromScratch, Kind, Part
+
+if TYPE_CHECKING:
+    from rd_utils.models.checkpoints import FromCheckpoint
+    from rd_utils.study.specs import ModelTokenizer
 
 
-def build(architecture: Any, *, seed: int, lexicon: Path | None = None) -> Student:
+def build(architecture: Architecture, *, seed: int, lexicon: Path | None = None) -> Student:
     """Build a student before its first step.
 
     Args:
@@ -43,7 +52,7 @@ def build(architecture: Any, *, seed: int, lexicon: Path | None = None) -> Stude
     Raises:
         ValueError: When a lexicon is missing or does not fit, or a checkpoint cannot be what the architecture asks for.
     """
-    with torch.random.fork_rng(devices=[]), checkpoints.quiet():
+    with torch.random.fork_rng(devices=[]), loaded.quiet():
         torch.manual_seed(seed)
         student = architecture.build(lexicon)
         if not isinstance(architecture, FromScratch):
@@ -71,26 +80,27 @@ def load(folder: Path) -> Student:
         ) from None
     checkpoints.check_files(str(folder))
     options = {"device": "cpu", "local_files_only": True, "model_kwargs": {"dtype": torch.float32}}
-    with torch.random.fork_rng(devices=[]), checkpoints.loading(str(folder)) as loaded:
+    with torch.random.fork_rng(devices=[]), loaded.loading(str(folder)) as found:
         if isinstance(architecture, architectures.InteractionCross):
             student = CrossStudent(architecture, _load_interaction(folder))
         elif isinstance(architecture, BiArchitecture):
             student = BiStudent(architecture, SentenceTransformer(str(folder), **options))
         else:
             student = CrossStudent(architecture, CrossEncoder(str(folder), activation_fn=nn.Identity(), **options))
-        loaded.check(student.model)
-        if isinstance(student.model[0], Transformer):
-            _check_tokenizer(student.model[0], str(folder))
+        found.check(student.model)
+        first = student.model[0]
+        if isinstance(first, Transformer):
+            _check_tokenizer(first, str(folder))
     return student.eval()
 
 
 def _load_interaction(folder: Path) -> CrossEncoder:
     """Load an interaction cross-encoder; its one module is this package's own class, and no other code that a folder names is run."""
     expected = f"{KernelInteraction.__module__}.{KernelInteraction.__name__}"
-    found = [part["type"] for part in checkpoints.modules(str(folder))]
-    if found != [expected]:
+    types = [part["type"] for part in checkpoints.modules(str(folder))]
+    if types != [expected]:
         raise CheckpointError(
-            f"{folder}: {ARCHITECTURE} says interaction_cross, but its modules are {', '.join(map(str, found)) or 'missing'}; expected "
+            f"{folder}: {ARCHITECTURE} says interaction_cross, but its modules are {', '.join(map(str, types)) or 'missing'}; expected "
             f"{expected} alone, as this package saves it"
         )
     return CrossEncoder(modules=[KernelInteraction.load(str(folder), local_files_only=True)], device="cpu", activation_fn=nn.Identity())
@@ -108,7 +118,7 @@ def load_scorer(model: str, *, max_length: int = 256, max_query_length: int = 64
         CheckpointError: When the checkpoint has no whole classification head, and so would score at random, or cannot be served.
     """
     checkpoints.check(LoadedTeacher(model=model, max_length=max_length, max_query_length=max_query_length))
-    labels = checkpoints.labels(model)
+    labels = cast(Literal[1, 2], checkpoints.labels(model))
     architecture = architectures.CrossEncoder(model=model, labels=labels, max_length=max_length, max_query_length=max_query_length)
     with torch.random.fork_rng(devices=[]):
         student = cross_encoder(architecture, may_be_new=False)
@@ -116,7 +126,7 @@ def load_scorer(model: str, *, max_length: int = 256, max_query_length: int = 64
     return student.eval()
 
 
-def refusals(parts: Iterable[Any]) -> list[str]:
+def refusals(parts: Iterable[Part]) -> list[str]:
     """Load the checkpoints that lie in folders, and say which cannot be served; models of the hub are left for when they are needed.
 
     Args:
@@ -127,10 +137,12 @@ def refusals(parts: Iterable[Any]) -> list[str]:
     """
     found = []
     for part in parts:
-        if part.kind not in ("bi_encoder", "cross_encoder", "loaded") or not resolve_path(part.model).is_dir():
+        if not isinstance(part, (architectures.BiEncoder, architectures.CrossEncoder, LoadedTeacher)):
+            continue
+        if not resolve_path(part.model).is_dir():
             continue
         try:
-            load_scorer(part.model) if part.kind == "loaded" else build(part, seed=0)
+            load_scorer(part.model) if isinstance(part, LoadedTeacher) else build(part, seed=0)
         except ValueError as error:
             found.append(str(error))
     return found
@@ -146,15 +158,20 @@ def resolve_model(name: str) -> str:
     return str(folder) if folder.is_dir() else name
 
 
-def tokenizer_of(architecture: Any, lexicon: Path | None = None) -> PreTrainedTokenizerFast | Tokenizer:
+def tokenizer_of(architecture: Kind, lexicon: Path | None = None) -> AnyTokenizer:
     """Return the tokenizer whose ids a student of this architecture takes: a fast one of transformers, of tokenizers where it is static.
 
     Args:
-        architecture: An architecture, or anything with the ``model`` of a checkpoint.
+        architecture: An architecture, or what names the tokenizer of a checkpoint.
         lexicon: The lexicon's folder, for students from scratch.
     """
-    if not isinstance(architecture, FromScratch):
-        return checkpoints.tokenizer(architecture.model)
+    if isinstance(architecture, FromScratch):
+        return scratch_tokenizer(architecture, lexicon)
+    return checkpoints.tokenizer(cast("FromCheckpoint | ModelTokenizer", architecture).model)
+
+
+def scratch_tokenizer(architecture: FromScratch, lexicon: Path | None) -> PreTrainedTokenizerFast:
+    """Return the tokenizer of a lexicon's folder, as students from scratch take it."""
     engine = Tokenizer.from_file(str(_lexicon_file(architecture, lexicon, "tokenizer.json")))
     specials = [(token, engine.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     engine.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=specials)
@@ -168,21 +185,21 @@ def tokenizer_of(architecture: Any, lexicon: Path | None = None) -> PreTrainedTo
 
 def static_bi(architecture: architectures.StaticBi, lexicon: Path | None) -> BiStudent:
     """Build a student of this architecture from a lexicon."""
-    tokenizer, vectors = tokenizer_of(architecture, lexicon), _vectors(architecture, lexicon)
+    tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
     module = StaticEmbedding(tokenizer, embedding_weights=_noisy(vectors * architecture.initial_norm))
     return BiStudent(architecture, SentenceTransformer(modules=[module], device="cpu", similarity_fn_name="dot"))
 
 
 def interaction_cross(architecture: architectures.InteractionCross, lexicon: Path | None) -> CrossStudent:
     """Build a student of this architecture from a lexicon."""
-    tokenizer, vectors = tokenizer_of(architecture, lexicon), _vectors(architecture, lexicon)
+    tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
     module = KernelInteraction(tokenizer.backend_tokenizer, _noisy(vectors), architecture.kernels, architecture.hidden)
     return CrossStudent(architecture, CrossEncoder(modules=[module], device="cpu", activation_fn=nn.Identity()))
 
 
 def tiny_bert_bi(architecture: architectures.TinyBertBi, lexicon: Path | None) -> BiStudent:
     """Build a student of this architecture from a lexicon."""
-    tokenizer, vectors = tokenizer_of(architecture, lexicon), _vectors(architecture, lexicon)
+    tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
     if architecture.dimension % architecture.heads:
         raise ValueError(f"{architecture.heads} heads do not divide the dimension {architecture.dimension}; choose a divisor")
     bert = BertModel(_bert_config(architecture, tokenizer, heads=architecture.heads))
@@ -199,8 +216,10 @@ def tiny_bert_bi(architecture: architectures.TinyBertBi, lexicon: Path | None) -
 
 def tiny_bert_cross(architecture: architectures.TinyBertCross, lexicon: Path | None) -> CrossStudent:
     """Build a student of this architecture from a lexicon."""
-    tokenizer, vectors = tokenizer_of(architecture, lexicon), _vectors(architecture, lexicon)
-    bert = BertForSequenceClassification(_bert_config(architecture, tokenizer, heads=1, num_labels=1))
+    tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
+    config = _bert_config(architecture, tokenizer, heads=1)
+    config.num_labels = 1
+    bert = BertForSequenceClassification(config)
     _start_from_vectors(bert.bert, vectors * architecture.initial_norm)
     _start_matching(bert)
     with tempfile.TemporaryDirectory() as folder:
@@ -214,7 +233,7 @@ def bi_encoder(architecture: architectures.BiEncoder) -> BiStudent:
     """Load a bi-encoder's checkpoint."""
     checkpoints.check(architecture)
     path, name = resolve_model(architecture.model), architecture.model
-    with checkpoints.loading(name) as loaded:
+    with loaded.loading(name) as found:
         if architecture.pooling == "checkpoint":
             model = SentenceTransformer(path, device="cpu", similarity_fn_name=architecture.similarity, model_kwargs=FLOAT32)
         else:
@@ -222,15 +241,14 @@ def bi_encoder(architecture: architectures.BiEncoder) -> BiStudent:
             modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=architecture.pooling)]
             model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name=architecture.similarity)
         model.float()
-        loaded.check(model)
+        found.check(model)
         if not isinstance(model[0], StaticEmbedding):  # which reads texts whole
-            first = model[0]
+            first = cast(Transformer, model[0])
             _check_tokenizer(first, name)
-            _limit(first, name, architecture.max_length)
-            query_length, document_length = first.query_length, first.document_length
-            first.query_length = min(architecture.max_query_length, query_length or first.max_seq_length, first.max_seq_length)
-            if document_length is not None:
-                first.document_length = min(document_length, first.max_seq_length)
+            longest = _limit(first, name, architecture.max_length)
+            first.query_length = min(architecture.max_query_length, first.query_length or longest, longest)
+            if first.document_length is not None:
+                first.document_length = min(first.document_length, longest)
         if architecture.similarity == "cosine":  # a dot product of what encode() returns is then the cosine, everywhere
             if model.truncate_dim is not None:
                 _truncate_by_a_module(model)
@@ -244,7 +262,7 @@ def _truncate_by_a_module(model: SentenceTransformer) -> None:
 
     The module is a linear layer of the identity's first rows, which is not trained.
     """
-    width, kept = _width(model), model.get_embedding_dimension()
+    width, kept = _width(model), cast(int, model.get_embedding_dimension())
     cut = Dense(width, kept, bias=False, activation_function=nn.Identity(), init_weight=torch.eye(kept, width)).requires_grad_(False)
     model.truncate_dim = None
     model.append(cut)
@@ -253,7 +271,7 @@ def _truncate_by_a_module(model: SentenceTransformer) -> None:
 def _width(model: SentenceTransformer) -> int:
     """Return the dimension of a model's vectors before they are truncated."""
     with model.truncate_embeddings(None):
-        return model.get_embedding_dimension()
+        return cast(int, model.get_embedding_dimension())
 
 
 def _transformer(path: str, name: str) -> Transformer:
@@ -274,30 +292,33 @@ def cross_encoder(architecture: architectures.CrossEncoder, *, may_be_new: bool 
     """Load a cross-encoder's checkpoint, with a random head where it has none, if that may be."""
     checkpoints.check(architecture)
     path, name = resolve_model(architecture.model), architecture.model
-    with checkpoints.loading(name) as loaded:
+    with loaded.loading(name) as found:
         model = CrossEncoder(path, device="cpu", num_labels=architecture.labels, activation_fn=nn.Identity(), model_kwargs=FLOAT32)
         model.float()
-        loaded.check(model, may_be_new=may_be_new)
+        found.check(model, may_be_new=may_be_new)
         if checkpoints.transformer_settings(name).get("do_lower_case"):
             checkpoints.lower_case(model.tokenizer)
-        _check_tokenizer(model[0], name)
-        _limit(model[0], name, architecture.max_length)
+        first = cast(Transformer, model[0])
+        _check_tokenizer(first, name)
+        _limit(first, name, architecture.max_length)
         return CrossStudent(architecture, model)
 
 
 def _check_tokenizer(first: Transformer, name: str) -> None:
-    checkpoints.check_tokenizer(name, first.tokenizer, first.model.get_input_embeddings().num_embeddings)
+    loaded.check_tokenizer(name, first.tokenizer, cast(nn.Embedding, first.model.get_input_embeddings()).num_embeddings)
 
 
-def _limit(first: Transformer, name: str, asked: int) -> None:
-    """Set the most tokens that an encoder reads: as many as asked for, or fewer where it reads no more."""
+def _limit(first: Transformer, name: str, asked: int) -> int:
+    """Set, and return, the most tokens that an encoder reads: as many as asked for, or fewer where it reads no more."""
     own = min(first.max_seq_length or asked, _positions(first.model) or asked)
     if asked > own:
         checkpoints.say(name, f"max_length is {asked}, but it reads at most {own} tokens, where texts are cut; set max_length to {own}")
-    first.max_seq_length = min(asked, own)
+    longest = min(asked, own)
+    first.max_seq_length = longest
+    return longest
 
 
-def _positions(network: nn.Module) -> int | None:
+def _positions(network: PreTrainedModel) -> int | None:
     """Return how many positions an encoder has vectors for; None where nothing limits them."""
     for module in network.modules():
         table = getattr(module, "position_embeddings", None)
@@ -317,8 +338,8 @@ def _refuse_what_is_read_otherwise(student: Student) -> None:
     The tokens of a short, an empty and a long text must be the same, and the outputs of two texts equal to a thousandth of the largest; the
     student computes each alone, so that a model whose output depends on the texts beside it is refused too.
     """
-    name = student.architecture.model
-    with same_tokenizer(student.model), torch.inference_mode(), checkpoints.quiet():
+    name = cast("FromCheckpoint", student.architecture).model
+    with same_tokenizer(student.model), torch.inference_mode(), loaded.quiet():
         try:
             compared = list(student.read_both_ways())
         except Exception as error:
@@ -345,18 +366,19 @@ def _shown(values: np.ndarray) -> str:
     return f"{' '.join(f'{value:g}' for value in values.reshape(-1)[:8])}{' ...' if values.size > 8 else ''}"
 
 
-def _bert_config(architecture: Any, tokenizer: PreTrainedTokenizerFast, **options: Any) -> BertConfig:
+def _bert_config(
+    architecture: architectures.TinyBertBi | architectures.TinyBertCross, tokenizer: PreTrainedTokenizerFast, heads: int
+) -> BertConfig:
     return BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=architecture.dimension,
         num_hidden_layers=architecture.layers,
-        num_attention_heads=options.pop("heads"),
+        num_attention_heads=heads,
         intermediate_size=architecture.feed_forward,
         max_position_embeddings=SCRATCH_LENGTH,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-        pad_token_id=tokenizer.pad_token_id,
-        **options,
+        pad_token_id=cast(int, tokenizer.pad_token_id),
     )
 
 
@@ -365,7 +387,7 @@ def _start_from_vectors(bert: BertModel, vectors: Tensor) -> None:
     """Set the word embeddings, silence the positions, and make every residual branch small, so that the vectors pass at first."""
     bert.embeddings.word_embeddings.weight.copy_(_noisy(vectors))
     bert.embeddings.position_embeddings.weight.zero_()
-    for layer in bert.encoder.layer:
+    for layer in layers_of(bert):
         layer.attention.output.dense.weight.mul_(0.1)
         layer.output.dense.weight.mul_(0.1)
 
@@ -382,7 +404,7 @@ def _start_matching(bert: BertForSequenceClassification) -> None:
     """
     dimension = bert.config.hidden_size
     segment, match = torch.eye(dimension)[[-1, -2]]
-    embeddings, layers = bert.bert.embeddings, bert.bert.encoder.layer
+    embeddings, layers = bert.bert.embeddings, layers_of(bert.bert)
     embeddings.word_embeddings.weight[:, -2:] = 0.0
     embeddings.token_type_embeddings.weight.copy_(torch.stack([3.5 * segment, -3.5 * segment]))
     matching = layers[0].attention
@@ -396,8 +418,9 @@ def _start_matching(bert: BertForSequenceClassification) -> None:
         reading.self.key.weight.add_(torch.outer(segment, segment))
         reading.self.value.weight.add_(torch.outer(match, segment))
         reading.output.dense.weight.add_(torch.outer(match, match))
-        bert.bert.pooler.dense.weight[0].copy_(32 / dimension**0.5 * match)
-        bert.bert.pooler.dense.bias[0] = -21.2  # the coordinate is about 0.66 sqrt(dimension) for a query that matches nothing
+        pooler = cast(BertPooler, bert.bert.pooler)
+        pooler.dense.weight[0].copy_(32 / dimension**0.5 * match)
+        pooler.dense.bias[0] = -21.2  # the coordinate is about 0.66 sqrt(dimension) for a query that matches nothing
         bert.classifier.weight[0, 0] = 4.0
 
 
@@ -406,7 +429,7 @@ def _noisy(vectors: Tensor) -> Tensor:
     return vectors + NOISE * torch.randn(vectors.shape)
 
 
-def _lexicon_file(architecture: Any, lexicon: Path | None, name: str) -> Path:
+def _lexicon_file(architecture: FromScratch, lexicon: Path | None, name: str) -> Path:
     if lexicon is None:
         raise ValueError(
             f"{architecture.kind} starts from a lexicon, but none is given; pass the folder with tokenizer.json and vectors.npy"
@@ -417,7 +440,7 @@ def _lexicon_file(architecture: Any, lexicon: Path | None, name: str) -> Path:
     return path
 
 
-def _vectors(architecture: Any, lexicon: Path | None) -> Tensor:
+def _vectors(architecture: FromScratch, lexicon: Path | None) -> Tensor:
     vectors = np.load(_lexicon_file(architecture, lexicon, "vectors.npy"))
     if vectors.ndim != 2 or vectors.shape[1] != architecture.dimension:
         raise ValueError(

@@ -1,28 +1,29 @@
-"""Checkpoints: what a folder or a hub name holds, whether it can be served, and whether it is whole.
+"""Checkpoints: what a folder or a hub name holds, and whether it can be served.
 
 A checkpoint is served exactly as its own library, sentence-transformers, serves it, or refused by name before anything is computed.
-:func:`check` reads the settings of a folder and refuses the families that are not served; :func:`loading` listens to what transformers had
-to invent or leave out while it loads, :meth:`Loaded.check` refuses what may not be invented and says the rest. Code that comes with a
-checkpoint never runs.
+:func:`check` reads the settings of a folder and refuses the families that are not served; what was loaded is looked at by
+:mod:`rd_utils.models.loaded`. Code that comes with a checkpoint never runs.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, TypeAlias, TypedDict, cast
 
 from rd_utils.store import resolve_path
 from rd_utils.workflow.progress import LOGGER
 
 if TYPE_CHECKING:
-    from torch import nn
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
+
+    from rd_utils.models.architectures import BiEncoder, CrossEncoder
+    from rd_utils.models.tokens import AnyTokenizer
+    from rd_utils.scoring.teacher_kinds import LoadedTeacher
+
+FromCheckpoint: TypeAlias = "BiEncoder | CrossEncoder | LoadedTeacher"
 
 _SETTINGS, _MODULES, _CONFIG = "config_sentence_transformers.json", "modules.json", "config.json"
 _OWN = "sentence_transformers."
@@ -38,12 +39,39 @@ _TOKENIZER_FILES = (
     "tokenizer.model", "tokenizer.tiktoken", "tekken.json", "bpe.codes",
 )  # fmt: skip
 _ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet", "deberta-v2", "modernbert")  # the usual ones
-_BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "masked_bias", "attn.bias")  # that older versions stored beside the weights
 _FILE = "or score its pairs with its own library and name the file (teacher kind: file)"
 
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be served as asked; the message names it and the remedy."""
+
+
+class Settings(TypedDict, total=False):
+    """What sentence-transformers saves about a whole model, as far as it matters here."""
+
+    model_type: str
+    prompts: dict[str, str | None] | None
+    default_prompt_name: str | None
+    similarity_fn_name: str | None
+    truncate_dim: int | None
+
+
+class Module(TypedDict):
+    """One module of a model of sentence-transformers: its class, and its folder within the checkpoint."""
+
+    type: str
+    path: str
+
+
+class Config(TypedDict, total=False):
+    """The configuration of a transformers model, as far as it matters here."""
+
+    model_type: str
+    architectures: list[str] | None
+    is_decoder: bool
+    is_encoder_decoder: bool
+    id2label: dict[str, str]
+    num_labels: int
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------------------
@@ -73,7 +101,7 @@ def _find_on_hub(model: str, name: str) -> Path | None:
         return None
 
 
-def read(model: str, name: str) -> Any:
+def read(model: str, name: str) -> object:
     """Return the content of a checkpoint's JSON file, None where it has no such file.
 
     Raises:
@@ -85,18 +113,25 @@ def read(model: str, name: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
-        raise CheckpointError(f"{model}: {name} cannot be read ({_first_line(error)}); copy the checkpoint again") from None
+        raise CheckpointError(f"{model}: {name} cannot be read ({first_line(error)}); copy the checkpoint again") from None
 
 
-def settings(model: str) -> dict[str, Any]:
+def _read_object(model: str, name: str) -> dict[str, object]:
+    found = read(model, name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        name = name.rsplit("/", 1)[-1]
+        raise CheckpointError(f"{model}: {name} holds {type(found).__name__}, expected an object; copy the checkpoint again")
+    return found
+
+
+def settings(model: str) -> Settings:
     """Return what sentence-transformers saved about the whole model; empty where it saved nothing."""
-    found = read(model, _SETTINGS)
-    if found is not None and not isinstance(found, dict):
-        raise CheckpointError(f"{model}: {_SETTINGS} holds {type(found).__name__}, expected an object; copy the checkpoint again")
-    return found or {}
+    return cast(Settings, _read_object(model, _SETTINGS))
 
 
-def modules(model: str) -> list[dict[str, Any]]:
+def modules(model: str) -> list[Module]:
     """Return the modules of a sentence-transformers model; empty where the checkpoint is none."""
     found = read(model, _MODULES)
     if found is None:
@@ -118,15 +153,12 @@ def _first(model: str) -> str:
     return f"{inner.rstrip('/')}/" if inner else ""
 
 
-def config(model: str) -> dict[str, Any]:
+def config(model: str) -> Config:
     """Return the configuration of a checkpoint's encoder; empty where it has none, as static embeddings have."""
-    found = read(model, f"{_first(model)}{_CONFIG}") or {}
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{model}: {_CONFIG} holds {type(found).__name__}, expected an object; copy the checkpoint again")
-    return found
+    return cast(Config, _read_object(model, f"{_first(model)}{_CONFIG}"))
 
 
-def transformer_settings(model: str) -> dict[str, Any]:
+def transformer_settings(model: str) -> dict[str, object]:
     """Return what the first module of a sentence-transformers model was saved with, by the names of today; empty where it was not saved."""
     parts = modules(model)
     if not parts or _name(parts[0]) != "Transformer":
@@ -135,16 +167,6 @@ def transformer_settings(model: str) -> dict[str, Any]:
 
     read(model, f"{_first(model)}sentence_bert_config.json")  # so that a broken one is named
     return Transformer.load_config(str(_path(model)), subfolder=parts[0]["path"])
-
-
-class FromCheckpoint(Protocol):
-    """A part that is read from a checkpoint: a bi-encoder, a cross-encoder or a loaded teacher."""
-
-    @property
-    def kind(self) -> str: ...  # noqa: D102
-
-    @property
-    def model(self) -> str: ...  # noqa: D102
 
 
 def prompts(part: FromCheckpoint) -> tuple[str, str]:
@@ -163,10 +185,10 @@ def prompts(part: FromCheckpoint) -> tuple[str, str]:
     texts = found.get("prompts") or {}
     if part.kind == "bi_encoder":
         return texts.get("query") or "", texts.get("document") or ""
-    return texts.get(found.get("default_prompt_name")) or "", ""
+    return texts.get(cast(str, found.get("default_prompt_name"))) or "", ""
 
 
-def tokenizer(model: str) -> Any:
+def tokenizer(model: str) -> AnyTokenizer:
     """Return the tokenizer of a checkpoint, as its own library makes it: of transformers, or of tokenizers where the model is static."""
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
@@ -175,8 +197,8 @@ def tokenizer(model: str) -> Any:
     if parts and _name(parts[0]) == "StaticEmbedding":
         return Tokenizer.from_file(str(find(model, f"{_first(model)}tokenizer.json")))
     own = transformer_settings(model)
-    options = {"subfolder": parts[0]["path"]} if parts else {}
-    made = AutoTokenizer.from_pretrained(str(_path(model)), trust_remote_code=False, **options, **own.get("processor_kwargs", {}))
+    options = ({"subfolder": parts[0]["path"]} if parts else {}) | cast("dict[str, object]", own.get("processor_kwargs", {}))
+    made = AutoTokenizer.from_pretrained(str(_path(model)), trust_remote_code=False, **options)
     if own.get("do_lower_case"):
         lower_case(made)
     return made
@@ -187,7 +209,7 @@ def lower_case(made: PreTrainedTokenizerBase) -> None:
     from tokenizers.normalizers import Lowercase
     from tokenizers.normalizers import Sequence as Normalizers
 
-    engine = made.backend_tokenizer
+    engine = cast("Tokenizer", made.backend_tokenizer)
     before = [] if engine.normalizer is None else [engine.normalizer]
     if not any(isinstance(part, Lowercase) for found in before for part in (found if isinstance(found, Normalizers) else (found,))):
         engine.normalizer = Normalizers([Lowercase(), *before])
@@ -198,14 +220,14 @@ def _path(model: str) -> Path | str:
     return folder if folder.is_dir() else model
 
 
-def _name(module: dict[str, Any]) -> str:
+def _name(module: Module) -> str:
     return str(module["type"]).rsplit(".", 1)[-1]
 
 
 # --- what can be served -----------------------------------------------------------------------------------------------------------
 
 
-def check(part: Any) -> None:
+def check(part: FromCheckpoint) -> None:
     """Refuse a checkpoint that cannot be served as what it is named for; only small files are read.
 
     Args:
@@ -231,10 +253,11 @@ def check(part: Any) -> None:
         _check_bi_encoder(part)
     else:
         _check_cross_encoder(part)
-    processing = (read(model, f"{_first(model)}sentence_bert_config.json") or {}).get("processing_kwargs")
+    processing = _read_object(model, f"{_first(model)}sentence_bert_config.json").get("processing_kwargs")
     if processing:
+        names = ", ".join(sorted(cast("dict[str, object]", processing)))
         raise CheckpointError(
-            f"{model}: its tokenizer is called with settings of its own (processing_kwargs: {', '.join(sorted(processing))}), which are "
+            f"{model}: its tokenizer is called with settings of its own (processing_kwargs: {names}), which are "
             "not served; delete them from sentence_bert_config.json, or name another checkpoint"
         )
 
@@ -311,13 +334,13 @@ def check_files(model: str) -> None:
             load_state_dict(str(path), map_location="meta")  # names and shapes alone
         except Exception as error:  # the library's own class is another package's
             raise CheckpointError(
-                f"{model}: {path.relative_to(folder)} is damaged ({_first_line(error)}); copy the checkpoint again"
+                f"{model}: {path.relative_to(folder)} is damaged ({first_line(error)}); copy the checkpoint again"
             ) from None
     if (inner / "tokenizer.json").is_file():
         try:
             Tokenizer.from_file(str(inner / "tokenizer.json"))
         except Exception as error:  # the library raises nothing narrower
-            raise CheckpointError(f"{model}: tokenizer.json is damaged ({_first_line(error)}); copy the checkpoint again") from None
+            raise CheckpointError(f"{model}: tokenizer.json is damaged ({first_line(error)}); copy the checkpoint again") from None
 
 
 def _check_module(model: str, kind: str, place: str) -> None:
@@ -331,7 +354,7 @@ def _check_module(model: str, kind: str, place: str) -> None:
         raise CheckpointError(f"{model}: {place} holds no weights ({' or '.join(weights)}); copy the checkpoint again")
 
 
-def _check_bi_encoder(part: Any) -> None:
+def _check_bi_encoder(part: BiEncoder) -> None:
     model = part.model
     if part.pooling != "checkpoint":
         _say_what_pooling_leaves_out(part)
@@ -350,7 +373,7 @@ def _check_bi_encoder(part: Any) -> None:
         say(model, f"its settings compare vectors by {similarity}; scores here are by {part.similarity}, as the study says")
 
 
-def _say_what_pooling_leaves_out(part: Any) -> None:
+def _say_what_pooling_leaves_out(part: BiEncoder) -> None:
     left = [_name(module) for module in modules(part.model)[1:] if _name(module) != "Pooling"]
     left += [f"the prompt {name}" for name, text in (settings(part.model).get("prompts") or {}).items() if text]
     left += ["truncate_dim"] if settings(part.model).get("truncate_dim") else []
@@ -358,7 +381,7 @@ def _say_what_pooling_leaves_out(part: Any) -> None:
         say(part.model, f"pooling is {part.pooling}, so its own {', '.join(left)} are left out; pooling: checkpoint takes the model whole")
 
 
-def _check_cross_encoder(part: Any) -> None:
+def _check_cross_encoder(part: CrossEncoder | LoadedTeacher) -> None:
     model, own = part.model, config(part.model)
     names = own.get("architectures") or []
     kind = own.get("model_type")
@@ -390,7 +413,7 @@ def _check_cross_encoder(part: Any) -> None:
         )
 
 
-def _is_decoder(own: dict[str, Any]) -> bool:
+def _is_decoder(own: Config) -> bool:
     """Tell whether a configuration is of a model that reads from left to right."""
     if own.get("is_decoder"):
         return True
@@ -399,10 +422,10 @@ def _is_decoder(own: dict[str, Any]) -> bool:
     from transformers.models.auto import modeling_auto
 
     names = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    return own.get("model_type") in names and own["model_type"] not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return own.get("model_type") in names and own.get("model_type") not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
-def _has_decoder(own: dict[str, Any]) -> bool:
+def _has_decoder(own: Config) -> bool:
     if own.get("model_type") in _ENCODERS:
         return False
     from transformers.models.auto import modeling_auto
@@ -415,180 +438,11 @@ def labels(model: str) -> int:
     from transformers import PretrainedConfig
 
     for module in modules(model)[::-1]:
-        own = read(model, f"{module['path']}/{_CONFIG}") if module["path"] else None
-        if _name(module) == "Dense" and own and own.get("module_output_name") == "scores":
-            return int(own["out_features"])
-    own = config(model)
-    return PretrainedConfig(**{name: own[name] for name in ("id2label", "num_labels") if name in own}).num_labels
-
-
-# --- what was loaded --------------------------------------------------------------------------------------------------------------
-
-
-class Loaded:
-    """What transformers reports of the encoders that it loads within :func:`loading`."""
-
-    def __init__(self, model: str) -> None:
-        self.model = model
-        self.networks: list[tuple[nn.Module, dict[str, Any]]] = []
-
-    def check(self, whole: nn.Module, *, may_be_new: bool = False) -> None:
-        """Refuse weights that are missing, without a place, or not finite; say which of a head are new or left out.
-
-        Args:
-            whole: The model that was loaded.
-            may_be_new: Whether the head may be drawn from the seed, as that of a student may.
-
-        Raises:
-            CheckpointError: Naming the first of these weights.
-        """
-        for network, report in self.networks:
-            self._check_shapes(network, sorted(report["mismatched_keys"]))
-            self._check_missing(network, sorted(report["missing_keys"]), may_be_new)
-            self._check_unexpected(network, sorted(report["unexpected_keys"]))
-        for name, values in whole.state_dict().items():
-            if values.is_floating_point() and not bool(values.isfinite().all()):
-                count = int((~values.isfinite()).sum())
-                raise CheckpointError(
-                    f"{self.model}: {count} of the {values.numel()} numbers of its weight {name} are not finite; copy it again, or name a "
-                    "checkpoint whose training did not diverge"
-                )
-
-    def _check_shapes(self, network: nn.Module, mismatched: list[tuple[str, Any, Any]]) -> None:
-        for name, *shapes in mismatched:
-            stored, expected = (tuple(shape) for shape in shapes)
-            if network is network.base_model or name.startswith(f"{network.base_model_prefix}.") or stored[1:] != expected[1:]:
-                raise CheckpointError(
-                    f"{self.model}: its weight {name} has the shape {stored}, but its config.json asks for {expected}; give it the "
-                    "config.json that it was trained with"
-                )
-        if mismatched:
-            name, stored, expected = mismatched[0]
-            raise CheckpointError(
-                f"{self.model}: its head has {stored[0]} outputs (the shape of {name}), but labels is {expected[0]}; name a checkpoint "
-                f"whose head fits, or set labels to {stored[0]}"
-            )
-
-    def _check_missing(self, network: nn.Module, missing: list[str], may_be_new: bool) -> None:
-        is_bare = network is network.base_model
-        head = [name for name in missing if _is_pooler(name) or not (is_bare or name.startswith(f"{network.base_model_prefix}."))]
-        lost = [name for name in missing if name not in head]
-        if lost or (head and not is_bare and not may_be_new):
-            lost = lost or head
-            where = "its encoder" if lost[0] not in head else "its head"
-            raise CheckpointError(
-                f"{self.model}: its file lacks {len(lost)} weights of {where}, the first is {lost[0]}{self._hint(network)}, and they would "
-                "be drawn at random; name a checkpoint that holds them, whose config.json is its own"
-            )
-        if head and not is_bare:  # the pooler of a bare encoder is not part of a sentence embedding
-            say(self.model, f"its file has no head for scores: {', '.join(head)} are drawn from the seed")
-
-    def _hint(self, network: nn.Module) -> str:
-        report = next(found for other, found in self.networks if other is network)
-        names = sorted(report["unexpected_keys"])
-        return f" (its file has {names[0]} instead)" if names else ""
-
-    def _check_unexpected(self, network: nn.Module, names: list[str]) -> None:
-        prefix = f"{network.base_model_prefix}."
-        inside = {name for name, _ in network.base_model.named_children() if name != "pooler"}
-        of_encoder = [name for name in names if name.removeprefix(prefix).split(".")[0] in inside and not name.endswith(_BUFFERS)]
-        if of_encoder:
-            raise CheckpointError(
-                f"{self.model}: its file has {len(of_encoder)} weights that its config.json has no place for, the first is "
-                f"{of_encoder[0]}; give it the config.json that it was trained with"
-            )
-        other = [name for name in names if not name.endswith(_BUFFERS)]
-        if other:
-            say(self.model, f"{len(other)} weights of its file are another task's and are left out, the first is {other[0]}")
-
-
-def _is_pooler(name: str) -> bool:
-    return "pooler" in name.split(".")
-
-
-@contextmanager
-def loading(model: str) -> Iterator[Loaded]:
-    """Load a checkpoint quietly, and collect what transformers reports of it.
-
-    Raises:
-        CheckpointError: Instead of whatever the library raises, naming the checkpoint.
-    """
-    from transformers import PreTrainedModel
-
-    found = Loaded(model)
-    plain = PreTrainedModel.__dict__["from_pretrained"]
-
-    def reported(cls: type, *args: Any, **options: Any) -> Any:
-        options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # they are refused by name, below
-        network, report = plain.__get__(None, cls)(*args, **options)
-        found.networks.append((network, report))
-        return network
-
-    PreTrainedModel.from_pretrained = classmethod(reported)
-    try:
-        with quiet():
-            yield found
-    except CheckpointError:
-        raise
-    except UnpicklingError as error:
-        raise CheckpointError(
-            f"{model}: its weights are pickled (pytorch_model.bin) with other objects beside them, which are not opened; name one in "
-            "safetensors"
-        ) from error
-    except Exception as error:
-        raise CheckpointError(
-            f"{model}: its own library cannot load it ({type(error).__name__}: {_first_line(error)}); copy the checkpoint again, or name "
-            "another"
-        ) from error
-    finally:
-        PreTrainedModel.from_pretrained = plain
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back the libraries' progress bars and remarks; what they had to invent or leave out is said by :class:`Loaded`."""
-    from transformers.utils import logging as transformers_logging
-
-    ours = logging.getLogger("sentence_transformers")
-    level, verbosity, bars = ours.level, transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    ours.setLevel(logging.ERROR)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        ours.setLevel(level)
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
-def check_tokenizer(model: str, made: Any, rows: int) -> None:
-    """Refuse a tokenizer that an encoder cannot be served with.
-
-    Args:
-        model: The checkpoint.
-        made: Its tokenizer.
-        rows: How many tokens the encoder has a vector for.
-
-    Raises:
-        CheckpointError: When it is not a fast one, knows no words, cannot pad, or knows more tokens than the encoder.
-    """
-    if not getattr(made, "is_fast", False):
-        raise CheckpointError(f"{model}: its tokenizer {type(made).__name__} is not a fast one; save it with a tokenizer.json")
-    if made.pad_token_id is None:
-        raise CheckpointError(
-            f"{model}: its tokenizer has no padding token, without which its own library encodes no batch; name one in "
-            "tokenizer_config.json (pad_token)"
-        )
-    vocabulary = made.get_vocab()
-    if len(set(vocabulary) - set(made.all_special_tokens)) < 2:
-        raise CheckpointError(f"{model}: its tokenizer knows no words, only special tokens; save its own tokenizer beside it")
-    if max(vocabulary.values()) >= rows:
-        raise CheckpointError(
-            f"{model}: its tokenizer has tokens up to number {max(vocabulary.values())}, but its weights end at {rows - 1}; give it the "
-            "tokenizer that it was trained with"
-        )
+        own = _read_object(model, f"{module['path']}/{_CONFIG}") if module["path"] else {}
+        if _name(module) == "Dense" and own.get("module_output_name") == "scores":
+            return cast(int, own["out_features"])
+    of_head = {name: value for name, value in config(model).items() if name in ("id2label", "num_labels")}
+    return cast(int, PretrainedConfig.from_dict(of_head).num_labels)
 
 
 def say(model: str, what: str) -> None:
@@ -601,6 +455,7 @@ def say(model: str, what: str) -> None:
 _SAID: set[tuple[str, str]] = set()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return what an error says on one line, of no more than 300 characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else f"{text[:300]} ..."

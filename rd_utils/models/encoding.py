@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from rd_utils.stages.lexicon import LEXICON
 from rd_utils.stages.tokens import TOKENS
-from rd_utils.study.kinds import Architecture, Precision
+from rd_utils.study.kinds import Architecture, BiArchitecture, Precision
 from rd_utils.study.stage import Given
 from rd_utils.workflow.progress import Pushed
 
 if TYPE_CHECKING:
-    from rd_utils.models import Student
+    from rd_utils.models import BiStudent, Student
+    from rd_utils.models.students import Progress
     from rd_utils.models.tokens import TokenTable
 
 
@@ -37,16 +38,16 @@ def text_tokens(given: Given) -> tuple[TokenTable, TokenTable]:
     return given(TOKENS, "query_tokens"), given(TOKENS, "doc_tokens")
 
 
-def encoded(student: Student, texts: TokenTable, **options: Any) -> np.ndarray:
+def encoded(student: Student, texts: TokenTable, *, kind: str, precision: str = "fp32", progress: Progress | None = None) -> np.ndarray:
     """Embed texts; one without a token has the zero vector, since what a model makes of special tokens alone says nothing of it."""
-    vectors = student.encode(texts, **options)
+    vectors = cast("BiStudent", student).encode(texts, kind=kind, precision=precision, progress=progress)
     vectors[texts.text_lengths() == 0] = 0.0
     return vectors
 
 
-def asking(student: Student, queries: TokenTable, **options: Any) -> np.ndarray:
+def asking(student: Student, queries: TokenTable, *, precision: str = "fp32") -> np.ndarray:
     """Embed queries so that their inner products with documents are the student's scores."""
-    return encoded(student, queries, kind="query", **options) * np.float32(student.architecture.scale)
+    return encoded(student, queries, kind="query", precision=precision) * np.float32(cast(BiArchitecture, student.architecture).scale)
 
 
 def embedded(student: Student, docs: TokenTable, path: Path, chunks: Path, given: Given, precision: Precision = "fp32") -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from rd_utils.models.architectures import SCRATCH_LENGTH, SCRATCH_QUERY_LENGTH
-from rd_utils.models.shared import apply_module, scores_alone
+from rd_utils.models.shared import Context, apply_module, scores_alone
 from rd_utils.models.tokens import TokenTable, gather, tokenize
 
 
@@ -39,6 +39,7 @@ class KernelInteraction(InputModule):
 
     __module__ = "rd_utils.models"  # the name under which students are saved
 
+    tokenizer: Tokenizer
     config_keys = ["kernels", "hidden", "max_length", "max_query_length"]
 
     def __init__(
@@ -63,7 +64,7 @@ class KernelInteraction(InputModule):
         """Return the most tokens of a pair."""
         return self.max_length
 
-    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> dict[str, Tensor]:
+    def preprocess(self, inputs: Sequence[Sequence[object]], prompt: str | None = None, **kwargs: object) -> dict[str, Tensor]:
         """Tokenise pairs of texts."""
         queries, docs = (tokenize([str(pair[side]) for pair in inputs], self.tokenizer) for side in (0, 1))
         rows = np.arange(len(inputs))
@@ -75,7 +76,7 @@ class KernelInteraction(InputModule):
         doc_ids, _ = gather(docs, doc_rows, self.max_length - query_lengths, pad=-1)
         return {"query_ids": torch.from_numpy(query_ids), "doc_ids": torch.from_numpy(doc_ids)}
 
-    def forward(self, features: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
+    def forward(self, features: dict[str, Tensor], **kwargs: object) -> dict[str, Tensor]:
         """Add ``scores`` (n, 1) to the features."""
         query_ids, doc_ids = features["query_ids"], features["doc_ids"]
         is_word = query_ids >= 0
@@ -95,7 +96,7 @@ class KernelInteraction(InputModule):
         features["scores"] = apply_module(self.scorer, matches)
         return features
 
-    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+    def save(self, output_path: str, *args: object, safe_serialization: bool = True, **kwargs: object) -> None:
         """Write configuration, weights and tokenizer."""
         self.save_config(output_path)
         self.save_torch_weights(output_path, safe_serialization=safe_serialization)
@@ -106,11 +107,15 @@ class KernelInteraction(InputModule):
         """Load what :meth:`save` wrote."""
         places = {k: v for k, v in kwargs.items() if k in ("token", "cache_folder", "revision", "local_files_only")}
         config = cls.load_config(model_name_or_path, subfolder=subfolder, **places)
-        tokenizer = Tokenizer.from_file(cls.load_file_path(model_name_or_path, "tokenizer.json", subfolder=subfolder, **places))
-        weights = cls.load_torch_weights(model_name_or_path, subfolder=subfolder, **places)
-        module = cls(tokenizer, weights["embedding.weight"], **config)
+        file = cast(str, cls.load_file_path(model_name_or_path, "tokenizer.json", subfolder=subfolder, **places))
+        weights = cast(dict[str, Tensor], cls.load_torch_weights(model_name_or_path, subfolder=subfolder, **places))
+        module = cls(Tokenizer.from_file(file), weights["embedding.weight"], **config)
         module.load_state_dict(weights)
         return module
+
+
+class _Kernels(Context):
+    kernels: list[tuple[float, float]]
 
 
 class KernelPooling(torch.autograd.Function):
@@ -121,7 +126,7 @@ class KernelPooling(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(context: Any, x: Tensor, kernels: list[tuple[float, float]]) -> Tensor:
+    def forward(context: _Kernels, x: Tensor, kernels: list[tuple[float, float]]) -> Tensor:
         """Return the kernel sums, at least in float32."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         context.save_for_backward(x)
@@ -129,7 +134,7 @@ class KernelPooling(torch.autograd.Function):
         return torch.stack([_kernel(x - mu, sigma).sum(dim=-1) for mu, sigma in kernels], dim=-1)
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(context: _Kernels, gradient: Tensor) -> tuple[Tensor, None]:
         """Return the gradient of the input."""
         (x,) = context.saved_tensors
         total = torch.zeros_like(x)

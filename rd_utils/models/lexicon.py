@@ -104,19 +104,12 @@ def token_vectors(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: i
     """
     token_ids, offsets = np.asarray(token_ids), np.asarray(offsets)
     _check(token_ids, offsets, vocabulary_size, dimension)
-    n_specials, n_docs = len(SPECIALS), len(offsets) - 1
     vectors = np.zeros((vocabulary_size, dimension), dtype=np.float32)
-    is_word = token_ids >= n_specials
-    if not is_word.any():
+    if not (token_ids >= len(SPECIALS)).any():
         return vectors
-    rows = np.repeat(np.arange(n_docs), np.diff(offsets))[is_word]
-    seen, words = np.unique(token_ids[is_word], return_inverse=True)
-    frequency = np.bincount(words)
-    order = np.argsort(-frequency, kind="stable")  # the most frequent first: the first CORE of them are the core
-    words = np.argsort(order)[words]
-    counts = sp.csr_array(sp.coo_array((np.ones(len(words)), (rows, words)), shape=(n_docs, len(seen))))
-    weight = (frequency[order] / frequency.mean()) ** 0.25
-    n_core = min(CORE, len(seen))
+    words, frequency, counts = _by_frequency(token_ids, offsets)  # the first CORE of them are the core
+    weight = (frequency / frequency.mean()) ** 0.25
+    n_core = min(CORE, len(words))
     blocks = _weighted_ppmi(counts, weight, n_core)
     core = sp.csr_array(sp.vstack([next(blocks) for _ in range(0, n_core, BLOCK)]))
     if core.nnz == 0:
@@ -127,8 +120,20 @@ def token_vectors(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: i
     found = np.vstack([columns * np.sqrt(values), *(block @ columns / np.sqrt(values) for block in blocks)]) / weight[:, None]
     length = np.linalg.norm(found, axis=1, keepdims=True)
     found = np.where(length > 1e-9, found / np.maximum(length, 1e-9), 0)
-    vectors[seen[order], : len(values)] = found
+    vectors[words, : len(values)] = found
     return vectors
+
+
+def _by_frequency(token_ids: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, sp.csr_array]:
+    """Return the words, the most frequent first, how often each stands there, and their counts (n_docs, n_words)."""
+    is_word, n_docs = token_ids >= len(SPECIALS), len(offsets) - 1
+    rows = np.repeat(np.arange(n_docs), np.diff(offsets))[is_word]
+    seen, words = np.unique(token_ids[is_word], return_inverse=True)
+    frequency = np.bincount(words)
+    order = np.argsort(-frequency, kind="stable")
+    words = np.argsort(order)[words]
+    counts = sp.csr_array(sp.coo_array((np.ones(len(words)), (rows, words)), shape=(n_docs, len(seen))))
+    return seen[order], frequency[order], counts
 
 
 def _check(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: int, dimension: int) -> None:
@@ -153,7 +158,7 @@ def _weighted_ppmi(counts: sp.csr_array, weight: np.ndarray, n_core: int) -> Ite
     """
     by_word = sp.csr_array(counts.T)
     core = counts[:, :n_core]
-    n_words = by_word.shape[0]
+    n_words = len(weight)
     total = by_word @ counts.sum(axis=1) - by_word.power(2).sum(axis=1)  # row sums of C without its diagonal
     with np.errstate(divide="ignore"):
         log_total, log_all = np.log(total), np.log(total.sum())
@@ -171,10 +176,11 @@ def _weighted_ppmi(counts: sp.csr_array, weight: np.ndarray, n_core: int) -> Ite
 
 def _largest(matrix: sp.csr_array, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return up to n largest positive eigenvalues, descending, and their eigenvectors as columns."""
-    if matrix.shape[0] <= 4 * n or matrix.shape[0] <= 64:
+    size = len(matrix.indptr) - 1
+    if size <= 4 * n or size <= 64:
         values, columns = np.linalg.eigh(matrix.toarray())
     else:
-        values, columns = eigsh(matrix, k=n, which="LA", v0=np.ones(matrix.shape[0]))
+        values, columns = eigsh(matrix, k=n, which="LA", v0=np.ones(size))
     order = np.argsort(-values, kind="stable")[:n]
     order = order[values[order] > 1e-9 * np.abs(values).max()]
     return values[order], columns[:, order]

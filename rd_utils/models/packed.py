@@ -13,15 +13,17 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeGuard, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, _softmax, _softmax_backward_data, nn  # pyright: ignore[reportPrivateImportUsage]  # stable, but not public
 from transformers import BertModel, CamembertModel, ElectraModel, RobertaModel, XLMRobertaModel
 from transformers.activations import GELUActivation
+from transformers.models.bert.modeling_bert import BertLayer
 
+from rd_utils.models.shared import Context
 from rd_utils.models.tokens import TokenTable
 
 POSITIONS_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # they count positions from behind the padding token's number
@@ -57,13 +59,20 @@ class Stream(NamedTuple):
     order: np.ndarray
 
 
-def can_pack(model: nn.Module) -> bool:
-    """Tell whether a transformers model is an encoder that :class:`PackedEncoder` serves: of one of its families' own classes."""
+def can_pack(model: nn.Module) -> TypeGuard[BertModel]:
+    """Tell whether a transformers model is an encoder that :class:`PackedEncoder` serves, by BERT's names: of its families' own classes."""
     config = getattr(model, "config", None)
-    if type(model) not in (BertModel, ElectraModel, RobertaModel, XLMRobertaModel, CamembertModel) or config.model_type not in FAMILIES:
+    if type(model) not in (BertModel, ElectraModel, RobertaModel, XLMRobertaModel, CamembertModel):
+        return False
+    if getattr(config, "model_type", None) not in FAMILIES:
         return False
     absolute = getattr(config, "position_embedding_type", None) in (None, "absolute")
     return absolute and not any(getattr(config, name, 0) for name in ("is_decoder", "add_cross_attention", "chunk_size_feed_forward"))
+
+
+def layers_of(model: BertModel) -> list[BertLayer]:
+    """Return the layers of an encoder."""
+    return cast("list[BertLayer]", list(model.encoder.layer))
 
 
 def by_onednn(device: torch.device, dtype: torch.dtype) -> bool:
@@ -113,17 +122,23 @@ def lay_out(
     paddings = None
     if not is_token.all():
         paddings = to_device(np.where(is_token, np.float32(0.0), np.float32(-np.inf)), device)
-    blocks, begin = [], 0
-    for end in [*(np.flatnonzero(np.diff(padded)) + 1).tolist(), len(padded)]:
-        texts_here, length, first = end - begin, int(padded[begin]), int(firsts[begin])
-        padded_here = length - int(lengths[begin:end].min())
-        mask = paddings[first : first + texts_here * length].view(texts_here, 1, 1, length) if padded_here else None
-        blocks.append(Block(first, texts_here, length, mask, padded_here))
-        begin = end
+    blocks = _blocks(lengths, padded, firsts, paddings)
     positions = positions * is_token  # padding may reach beyond the last position that the model knows
     numbers = [ids, positions, firsts, lengths, *([] if type_ids is None else [type_ids])]
     ids, positions, starts, lengths, *type_ids = together_to_device(numbers, device)
-    return Stream(ids, positions, type_ids[0] if type_ids else None, starts, lengths, tuple(blocks), order)
+    return Stream(ids, positions, type_ids[0] if type_ids else None, starts, lengths, blocks, order)
+
+
+def _blocks(lengths: np.ndarray, padded: np.ndarray, firsts: np.ndarray, paddings: Tensor | None) -> tuple[Block, ...]:
+    """Put texts of one padded length together."""
+    blocks, begin = [], 0
+    for end in [*(np.flatnonzero(np.diff(padded)) + 1).tolist(), len(padded)]:
+        texts, length, start = end - begin, int(padded[begin]), int(firsts[begin])
+        most = length - int(lengths[begin:end].min())
+        mask = paddings[start : start + texts * length].view(texts, 1, 1, length) if most and paddings is not None else None
+        blocks.append(Block(start, texts, length, mask, most))
+        begin = end
+    return tuple(blocks)
 
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:
@@ -149,19 +164,26 @@ class PackedEncoder:
         model: The encoder without a head (``BertModel``, ``RobertaModel``, ``ElectraModel`` ...).
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.embeddings, self.layers = model.embeddings, [_Layer(layer) for layer in model.encoder.layer]
+    def __init__(self, model: BertModel) -> None:
+        self.embeddings, self.layers = model.embeddings, [_Layer(layer) for layer in layers_of(model)]
         self.project = getattr(model, "embeddings_project", None)  # of ELECTRA, where embeddings are narrower than the layers
-        self.first_position = model.config.pad_token_id + 1 if model.config.model_type in POSITIONS_FROM_PADDING else 0
+        self.first_position = cast(int, model.config.pad_token_id) + 1 if model.config.model_type in POSITIONS_FROM_PADDING else 0
 
     def reads(self, texts: TokenTable) -> bool:
         """Tell whether these texts can be laid out: none is empty, nor names the padding token where positions are counted by it."""
         return bool((texts.lengths() > 0).all()) and not (self.first_position and (texts.ids == self.first_position - 1).any())
 
-    def lay_out(self, texts: TokenTable, pad: int, **options: Any) -> Stream:
+    def lay_out(
+        self,
+        texts: TokenTable,
+        pad: int,
+        *,
+        types: tuple[np.ndarray, tuple[int, int]] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Stream:
         """Lay texts out as this encoder runs best on their device; see :func:`lay_out`."""
-        multiple = MULTIPLE if torch.device(options.get("device", "cpu")).type == "cpu" else MULTIPLE_ON_ACCELERATOR
-        return lay_out(texts, pad, multiple=multiple, **options)
+        multiple = MULTIPLE if torch.device(device).type == "cpu" else MULTIPLE_ON_ACCELERATOR
+        return lay_out(texts, pad, types=types, device=device, multiple=multiple)
 
     def __call__(self, stream: Stream, *, first_only: bool = False, max_tokens: int | None = None) -> Tensor:
         """Return the last hidden states.
@@ -231,7 +253,7 @@ class PackedEncoder:
 class _Layer:
     """One of the encoder's layers: attention and feed-forward, each with dropout, residual and layer norm."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: BertLayer) -> None:
         self.attention, self.after, self.contract = layer.attention.self, layer.attention.output, layer.output
         own = self.attention
         scale = own.attention_head_size**-0.5  # of the scores, applied to what makes the queries: that is a matrix, not a stream
@@ -297,13 +319,13 @@ class _Linear(torch.autograd.Function):
     """``x W' + b`` by oneDNN, which multiplies these shapes a tenth to a quarter faster than what torch calls for it."""
 
     @staticmethod
-    def forward(context: Any, states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(context: Context, states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Return the product, (tokens, outputs)."""
         context.save_for_backward(states, weight)
         return _multiply(states, weight, bias)
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(context: Context, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients of states, weight and bias."""
         states, weight = context.saved_tensors
         gradient = gradient.contiguous()
@@ -319,6 +341,14 @@ def _in_company(rows: Tensor) -> Tensor:
     return rows if len(rows) != 1 else rows.expand(2, -1).contiguous()
 
 
+class _Attended(Context):
+    heads: int
+    blocks: Sequence[Block]
+    rate: float
+    parts: int
+    shapes: tuple[torch.Size | None, torch.Size]  # of queries and states
+
+
 class _Attention(torch.autograd.Function):
     """Dot-product attention (Vaswani et al. 2017) within each text: softmax(Q K^T) V, block by block; the queries come scaled.
 
@@ -327,7 +357,7 @@ class _Attention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(context: Any, queries: Tensor | None, states: Tensor, heads: int, blocks: Sequence[Block], rate: float) -> Tensor:
+    def forward(context: _Attended, queries: Tensor | None, states: Tensor, heads: int, blocks: Sequence[Block], rate: float) -> Tensor:
         """Return the contexts, (asking tokens, width).
 
         Args:
@@ -359,7 +389,7 @@ class _Attention(torch.autograd.Function):
             scores = torch.bmm(q, k.transpose(1, 2))
             if block.mask is not None:  # added to the last columns, where it is not 0
                 scores.view(block.texts, heads, -1, block.length)[..., -block.padded :] += block.mask[..., -block.padded :].to(scores.dtype)
-            weights = torch._softmax(scores, -1, False)  # the plain name is computed in float32 under autocast, and cast twice
+            weights = _softmax(scores, -1, False)  # the plain name is computed in float32 under autocast, and cast twice
             found = torch.bmm(weights if keep is None else weights * keep, v)
             _by_head(output[rows], block.texts, 1, heads).copy_(found.view(1, block.texts, heads, -1, width // heads))
             if any(context.needs_input_grad):
@@ -370,7 +400,7 @@ class _Attention(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(context: _Attended, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of queries and states."""
         heads, parts, each = context.heads, context.parts, 5 if context.rate else 4
         of_states = gradient.new_empty(context.shapes[1])
@@ -386,7 +416,7 @@ class _Attention(torch.autograd.Function):
             of_weights = torch.bmm(own, v.transpose(1, 2))
             if keep:
                 of_weights.mul_(keep[0])
-            of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+            of_scores = _softmax_backward_data(of_weights, weights, -1, weights.dtype)
             torch.bmm(of_scores.transpose(1, 2), q, out=of_parts[-2])
             if of_queries is None:
                 torch.bmm(of_scores, k, out=of_parts[0])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 NOISE = 0.02  # standard deviation of what the seed adds to the token vectors of students from scratch
 TRAINING_TOKENS = 8192  # most tokens of one forward pass within a training batch, on a CPU
@@ -24,6 +24,13 @@ ARCHITECTURE = "architecture.json"
 SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
 SENTENCE = "The flow of air over a wing, and what it costs."
 TEXTS = ("air", SENTENCE)
+
+
+class Context(FunctionCtx):
+    """What a function of autograd leaves for its backward pass; what it leaves besides tensors stands in a class of its own."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
 
 
 def scores_alone(states: Tensor) -> bool:
@@ -55,7 +62,7 @@ def same_tokenizer(model: SentenceTransformer | CrossEncoder) -> Iterator[None]:
         engine.no_padding() if padding is None else engine.enable_padding(**padding)
 
 
-def features_of(features: dict[str, Any], row: int) -> np.ndarray:
+def features_of(features: dict[str, Tensor], row: int) -> np.ndarray:
     """Return the tokens of one text as the library gives them to a model, with their types where they are not all 0."""
     unknown = sorted(features.keys() - {"input_ids", "attention_mask", "token_type_ids", "modality", "prompt_length"})
     if unknown:

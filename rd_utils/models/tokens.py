@@ -9,11 +9,17 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
+
+AnyTokenizer: TypeAlias = "Tokenizer | PreTrainedTokenizerBase"  # the library's own, of static models, or one of transformers
 
 _IDS, _OFFSETS = "ids.npy", "offsets.npy"
 _PROMPT, _PROMPT_LENGTHS = "prompt.json", "prompt_lengths.npy"
@@ -45,9 +51,9 @@ class TokenTable:
         """Return the number of rows."""
         return len(self.offsets) - 1
 
-    def lengths(self) -> np.ndarray:
-        """Return the number of tokens of every row, int64 (n,)."""
-        return np.diff(self.offsets)
+    def lengths(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return the number of tokens of these rows, or of every row, int64 (n,)."""
+        return np.diff(self.offsets) if rows is None else self.offsets[rows + 1] - self.offsets[rows]
 
     def text_lengths(self) -> np.ndarray:
         """Return the number of tokens of every row without those of the prompt, int64 (n,)."""
@@ -89,7 +95,7 @@ class TokenTable:
 
 def tokenize(
     texts: Iterable[str],
-    tokenizer: Any,
+    tokenizer: AnyTokenizer,
     *,
     prompt: str = "",
     batch_size: int = 4096,
@@ -138,12 +144,14 @@ def tokenize(
     return TokenTable(flat, offsets, prompt, np.array(prompt_lengths, dtype=np.int32) if prompt else None, kept)
 
 
-def count_unknown(table: TokenTable, tokenizer: Any) -> int:
+def count_unknown(table: TokenTable, tokenizer: AnyTokenizer) -> int:
     """Return how many tokens of a table stand for what its tokenizer does not know; 0 where it knows everything, as bytes do."""
-    if hasattr(tokenizer, "unk_token_id"):
-        unknown = tokenizer.unk_token_id
-    else:
+    from tokenizers import Tokenizer
+
+    if isinstance(tokenizer, Tokenizer):
         unknown = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "[UNK]")
+    else:
+        unknown = tokenizer.unk_token_id
     return 0 if unknown is None else int((table.ids == unknown).sum())
 
 
@@ -187,7 +195,8 @@ def take(
     begins = np.cumsum(body) - body
     tokens = table.ids[np.repeat(starts - begins, body) + np.arange(int(body.sum()))]
     if not frame:
-        return TokenTable(np.asarray(tokens), offsets, **({} if max_length is not None else _origin(table, rows)))
+        cut = TokenTable(np.asarray(tokens), offsets)
+        return cut if max_length is not None else _whole_rows(table, np.asarray(rows), cut)
     ids = np.empty(int(offsets[-1]), dtype=np.int32)
     inside = np.ones(len(ids), dtype=bool)
     for at, token in [*enumerate(prefix), *enumerate(suffix, start=-len(suffix))]:
@@ -198,13 +207,12 @@ def take(
     return TokenTable(ids=ids, offsets=offsets)
 
 
-def _origin(table: TokenTable, rows: np.ndarray) -> dict[str, Any]:
-    """Return what whole rows of a table keep: its prompt, and their texts."""
-    return {
-        "prompt": table.prompt,
-        "prompt_lengths": None if table.prompt_lengths is None else table.prompt_lengths[rows],
-        "texts": None if table.texts is None else [table.texts[row] for row in np.asarray(rows).tolist()],
-    }
+def _whole_rows(table: TokenTable, rows: np.ndarray, found: TokenTable) -> TokenTable:
+    """Return the table of whole rows, which keep the prompt and their texts."""
+    numbers: list[int] = rows.tolist()
+    prompt_lengths = None if table.prompt_lengths is None else table.prompt_lengths[rows]
+    texts = None if table.texts is None else [table.texts[row] for row in numbers]
+    return replace(found, prompt=table.prompt, prompt_lengths=prompt_lengths, texts=texts)
 
 
 def without_prompt(table: TokenTable) -> TokenTable:
@@ -332,7 +340,7 @@ def length_buckets(lengths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
     return batches
 
 
-def plain_copy(tokenizer: Any) -> Any:
+def plain_copy(tokenizer: AnyTokenizer) -> Tokenizer:
     """Return a copy of a fast tokenizer that neither cuts nor pads.
 
     Raises:

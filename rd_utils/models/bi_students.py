@@ -1,0 +1,274 @@
+"""Bi-encoders as students: a query and a document are embedded each by itself, padded or packed, and scored by a dot product."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.sparse import csr_matrix
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense, Transformer
+from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Normalize, Pooling, StaticEmbedding
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from rd_utils.models import packed
+from rd_utils.models.shared import SENTENCE, TEXTS, Context, features_of, same_tokenizer
+from rd_utils.models.students import GroupBatch, Progress, Student, in_order, kept_end, long, packed_encoder
+from rd_utils.models.tokens import TokenTable, gather, is_token, join, length_buckets, plain_copy, take, tokenize
+from rd_utils.study.kinds import BiArchitecture
+
+
+class BiStudent(Student):
+    """A bi-encoder; the score of a pair is ``architecture.scale`` times the dot product of the two embeddings."""
+
+    architecture: BiArchitecture
+    model: SentenceTransformer
+
+    def __init__(self, architecture: BiArchitecture, model: SentenceTransformer) -> None:
+        super().__init__(architecture, model)
+        self.is_static = isinstance(model[0], StaticEmbedding)
+        self._prompts = {kind: model.prompts.get(kind) or "" for kind in self._prompts}
+        self._excluded: dict[str, int] = {}  # tokens of each kind's prompt, its special tokens included, that pooling leaves out
+        self._max_lengths: dict[str, int | None]  # most tokens of each kind
+        if self.is_static:
+            cut = model.tokenizer.truncation or {}
+            self._max_lengths = dict.fromkeys(self._prompts, cut.get("max_length"))
+            self._keep = kept_end(cut.get("direction", "right"))
+            return
+        # BertModel's pooler is not part of a sentence embedding: without this its missing gradient stops distributed training
+        first = cast(Transformer, model[0])
+        pooler = getattr(first.model, "pooler", None)
+        for parameter in pooler.parameters() if isinstance(pooler, nn.Module) else ():
+            parameter.requires_grad_(False)
+        self._pad: int = model.tokenizer.pad_token_id
+        self._keep = kept_end(model.tokenizer.truncation_side)
+        self._frame = _frame(model.tokenizer)
+        self._max_lengths = {
+            "query": first.query_length or model.max_seq_length,
+            "document": first.document_length or model.max_seq_length,
+        }
+        if any(isinstance(module, Pooling) and not module.include_prompt for module in model):
+            self._excluded = {kind: _prompt_length(model, prompt, kind) for kind, prompt in self._prompts.items() if prompt}
+        self._packed = packed_encoder(first.model) if _pools_tokens(model) and not self._excluded else None
+
+    def forward(self, batch: GroupBatch, in_batch: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Score groups: (B, G); with ``in_batch`` also every query with every document of the batch.
+
+        Args:
+            batch: The groups.
+            in_batch: Whether to return the scores of the other groups' documents too.
+
+        Returns:
+            The scores; with ``in_batch`` the pair of them and (B, number of distinct documents), the columns in the order of
+            ``numpy.unique(batch.doc_rows)``, -inf for the documents of the query's own group.
+        """
+        docs, doc_of_row = np.unique(batch.doc_rows, return_inverse=True)
+        prepared = {
+            "query": self._prepared(self._prompted(batch.queries, "query"), batch.query_rows, "query"),
+            "document": self._prepared(self._prompted(batch.docs, "document"), docs, "document"),
+        }
+        if self._excluded:
+            queries, docs = (self._embed(texts, self._max_tokens(), kind) for kind, texts in prepared.items())
+        else:  # one stream: the token embeddings get one gradient, not two
+            embeddings = self._embed(join([*prepared.values()]), self._max_tokens())
+            queries, docs = embeddings.split([len(batch.query_rows), len(docs)])
+        scores = queries @ docs.T  # every query with every document of the batch: cheaper than gathering vectors
+        columns = long(doc_of_row.reshape(batch.doc_rows.shape), self.device)
+        group_scores = self.architecture.scale * scores.gather(1, columns)
+        if not in_batch:
+            return group_scores
+        return group_scores, (self.architecture.scale * scores).scatter(1, columns, -torch.inf)
+
+    def encode(
+        self,
+        table: TokenTable,
+        *,
+        kind: str,
+        max_tokens: int | None = None,
+        progress: Progress | None = None,
+        precision: str = "fp32",
+    ) -> np.ndarray:
+        """Embed every text of a table without gradients, in order of length; rows are unit vectors where the similarity is cosine.
+
+        They are what ``encode_query`` or ``encode_document`` of the model returns, its prompt and truncation included.
+
+        Args:
+            table: The token table; one that was made without the model's prompt is tokenised anew where it holds its texts.
+            kind: ``query`` or ``document``: which length limit and prompt apply.
+            max_tokens: Most padded tokens of one forward pass; None is what suits the device.
+            progress: Called with the number of texts done, and their total.
+            precision: ``fp32``, or ``bf16`` or ``fp16`` under autocast.
+
+        Returns:
+            The embeddings, float32 (n, dimension).
+        """
+        if kind not in ("query", "document"):
+            raise ValueError(f"kind is {kind!r}; choose from query, document")
+        max_tokens = self._inference_tokens(max_tokens)
+        table = self._prompted(table, kind)
+        embeddings = np.empty((len(table), cast(int, self.model.get_embedding_dimension())), dtype=np.float32)
+        done = 0
+        with self._inference(precision):
+            for rows in length_buckets(self._framed_lengths(table, kind), max_tokens):
+                embeddings[rows] = self._embed(self._prepared(table, rows, kind), max_tokens, kind).float().cpu().numpy()
+                done += len(rows)
+                if progress is not None:
+                    progress(done, len(table))
+        return embeddings
+
+    def score_pairs(
+        self,
+        queries: TokenTable,
+        docs: TokenTable,
+        query_rows: np.ndarray,
+        doc_rows: np.ndarray,
+        *,
+        max_tokens: int | None = None,
+        progress: Progress | None = None,
+        precision: str = "fp32",
+    ) -> np.ndarray:
+        """Score pairs by the embeddings of their texts, each embedded once; see :meth:`Student.score_pairs`."""
+        unique_queries, query_of_pair = np.unique(query_rows, return_inverse=True)
+        unique_docs, doc_of_pair = np.unique(doc_rows, return_inverse=True)
+        vectors, done, total = [], 0, len(unique_queries) + len(unique_docs)
+        for kind, texts in (("query", take(queries, unique_queries)), ("document", take(docs, unique_docs))):
+            shifted = _shifted(progress, done, total)
+            vectors.append(self.encode(texts, kind=kind, max_tokens=max_tokens, progress=shifted, precision=precision))
+            done += len(texts)
+        query_vectors, doc_vectors = vectors
+        scores = np.empty(len(query_of_pair), dtype=np.float32)
+        for start in range(0, len(scores), 65_536):
+            part = slice(start, start + 65_536)
+            scores[part] = np.einsum("nd,nd->n", query_vectors[query_of_pair[part]], doc_vectors[doc_of_pair[part]])
+        return np.float32(self.architecture.scale) * scores
+
+    def read_both_ways(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Yield what is compared, as the student gives it and as the model's own library does: tokens, then embeddings."""
+        for kind, prompt in self._prompts.items():
+            limit = self._max_lengths[kind] or 1
+            texts = [*TEXTS, "", " ".join([SENTENCE] * limit)]
+            prepared = self._prepared(tokenize(texts, self.tokenizer, prompt=prompt), np.arange(len(texts)), kind)
+            features = self.model.preprocess(texts, prompt=prompt, task=kind)
+            if self.is_static:
+                yield f"the tokens of a {kind}", prepared.ids, features["input_ids"].numpy()
+                continue
+            for row in range(len(texts)):
+                ids = prepared.row(row)
+                yield f"the tokens of a {kind}", np.stack([ids, np.zeros_like(ids)]), features_of(features, row)
+        for kind, encode in (("query", self.model.encode_query), ("document", self.model.encode_document)):
+            ours = self.encode(tokenize(TEXTS, self.tokenizer), kind=kind, max_tokens=1)
+            yield f"the embeddings of a {kind}", ours, encode(list(TEXTS), show_progress_bar=False)
+
+    def token_counts(self, batch: GroupBatch) -> int:
+        """Count every query of a batch once and every document of every group; see :meth:`Student.token_counts`."""
+        queries, docs = self._prompted(batch.queries, "query"), self._prompted(batch.docs, "document")
+        parts = [(queries, batch.query_rows, "query"), (docs, batch.doc_rows.reshape(-1), "document")]
+        return sum(int(self._framed_lengths(table, kind, rows).sum()) for table, rows, kind in parts)
+
+    def _framed_lengths(self, table: TokenTable, kind: str, rows: np.ndarray | None = None) -> np.ndarray:
+        lengths = table.lengths(rows)
+        special = 0 if self.is_static else sum(map(len, self._frame))
+        longest = self._max_lengths[kind]
+        return lengths if longest is None else np.minimum(lengths + special, longest)
+
+    def _prepared(self, table: TokenTable, rows: np.ndarray, kind: str) -> TokenTable:
+        """Return the rows as the model takes them: framed by special tokens and cut; only cut where it is static."""
+        prefix, suffix = ((), ()) if self.is_static else self._frame
+        return take(table, rows, self._max_lengths[kind], prefix=prefix, suffix=suffix, keep=self._keep)
+
+    def _embed(self, texts: TokenTable, max_tokens: int, kind: str | None = None) -> Tensor:
+        """Embed prepared texts, all of one kind where pooling leaves its prompt out: (n, dimension)."""
+        if self.is_static and len(self.model) == 1 and self.device.type == "cpu" and torch.is_grad_enabled():
+            embeddings = _MeanOfTokens.apply(self._token_embeddings(), texts)
+        elif self.is_static:
+            features = {"input_ids": long(texts.ids, self.device), "offsets": long(texts.offsets[:-1], self.device)}
+            embeddings = self.model(features)["sentence_embedding"]
+        elif self._packed is not None and self._packed.reads(texts):
+            embeddings = self._embed_packed(self._packed, texts, max_tokens)
+        else:
+            embeddings = self._embed_padded(texts, max_tokens, self._excluded.get(kind) if kind else None)
+        return embeddings[:, : self.model.truncate_dim]  # None keeps all
+
+    def _embed_packed(self, encoder: packed.PackedEncoder, texts: TokenTable, max_tokens: int) -> Tensor:
+        pooling = cast(Pooling, self.model[1]).pooling_mode
+        stream = encoder.lay_out(texts, self._pad, device=self.device)
+        states = encoder(stream, first_only=pooling == "cls", max_tokens=max_tokens)
+        features = {"sentence_embedding": states if pooling == "cls" else packed.mean_of_tokens(states, stream)}
+        for module in list(self.model)[2:]:
+            features = module(features)
+        return in_order(features["sentence_embedding"], stream.order)
+
+    def _embed_padded(self, texts: TokenTable, max_tokens: int, excluded: int | None) -> Tensor:
+        side = self.model.tokenizer.padding_side
+        buckets = length_buckets(texts.lengths(), max_tokens)
+        embeddings = []
+        for rows in buckets:
+            ids, lengths = gather(texts, rows, pad=self._pad, padding_side=side)
+            mask = is_token(lengths, side)
+            if not ids.shape[1]:  # texts without a token, in a model without special tokens
+                ids, mask = np.full((len(rows), 1), self._pad), np.zeros((len(rows), 1), dtype=bool)
+            features: dict[str, Tensor | int] = {"input_ids": long(ids, self.device), "attention_mask": long(mask, self.device)}
+            if excluded is not None:
+                features["prompt_length"] = excluded
+            embeddings.append(self.model(features)["sentence_embedding"])
+        return in_order(torch.cat(embeddings), np.concatenate(buckets))
+
+
+class _Shares(Context):
+    shares: csr_matrix
+
+
+class _MeanOfTokens(torch.autograd.Function):
+    """The mean of every text's token vectors, as ``nn.EmbeddingBag`` computes it, with a backward pass that sorts nothing.
+
+    With A (texts, vocabulary) the tokens' counts over the text's length, the means are A E, and the gradient of the table E is A' G.
+    """
+
+    @staticmethod
+    def forward(context: _Shares, table: Tensor, texts: TokenTable) -> Tensor:
+        """Return the means, (texts, dimension); an empty text has the mean 0."""
+        lengths = texts.lengths()
+        shares = np.repeat(1.0 / np.maximum(lengths, 1), lengths).astype(table.detach().numpy().dtype)
+        context.shares = csr_matrix((shares, texts.ids, texts.offsets), shape=(len(texts), len(table)))
+        return F.embedding_bag(torch.from_numpy(texts.ids.astype(np.int64)), table, torch.from_numpy(texts.offsets[:-1]), mode="mean")
+
+    @staticmethod
+    def backward(context: _Shares, gradient: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of the table."""
+        return torch.from_numpy(context.shares.T @ gradient.numpy()), None
+
+
+def _shifted(progress: Progress | None, by: int, total: int) -> Progress | None:
+    return None if progress is None else lambda done, _: progress(by + done, total)
+
+
+def _pools_tokens(model: SentenceTransformer) -> bool:
+    """Tell whether a model takes the first token or the mean of all, and goes on from the sentence's vector alone.
+
+    Then :meth:`BiStudent._embed_packed` computes the same.
+    """
+    first, *rest = model
+    if not rest or not isinstance(rest[0], Pooling) or rest[0].pooling_mode not in ("cls", "mean"):
+        return False
+    reader = cast(Transformer, first)
+    text = reader.modality_config.get("text", {})
+    is_plain = text == {"method": "forward", "method_output_name": "last_hidden_state"} and reader.module_output_name == "token_embeddings"
+    on_vectors = (module for module in rest[1:] if not (isinstance(module, Dense) and module.module_input_name != "sentence_embedding"))
+    return is_plain and len([module for module in on_vectors if type(module) in (Dense, Normalize, LayerNorm, Dropout)]) == len(rest) - 1
+
+
+def _prompt_length(model: SentenceTransformer, prompt: str, kind: str) -> int:
+    """Return how many leading positions pooling leaves out where it excludes a prompt, as the library counts them."""
+    with same_tokenizer(model):
+        return int(model.preprocess(["a"], prompt=prompt, task=kind)["prompt_length"])
+
+
+def _frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the special tokens before a text and after it."""
+    encoding = plain_copy(tokenizer).encode("a", add_special_tokens=True)
+    text = [i for i, s in enumerate(encoding.sequence_ids) if s is not None]
+    return encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]
