@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -196,7 +196,7 @@ class TrainedTeacher(ModelTeacher):
     short: ClassVar[type[Part]] = TrainedOn
 
     @classmethod
-    def whole(cls, values: dict[str, Any], context: Context) -> dict[str, Any]:
+    def whole(cls, values: dict[str, object], context: Context) -> dict[str, object]:
         """Make the student of an architecture and the strategy that it is trained on."""
         if "student" in values or not values.keys() & TrainedOn.model_fields.keys():
             return values
@@ -229,7 +229,7 @@ class EncoderTeacher(ModelTeacher):
     short: ClassVar[type[Part]] = _Untrained
 
     @classmethod
-    def whole(cls, values: dict[str, Any], context: Context) -> dict[str, Any]:
+    def whole(cls, values: dict[str, object], context: Context) -> dict[str, object]:
         """Make the encoder of an architecture."""
         if "encoder" in values or "architecture" not in values:
             return values
@@ -309,7 +309,7 @@ class EnsembleTeacher(Teacher):
     short: ClassVar[type[Part]] = _Calibrated
 
     @classmethod
-    def whole(cls, values: dict[str, Any], context: Context) -> dict[str, Any]:
+    def whole(cls, values: dict[str, object], context: Context) -> dict[str, object]:
         """Make the groups of the strategy on which members are standardised."""
         if "calibration" in values or not values.keys() & _Calibrated.model_fields.keys():
             return values

@@ -17,8 +17,6 @@ a shard that were damaged since count as not there, with a warning: their pairs 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -35,13 +33,13 @@ import pandas as pd
 from rd_utils import durable, files
 from rd_utils.data import trec
 from rd_utils.data.runs import DECIMALS, rows_of
+from rd_utils.scoring.arrays import About, Arrays, damage_of_arrays
 from rd_utils.store import SMALL, cpu_seconds
 from rd_utils.workflow.progress import LOGGER, Track, untracked
 
 MERGE_PAIRS = 4_000_000  # shards are merged when they hold as many pairs; a merge works in blocks of as many
 MERGE_SHARDS = 16  # or, at the end of a scoring, when there are more of them
 MERGE_SHARE = 8  # or, then, when they hold at least this part of the merged pairs
-_LONG_RUN = 8  # pairs of one query side by side, on average, from which on one search a query is the fastest
 _GOLDEN = 0x9E3779B97F4A7C15  # the increment of SplitMix64: 2**64 over the golden ratio, odd
 MAIN, _SHARD = re.compile(r"main-(\d{6})"), re.compile(r"shard-(\d{6})-(\d{6})\.npz")
 
@@ -68,7 +66,7 @@ class PairScores:
     def __init__(self, folder: Path, n_docs: int | None = None) -> None:
         self.folder = Path(folder)
         self._open()
-        known = self._about["n_docs"]
+        known = self._n_docs
         self.n_docs = n_docs if n_docs is not None else known or 1
         if known not in (None, self.n_docs):
             raise TeacherError(f"{self.folder} keeps scores over {known} documents, not {self.n_docs}; pairs are counted by them")
@@ -77,7 +75,7 @@ class PairScores:
 
     def __len__(self) -> int:
         self._gather()
-        return len(self._documents) + len(self._recent[0])
+        return len(self._main.documents) + len(self._recent[0])
 
     def pairs(self, query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
         """Return the integer of every (query_row, doc_row)."""
@@ -125,23 +123,14 @@ class PairScores:
             TeacherError: a score is not a finite number.
         """
         pairs, scores = np.asarray(pairs, dtype=np.int64), np.asarray(scores, dtype=np.float64)
-        bad = ~np.isfinite(scores)
-        if bad.any():
-            first = int(pairs[bad][0])
-            raise TeacherError(
-                f"the teacher gave {int(bad.sum())} scores that are no finite numbers, the first for query row {first // self.n_docs}, "
-                f"document row {first % self.n_docs}; try precision fp32, or look at that text"
-            )
+        _check_finite(pairs, scores, self.n_docs)
         shard = {"pairs": pairs, "scores": np.round(scores, DECIMALS).astype(np.float32), "seconds": np.array(seconds, dtype=np.float64)}
-        with files.writing(self.folder), self._lock():
+        with files.writing(self.folder), _lock(self.folder):
             names = os.listdir(self.folder)
             for name in names:
                 if name.startswith(".shard"):  # nobody else writes now, so a process was killed at it
                     durable.remove(self.folder / name)
-            temporary = self.folder / f".shard-{os.getpid()}.tmp"
-            with temporary.open("wb") as stream:
-                np.savez(stream, **shard, n_docs=np.array(self.n_docs))
-            durable.flush(temporary)
+            temporary = _drafted(self.folder, shard, self.n_docs)
             if self._number != _newest(names):  # another process has merged since
                 self._open()
             self._take_in_shards(sorted(names))  # those of others, whose scores came first
@@ -154,12 +143,12 @@ class PairScores:
 
     def tidy(self) -> None:
         """Merge the shards where they are many, or hold much beside what is merged: to be called when a scoring has ended."""
-        if len(self._shards) > MERGE_SHARDS or (self._shards and self._n_new * MERGE_SHARE >= len(self._documents)):
+        if len(self._shards) > MERGE_SHARDS or (self._shards and self._n_new * MERGE_SHARE >= len(self._main.documents)):
             self.merge()
 
     def merge(self) -> None:
         """Merge all shards into the flat arrays: one pass over both, in blocks, so that memory does not grow with the number of pairs."""
-        with files.writing(self.folder), self._lock():
+        with files.writing(self.folder), _lock(self.folder):
             self._merge()
 
     def rate(self) -> np.ndarray:
@@ -168,36 +157,27 @@ class PairScores:
 
     # --- reading ---
 
-    def _lock(self) -> filelock.FileLock:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return filelock.FileLock(str(self.folder / ".lock"))
-
     def _open(self) -> None:
         """Map the newest arrays and read the shards beside them."""
         while True:
-            names = self._names()
+            names = _names(self.folder)
             try:
                 self._read(names)
                 return
             except FileNotFoundError:  # merged by another process since the folder was listed
-                if names == self._names():
+                if names == _names(self.folder):
                     raise
-
-    def _names(self) -> list[str]:
-        return sorted(os.listdir(self.folder)) if self.folder.is_dir() else []
 
     def _read(self, names: list[str]) -> None:
         self._number = _newest(names)
-        self._about = {"n_docs": None, "wall_seconds": 0.0, "cpu_seconds": 0.0}
-        self._offsets, self._documents, self._scores = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
+        self._main = Arrays.none()
         main = self.folder / f"main-{self._number:06d}"
         if self._number and (wrong := damage_of_arrays(main, SMALL)):
             LOGGER.warning("%s/%s, so the pairs in these arrays are scored again when they are asked for", main, wrong)
         elif self._number:
-            self._about = json.loads((main / "about.json").read_text(encoding="utf-8"))
-            # plain views: slices of a memmap object cost more than the search in them
-            self._offsets, self._documents, self._scores = (np.asarray(np.load(main / f"{name}.npy", mmap_mode="r")) for name in _ARRAYS)
-        self.seconds = np.array([self._about["wall_seconds"], self._about["cpu_seconds"]])
+            self._main = Arrays.open(main)
+        self._n_docs = self._main.about["n_docs"]  # as the arrays or a shard say
+        self.seconds = np.array([self._main.about["wall_seconds"], self._main.about["cpu_seconds"]])
         self._recent = np.zeros(0, np.int64), np.zeros(0, np.float32)  # sorted, and none of them in the arrays
         self._waiting: list[tuple[np.ndarray, np.ndarray]] = []  # taken in, but not sorted into the recent ones yet
         self._shards: list[str] = []
@@ -214,7 +194,7 @@ class PairScores:
                 except TeacherError as error:
                     LOGGER.warning("%s, so its pairs are scored again when they are asked for", error)
                     continue
-                self._about["n_docs"] = int(shard.pop("n_docs"))
+                self._n_docs = int(shard.pop("n_docs"))
                 self._take_in(name, shard)
 
     def _take_in(self, name: str, shard: dict[str, np.ndarray]) -> None:
@@ -231,7 +211,7 @@ class PairScores:
         order = np.argsort(pairs, kind="stable")  # of sorted shards it merges the runs
         order = order[np.append(True, np.diff(pairs[order]) > 0)[: len(order)]]
         pairs, scores = pairs[order], scores[order]
-        known = self._search_main(pairs)[1] | _find(self._recent[0], pairs)[1]
+        known = self._main.search(pairs, self.n_docs)[1] | _find(self._recent[0], pairs)[1]
         pairs, scores = pairs[~known], scores[~known]
         places = np.searchsorted(self._recent[0], pairs)
         self._recent = np.insert(self._recent[0], places, pairs), np.insert(self._recent[1], places, scores)
@@ -241,8 +221,8 @@ class PairScores:
         """Return the score of each pair, and whether it has one."""
         pairs = np.asarray(pairs, dtype=np.int64)
         self._gather()
-        places, found = self._search_main(pairs)
-        scores = self._scores.take(places, mode="clip") if len(self._scores) else np.zeros(len(pairs), dtype=np.float32)
+        places, found = self._main.search(pairs, self.n_docs)
+        scores = self._main.scores.take(places, mode="clip") if len(self._main.scores) else np.zeros(len(pairs), dtype=np.float32)
         if len(self._recent[0]) and not found.all():
             left = np.flatnonzero(~found)
             places, recent = _find(self._recent[0], pairs[left])
@@ -250,159 +230,61 @@ class PairScores:
             found[left], scores[left] = True, self._recent[1][places[recent]]
         return scores, found
 
-    def _search_main(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return where in the arrays each pair would stand, and whether it stands there."""
-        if not len(self._documents) or not len(pairs):
-            return np.zeros(len(pairs), dtype=np.int64), np.zeros(len(pairs), dtype=bool)
-        query_rows = pairs // self.n_docs
-        doc_rows = (pairs - query_rows * self.n_docs).astype(np.int32)
-        outside = None
-        if query_rows.max() > len(self._offsets) - 2:
-            outside = query_rows > len(self._offsets) - 2
-            query_rows[outside] = 0
-        starts = [0, *((query_rows[1:] != query_rows[:-1]).nonzero()[0] + 1).tolist()]  # of the runs of pairs with one query
-        if _LONG_RUN * len(starts) <= len(pairs):
-            ends, heads = [*starts[1:], len(pairs)], query_rows[starts]
-            lows, highs, documents = self._offsets[heads], self._offsets[heads + 1], self._documents
-            parts = [
-                documents[low:high].searchsorted(doc_rows[start:end])
-                for low, high, start, end in zip(lows.tolist(), highs.tolist(), starts, ends, strict=True)
-            ]
-            places = np.concatenate(parts)
-            lengths = np.subtract(ends, starts)
-            places += lows.repeat(lengths)
-            highs = highs.repeat(lengths)
-        else:
-            places, highs = self._bisect(query_rows, doc_rows)
-        found = (self._documents.take(places, mode="clip") == doc_rows) & (places < highs)
-        if outside is not None:
-            found &= ~outside
-        return places, found
-
-    def _bisect(self, query_rows: np.ndarray, doc_rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first place of each query's documents that is not below the document row, and the end of the places; all at once."""
-        places, ends = self._offsets[query_rows] - 1, self._offsets[query_rows + 1]
-        step = 1 << int((ends - places).max()).bit_length()
-        while step := step >> 1:  # to the last place that is below: never past the query's own
-            ahead = np.minimum(places + step, ends - 1)
-            np.copyto(places, ahead, where=(self._documents.take(ahead, mode="clip") < doc_rows) & (ahead > places))
-        return places + 1, ends
-
-    # --- merging ---
-
     def _merge(self) -> None:
         """Write the next number's arrays, from the last one's and the shards; the lock is held."""
         self._open()  # with the shards of other processes
         self._gather()
-        pairs = self._recent[0]
+        pairs, scores = self._recent
         if not self._shards or not len(self):
             return
-        n_queries = max(len(self._offsets) - 1, int(pairs[-1]) // self.n_docs + 1 if len(pairs) else 0)
-        counts = np.zeros(n_queries + 1, dtype=np.int64)
-        counts[1 : len(self._offsets)] = np.diff(self._offsets)
-        rows, new = np.unique(pairs // self.n_docs, return_counts=True)
-        counts[rows + 1] += new
-        offsets = np.cumsum(counts)
         draft = self.folder / ".main.tmp"
         shutil.rmtree(draft, ignore_errors=True)  # what a killed merge left
         draft.mkdir()
         start = time.perf_counter()
-        np.save(draft / "offsets.npy", offsets)
-        with (draft / "documents.npy").open("wb") as documents, (draft / "scores.npy").open("wb") as values:
-            for stream, dtype in ((documents, "<i4"), (values, "<f4")):
-                header = {"descr": dtype, "fortran_order": False, "shape": (int(offsets[-1]),)}
-                np.lib.format.write_array_header_1_0(stream, header)
-            for low, high in _row_blocks(offsets, MERGE_PAIRS):
-                block_documents, block_scores = self._merged(low, high)
-                block_documents.tofile(documents)
-                block_scores.tofile(values)
-        about = {"n_docs": self.n_docs, "wall_seconds": float(self.seconds[0]), "cpu_seconds": float(self.seconds[1])}
-        (draft / "about.json").write_text(_sealed(about, draft), encoding="utf-8")
-        durable.flush(draft)
+        about: About = {"n_docs": self.n_docs, "wall_seconds": float(self.seconds[0]), "cpu_seconds": float(self.seconds[1])}
+        count = self._main.write(draft, pairs, scores, about, self.n_docs, MERGE_PAIRS)
         durable.rename(draft, self.folder / f"main-{self._number + 1:06d}")
-        LOGGER.info("merged %d new pairs into %d, %.1f s", len(pairs), offsets[-1], time.perf_counter() - start)
-        self._clear(self._number + 1)
+        LOGGER.info("merged %d new pairs into %d, %.1f s", len(pairs), count, time.perf_counter() - start)
+        _clear(self.folder, self._number + 1)
         self._open()
 
-    def _merged(self, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the sorted documents and scores of the query rows from low to high, the shards' among them."""
-        pairs, scores = self._recent
-        ends = np.searchsorted(pairs, [low * self.n_docs, high * self.n_docs])
-        pairs, scores = pairs[slice(*ends)], scores[slice(*ends)]
-        known = self._offsets[np.minimum(np.arange(low, high + 1), len(self._offsets) - 1)]
-        documents, kept = self._documents[known[0] : known[-1]], self._scores[known[0] : known[-1]]
-        if not len(pairs):
-            return documents, kept
-        places = np.searchsorted(np.repeat(np.arange(low, high) * self.n_docs, np.diff(known)) + documents, pairs)
-        return np.insert(documents, places, (pairs % self.n_docs).astype(np.int32)), np.insert(kept, places, scores)
 
-    def _clear(self, number: int) -> None:
-        """Delete the arrays and shards from before a number: what it holds already, and what an interrupted merge left."""
-        for name in os.listdir(self.folder):
-            main, shard = MAIN.fullmatch(name), _SHARD.fullmatch(name)
-            if main and int(main[1]) < number:
-                shutil.rmtree(self.folder / name, ignore_errors=True)
-            if shard and int(shard[1]) < number:
-                durable.remove(self.folder / name)
+def _check_finite(pairs: np.ndarray, scores: np.ndarray, n_docs: int) -> None:
+    bad = ~np.isfinite(scores)
+    if bad.any():
+        first = int(pairs[bad][0])
+        raise TeacherError(
+            f"the teacher gave {int(bad.sum())} scores that are no finite numbers, the first for query row {first // n_docs}, "
+            f"document row {first % n_docs}; try precision fp32, or look at that text"
+        )
 
 
-_ARRAYS = ("offsets", "documents", "scores")
-_LOOKED_AT: set[tuple] = set()  # files of arrays, with their times, whose hashes were compared in this process
+def _drafted(folder: Path, shard: dict[str, np.ndarray], n_docs: int) -> Path:
+    """Write a shard under a name that does not count."""
+    temporary = folder / f".shard-{os.getpid()}.tmp"
+    with temporary.open("wb") as stream:
+        np.savez(stream, pairs=shard["pairs"], scores=shard["scores"], seconds=shard["seconds"], n_docs=np.array(n_docs))
+    durable.flush(temporary)
+    return temporary
 
 
-def _sealed(about: dict, main: Path) -> str:
-    """Return what is said of merged arrays as text, with the size and hash of each, and a checksum."""
-    sums = {f"{name}.npy": [(path := main / f"{name}.npy").stat().st_size, files.tree_sha256(path)] for name in _ARRAYS}
-    about = about | {"files": sums}
-    return json.dumps(about | {"checksum": _checksum(about)})
+def _lock(folder: Path) -> filelock.FileLock:
+    folder.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(str(folder / ".lock"))
 
 
-def seal_arrays(main: Path) -> None:
-    """Give merged arrays that have no hashes yet those that they have."""
-    about = json.loads((main / "about.json").read_bytes())
-    if "files" not in about:
-        durable.write_text(main / "about.json", _sealed(about, main))
+def _names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder)) if folder.is_dir() else []
 
 
-def damage_of_arrays(main: Path, hashed_up_to: float) -> str | None:
-    """Return what is wrong with a folder of merged arrays; None where nothing is.
-
-    Args:
-        main: the folder.
-        hashed_up_to: bytes up to which a file's hash is compared too, once a process; all sizes always are.
-
-    Raises:
-        FileNotFoundError: the folder is not there.
-    """
-    try:
-        about = json.loads((main / "about.json").read_bytes())
-        sums = about["files"]
-        if about["checksum"] != _checksum(about):
-            return "about.json is damaged: its checksum is another"
-    except FileNotFoundError:
-        if not main.is_dir():
-            raise
-        return "about.json is missing"
-    except (ValueError, KeyError, TypeError, RecursionError, IsADirectoryError):
-        return "about.json is damaged: it is not what was written"
-    for name, (size, digest) in sums.items():
-        path = main / name
-        if not path.is_file():
-            return f"{name} is missing"
-        found = path.stat()
-        if found.st_size != size:
-            return f"{name} is damaged: it has {found.st_size:,} bytes, not {size:,}"
-        seen = (path, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-        if size <= hashed_up_to and (seen not in _LOOKED_AT or hashed_up_to > SMALL):
-            if files.tree_sha256(path) != digest:
-                return f"{name} is damaged: its SHA-256 is another"
-            _LOOKED_AT.add(seen)
-    return None
-
-
-def _checksum(about: dict) -> str:
-    rest = {key: value for key, value in about.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+def _clear(folder: Path, number: int) -> None:
+    """Delete the arrays and shards from before a number: what it holds already, and what an interrupted merge left."""
+    for name in os.listdir(folder):
+        main, shard = MAIN.fullmatch(name), _SHARD.fullmatch(name)
+        if main and int(main[1]) < number:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        if shard and int(shard[1]) < number:
+            durable.remove(folder / name)
 
 
 def read_shard(path: Path) -> dict[str, np.ndarray]:
@@ -481,20 +363,6 @@ def _newest(names: list[str]) -> int:
 
 def _blocks(n: int) -> list[slice]:
     return [slice(start, start + MERGE_PAIRS) for start in range(0, n, MERGE_PAIRS)]
-
-
-def _row_blocks(offsets: np.ndarray, size: int) -> list[tuple[int, int]]:
-    """Split rows into blocks of about ``size`` entries, at least a row each: the first row and the one after the last.
-
-    >>> _row_blocks(np.array([0, 3, 3, 5, 9]), size=4)
-    [(0, 2), (2, 3), (3, 4)]
-    """
-    blocks, low, n_rows = [], 0, len(offsets) - 1
-    while low < n_rows:
-        high = max(low + 1, int(np.searchsorted(offsets, offsets[low] + size, side="right")) - 1)
-        blocks.append((low, min(high, n_rows)))
-        low = high
-    return blocks
 
 
 def _find(known: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

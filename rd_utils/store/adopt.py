@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from rd_utils import durable
 from rd_utils.files import tree_sha256
-from rd_utils.scoring import teachers
+from rd_utils.scoring import arrays
 from rd_utils.store import MANIFEST, Store, identity, one_look, outside_content, read_manifest, upstream
 from rd_utils.store.canonical import names_within, versions
 from rd_utils.store.damage import sealed
@@ -243,7 +243,7 @@ def _is_damaged(main: Path) -> bool:
         hashed = "files" in json.loads((main / "about.json").read_bytes())
     except (OSError, ValueError, RecursionError):
         return True
-    return hashed and teachers.damage_of_arrays(main, float("inf")) is not None
+    return hashed and arrays.damage_of_arrays(main, float("inf")) is not None
 
 
 def _teachers(spec: Spec) -> list[Teacher]:
@@ -285,5 +285,5 @@ def _take_over(folder: Path, manifest: dict[str, Any], spec: Spec, store: Store,
 def _move_pairs(before: Path, after: Path) -> None:
     """Rename a folder of pairs; arrays that have no hashes yet, as 0.4.0 wrote them, get those that they have."""
     for main in before.glob("main-*"):
-        teachers.seal_arrays(main)
+        arrays.seal_arrays(main)
     durable.rename(before, after)

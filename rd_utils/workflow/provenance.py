@@ -169,13 +169,13 @@ def _pairs_of(store: Store, folders: Iterable[Path]) -> list[Path]:
 
 
 def _of_pairs(folder: Path) -> Iterator[Finding]:
-    from rd_utils.scoring import teachers
+    from rd_utils.scoring import arrays, teachers
 
     numbered = [name for name in os.listdir(folder) if teachers.MAIN.fullmatch(name)]
     again = "the next run that asks for these pairs scores them again"
     if numbered:
         main = folder / max(numbered)
-        if wrong := teachers.damage_of_arrays(main, _EVERYTHING):
+        if wrong := arrays.damage_of_arrays(main, _EVERYTHING):
             yield Finding("damaged", main, f"{wrong}; {again}", main)
     for name in sorted(os.listdir(folder)):
         if name.startswith("shard-"):

@@ -161,7 +161,7 @@ def test_an_interrupted_merge_loses_nothing_and_is_taken_up_again(tmp_path, monk
         assert store.lookup(np.arange(25)).tolist() == list(range(25)) and store.seconds.tolist() == [3.0, 3.0]
     assert (tmp_path / ".main.tmp").is_dir()
     with monkeypatch.context() as patch:  # before what was merged is deleted
-        patch.setattr(PairScores, "_clear", stop)
+        patch.setattr(teachers, "_clear", stop)
         with pytest.raises(KeyboardInterrupt):
             kept.merge()
     assert visible(tmp_path) == ["main-000001", "main-000002", "shard-000001-000001.npz"] and not (tmp_path / ".main.tmp").exists()
