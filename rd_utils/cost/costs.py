@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,12 +19,17 @@ from rd_utils.cost import energy, frontier
 from rd_utils.scoring import teachers
 from rd_utils.store import identity, one_look, upstream
 from rd_utils.study import params
-from rd_utils.study.plan import DIMENSIONS, PLACE, Plan
+from rd_utils.study.kinds import Spec
+from rd_utils.study.plan import DIMENSIONS, PLACE, Cell, Plan
 from rd_utils.study.stage import inputs
+from rd_utils.study.studies import AnalysisSettings
 from rd_utils.workflow.pipeline import Pipeline
 
 STAGES = ("mine", "score", "train", "evaluate")
 _CHARGED = ("wall_seconds", "cpu_seconds", "gpu_seconds", "joules", "teacher_calls")  # the order in every array below
+
+
+Parts = dict[str, dict[str, Spec]]  # artefacts by identity, by the stage that they are charged to
 
 
 class Bill(NamedTuple):
@@ -73,32 +78,36 @@ def costs(plan: Plan, pipeline: Pipeline, cells: set[str] | None = None) -> pd.D
             for key, spec in specs.items():
                 if key not in paid:
                     paid[key] = _bill(pipeline, spec, rates, plan.study.analysis)
-        charged = {stage: sum((paid[key].amounts for key in specs), start=np.zeros(len(_CHARGED))) for stage, specs in parts.items()}
-        shared = sum((paid[key].amounts / uses[key] for specs in parts.values() for key in specs), start=np.zeros(len(_CHARGED)))
-        known = sorted({paid[key].energy for specs in parts.values() for key in specs})
         trained = pipeline.store.manifest(student)
-        row = {
-            "study": plan.study.name,
-            "cell": cell.name,
-            "collection": cell.collection,
-            "seed": seed,
-            "identity": identity(student),
-            "manifest": f"store/student/{identity(student)}/manifest.json",
-            **{name: getattr(cell, name) for name in DIMENSIONS},
-        }
-        for place, amount in enumerate(_CHARGED):
-            row |= {f"{stage}_{amount}": _rounded(charged[stage][place]) for stage in STAGES}
-            row[f"total_{amount}"] = sum(row[f"{stage}_{amount}"] for stage in STAGES)
-        row |= {f"shared_{name}": _rounded(shared[_CHARGED.index(name)]) for name in ("cpu_seconds", "teacher_calls")}
-        row |= {
-            "energy": " + ".join(known),
-            "documents_seen": trained["counts"]["documents_seen"],
-            "tokens_seen": trained["counts"]["tokens_seen"],
-            "peak_memory_mb": trained["cost"]["peak_memory_mb"],
-            "parameters": json.dumps(trained["parameters"], sort_keys=True),
-        }
-        rows.append(row)
+        rows.append(
+            {
+                "study": plan.study.name,
+                "cell": cell.name,
+                "collection": cell.collection,
+                "seed": seed,
+                "identity": identity(student),
+                "manifest": f"store/student/{identity(student)}/manifest.json",
+                **{name: getattr(cell, name) for name in DIMENSIONS},
+                **_amounts(parts, paid, uses),
+                "energy": " + ".join(sorted({paid[key].energy for specs in parts.values() for key in specs})),
+                "documents_seen": trained["counts"]["documents_seen"],
+                "tokens_seen": trained["counts"]["tokens_seen"],
+                "peak_memory_mb": trained["cost"]["peak_memory_mb"],
+                "parameters": json.dumps(trained["parameters"], sort_keys=True),
+            }
+        )
     return pd.DataFrame(rows)
+
+
+def _amounts(parts: Parts, paid: dict[str, Bill], uses: Counter[str]) -> dict[str, float]:
+    """Return what a student is charged with in each stage and in all, and its share of what students share."""
+    charged = {stage: sum((paid[key].amounts for key in specs), start=np.zeros(len(_CHARGED))) for stage, specs in parts.items()}
+    shared = sum((paid[key].amounts / uses[key] for specs in parts.values() for key in specs), start=np.zeros(len(_CHARGED)))
+    amounts: dict[str, float] = {}
+    for place, amount in enumerate(_CHARGED):
+        amounts |= {f"{stage}_{amount}": _rounded(charged[stage][place]) for stage in STAGES}
+        amounts[f"total_{amount}"] = sum(amounts[f"{stage}_{amount}"] for stage in STAGES)
+    return amounts | {f"shared_{name}": _rounded(shared[_CHARGED.index(name)]) for name in ("cpu_seconds", "teacher_calls")}
 
 
 def by_stage(costs: pd.DataFrame) -> pd.DataFrame:
@@ -125,7 +134,7 @@ def _rounded(amount: float) -> float:
     return round(float(amount), 3)
 
 
-def _parts(plan: Plan, cell: Any, student: params.StudentSpec) -> dict[str, dict[str, Any]]:
+def _parts(plan: Plan, cell: Cell, student: params.StudentSpec) -> Parts:
     """Return every artefact that a student and its evaluations need, by the stage that it is charged to."""
     needed = inputs(student)
     texts = {identity(part) for part in needed.values() if part.stage in ("lexicon", "tokens")}
@@ -137,12 +146,12 @@ def _parts(plan: Plan, cell: Any, student: params.StudentSpec) -> dict[str, dict
     return {"mine": mine, "score": score, "train": train, "evaluate": {identity(spec): spec for spec in evaluations}}
 
 
-def _with_upstream(spec: Any) -> dict[str, Any]:
+def _with_upstream(spec: Spec) -> dict[str, Spec]:
     """Return an artefact and everything that it is made from, by identity."""
     return upstream(spec) | {identity(spec): spec}
 
 
-def _bill(pipeline: Pipeline, spec: Any, rates: dict[str, np.ndarray], settings: Any) -> Bill:
+def _bill(pipeline: Pipeline, spec: Spec, rates: dict[str, np.ndarray], settings: AnalysisSettings) -> Bill:
     """Return what an artefact is charged with.
 
     A teacher's pairs are scored for whichever artefact comes first; so what scoring took is taken off, and every pair that the artefact

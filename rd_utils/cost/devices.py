@@ -94,7 +94,7 @@ def device_of(name: str | None) -> Device:
     if name in (None, "cpu"):
         # bf16 as fp32: some processors are faster in it, some ten times slower. Half of the 16 GB/s that a core streams, for what torch
         # spends around an elementwise operation: so the students without a transformer come out within a third of what they took.
-        peak = dict.fromkeys(("fp32", "bf16"), core_peak())
+        peak: dict[Precision, float] = dict.fromkeys(("fp32", "bf16"), core_peak())
         return Device(name="cpu", gpu=False, peak=peak, bandwidth=8e9, train=0.4, infer=0.5, here=True)
     if name in GPUS:
         return GPUS[name]

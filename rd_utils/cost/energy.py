@@ -27,7 +27,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 POWERCAP = Path("/sys/class/powercap")  # Linux: one folder a RAPL zone, of Intel and AMD processors alike
 DEVICES = Path("/dev")
@@ -64,6 +64,14 @@ _SETTINGS = {
 
 
 # --- measuring ------------------------------------------------------------------------------------------------------------------
+
+
+class Measured(TypedDict):
+    """What a meter read: joules and how, or None and why not."""
+
+    joules: float | None
+    method: str
+    reason: str
 
 
 class EnergyMeter:
@@ -107,7 +115,7 @@ class EnergyMeter:
             except Exception as error:  # a measurement must not break the run that it measures
                 self._failure = self._failure or f"{part.name}: {_message(error)}"
 
-    def read(self) -> dict[str, float | str | None]:
+    def read(self) -> Measured:
         """Close the window and return its energy.
 
         Returns:
@@ -160,8 +168,8 @@ class _Gpu:
     name = "zeus"
 
     def __init__(self) -> None:
-        from zeus.device import get_gpus
-        from zeus.monitor import ZeusMonitor
+        from zeus.device import get_gpus  # pyright: ignore[reportMissingImports] (of the extra energy)
+        from zeus.monitor import ZeusMonitor  # pyright: ignore[reportMissingImports]
 
         gpus = get_gpus()
         old = [index for index in range(len(gpus)) if not gpus.supports_get_total_energy_consumption(index)]
@@ -183,7 +191,7 @@ class _Processor:
 
     def __init__(self, *, with_gpu: bool) -> None:
         logging.getLogger("codecarbon").disabled = True  # importing it sets its level and handler, so that neither can be set before
-        import codecarbon
+        import codecarbon  # pyright: ignore[reportMissingImports]
 
         self._library, self._with_gpu, self._tracker = codecarbon, with_gpu, None
         self._checked(self._new())  # also looks at the hardware once, which the library keeps for the next trackers
@@ -266,7 +274,7 @@ def _message(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _nothing(reason: str) -> dict[str, float | str | None]:
+def _nothing(reason: str) -> Measured:
     return {"joules": None, "method": "none", "reason": reason}
 
 
@@ -311,11 +319,11 @@ def estimate(
             raise ValueError(f"{name} is {number}; expected a number of at least 0")
     if gpu_seconds > 0 and gpu_watts is None:
         raise ValueError(f"gpu_seconds is {gpu_seconds} and gpu_watts is not given; give the watts of one busy GPU, from its data sheet")
-    return float(cpu_seconds * watts_per_core + (gpu_seconds * gpu_watts if gpu_seconds > 0 else 0.0))
+    return float(cpu_seconds * watts_per_core + (gpu_seconds * gpu_watts if gpu_seconds > 0 and gpu_watts is not None else 0.0))
 
 
 def label(
-    record: dict[str, float | str | None],
+    record: Measured,
     cpu_seconds: float,
     gpu_seconds: float = 0.0,
     *,

@@ -16,9 +16,9 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
@@ -26,14 +26,19 @@ from pydantic import ValidationError
 from rd_utils import kernels
 from rd_utils.cost import energy
 from rd_utils.cost.devices import Benchmark, Device, read_benchmarks
-from rd_utils.cost.workload import Counter, Known, Work, demanded
+from rd_utils.cost.workload import Asked, Counter, Known, Work, demanded
 from rd_utils.stages.search import search_evaluations
 from rd_utils.store import Store, identity, one_look, project_root
 from rd_utils.store.canonical import versions
+from rd_utils.store.manifests import Manifest
 from rd_utils.study import params
 from rd_utils.study import plan as planning
+from rd_utils.study.kinds import ScoredPool, Spec, Strategy
 from rd_utils.study.params import ParameterError
 from rd_utils.study.stage import made_whole
+from rd_utils.study.studies import AnalysisSettings
+
+N = TypeVar("N", int, float)
 
 STAGES = {
     "texts": "documents, queries, lexicons, token tables",
@@ -73,18 +78,23 @@ class Cost:
 
     def __add__(self, more: Cost) -> Cost:
         """Return the sum; of memory the larger, since artefacts are made one after the other."""
-        summed = {
-            name: getattr(self, name) + getattr(more, name)
-            for name in ("artefacts", "done", "documents", "tokens", "flops", "joules", "disk")
-            + ("gpu_seconds", "core_seconds", "left_gpu_seconds", "left_core_seconds")
-        }
-        largest = {name: max(getattr(self, name), getattr(more, name)) for name in ("memory", "device_memory")}
-        merged = {
-            name: {key: mine.get(key, 0) + theirs.get(key, 0) for key in [*mine, *(key for key in theirs if key not in mine)]}
-            for name in ("bases", "unknown")
-            for mine, theirs in [(getattr(self, name), getattr(more, name))]
-        }
-        return Cost(**summed, **largest, **merged)
+        return Cost(
+            artefacts=self.artefacts + more.artefacts,
+            done=self.done + more.done,
+            documents=self.documents + more.documents,
+            tokens=self.tokens + more.tokens,
+            flops=self.flops + more.flops,
+            gpu_seconds=self.gpu_seconds + more.gpu_seconds,
+            core_seconds=self.core_seconds + more.core_seconds,
+            left_gpu_seconds=self.left_gpu_seconds + more.left_gpu_seconds,
+            left_core_seconds=self.left_core_seconds + more.left_core_seconds,
+            joules=self.joules + more.joules,
+            disk=self.disk + more.disk,
+            memory=max(self.memory, more.memory),
+            device_memory=max(self.device_memory, more.device_memory),
+            bases=_added(self.bases, more.bases),
+            unknown=_added(self.unknown, more.unknown),
+        )
 
     @property
     def basis(self) -> str:
@@ -92,6 +102,10 @@ class Cost:
         seconds = sum(self.bases.values())
         named = sorted((name for name in self.bases if self.bases[name] >= 0.01 * seconds), key=lambda name: -self.bases[name])
         return ", ".join([*named, *(["unknown"] if self.unknown else [])])
+
+
+def _added(one: dict[str, N], more: dict[str, N]) -> dict[str, N]:
+    return one | {name: one[name] + number if name in one else number for name, number in more.items()}
 
 
 # --- what it costs ----------------------------------------------------------------------------------------------------------------
@@ -118,19 +132,21 @@ class Prices:
         full = {
             (json.dumps(m["parameters"].get("system"), sort_keys=True), json.dumps(m["parameters"].get("collection"), sort_keys=True))
             for _, m in known.manifests.get("evaluation", [])
-            if m["parameters"].get("first_stage", {}).get("kind") == "full"
+            if _first_stage(m) == "full"
         }
         sums: dict[bool, dict[tuple[str, str, str], np.ndarray]] = {True: {}, False: {}}
         for stage, entries in known.manifests.items():
             known_stage = made_whole().get(stage)
-            for _, manifest in entries if known_stage else ():
+            if known_stage is None:
+                continue
+            for _, manifest in entries:
                 try:
                     spec = known_stage.spec.model_validate(manifest["parameters"])
                 except ValidationError:
                     continue  # of a version that knew other parameters
                 own = manifest["parameters"]
                 place = tuple(json.dumps(own.get(name), sort_keys=True) for name in ("system", "collection"))
-                encoded = stage == "evaluation" and own["first_stage"]["kind"] == "rerank" and place in full
+                encoded = stage == "evaluation" and _first_stage(manifest) == "rerank" and place in full
                 into = sums[manifest.get("versions") == versions(spec)]
                 for work, seconds in self._measured(spec, manifest, counter, encoded):
                     model, rest, _ = self.base(work)
@@ -139,28 +155,22 @@ class Prices:
         for found in (sums[False], sums[True]):
             self.ratios |= {key: spent / counted for key, (spent, counted) in found.items() if spent > 0 and counted > 0}
 
-    def _measured(self, spec: Any, manifest: dict[str, Any], counter: Counter, encoded: bool) -> Iterator[tuple[Work, float]]:
+    def _measured(self, spec: Spec, manifest: Manifest, counter: Counter, encoded: bool) -> Iterator[tuple[Work, float]]:
         if "scoring" not in manifest and spec.stage in ("scores", "candidates", "groups"):
             return  # of a version that did not tell a teacher's seconds from the artefact's
-        cost, bills = {"gpu_seconds": 0.0} | manifest["cost"], manifest.get("scoring", [])
+        cost, bills = manifest["cost"], manifest.get("scoring", [])
         work = counter.work(spec, encoded)
-        on_gpu = cost["gpu_seconds"] > 0
+        on_gpu = cost.get("gpu_seconds", 0.0) > 0
         if work.mode and on_gpu != self.device.gpu:
             return
-        unit = "wall_seconds" if on_gpu else "cpu_seconds"
+        unit: Literal["wall_seconds", "cpu_seconds"] = "wall_seconds" if on_gpu else "cpu_seconds"
         spent = cost[unit] - (0.0 if spec.stage == "evaluation" else sum(bill[unit] for bill in bills))
         seen = manifest["counts"].get("documents_seen")
         times = seen / work.documents if seen and work.documents else 1.0
         yield replace(work, documents=work.documents * times, flops=work.flops * times), max(spent, 0.0)
-        asking = {
-            "scores": spec,
-            "candidates": getattr(spec, "retriever", None),
-            "groups": getattr(getattr(spec, "strategy", None), "filter", None),
-        }
-        teacher = getattr(asking.get(spec.stage), "teacher", None)
-        collection = spec.groups.collection if spec.stage == "scores" else getattr(spec, "collection", None)
-        if teacher is not None and teacher.kind != "ensemble" and len(bills) == 1 and bills[0]["scored_now"]:
-            for part in counter.pairs(teacher, collection, bills[0]["scored_now"]):
+        asked = _asked(spec)
+        if asked is not None and asked[0].kind != "ensemble" and len(bills) == 1 and bills[0]["scored_now"]:
+            for part in counter.pairs(*asked, bills[0]["scored_now"]):
                 yield part, bills[0][unit]
 
     def base(self, work: Work) -> tuple[float, float, str]:
@@ -182,7 +192,7 @@ class Prices:
 
     def _share(self, work: Work) -> tuple[float, str]:
         """Return the share of the peak: of the benchmarks nearest in shape, or the one assumed."""
-        shape = work.architecture.shape
+        shape = None if work.architecture is None else work.architecture.shape
         entries = [entry for entry in self.benchmarks if (entry.work, entry.precision) == (work.mode, work.precision)]
         if shape is None or not entries:
             return getattr(self.device, work.mode), "assumed"
@@ -192,7 +202,7 @@ class Prices:
         nearest = [entry.share_of_peak for entry, distance in zip(entries, away, strict=True) if distance == min(away)]
         return float(np.median(nearest)), "benchmark"
 
-    def price(self, work: Work, settings: Any, done: bool = False) -> Cost:
+    def price(self, work: Work, settings: AnalysisSettings, done: bool = False) -> Cost:
         """Return what one artefact costs.
 
         Args:
@@ -231,6 +241,25 @@ class Prices:
             bases=bases,
             unknown=unknown,
         )
+
+
+def _first_stage(manifest: Manifest) -> object:
+    """Return the kind of an evaluation's first stage."""
+    first_stage = manifest["parameters"].get("first_stage")
+    return first_stage.get("kind") if isinstance(first_stage, dict) else None
+
+
+def _asked(spec: Spec) -> Asked | None:
+    """Return the teacher that an artefact asks for scores, and the collection of the pairs; None where it asks none."""
+    match spec:
+        case params.ScoresSpec():
+            return spec.teacher, spec.groups.collection
+        case params.CandidatesSpec(retriever=params.Retriever(scored_pool=ScoredPool() as scored)):
+            return scored.teacher, spec.collection
+        case params.GroupsSpec(strategy=Strategy(scored_pool=ScoredPool() as scored)):
+            return scored.teacher, spec.collection
+        case _:
+            return None
 
 
 def _key(work: Work) -> tuple[str, str, str]:
@@ -287,16 +316,17 @@ def estimate(plan: planning.Plan, store: Store, device: Device, benchmarks: list
     specs = plan.specs()
     present = {identity(spec): store.has(spec) for spec in specs}
     of_cells = {identity(student) for cell in plan.cells for student in cell.students.values()}
-    chosen = [spec for spec in specs if spec.stage == "search"]
+    chosen = [spec for spec in specs if isinstance(spec, params.SearchSpec)]
     searched = {identity(student) for spec in chosen for student in spec.candidates}
     searched |= {identity(spec) for search in chosen for spec in (search, *(e for es in search_evaluations(search) for e in es))}
-    full = {(spec.system, spec.collection) for spec in specs if spec.stage == "evaluation" and spec.first_stage.kind == "full"}
+    evaluations = [spec for spec in specs if isinstance(spec, params.EvaluationSpec)]
+    full = {(spec.system, spec.collection) for spec in evaluations if spec.first_stage.kind == "full"}
+    again = {identity(spec) for spec in evaluations if spec.first_stage.kind == "rerank" and (spec.system, spec.collection) in full}
     stages = {name: Cost() for name in STAGES}
     costs: dict[str, Cost] = {}
     for spec in specs:
         key = identity(spec)
-        again = spec.stage == "evaluation" and spec.first_stage.kind == "rerank" and (spec.system, spec.collection) in full
-        costs[key] = prices.price(counter.work(spec, encoded=again), settings, present[key])
+        costs[key] = prices.price(counter.work(spec, encoded=key in again), settings, present[key])
         stages[_stage(spec, key, of_cells, searched)] += costs[key]
     stages["score"] += _scoring(specs, present, counter, prices, settings)
     done = sum(planning.is_done(node, plan, store) for node in plan.nodes)
@@ -304,16 +334,16 @@ def estimate(plan: planning.Plan, store: Store, device: Device, benchmarks: list
     for number in range(len(plan.nodes)):  # the first of all, and the first of those that are left, start afresh
         seconds = FORKED_SECONDS if forked and number not in (0, done) else START_SECONDS
         stages["start"] += prices.price(Work("start", cpu_seconds=seconds), settings, number < done)
-    read = {spec.collection.model_dump_json(): spec.collection for spec in specs if spec.stage == "tokens"}
+    read = {spec.collection.model_dump_json(): spec.collection for spec in specs if isinstance(spec, params.TokensSpec)}
     tables = {json.dumps(m["parameters"].get("collection"), sort_keys=True) for _, m in known.manifests.get("tokens", [])}
     assumed = [c.label for c in read.values() if json.dumps(c.model_dump(mode="json"), sort_keys=True) not in tables]
-    lacking = {spec.training.precision for spec in specs if spec.stage == "student"} - device.peak.keys()
+    lacking = {spec.training.precision for spec in specs if isinstance(spec, params.StudentSpec)} - device.peak.keys()
     return Estimate(
         device, stages, _of_cells(plan, costs), _of_helpers(plan, costs, of_cells), len(plan.nodes), done, assumed, sorted(lacking)
     )
 
 
-def _stage(spec: Any, key: str, of_cells: set[str], searched: set[str]) -> str:
+def _stage(spec: Spec, key: str, of_cells: set[str], searched: set[str]) -> str:
     if spec.stage == "student":
         return "train" if key in of_cells else "search" if key in searched else "helpers"
     if key in searched:
@@ -323,7 +353,7 @@ def _stage(spec: Any, key: str, of_cells: set[str], searched: set[str]) -> str:
     return stages.get(spec.stage, "mine")
 
 
-def _scoring(specs: list[Any], present: dict[str, bool], counter: Counter, prices: Prices, settings: Any) -> Cost:
+def _scoring(specs: Sequence[Spec], present: dict[str, bool], counter: Counter, prices: Prices, settings: AnalysisSettings) -> Cost:
     """Return what teachers' pairs cost; done are those that the artefacts in the store asked for."""
     total, scored = Cost(), demanded([spec for spec in specs if present[identity(spec)]], counter)
     for (teacher, collection), pairs in demanded(specs, counter).items():
@@ -356,9 +386,9 @@ def _of_helpers(plan: planning.Plan, costs: dict[str, Cost], of_cells: set[str])
     found: dict[str, Cost] = {}
     for node in plan.nodes:
         for spec in node.artefacts:
-            if spec.stage == "student" and identity(spec) not in of_cells:
+            if isinstance(spec, params.StudentSpec) and identity(spec) not in of_cells:
                 found[node.name.removeprefix("03_train-")] = costs[identity(spec)]
-            elif spec.stage == "search":
+            elif isinstance(spec, params.SearchSpec):
                 first = spec.candidates[0]
                 name = f"search {first.architecture.kind} {first.loss}"
                 found[name] = sum((costs[identity(student)] for student in spec.candidates), start=found.get(name, Cost()))
@@ -371,7 +401,7 @@ def _of_helpers(plan: planning.Plan, costs: dict[str, Cost], of_cells: set[str])
 _COLUMNS = ("tokens", "flops", "gpu_seconds", "core_seconds", "left_gpu_seconds", "left_core_seconds", "joules")
 
 
-def records(found: Estimate) -> list[dict[str, Any]]:
+def records(found: Estimate) -> list[dict[str, str | int | float | None]]:
     """Return one record for the study, each stage, each cell, and each student or search beside the cells, in SI units.
 
     Of a cell, ``students`` and ``done`` are its students; of all others, artefacts. ``unknown`` names what has no estimate.

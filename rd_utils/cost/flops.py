@@ -137,13 +137,18 @@ def _read_shape(folder: Path) -> Shape | None:
         "heads": ("num_attention_heads", "n_heads"),
         "vocabulary": ("vocab_size",),
     }
-    found = {field: next((config[key] for key in keys if key in config), None) for field, keys in names.items()}
-    if None in found.values():
+    said = {field: next((config[key] for key in keys if key in config), None) for field, keys in names.items()}
+    found = {field: number for field, number in said.items() if number is not None}
+    if len(found) < len(names):
         return None
     embedding = config.get("embedding_size", found["hidden"])
     types = 0 if config["model_type"] in ("distilbert", "mpnet") else config.get("type_vocab_size", 2)
     return Shape(
-        **found,
+        found["layers"],
+        found["hidden"],
+        found["feed_forward"],
+        found["heads"],
+        found["vocabulary"],
         embedding=None if embedding == found["hidden"] else embedding,
         positions=config.get("max_position_embeddings", 512),
         types=types,

@@ -141,7 +141,7 @@ def marginal(
         on = rows[_not_dominated(costs[rows], values[rows])]
         first: dict[float, int] = {}  # on a frontier a cost has one value: the rows of one cost are one point
         for row in sorted(on, key=lambda row: (costs[row], names[row])):
-            first.setdefault(costs[row], row)
+            first.setdefault(float(costs[row]), row)
         walk = list(first.values())
         for cheaper, dearer in zip(walk, walk[1:], strict=False):
             gain, extra = values[dearer] - values[cheaper], costs[dearer] - costs[cheaper]

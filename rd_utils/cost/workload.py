@@ -9,19 +9,33 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from rd_utils.cost import flops
 from rd_utils.cost.flops import Flops
+from rd_utils.data.sources import EmbeddedCollection, FolderCollection, IrDatasetsCollection, PseudoQueries
 from rd_utils.store import Store, resolve_path
+from rd_utils.store.manifests import Manifest
 from rd_utils.study.graph import docs_of, lexicon_of, tokenizer_of
-from rd_utils.study.kinds import Architecture, BiArchitecture, Collection, DenseIndex, Precision, Spec, Teacher
-from rd_utils.study.specs import GroupsSpec, QueriesSpec, TokensSpec
+from rd_utils.study.kinds import (
+    Architecture,
+    BiArchitecture,
+    Collection,
+    DenseIndex,
+    Precision,
+    Retriever,
+    ScoredPool,
+    Spec,
+    Strategy,
+    Teacher,
+    Tokenizer,
+)
+from rd_utils.study.specs import CandidatesSpec, GroupsSpec, NeighboursSpec, QueriesSpec, ScoresSpec, TokensSpec
 from rd_utils.study.stage import stage_of
 
 # Mean words of a query and of a document, for token tables that are not made yet: N. Thakur et al., BEIR, 2021, table 1. Vaswani counted.
@@ -106,8 +120,8 @@ class Work:
     tokens: float = 0.0
     flops: Flops = Flops()
     mode: str = ""
-    precision: str = "fp32"
-    architecture: Any = None
+    precision: Precision = "fp32"
+    architecture: Architecture | None = None
     cpu_seconds: float = 0.0
     disk: float = 0.0
     memory: float = 0.0
@@ -145,8 +159,8 @@ class Known:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.manifests: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
-        self.by_parameters: dict[tuple[str, str], tuple[Path, dict[str, Any]]] = {}
+        self.manifests: dict[str, list[tuple[Path, Manifest]]] = {}
+        self.by_parameters: dict[tuple[str, str], tuple[Path, Manifest]] = {}
         for path in sorted(store.root.glob("*/*/manifest.json")):
             try:
                 manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -157,14 +171,14 @@ class Known:
             self.manifests.setdefault(stage, []).append((path.parent, manifest))
             self.by_parameters[stage, json.dumps(manifest["parameters"], sort_keys=True)] = (path.parent, manifest)
         self._sizes: dict[str, Sizes] = {}
-        self._lengths: dict[tuple[str, Any], np.ndarray | None] = {}
+        self._lengths: dict[str, np.ndarray | None] = {}
 
-    def counts(self, spec: Any) -> dict[str, Any]:
+    def counts(self, spec: Spec) -> dict[str, int | float]:
         """Return the counts of an artefact of these parameters; empty where the store has none."""
         found = self.by_parameters.get((spec.stage, json.dumps(spec.model_dump(mode="json"), sort_keys=True)))
         return found[1]["counts"] if found else {}
 
-    def sizes(self, collection: Any) -> Sizes:
+    def sizes(self, collection: Collection) -> Sizes:
         """Return a collection's size: from the store, the catalogue of ir_datasets, the embedded profile, or the folder's lines."""
         key = collection.model_dump_json()
         if key not in self._sizes:
@@ -175,28 +189,33 @@ class Known:
             self._sizes[key] = Sizes(docs or found.docs, queries, positives)
         return self._sizes[key]
 
-    def words(self, collection: Any) -> tuple[float, float]:
+    def words(self, collection: Collection) -> tuple[float, float]:
         """Return assumed mean words of a query and of a document."""
-        if collection.source == "pseudo_queries":
-            return sum(collection.words) / 2, self.words(collection.documents)[1]
-        if collection.source == "embedded":
-            from rd_utils.data.latent import PROFILES
+        match collection:
+            case PseudoQueries():
+                return sum(collection.words) / 2, self.words(collection.documents)[1]
+            case EmbeddedCollection():
+                from rd_utils.data.latent import PROFILES
 
-            profile = PROFILES[collection.profile]
-            shortest, longest = profile.document_length
-            drawn = profile.query_lengths
-            return sum(n * share for n, share in enumerate(drawn)) / sum(drawn), shortest + (longest - shortest) / 3  # the lesser of two
-        if collection.source == "ir_datasets":
-            return next((words for name, words in WORDS.items() if f"{collection.id}/".startswith(f"{name}/")), OTHER_WORDS)
-        return OTHER_WORDS
+                profile = PROFILES[collection.profile]
+                shortest, longest = profile.document_length
+                drawn = profile.query_lengths
+                queries = sum(n * share for n, share in enumerate(drawn)) / sum(drawn)
+                return queries, shortest + (longest - shortest) / 3  # the lesser of two
+            case IrDatasetsCollection():
+                return next((words for name, words in WORDS.items() if f"{collection.id}/".startswith(f"{name}/")), OTHER_WORDS)
+            case _:
+                return OTHER_WORDS
 
-    def lengths(self, of: str, collection: Any, tokenizer: Any, cut: float = math.inf, special: int = 0) -> Lengths:
+    def lengths(
+        self, of: Literal["docs", "queries"], collection: Collection, tokenizer: Tokenizer, cut: float = math.inf, special: int = 0
+    ) -> Lengths:
         """Return the tokens of a side's texts, framed by ``special`` tokens and cut to ``cut`` with them.
 
         Without a token table the mean is cut, which is too much where some texts are longer and some shorter than the cut.
         """
         spec = TokensSpec(of=of, collection=docs_of(collection).collection if of == "docs" else collection, tokenizer=tokenizer)
-        key = (spec.model_dump_json(), "")
+        key = spec.model_dump_json()
         if key not in self._lengths:
             found = self.by_parameters.get(("tokens", json.dumps(spec.model_dump(mode="json"), sort_keys=True)))
             path = found[0] / "offsets.npy" if found else None
@@ -209,39 +228,48 @@ class Known:
         framed = np.minimum(table + special, cut).astype(np.float64)
         return Lengths(float(framed.mean()), float((framed**2).mean()))
 
-    def lexicon_words(self, architecture: Any, collection: Any) -> int:
+    def lexicon_words(self, architecture: Architecture, collection: Collection) -> int:
         """Return how many words the lexicon of a student from scratch has."""
         lexicon = lexicon_of(architecture, collection)
         return int(self.counts(lexicon).get("words", flops.LEXICON_WORDS)) if lexicon else 0
 
 
-def listed(collection: Any) -> Sizes:
+def listed(collection: Collection) -> Sizes:
     """Return a collection's size without reading its texts."""
-    if collection.source == "pseudo_queries":
-        queries = _part(collection, collection.queries)
-        return Sizes(listed(collection.documents).docs, queries, queries)
-    if collection.source == "embedded":
-        from rd_utils.data.latent import PROFILES, SPLITS
+    match collection:
+        case PseudoQueries():
+            queries = _part(collection, collection.queries)
+            return Sizes(listed(collection.documents).docs, queries, queries)
+        case EmbeddedCollection():
+            from rd_utils.data.latent import PROFILES, SPLITS
 
-        profile = PROFILES[collection.profile]
-        queries = profile.n_queries[SPLITS.index(collection.split)]
-        return _limited(collection, Sizes(profile.n_docs, queries, queries))
-    if collection.source == "folder":
-        from rd_utils.data import collections, reading, trec
+            profile = PROFILES[collection.profile]
+            queries = profile.n_queries[SPLITS.index(collection.split)]
+            return _limited(collection, Sizes(profile.n_docs, queries, queries))
+        case FolderCollection():
+            from rd_utils.data import collections, reading, trec
 
-        folder = resolve_path(collection.path)
-        docs = reading.count_lines(collections.file_of(folder, collections.CORPUS), collections.CollectionError)
-        judged = trec.qrels(collections.file_of(folder, f"qrels/{collection.split}.tsv"), collections.CollectionError).frame
-        return _limited(collection, Sizes(docs, judged["query_id"].nunique(), len(collections.positives(judged))))
+            folder = resolve_path(collection.path)
+            docs = reading.count_lines(collections.file_of(folder, collections.CORPUS), collections.CollectionError)
+            judged = trec.qrels(collections.file_of(folder, f"qrels/{collection.split}.tsv"), collections.CollectionError).frame
+            return _limited(collection, Sizes(docs, judged["query_id"].nunique(), len(collections.positives(judged))))
+        case IrDatasetsCollection():
+            return _limited(collection, _catalogued(collection.id))
+        case _:
+            raise TypeError(f"nothing says how large {collection.label} is")
+
+
+def _catalogued(name: str) -> Sizes:
+    """Return what the catalogue of ir_datasets says of an id."""
     import ir_datasets
 
-    dataset = ir_datasets.load(collection.id)
+    dataset = ir_datasets.load(name)
     parts = ("docs", "queries", "qrels")
     has = {part: getattr(dataset, f"has_{part}")() for part in parts}
     docs, queries, qrels = ((getattr(dataset, f"{part}_metadata")() or {}) if has[part] else {} for part in parts)
     graded = qrels.get("fields", {}).get("relevance", {}).get("counts_by_value", {})
     positives = sum(n for grade, n in graded.items() if int(grade) > 0) or qrels.get("count", math.nan)
-    return _limited(collection, Sizes(docs.get("count", math.nan), queries.get("count", math.nan), positives))
+    return Sizes(docs.get("count", math.nan), queries.get("count", math.nan), positives)
 
 
 def drawn(spec: GroupsSpec, sizes: Sizes) -> float:
@@ -250,7 +278,7 @@ def drawn(spec: GroupsSpec, sizes: Sizes) -> float:
     return sizes.positives * spec.draws * share
 
 
-def _limited(collection: Any, sizes: Sizes) -> Sizes:
+def _limited(collection: EmbeddedCollection | FolderCollection | IrDatasetsCollection, sizes: Sizes) -> Sizes:
     """Return what ``random_split``, ``skip_queries`` and ``max_queries`` leave, positives in proportion."""
     queries = _part(collection, sizes.queries) - getattr(collection, "skip_queries", 0)
     if collection.max_queries is not None:
@@ -258,7 +286,7 @@ def _limited(collection: Any, sizes: Sizes) -> Sizes:
     return sizes._replace(queries=queries, positives=sizes.positives * queries / sizes.queries)
 
 
-def _part(collection: Any, queries: float) -> float:
+def _part(collection: Collection, queries: float) -> float:
     """Return how many of so many queries ``random_split`` leaves."""
     return queries if collection.random_split is None else queries * collection.random_split.share
 
@@ -311,13 +339,14 @@ class Counter:
         tokens = (query.mean + read.mean if architecture.shape is None and one is not None else read.mean) * pairs
         return tokens, None if one is None else one * pairs
 
-    def model(self, work: Work, architecture: Any, counted: Flops | None, **changes: Any) -> Work:
+    def model(self, work: Work, architecture: Architecture, counted: Flops | None, *, model_memory: float = 0.0) -> Work:
         """Return work with a model's operations, or with the model named that could not be counted."""
-        name = getattr(architecture, "model", architecture.kind)
-        own = {"unknown": f"the shape of {name}"} if counted is None else {"flops": counted}
-        return replace(work, architecture=architecture, **own, **changes)
+        work = replace(work, architecture=architecture, model_memory=model_memory or work.model_memory)
+        if counted is not None:
+            return replace(work, flops=counted)
+        return replace(work, unknown=f"the shape of {getattr(architecture, 'model', architecture.kind)}")
 
-    def weights(self, architecture: Any, collection: Any) -> float:
+    def weights(self, architecture: Architecture, collection: Collection) -> float:
         """Return a model's number of parameters; 0 where its shape is unknown, which is said elsewhere."""
         return float(architecture.parameters(self.known.lexicon_words(architecture, collection)) or 0)
 
@@ -357,30 +386,21 @@ def dense_search(work: Work, architecture: BiArchitecture, queries: float, docs:
     return replace(work, cpu_seconds=work.cpu_seconds + 2.0 * width * met / DENSE_RATE, memory=work.memory + memory)
 
 
-def demanded(specs: list[Any], counter: Counter) -> dict[tuple[Any, Any], float]:
+Asked = tuple[Teacher, Collection]  # whose pairs are scored
+
+
+def demanded(specs: Sequence[Spec], counter: Counter) -> dict[Asked, float]:
     """Return how many different pairs each teacher scores on each collection, whichever artefacts ask for them.
 
     A pool that is re-ranked or filtered is scored whole, and groups drawn from it cost nothing more. Of other pools of depth D every group
     draws k, and s independent draws meet ``D (1 - (1 - k / D)^s)`` different ones. Positives count once. What two pools share is counted
     twice, so this is an upper bound.
     """
-    whole: dict[tuple[Any, Any], dict[str, float]] = {}
-    drawn: dict[tuple[Any, str, float], tuple[float, float]] = {}  # groups, and the share of the pool that no draw has met
-    plain: dict[tuple[Any, Any], dict[str, float]] = {}
+    whole = _whole(specs, counter)
+    drawn: dict[tuple[Asked, str, float], tuple[float, float]] = {}  # groups, and the share of the pool that no draw has met
+    plain: dict[Asked, dict[str, float]] = {}
     for spec in specs:
-        strategy = getattr(spec, "strategy", None)
-        if spec.stage == "candidates" and spec.retriever.kind == "reranked":
-            inner, sizes = spec.retriever, counter.known.sizes(spec.collection)
-            pools = whole.setdefault((inner.teacher, spec.collection), {})
-            name = inner.retriever.model_dump_json()
-            pools[name] = max(pools.get(name, 0.0), min(inner.from_depth, sizes.docs))
-        elif spec.stage == "groups" and spec.cut is None and getattr(strategy, "filter", None) is not None:
-            sizes = counter.known.sizes(spec.collection)
-            pools = whole.setdefault((strategy.filter.teacher, spec.collection), {})
-            name = strategy.retriever.model_dump_json()
-            pools[name] = max(pools.get(name, 0.0), min(strategy.depth, sizes.docs))
-    for spec in specs:
-        if spec.stage != "scores":
+        if not isinstance(spec, ScoresSpec):
             continue
         groups, key = spec.groups, (spec.teacher, spec.groups.collection)
         if groups.cut is not None and groups.cut.teacher == spec.teacher:
@@ -393,7 +413,7 @@ def demanded(specs: list[Any], counter: Counter) -> dict[tuple[Any, Any], float]
         others["random"] = others.get("random", 0.0) + at_random * number * groups.draws
         if pool is None or _covered(pool, spec.teacher, whole.get(key, {})):
             continue
-        depth = min(pool.depth, counter.known.sizes(groups.collection).docs) - groups.strategy.from_rank + 1
+        depth = min(pool.depth, counter.known.sizes(groups.collection).docs) - groups.strategy.window[0] + 1
         times = 1 if getattr(groups.strategy, "draw", "uniform") == "top" else groups.draws
         place = (key, f"{pool.stage} {pool.retriever.model_dump_json()}", depth)
         most, missed = drawn.get(place, (0.0, 1.0))
@@ -406,11 +426,28 @@ def demanded(specs: list[Any], counter: Counter) -> dict[tuple[Any, Any], float]
     return found
 
 
-def _covered(pool: Any, teacher: Any, whole: dict[str, float]) -> bool:
+def _whole(specs: Sequence[Spec], counter: Counter) -> dict[Asked, dict[str, float]]:
+    """Return the depth to which teachers score pools whole, by the pool's retriever."""
+    whole: dict[Asked, dict[str, float]] = {}
+    for spec in specs:
+        match spec:
+            case CandidatesSpec(retriever=Retriever(scored_pool=ScoredPool() as scored)):
+                pass
+            case GroupsSpec(cut=None, strategy=Strategy(scored_pool=ScoredPool() as scored)):
+                pass
+            case _:
+                continue
+        pools = whole.setdefault((scored.teacher, spec.collection), {})
+        name = scored.retriever.model_dump_json()
+        pools[name] = max(pools.get(name, 0.0), min(scored.depth, counter.known.sizes(spec.collection).docs))
+    return whole
+
+
+def _covered(pool: CandidatesSpec | NeighboursSpec, teacher: Teacher, whole: dict[str, float]) -> bool:
     """Tell whether a teacher scores a pool whole anyway."""
-    if pool.stage != "candidates":
+    if not isinstance(pool, CandidatesSpec):
         return False
-    retriever = pool.retriever
-    if retriever.kind == "reranked" and retriever.teacher == teacher:
+    scored = pool.retriever.scored_pool
+    if scored is not None and scored.teacher == teacher:
         return True
-    return whole.get(retriever.model_dump_json(), 0.0) >= pool.depth
+    return whole.get(pool.retriever.model_dump_json(), 0.0) >= pool.depth

@@ -33,6 +33,7 @@ from rd_utils.study.kinds import (
     Named,
     Part,
     Retriever,
+    ScoredPool,
     Strategy,
     Teacher,
 )
@@ -353,6 +354,11 @@ class Reranked(Retriever):
     def inner(self) -> tuple[Retriever, ...]:
         """Return the retriever whose candidates are re-ranked."""
         return (self.retriever,)
+
+    @property
+    def scored_pool(self) -> ScoredPool:
+        """Return the candidates that are re-ranked."""
+        return ScoredPool(self.teacher, self.retriever, self.from_depth)
 
     def inputs(self, collection: Collection) -> Inputs:
         """Return the candidates to re-rank, and what the teacher needs."""

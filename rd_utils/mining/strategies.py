@@ -19,7 +19,7 @@ from rd_utils.stages.queries import QUERIES
 from rd_utils.study.bounds import Depth, Few, Share, Spread, Temperature
 from rd_utils.study.context import Context
 from rd_utils.study.graph import vectors_of
-from rd_utils.study.kinds import Collection, Draw, Encoder, Part, Refresh, Retriever, Strategy, Teacher
+from rd_utils.study.kinds import Collection, Draw, Encoder, Part, Refresh, Retriever, ScoredPool, Strategy, Teacher
 from rd_utils.study.specs import CandidatesSpec, NeighboursSpec
 from rd_utils.study.stage import Given, Inputs, prefixed
 
@@ -142,6 +142,11 @@ class FromCandidates(_Drawn):
     draw: Draw = "uniform"
     draw_temperature: Temperature = 1.0
     filter: FalseNegativeFilter | None = None
+
+    @property
+    def scored_pool(self) -> ScoredPool | None:
+        """Return the candidates that are filtered."""
+        return None if self.filter is None else ScoredPool(self.filter.teacher, self.retriever, self.depth)
 
     def inputs(self, collection: Collection) -> Inputs:
         """Return the candidates, and what the teacher needs that filters them."""

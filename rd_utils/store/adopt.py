@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 from pydantic import ValidationError
 
@@ -26,6 +26,7 @@ from rd_utils.scoring import arrays
 from rd_utils.store import MANIFEST, Store, identity, one_look, outside_content, read_manifest, upstream
 from rd_utils.store.canonical import names_within, versions
 from rd_utils.store.damage import sealed
+from rd_utils.store.manifests import Manifest
 from rd_utils.study.kinds import Spec, Teacher, within
 from rd_utils.study.specs import PairsSpec
 from rd_utils.study.stage import inputs, stages
@@ -92,13 +93,22 @@ def adopt(store: Store, rounding: bool = False, track: Track = untracked) -> Ado
     return done
 
 
-@cache
-def confirmed() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return what golden runs have confirmed, by stage and hash of the code.
+class Confirmed(TypedDict):
+    """What a golden run has confirmed of artefacts that one code made.
 
     ``release`` says whose it is; ``kinds`` what the run had of classes of parameters and losses; ``but`` which files differ, and nothing
     reads to make something; ``rounding`` of which kinds the scores differ by rounding.
     """
+
+    release: str
+    kinds: list[str]
+    but: NotRequired[list[str]]
+    rounding: NotRequired[list[str]]
+
+
+@cache
+def confirmed() -> dict[str, dict[str, Confirmed]]:
+    """Return what golden runs have confirmed, by stage and hash of the code."""
     return json.loads(Path(__file__).with_name("adopted.json").read_text(encoding="utf-8"))
 
 
@@ -113,7 +123,7 @@ class _Old:
     def __init__(self, store: Store, rounding: bool) -> None:
         self.store, self.rounding = store, rounding
         self.folders: list[Path] = []
-        self.manifests: dict[Path, dict[str, Any]] = {}
+        self.manifests: dict[Path, Manifest] = {}
         self.specs: dict[Path, Spec] = {}
         self._judged: dict[Path, str | None] = {}  # the reason against each that was looked at
         self._before: dict[tuple[str, str], Spec] = {}  # what was adopted already, by its old identity
@@ -140,7 +150,7 @@ class _Old:
         else:
             self.folders.append(folder)
         if isinstance(manifest, dict):
-            self.manifests[folder] = manifest
+            self.manifests[folder] = cast("Manifest", manifest)
 
     def chosen(self, folder: Path) -> bool:
         """Tell whether an artefact is to be renamed.
@@ -149,7 +159,7 @@ class _Old:
             NotAdopted: it is to stay.
         """
         self._judge(folder)
-        if (but := self._entry(folder).get("but")) and "versions" not in self.manifests[folder]:
+        if (entry := self._entry(folder)) and (but := entry.get("but")) and "versions" not in self.manifests[folder]:
             raise NotAdopted(f"its {', '.join(but)} would be written otherwise today; what was made from it is none the worse")
         if self.store.folder(self.specs[folder]).exists():
             raise NotAdopted("there is one under today's identity already")
@@ -180,7 +190,7 @@ class _Old:
         except ValidationError:
             raise NotAdopted("its parameters are not those of today") from None
         entry = self._entry(folder)
-        if not entry:
+        if entry is None:
             raise NotAdopted("no golden run has compared the code that made it")
         if unknown := sorted(names_within(spec) - set(entry["kinds"])):
             raise NotAdopted(f"the golden run of {entry['release']} had no {', '.join(unknown)}")
@@ -193,7 +203,7 @@ class _Old:
             if not (folder / name).is_file() or tree_sha256(folder / name) != digest:
                 raise NotAdopted(f"its {name} is missing or damaged")
 
-    def _check_inputs(self, manifest: dict[str, Any], spec: Spec) -> None:
+    def _check_inputs(self, manifest: Manifest, spec: Spec) -> None:
         for part in manifest["inputs"].values():
             key = part["stage"], part["identity"]
             above = self.store.root.joinpath(*key)
@@ -207,8 +217,8 @@ class _Old:
             if identity(self._before.get(key) or self.specs[above]) not in upstream(spec):
                 raise NotAdopted(f"today it would be made from another {part['stage']}")
 
-    def _entry(self, folder: Path) -> dict[str, Any]:
-        return confirmed().get(folder.parent.name, {}).get(self.manifests[folder].get("code", ""), {})
+    def _entry(self, folder: Path) -> Confirmed | None:
+        return confirmed().get(folder.parent.name, {}).get(self.manifests[folder].get("code", ""))
 
     def rounded(self, folder: Path) -> bool:
         """Tell whether an artefact differs from today's by rounding itself."""
@@ -252,21 +262,21 @@ def _teachers(spec: Spec) -> list[Teacher]:
     return [part for part in within(values, below=Spec) if isinstance(part, Teacher)]
 
 
-def _rounded(spec: Spec, entry: dict[str, Any]) -> bool:
-    return bool({type(teacher).__name__ for teacher in _teachers(spec)} & set(entry.get("rounding", ())))
+def _rounded(spec: Spec, entry: Confirmed | None) -> bool:
+    return entry is not None and bool({type(teacher).__name__ for teacher in _teachers(spec)} & set(entry.get("rounding", ())))
 
 
-def _old_identity(manifest: dict[str, Any], content: dict[str, str]) -> str:
+def _old_identity(manifest: Manifest, content: dict[str, str]) -> str:
     """Return the identity that 0.4.0 to 0.6.0 gave to what a manifest says."""
-    record = {name: manifest[name] for name in ("stage", "parameters", "code")} | {"content": content}
+    record = {"stage": manifest["stage"], "parameters": manifest["parameters"], "code": manifest.get("code"), "content": content}
     record["inputs"] = {role: part["identity"] for role, part in manifest["inputs"].items()}
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def _take_over(folder: Path, manifest: dict[str, Any], spec: Spec, store: Store, pairs: dict[str, str], rounded: bool) -> None:
+def _take_over(folder: Path, manifest: Manifest, spec: Spec, store: Store, pairs: dict[str, str], rounded: bool) -> None:
     """Write an artefact's manifest anew, then rename its folder."""
     if "versions" not in manifest:
-        made = {"identity": folder.name, "code": manifest["code"]} | ({"rounding": True} if rounded else {})
+        made = {"identity": folder.name, "code": manifest.get("code")} | ({"rounding": True} if rounded else {})
         fresh = {name: value for name, value in manifest.items() if name not in ("code", "checksum")} | {
             "identity": identity(spec),
             "parameters": spec.model_dump(mode="json"),

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import filelock
 
@@ -23,6 +22,7 @@ from rd_utils.files import StoreError, tree_sha256
 from rd_utils.store.canonical import versions
 from rd_utils.store.damage import MANIFEST, Damage, damage_of, read_manifest, unreadable, write_manifest
 from rd_utils.store.identities import identity
+from rd_utils.store.manifests import Charge, Manifest, Spent
 from rd_utils.store.meter import Meter, surroundings
 from rd_utils.store.outside import one_look, outside_content, read_by, signature_of, unchanged
 from rd_utils.store.paths import outputs_root
@@ -47,8 +47,8 @@ class Draft:
         self.folder = folder
         self.counts: dict[str, int | float] = {}
         self.dropped: dict[str, int] = {}
-        self.scoring: list[dict[str, Any]] = []
-        self.processes: list[dict[str, Any]] = []
+        self.scoring: list[Charge] = []
+        self.processes: list[Spent] = []
 
 
 class Store:
@@ -96,7 +96,7 @@ class Store:
         folder = self.folder(spec)
         return damage_of(folder, hashed_up_to) if folder.exists() else None
 
-    def manifest(self, spec: Spec) -> dict[str, Any]:
+    def manifest(self, spec: Spec) -> Manifest:
         """Return the manifest of a complete artefact.
 
         Raises:
@@ -177,7 +177,7 @@ class Store:
     def _finish(self, spec: Spec, draft: Draft, final: Path, meter: Meter) -> None:
         """Write the manifest of a draft, and put it into its place."""
         written = {str(path.relative_to(draft.folder)): path for path in sorted(draft.folder.rglob("*")) if path.is_file()}
-        manifest = {
+        manifest: Manifest = {
             "stage": spec.stage,
             "identity": final.name,
             "parameters": spec.model_dump(mode="json"),

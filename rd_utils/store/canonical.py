@@ -14,7 +14,6 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from rd_utils.study.kinds import Part, Spec
 from rd_utils.study.stage import stage_of
@@ -23,7 +22,7 @@ from rd_utils.training.losses import LOSSES
 TAGS = ("kind", "source")  # say which class of parameters this is, so that they stay where they are the default
 
 
-def canonical(value: Any, of_spec: Callable[[Spec], Any] | None = None) -> Any:
+def canonical(value: object, of_spec: Callable[[Spec], object] | None = None) -> object:
     """Return parameters as JSON without what equals its default; tags stay.
 
     Args:
@@ -40,7 +39,7 @@ def canonical(value: Any, of_spec: Callable[[Spec], Any] | None = None) -> Any:
     return _inside(value, of_spec)
 
 
-def _inside(value: Any, of_spec: Callable[[Spec], Any] | None) -> Any:
+def _inside(value: object, of_spec: Callable[[Spec], object] | None) -> object:
     if of_spec is not None and isinstance(value, Spec):
         return of_spec(value)
     if isinstance(value, tuple | list):
@@ -49,7 +48,7 @@ def _inside(value: Any, of_spec: Callable[[Spec], Any] | None) -> Any:
 
 
 @functools.cache
-def _defaults(model: type[Part]) -> tuple[tuple[str, Any], ...]:
+def _defaults(model: type[Part]) -> tuple[tuple[str, object], ...]:
     """Return the default of each field; of a tag, what no value equals."""
     fields = model.model_fields.items()
     return tuple((name, object() if name in TAGS else field.get_default(call_default_factory=True)) for name, field in fields)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 from rd_utils.files import StoreError, tree_sha256
+from rd_utils.store.manifests import Manifest
 
 MANIFEST = "manifest.json"
 _KEYS = ("stage", "identity", "parameters", "inputs", "counts", "dropped", "cost", "scoring", "files", "sizes", "checksum")
@@ -75,7 +77,7 @@ def unreadable(path: Path, error: OSError) -> StoreError:
     return StoreError(f"{path} cannot be read ({error.strerror or error}); make it readable, or look after the disk")
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of an artefact's folder.
 
     Raises:
@@ -101,22 +103,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DamageError(f"{path} is of another artefact, {manifest['stage']} {manifest['identity']}; {remedy}")
     if manifest["checksum"] != _checksum(manifest):
         raise DamageError(f"{path} is damaged: its checksum is another; {remedy}")
-    return manifest
+    return cast("Manifest", manifest)
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest into the folder of a draft, which is flushed as a whole later."""
     (folder / MANIFEST).write_text(sealed(manifest), encoding="utf-8")
 
 
-def sealed(manifest: dict[str, Any]) -> str:
+def sealed(manifest: Mapping[str, object]) -> str:
     """Return a manifest as text, with a checksum of itself."""
     plain = json.loads(json.dumps(manifest))
     plain["checksum"] = _checksum(plain)
     return json.dumps(plain, indent=1, sort_keys=True)
 
 
-def _checksum(manifest: dict[str, Any]) -> str:
+def _checksum(manifest: Mapping[str, object]) -> str:
     rest = {key: value for key, value in manifest.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 

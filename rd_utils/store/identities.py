@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from rd_utils.files import StoreError
 from rd_utils.store.canonical import digest
@@ -18,18 +18,18 @@ V = TypeVar("V", covariant=True)
 class _Remembered(Protocol[V]):
     cache_clear: Callable[[], None]
 
-    def __call__(self, spec: Any) -> V: ...
+    def __call__(self, spec: Spec) -> V: ...
 
 
-def _by_content(function: Callable[[Any], V]) -> _Remembered[V]:
+def _by_content(function: Callable[[Spec], V]) -> _Remembered[V]:
     """Remember what a function returns for a spec, as long as what the spec names by path, or its inputs do, has the same content.
 
     A spec that names nothing by path is remembered for good.
     """
-    known: dict[Any, tuple[tuple[Named, ...], dict[tuple[str | None, ...], V]]] = {}
+    known: dict[Spec, tuple[tuple[Named, ...], dict[tuple[str | None, ...], V]]] = {}
 
     @functools.wraps(function)
-    def remembered(spec: Any) -> V:
+    def remembered(spec: Spec) -> V:
         if spec not in known:
             known[spec] = (named_outside(spec), {})
         names, values = known[spec]
@@ -53,9 +53,9 @@ def identity(spec: Spec) -> str:
 
 
 @_by_content
-def upstream(spec: Any) -> dict[str, Any]:
+def upstream(spec: Spec) -> dict[str, Spec]:
     """Return everything that an artefact is made from, by identity, each after what it is made from itself."""
-    found: dict[str, Any] = {}
+    found: dict[str, Spec] = {}
     for part in inputs(spec).values():
         found |= upstream(part) | {identity(part): part}
     return found

@@ -13,9 +13,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rd_utils.cost import energy
+from rd_utils.store.manifests import Spent, Surroundings
 
 PACKAGES = (
     "PyStemmer", "accelerate", "bm25s", "faiss-cpu", "ir_datasets", "ir_measures", "numba", "numpy", "pandas", "pyarrow", "scipy",
@@ -38,7 +38,7 @@ class Meter:
         energy.meter().start()
         self.wall, self.cpu = time.perf_counter(), cpu_seconds()
 
-    def read(self, processes: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    def read(self, processes: Sequence[Spent] = ()) -> Spent:
         """Return the seconds since the start, the energy and the peak memory in MB.
 
         Where other ``processes`` did the work, the accelerators' seconds are theirs, and the peak is the sum of all peaks, the most that
@@ -47,7 +47,7 @@ class Meter:
         wall = round(time.perf_counter() - self.wall, 3)
         own = wall if _uses_accelerator() else 0.0
         peaks = [peak_memory_mb(), *(process["peak_memory_mb"] for process in processes)]
-        cost = {
+        cost: Spent = {
             "wall_seconds": wall,
             "cpu_seconds": round(cpu_seconds() - self.cpu, 3),
             "gpu_seconds": round(sum(process["gpu_seconds"] for process in processes), 3) if processes else own,
@@ -55,7 +55,7 @@ class Meter:
             "peak_memory_mb": round(sum(peaks), 1),
             "peak_memory_of": "artefact" if self.per_artefact else "process so far",
         }
-        return cost | ({"processes": list(processes)} if processes else {})
+        return {**cost, "processes": list(processes)} if processes else cost
 
 
 def peak_memory_mb() -> float:
@@ -113,6 +113,6 @@ def _surroundings() -> str:
     return json.dumps(record)
 
 
-def surroundings() -> dict[str, Any]:
+def surroundings() -> Surroundings:
     """Return the git revision, package versions and machine."""
     return json.loads(_surroundings())

@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from rd_utils.files import StoreError, tree_sha256
 from rd_utils.store.paths import resolve_path
-from rd_utils.study.kinds import Named, Spec, named_within
+from rd_utils.study.kinds import Named, Part, Spec, named_within
 from rd_utils.study.stage import inputs
 
 _RECENT = 2_000_000_000  # nanoseconds within which a file may change again without another time of change, on the coarsest file systems
@@ -44,7 +43,7 @@ def one_look(fresh: bool = False) -> Iterator[None]:
 
 
 @functools.cache
-def named_outside(spec: Any) -> tuple[Named, ...]:
+def named_outside(spec: Spec) -> tuple[Named, ...]:
     """Return what a spec, and everything that it is made from, names by path."""
     return tuple(dict.fromkeys(chain(named_within(spec), *(named_outside(part) for part in inputs(spec).values()))))
 
@@ -69,7 +68,7 @@ def content_of(named: Named) -> str | None:
     return found
 
 
-def outside_content(spec: Any) -> dict[str, str]:
+def outside_content(spec: Spec) -> dict[str, str]:
     """Return the fingerprints of what a spec names by path: collections' and models' folders, files of scores and runs."""
     return {named.name: content for named in named_within(spec) if (content := content_of(named)) is not None}
 
@@ -80,12 +79,12 @@ def missing_outside(spec: Spec) -> str:
     return ", ".join(f"no {'file' if named.kind == 'file' else 'folder'} {resolve_path(named.name)}" for named in missing)
 
 
-def teacher_files(teacher: Any) -> tuple[Named, ...]:
+def teacher_files(teacher: Part) -> tuple[Named, ...]:
     """Return the models and files that a teacher is read from."""
     return tuple(named for named in named_within(teacher) if named.kind != "collection")
 
 
-def read_by(spec: Any) -> tuple[Named, ...]:
+def read_by(spec: Spec) -> tuple[Named, ...]:
     """Return what an artefact's own stage reads of what its spec names: only documents and queries are read from a collection's folder."""
     return tuple(named for named in named_within(spec) if named.kind != "collection" or spec.stage in ("docs", "queries"))
 

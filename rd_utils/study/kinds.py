@@ -253,6 +253,14 @@ class Collection(Kind):
         raise NotImplementedError
 
 
+class ScoredPool(NamedTuple):
+    """What a retriever finds for a query, to a depth, where a teacher scores all of it."""
+
+    teacher: Teacher
+    retriever: Retriever
+    depth: int
+
+
 class Retriever(Kind):
     """What ranks a collection's documents for a query (kinds: :mod:`rd_utils.mining.retrievers`)."""
 
@@ -272,6 +280,11 @@ class Retriever(Kind):
     def inner(self) -> tuple[Retriever, ...]:
         """Return the retrievers that this one re-ranks or pools."""
         return ()
+
+    @property
+    def scored_pool(self) -> ScoredPool | None:
+        """Return what a teacher scores whole for it; None where none does."""
+        return None
 
     @property
     def lexical(self) -> BM25 | None:
@@ -383,6 +396,11 @@ class Strategy(Kind):
     def weighs_scores(self) -> bool:
         """Tell whether the scores of the run decide, not its order alone."""
         return False
+
+    @property
+    def scored_pool(self) -> ScoredPool | None:
+        """Return what a teacher scores whole for it; None where none does."""
+        return None
 
     def part(self, rows: np.ndarray, scores: np.ndarray, size: int) -> PoolPart:
         """Return what a group takes: ``size`` of the documents in ``rows``, best first."""

@@ -21,7 +21,8 @@ from rd_utils.workflow.progress import Track
 
 if TYPE_CHECKING:
     from rd_utils.cost.workload import Counter, Work
-    from rd_utils.store import Draft
+    from rd_utils.store import Draft, Store
+    from rd_utils.store.manifests import Manifest
     from rd_utils.workflow.maker import Maker
 
 S = TypeVar("S", bound=Spec)
@@ -33,11 +34,11 @@ def _as_folder(folder: Path, spec: Spec, given: Given) -> Path:
     return folder
 
 
-def _nothing(spec: Any, maker: Maker) -> None:
+def _nothing(spec: Spec, maker: Maker) -> None:
     return None
 
 
-def _no_work(spec: Any, counter: Counter) -> Work:
+def _no_work(spec: Spec, counter: Counter) -> Work:
     raise NotImplementedError(f"the stage {spec.stage} does not say what its artefacts take; give it a `work`")
 
 
@@ -123,7 +124,7 @@ class Given:
         self.maker, self._inputs, self._prefix, self.draft = maker, inputs, prefix, draft
 
     @property
-    def store(self) -> Any:
+    def store(self) -> Store:
         """Return where artefacts lie."""
         return self.maker.store
 
@@ -173,7 +174,7 @@ class Given:
             raise StoreError(f"no input {self._prefix}{role} was declared; add it to the inputs of the stage or kind that asks for it")
         return found
 
-    def manifest(self, role: str) -> dict[str, Any]:
+    def manifest(self, role: str) -> Manifest:
         """Return the manifest of an input."""
         return self.maker.manifest(self._inputs[f"{self._prefix}{role}"])
 
@@ -181,11 +182,11 @@ class Given:
         """Return the inputs whose roles begin with a prefix, without it."""
         return Given(self.maker, self._inputs, f"{self._prefix}{prefix}", self.draft)
 
-    def once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+    def once(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
         """Return what ``make`` returns, kept in memory under a key beyond this artefact."""
         return self.maker.once(key, make)
 
-    def latest(self, name: str, key: Any, make: Callable[[], T], serves: Callable[[T], bool]) -> T:
+    def latest(self, name: str, key: object, make: Callable[[], T], serves: Callable[[T], bool]) -> T:
         """Return what was made last under a name, where it serves; see :meth:`rd_utils.workflow.maker.Maker.latest`."""
         return self.maker.latest(name, key, make, serves)
 

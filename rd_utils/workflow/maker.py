@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rd_utils.store import Damage, Store, StoreError, check_outside, identity, one_look
+from rd_utils.store.manifests import Manifest
 from rd_utils.study.kinds import Architecture, Retriever, Spec, within
 from rd_utils.study.stage import Given, inputs, stage_of
 from rd_utils.workflow.progress import LOGGER, Track, track
@@ -30,8 +31,8 @@ class Maker:
     def __init__(self, store: Store | None = None, track: Track = track) -> None:
         self.store = store or Store()
         self.track = track
-        self._memory: dict[tuple[Any, ...], Any] = {}
-        self._latest: dict[str, tuple[Any, Any]] = {}
+        self._memory: dict[tuple[object, ...], Any] = {}
+        self._latest: dict[str, tuple[object, Any]] = {}
 
     def build(self, spec: Spec) -> Path:
         """Return the folder of an artefact, making it and what it needs first where they are missing or damaged.
@@ -77,7 +78,7 @@ class Maker:
             if damaged := self.store.damage(spec, hashed_up_to=float("inf")):
                 raise StoreError(damaged.say()) from error
 
-    def manifest(self, spec: Spec) -> dict[str, Any]:
+    def manifest(self, spec: Spec) -> Manifest:
         """Return the manifest of an artefact, making it first where it is missing."""
         with one_look():
             self.build(spec)
@@ -87,7 +88,7 @@ class Maker:
         """Return an artefact as its stage opens it, making it first where it is missing."""
         stage = stage_of(spec)
 
-        def opened() -> Any:
+        def opened() -> object:
             return self.read(spec, lambda folder: stage.read(folder, spec, Given(self, inputs(spec))))
 
         with one_look():
@@ -102,13 +103,13 @@ class Maker:
             self._blame_damage(error, spec, *inputs(spec).values())
             raise
 
-    def once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+    def once(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
         """Return what ``make`` returns, kept in memory under a key."""
         if key not in self._memory:
             self._memory[key] = make()
         return self._memory[key]
 
-    def latest(self, name: str, key: Any, make: Callable[[], T], serves: Callable[[T], bool]) -> T:
+    def latest(self, name: str, key: object, make: Callable[[], T], serves: Callable[[T], bool]) -> T:
         """Return what ``make`` returned last under a name, if that was for the same key and serves; else make it, and forget the last."""
         known, kept = self._latest.pop(name, (None, None))
         if known != key or not serves(kept):

@@ -16,19 +16,22 @@ import re
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rd_utils import durable, files
 from rd_utils.store import MANIFEST, Store, StoreError, damage_of, identity, one_look, read_manifest, upstream
-from rd_utils.study.params import ParameterError, Part, nearest
+from rd_utils.study.params import ParameterError, Part, Spec, nearest
 from rd_utils.study.stage import inputs, made_whole
 from rd_utils.workflow.progress import Track, untracked
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
+    from rd_utils.store.manifests import Manifest
+    from rd_utils.study.params import EvaluationSpec
     from rd_utils.study.plan import Plan
 
 _IDENTITY = re.compile(r"[0-9a-f]{20}")
@@ -74,7 +77,7 @@ class Verified(NamedTuple):
         return any(finding.kind == "damaged" for finding in self.findings)
 
 
-def verify(store: Store, specs: list[Any] | None = None, track: Track = untracked) -> Verified:
+def verify(store: Store, specs: Iterable[Spec] | None = None, track: Track = untracked) -> Verified:
     """Compare every file of a store, or of some artefacts and the scores that they used, with what is written of it.
 
     Args:
@@ -250,13 +253,13 @@ class Rerun(NamedTuple):
         return all(one.outcome != "differs" for one in self.artefacts)
 
 
-def specs_of(plan: Plan, name: str, seed: int | None = None) -> tuple[list[int], dict[str, Any]]:
+def specs_of(plan: Plan, name: str, seed: int | None = None) -> tuple[list[int], dict[str, Spec]]:
     """Return the seeds of a row of a study, and all that its evaluations are made from, by identity, upstream first.
 
     Raises:
         ParameterError: there is no such cell or seed; the message names near ones.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Spec] = {}
     seeds: set[int] = set()
     for _, own, spec in _evaluations(plan, name, seed):
         seeds.add(own)
@@ -264,7 +267,7 @@ def specs_of(plan: Plan, name: str, seed: int | None = None) -> tuple[list[int],
     return sorted(seeds), found
 
 
-def _evaluations(plan: Plan, name: str, seed: int | None) -> list[tuple[str, int, Any]]:
+def _evaluations(plan: Plan, name: str, seed: int | None) -> list[tuple[str, int, EvaluationSpec]]:
     """Return the evaluations of a row of a study: training collection, seed, spec."""
     from rd_utils.analysis.compare import _side
 
@@ -285,7 +288,8 @@ def recorded_threads(plan: Plan, name: str, store: Store) -> str | None:
     """Return how many threads made a row's results, as their manifests say; None where none was set."""
     for _, _, spec in _evaluations(plan, name, None):
         if store.has(spec):
-            return store.manifest(spec)["machine"]["threads"]
+            threads = store.manifest(spec)["machine"]["threads"]
+            return None if threads is None else str(threads)
     return os.environ.get("OMP_NUM_THREADS")
 
 
@@ -355,16 +359,16 @@ def compare_artefacts(one: Path, other: Path, below: bool) -> Repeated:
     return Repeated(left["stage"], left["identity"], outcome, compared)
 
 
-def _counts(manifest: dict[str, Any]) -> dict[str, Any]:
+def _counts(manifest: Manifest) -> dict[str, int | float]:
     """Return what an artefact counted; which pairs were scored for it, and not for another before, depends on the order of work."""
     return {key: n for key, n in {**manifest["counts"], **manifest["dropped"]}.items() if key != "pairs_scored_now"}
 
 
-def _near(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _near(one: dict[str, int | float], other: dict[str, int | float]) -> bool:
     return one.keys() == other.keys() and all(n == other[key] or abs(n - other[key]) <= MEASURES * abs(n) for key, n in one.items())
 
 
-def _learned(parameters: Any) -> bool:
+def _learned(parameters: object) -> bool:
     """Tell whether a learned teacher stands anywhere in an artefact's parameters."""
     if isinstance(parameters, dict):
         return parameters.get("kind") in LEARNED or any(map(_learned, parameters.values()))
@@ -397,7 +401,7 @@ def _apart(one: Path, other: Path, same_pairs: bool) -> tuple[bool, str]:
     return far, "; ".join(said) or "of equal values"
 
 
-def _numbers(column: pd.Series) -> Any:
+def _numbers(column: pd.Series) -> np.ndarray | None:
     """Return the finite fractions of a column, lists of them end to end; None for a column of something else."""
     import numpy as np
 
@@ -456,7 +460,7 @@ def trace(plan: Plan, name: str, measure: str, store: Store, seed: int | None = 
     if measure not in plan.study.evaluation.measures:
         raise ParameterError(f"study {plan.study.name} has no measure {measure!r}{nearest(measure, plan.study.evaluation.measures)}")
     numbers: dict[tuple[str, str, str], dict[str, Any]] = {}
-    specs: dict[str, Any] = {}
+    specs: dict[str, Spec] = {}
     for label, own, spec in _evaluations(plan, name, seed):
         store.verify(spec)
         values = pd.read_parquet(store.folder(spec) / "per_query.parquet")
@@ -474,21 +478,21 @@ def trace(plan: Plan, name: str, measure: str, store: Store, seed: int | None = 
 _TRACED = ("stage", "seed", "inputs", "content", "versions", "counts", "dropped", "git", "packages", "machine", "node", "files", "sizes")
 
 
-def _traced(store: Store, spec: Any) -> dict[str, Any]:
+def _traced(store: Store, spec: Spec) -> dict[str, Any]:
     """Return what is told of one artefact; its parameters without those of its inputs, and without defaults."""
     manifest = store.manifest(spec)
     found = {key: manifest.get(key) for key in _TRACED}
     roles = {part: f"see {role}" for role, part in inputs(spec).items()}
-    return found | {"parameters": _own(spec, roles), "folder": str(store.folder(spec)), "manifest": manifest["checksum"]}
+    return found | {"parameters": _own(spec, roles), "folder": str(store.folder(spec)), "manifest": manifest.get("checksum")}
 
 
-def _own(value: Any, roles: dict[Any, str]) -> Any:
+def _own(value: object, roles: dict[Spec, str]) -> object:
     """Return parameters without those at their defaults, but for what kind they are; an input is named by its role."""
     if isinstance(value, tuple):
         return [_own(one, roles) for one in value]
     if not isinstance(value, Part):
         return value
-    if value in roles:
+    if isinstance(value, Spec) and value in roles:
         return roles[value]
     kinds = ("kind", "source")
     defaults = {name: field.get_default(call_default_factory=True) for name, field in type(value).model_fields.items()}
@@ -538,14 +542,14 @@ def _branch(key: str, role: str, artefacts: dict[str, Any], told: set[str], dept
         yield from _branch(part["identity"], role, artefacts, told, depth + 2)
 
 
-def _plain(values: dict[str, Any]) -> str:
+def _plain(values: Mapping[str, object]) -> str:
     """Return values as a person writes them.
 
     >>> _plain({"depth": 5, "retriever": {"kind": "bm25", "b": 0.5}, "collection": {"source": "embedded"}, "teacher": "see scores"})
     'depth 5, retriever bm25 (b 0.5), collection embedded, teacher (see scores)'
     """
 
-    def one(value: Any) -> str:
+    def one(value: object) -> str:
         if isinstance(value, dict):
             kind = value.get("kind", value.get("source"))
             rest = _plain({name: inner for name, inner in value.items() if name not in ("kind", "source")})
