@@ -11,8 +11,10 @@ turns. Where this process ends, its nodes do, but for those that a cluster execu
 import os
 
 from rd_utils import kernels
-from rd_utils.workflow import turns
+from rd_utils.store import outputs_root
+from rd_utils.study import node_files, nodes
 from rd_utils.study import plan as planning
+from rd_utils.workflow import turns
 from snakemake.exceptions import WorkflowError
 
 STUDY = config.get("study", "params/embedded.yaml")
@@ -24,12 +26,12 @@ if workflow.is_main_process or "RD_NODES" not in os.environ:  # Snakemake reads 
             if not workflow.non_local_exec:
                 kernels.begin_run(ends_with=os.environ.pop("RD_MAKE", None))
             TURN = turns.begin(PLAN, wait=not workflow.dryrun)
-        os.environ["RD_NODES"] = str(planning.write_nodes(PLAN))
+        os.environ["RD_NODES"] = str(node_files.write_nodes(PLAN))
     except turns.REFUSALS as error:
         raise WorkflowError(turns.told(error))
-NODES = planning.read_nodes(os.environ["RD_NODES"])
-FOLDER = str(planning.node_folder("{node}"))
-OUTPUTS = str(planning.outputs_root())
+NODES = node_files.read_nodes(os.environ["RD_NODES"])
+FOLDER = str(node_files.node_folder("{node}"))
+OUTPUTS = str(outputs_root())
 
 # glibc gives every large activation back to the kernel and faults it in again each step, unless told to keep big blocks; and it keeps the
 # few bytes that aligning a block cuts off for small requests, so that the block is not whole again when it is free and the heap grows.
@@ -68,11 +70,11 @@ rule study:
 
 
 # A rule a notebook, named after its stage, so that a profile can say what each stage asks for (set-resources: train: gpu: 1).
-for notebook in planning.NOTEBOOKS:
+for notebook in nodes.NOTEBOOKS:
 
     rule:
         name:
-            planning.stage_of(notebook)
+            nodes.stage_of(notebook)
         input:
             upstream,
         output:

@@ -17,6 +17,7 @@ from typing import Any
 from rd_utils.analysis import compare
 from rd_utils.cost import devices, estimates
 from rd_utils.store import Store, StoreError, one_look, project_root
+from rd_utils.study import node_files
 from rd_utils.study import plan as planning
 from rd_utils.study.params import ParameterError
 from rd_utils.workflow import turns
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "where":
             print(f"report: {plan.folder / 'report.html'}")
         else:
-            planning.publish(plan)
+            node_files.publish(plan)
     except (ParameterError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -31,7 +31,7 @@ from rd_utils.stages.search import search_evaluations
 from rd_utils.store import Store, identity, one_look, project_root
 from rd_utils.store.canonical import versions
 from rd_utils.store.manifests import Manifest
-from rd_utils.study import params
+from rd_utils.study import node_files, params
 from rd_utils.study import plan as planning
 from rd_utils.study.kinds import ScoredPool, Spec, Strategy
 from rd_utils.study.params import ParameterError
@@ -329,7 +329,7 @@ def estimate(plan: planning.Plan, store: Store, device: Device, benchmarks: list
         costs[key] = prices.price(counter.work(spec, encoded=key in again), settings, present[key])
         stages[_stage(spec, key, of_cells, searched)] += costs[key]
     stages["score"] += _scoring(specs, present, counter, prices, settings)
-    done = sum(planning.is_done(node, plan, store) for node in plan.nodes)
+    done = sum(node_files.is_done(node, plan, store) for node in plan.nodes)
     forked = device.here and kernels.supported()
     for number in range(len(plan.nodes)):  # the first of all, and the first of those that are left, start afresh
         seconds = FORKED_SECONDS if forked and number not in (0, done) else START_SECONDS

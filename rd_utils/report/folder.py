@@ -13,7 +13,7 @@ import pandas as pd
 from rd_utils import durable
 from rd_utils.report import forms, in_short, layout, page, pictures, sections
 from rd_utils.report.findings import Findings
-from rd_utils.study.plan import write_record
+from rd_utils.study.node_files import write_record
 from rd_utils.workflow.progress import LOGGER
 
 

@@ -17,7 +17,7 @@ from rd_utils.study.stage import inputs
 
 
 class Notebooks(NamedTuple):
-    """Where a study's executed notebooks lie, relative to its report, as :func:`rd_utils.study.plan.publish` puts them.
+    """Where a study's executed notebooks lie, relative to its report, as :func:`rd_utils.study.node_files.publish` puts them.
 
     Attributes:
         analysis: the one that wrote the report.

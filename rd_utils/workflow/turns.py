@@ -18,8 +18,9 @@ import filelock
 
 from rd_utils import durable, kernels
 from rd_utils.store import Store, StoreError, outputs_root
+from rd_utils.study.node_files import is_done, node_folder, prepare
 from rd_utils.study.params import ParameterError
-from rd_utils.study.plan import Plan, is_done, node_folder, prepare
+from rd_utils.study.plan import Plan
 from rd_utils.study.stage import stages
 
 SECONDS_BETWEEN_LOOKS = 1.0  # of a run that waits for another

@@ -172,14 +172,14 @@ class Bench:
     def run(self, outputs: Path) -> None:
         """Do what the workflow does, with an execution of notebooks that makes their artefacts and writes a report of one page."""
         from rd_utils import kernels
-        from rd_utils.study import plan
+        from rd_utils.study import node_files
         from rd_utils.workflow import turns
 
         os.environ["RD_OUTPUTS"] = str(outputs)
         turn, pipeline = turns.begin(self.plan), self.pipeline(outputs)
-        plan.write_nodes(self.plan)
+        node_files.write_nodes(self.plan)
         for node in self.plan.nodes:
-            place = plan.node_folder(node.id) / "notebook.ipynb"
+            place = node_files.node_folder(node.id) / "notebook.ipynb"
             if place.exists():
                 continue
             for spec in node.artefacts:
@@ -190,7 +190,7 @@ class Bench:
             draft.write_text(json.dumps({"cells": [{"source": node.name}], "metadata": {}, "nbformat": 4}))
             kernels.put(draft, place)
             draft.unlink()
-        plan.publish(self.plan)
+        node_files.publish(self.plan)
         turn.leave()
 
     def copy(self, name: str, of: Path | None = None) -> Path:
@@ -230,7 +230,7 @@ class Bench:
 def report(plan: Any) -> None:
     """Write files such as an analysis writes, of the same bytes every time."""
     from rd_utils import durable
-    from rd_utils.study.plan import write_record
+    from rd_utils.study.node_files import write_record
 
     files = [plan.folder / name for name in ("results.parquet", "tables/main.csv", "charts/main.svg", "report.html")]
     for path in files:

@@ -134,8 +134,8 @@ def made(outputs: Path, name: str) -> dict[str, str]:
 
 def report_is_whole(outputs: Path, study: Path) -> bool:
     """Tell whether a study's report and executed notebooks are whole."""
-    code = "import sys; from rd_utils.study import plan; from rd_utils.store import Store; this = plan.load_plan(sys.argv[1]); "
-    code += "sys.exit(not all(plan.is_done(node, this, Store()) for node in this.nodes))"
+    code = "import sys; from rd_utils.study import node_files, plan; from rd_utils.store import Store; this = plan.load_plan(sys.argv[1]); "
+    code += "sys.exit(not all(node_files.is_done(node, this, Store()) for node in this.nodes))"
     return subprocess.run([sys.executable, "-c", code, str(study)], cwd=ROOT, env=os.environ | {"RD_OUTPUTS": str(outputs)}).returncode == 0
 
 

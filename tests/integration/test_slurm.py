@@ -25,6 +25,7 @@ import pytest
 
 from rd_utils.store import file_sha256
 from rd_utils.study import plan
+from rd_utils.study.nodes import Node
 
 STUDY = os.environ.get("RD_SLURM_STUDY", "params/smallest_cluster.yaml")
 MINUTES = 180
@@ -140,7 +141,7 @@ def submitted(printed: str) -> list[str]:
     return re.findall(r"submitted with SLURM jobid \d+ \(log: \S+/rule_\w+/([\w-]+)/\d+\.log\)", printed)
 
 
-def nodes_of(outputs: Path, root: Path) -> list[plan.Node]:
+def nodes_of(outputs: Path, root: Path) -> list[Node]:
     previous = os.environ.get("RD_OUTPUTS")
     os.environ["RD_OUTPUTS"] = str(outputs)
     try:

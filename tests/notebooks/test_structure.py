@@ -17,7 +17,7 @@ from PIL import Image
 from rd_utils import __main__ as commands
 from rd_utils.companions.theory import held_out
 from rd_utils.report import drawing
-from rd_utils.study import params, plan
+from rd_utils.study import nodes, params
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 PARAMETERS = {
@@ -61,7 +61,7 @@ def charts(path: Path) -> list[dict]:
 
 
 def test_the_main_line_is_complete():
-    assert [path.stem for path in NOTEBOOKS] == ["00_start_here", *sorted([*plan.NOTEBOOKS, *BESIDE])]
+    assert [path.stem for path in NOTEBOOKS] == ["00_start_here", *sorted([*nodes.NOTEBOOKS, *BESIDE])]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

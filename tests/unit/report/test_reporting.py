@@ -22,6 +22,7 @@ from rd_utils.report.page import Figure
 from rd_utils.report.sections import students, what_was_run
 from rd_utils.report.show import StudyReport
 from rd_utils.store import Store, identity
+from rd_utils.study import node_files
 from rd_utils.study import plan as planning
 from rd_utils.workflow.pipeline import Pipeline
 from rd_utils.workflow.progress import untracked
@@ -139,10 +140,10 @@ def test_a_report_says_first_what_it_found_and_every_link_leads_somewhere(tmp_pa
     tables["seed_against_seed"] = contrasts.seed_against_seed(tables["per_query"], this.study.analysis)
     written = folder.write(findings(this, pipeline, tables, ["Beware of `everything`."]))
     for node in this.nodes:
-        place = planning.node_folder(node.id)
+        place = node_files.node_folder(node.id)
         place.mkdir(parents=True)
         (place / "notebook.ipynb").write_text("{}")
-    planning.publish(this)
+    node_files.publish(this)
     text = written[-1].read_text()
 
     box = text[text.index('<section class="short"') : text.index("<nav")]

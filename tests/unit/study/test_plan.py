@@ -14,7 +14,7 @@ from rd_utils.__main__ import main
 from rd_utils.analysis import questions
 from rd_utils.cost import devices
 from rd_utils.store import identity, upstream
-from rd_utils.study import params, plan, studies
+from rd_utils.study import node_files, nodes, params, plan, studies
 from rd_utils.study.params import ParameterError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -87,7 +87,7 @@ def test_every_nodes_parameters_are_what_its_notebook_accepts(path):
         says_its_artefacts(node)
 
 
-def says_its_artefacts(node: plan.Node) -> None:
+def says_its_artefacts(node: nodes.Node) -> None:
     parsed = params.parse(NOTEBOOKS[node.notebook], json.loads(json.dumps(node.parameters)), node.name)
     if node.notebook == "01_mine":
         said = [parsed.groups(seed) for seed in parsed.seeds]
@@ -192,11 +192,11 @@ def test_searches_are_packed_by_their_candidates(tmp_path):
 
     def packed(most):
         path = changed(tmp_path, lambda values: values.__setitem__("workflow", {"students_per_node": most}), "embedded.yaml")
-        nodes = [node.artefacts for node in plan.load_plan(path).nodes if node.notebook == "06_search"]
-        for node in nodes:
+        artefacts = [node.artefacts for node in plan.load_plan(path).nodes if node.notebook == "06_search"]
+        for node in artefacts:
             assert len(node) == 1 or sum(len(search.candidates) for search in node) <= most
             assert len({search.candidates[0].architecture.kind for search in node}) == 1
-        return len(nodes), {identity(search) for node in nodes for search in node}
+        return len(artefacts), {identity(search) for node in artefacts for search in node}
 
     (alone, searches), (some, same), (together, again) = packed(1), packed(12), packed(1000)
     assert searches == same == again
@@ -253,12 +253,12 @@ def test_check_and_plan_say_what_a_study_can_show_and_formats_for_programs_say_n
 
 def test_prepare_sets_aside_a_notebook_whose_artefacts_are_gone(outputs):
     planned = plan.load_plan(ROOT / "params" / "smallest.yaml")
-    plan.prepare(planned)
+    node_files.prepare(planned)
     node = planned.nodes[0]
-    folder = plan.node_folder(node.id)
+    folder = node_files.node_folder(node.id)
     assert yaml.safe_load((folder / "parameters.yaml").read_text()) == node.parameters
     (folder / "notebook.ipynb").write_text("{}")
-    plan.prepare(planned)
+    node_files.prepare(planned)
     assert not (folder / "notebook.ipynb").exists()
 
 
@@ -688,5 +688,5 @@ def test_lce_is_described_with_the_teacher_of_its_neighbours_however_it_is_packe
 
 def test_what_the_workflow_reads_of_the_nodes_is_what_was_planned(outputs):
     planned = plan.load_plan(ROOT / "params" / "smallest.yaml")
-    read = plan.read_nodes(plan.write_nodes(planned))
+    read = node_files.read_nodes(node_files.write_nodes(planned))
     assert [(n.id, n.name, n.notebook, n.needs) for n in read.values()] == [(n.id, n.name, n.notebook, n.needs) for n in planned.nodes]

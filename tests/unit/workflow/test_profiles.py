@@ -15,12 +15,12 @@ import pytest
 from snakemake.cli import get_argument_parser
 from snakemake.profiles import ProfileConfigFileParser
 
-from rd_utils.study import plan
+from rd_utils.study import nodes
 
 ROOT = Path(__file__).resolve().parents[3]
 PROFILES = sorted((ROOT / "params" / "profiles").glob("*/config.yaml"))
 EXECUTORS = [path.parent.name for path in PROFILES]
-STAGES = {plan.stage_of(notebook) for notebook in plan.NOTEBOOKS}
+STAGES = {nodes.stage_of(notebook) for notebook in nodes.NOTEBOOKS}
 WITH_MODELS = STAGES - {"analyse"}
 
 

@@ -18,7 +18,7 @@ from studies_on_disk import planned, put_all
 from rd_utils import durable, kernels
 from rd_utils.__main__ import main
 from rd_utils.store import Store, StoreError, identity
-from rd_utils.study import plan
+from rd_utils.study import node_files, plan
 from rd_utils.workflow import turns
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,7 +28,7 @@ BOOK = {"cells": [{"cell_type": "code", "source": "1", "outputs": []}], "metadat
 def execute(this: plan.Plan) -> None:
     """Let every node of a plan be done, its artefacts apart."""
     for node in this.nodes:
-        place = plan.node_folder(node.id) / "notebook.ipynb"
+        place = node_files.node_folder(node.id) / "notebook.ipynb"
         place.parent.mkdir(parents=True, exist_ok=True)
         durable.write_text(place, json.dumps(kernels.sealed(BOOK)))
 
@@ -37,7 +37,7 @@ def report(this: plan.Plan) -> None:
     this.folder.mkdir(parents=True, exist_ok=True)
     (this.folder / "report.html").write_text("<p>all</p>")
     (this.folder / "results.parquet").write_bytes(bytes(300))
-    plan.write_record(this, [this.folder / "results.parquet", this.folder / "report.html"])
+    node_files.write_record(this, [this.folder / "results.parquet", this.folder / "report.html"])
 
 
 @pytest.fixture
@@ -46,17 +46,17 @@ def finished(tmp_path, outputs, monkeypatch):
     this = planned(tmp_path)
     monkeypatch.setattr(Store, "has", lambda store, spec: True)
     monkeypatch.setattr(Store, "sound", lambda store, spec: True, raising=False)
-    plan.prepare(this)
+    node_files.prepare(this)
     execute(this)
     report(this)
-    assert all(plan.is_done(node, this, Store()) for node in this.nodes)
+    assert all(node_files.is_done(node, this, Store()) for node in this.nodes)
     return this
 
 
 def left(this: plan.Plan) -> list[str]:
     """Return the notebooks that a run would execute."""
-    plan.prepare(this)
-    return [node.notebook for node in this.nodes if not (plan.node_folder(node.id) / "notebook.ipynb").exists()]
+    node_files.prepare(this)
+    return [node.notebook for node in this.nodes if not (node_files.node_folder(node.id) / "notebook.ipynb").exists()]
 
 
 def empty(path):
@@ -102,13 +102,13 @@ def test_a_report_that_is_not_whole_is_made_again(finished, harm, name, capsys):
 @pytest.mark.parametrize("harm", HARMS[:-1])
 def test_an_executed_notebook_that_is_not_whole_runs_again(finished, harm, capsys):
     node = finished.nodes[1]
-    harm(plan.node_folder(node.id) / "notebook.ipynb")
+    harm(node_files.node_folder(node.id) / "notebook.ipynb")
     assert left(finished) == [node.notebook]
-    assert f"{node.name} runs again: {plan.node_folder(node.id) / 'notebook.ipynb'} is damaged" in capsys.readouterr().err
+    assert f"{node.name} runs again: {node_files.node_folder(node.id) / 'notebook.ipynb'} is damaged" in capsys.readouterr().err
 
 
 def test_the_executed_notebook_of_another_node_counts_as_damaged(finished):
-    first, second = (plan.node_folder(node.id) / "notebook.ipynb" for node in finished.nodes[:2])
+    first, second = (node_files.node_folder(node.id) / "notebook.ipynb" for node in finished.nodes[:2])
     second.with_name("executed.ipynb").write_text(json.dumps(BOOK))
     kernels.put(second.with_name("executed.ipynb"), second)
     assert left(finished) == []
@@ -118,16 +118,16 @@ def test_the_executed_notebook_of_another_node_counts_as_damaged(finished):
 
 @pytest.mark.parametrize("harm", HARMS)
 def test_parameters_are_written_again_where_they_are_not_what_was_planned(finished, harm):
-    path = plan.node_folder(finished.nodes[0].id) / "parameters.yaml"
+    path = node_files.node_folder(finished.nodes[0].id) / "parameters.yaml"
     harm(path)
-    plan.prepare(finished)
+    node_files.prepare(finished)
     assert yaml.safe_load(path.read_text()) == finished.nodes[0].parameters
 
 
 def test_what_is_published_is_what_was_executed_whatever_stood_there(finished):
     copies = finished.folder / "notebooks"
     copies.write_text("a file in the folder's place")
-    plan.publish(finished)
+    node_files.publish(finished)
     names = sorted(f"{node.name}.ipynb" for node in finished.nodes)
     assert sorted(path.name for path in copies.iterdir()) == names
     stamps = {path: path.stat().st_mtime_ns for path in copies.iterdir()}
@@ -135,18 +135,21 @@ def test_what_is_published_is_what_was_executed_whatever_stood_there(finished):
     flip(first)
     folder(copies / names[1])
     (copies / "01_mine-of-before.ipynb").write_text("{}")
-    plan.publish(finished)
+    node_files.publish(finished)
     assert sorted(path.name for path in copies.iterdir()) == names
     assert {json.loads(path.read_text())["metadata"]["rd_utils"]["sha256"] for path in copies.iterdir()} == {
         kernels.sealed(BOOK)["metadata"]["rd_utils"]["sha256"]
     }
     assert {path for path in copies.iterdir() if path.stat().st_mtime_ns != stamps[path]} == {first, copies / names[1]}  # the others stand
-    empty(plan.node_folder(finished.nodes[0].id) / "notebook.ipynb")
+    empty(node_files.node_folder(finished.nodes[0].id) / "notebook.ipynb")
     with pytest.raises(StoreError, match="has not been executed .*notebook.ipynb is damaged.*make study"):
-        plan.publish(finished)
+        node_files.publish(finished)
 
 
-PUBLISH = "import sys; from rd_utils.study import plan; this = plan.load_plan(sys.argv[1]); [plan.publish(this) for _ in range(20)]"
+PUBLISH = (
+    "import sys; from rd_utils.study import node_files, plan; "
+    "this = plan.load_plan(sys.argv[1]); [node_files.publish(this) for _ in range(20)]"
+)
 
 
 def test_two_that_publish_at_once_end_well(finished, tmp_path):
@@ -158,7 +161,7 @@ def test_two_that_publish_at_once_end_well(finished, tmp_path):
 # --- turns ------------------------------------------------------------------------------------------------------------------------
 
 HOLD = (
-    "import sys, time; from rd_utils.study import plan; from rd_utils.workflow import turns; "
+    "import sys, time; from rd_utils.study import node_files, plan; from rd_utils.workflow import turns; "
     "turn = turns.begin(plan.load_plan(sys.argv[1])); print('turn', flush=True); "
 )
 
@@ -219,11 +222,11 @@ def test_a_finished_study_holds_up_no_study_that_shares_its_nodes(finished, tmp_
 
 def test_what_ended_runs_left_is_cleared_and_what_is_alive_is_not(tmp_path, outputs, capsys):
     this = planned(tmp_path)
-    plan.prepare(this)
+    node_files.prepare(this)
     store = Store()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    host, node = socket.gethostname(), plan.node_folder(this.nodes[0].id)
+    host, node = socket.gethostname(), node_files.node_folder(this.nodes[0].id)
     specs = this.specs()[:4]
     folders = [store.root / specs[0].stage / f".{identity(specs[0])}.{ended.pid}", store.checkpoints(specs[1])]
     kept = [store.checkpoints(specs[2]), store.root / specs[3].stage / f".{identity(specs[3])}.{ended.pid}"]
@@ -296,16 +299,16 @@ def test_a_read_only_disk_is_named_unless_everything_is_done(disk, tmp_path, mon
     monkeypatch.setattr(Store, "has", lambda store, spec: True)
     monkeypatch.setattr(Store, "sound", lambda store, spec: True, raising=False)
     this = planned(tmp_path)
-    plan.prepare(this)
+    node_files.prepare(this)
     execute(this)
     report(this)
-    plan.publish(this)
-    plan.write_nodes(this)
+    node_files.publish(this)
+    node_files.write_nodes(this)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     assert main(["prepare", str(tmp_path / "study.yaml")]) == 0
     assert "everything is done, and nothing is written" in capsys.readouterr().err
-    assert plan.publish(this) == this.folder and main(["publish", str(tmp_path / "study.yaml")]) == 0
-    plan.write_nodes(this)
+    assert node_files.publish(this) == this.folder and main(["publish", str(tmp_path / "study.yaml")]) == 0
+    node_files.write_nodes(this)
     subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
     (this.folder / "report.html").unlink()
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
