@@ -13,7 +13,7 @@ Neighbours are exact. Distances between neighbours are metrics: ``euclidean``, o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -29,8 +29,6 @@ Direction = Literal["teacher", "student"]
 _BLOCK_VALUES = 4_000_000  # numbers held at once in each of a few float64 arrays: 32 MB
 _SAME = 1e-6  # embeddings closer than this are one text's: float32 and the padding of its batch move it about as much
 _LEAST_POINTS = 20
-_LEAST_ROWS = 3  # with two rows every correlation is 1 or -1
-_CORRELATION_COLUMNS = ["x", "y", "n", "spearman", "low", "high", "p", "pearson", "note"]
 
 
 # --- the embedding space ----------------------------------------------------------------------------------------------------------
@@ -203,7 +201,7 @@ def uniformity(vectors: np.ndarray, *, t: float = 2.0) -> float:
     if n < 2:
         raise ValueError(f"{n} embedding; expected at least 2 to have a pair")
     sums = []
-    for rows in _row_blocks(n, n):
+    for rows in row_blocks(n, n):
         exponent = -t * _squared_distances(unit, rows)
         exponent[np.arange(len(rows)), rows] = -np.inf  # a row is no pair with itself
         sums.append(special.logsumexp(exponent))
@@ -282,6 +280,17 @@ class Calibration(NamedTuple):
     least squares line of student on teacher logits (NaN where all teacher logits are equal). ``agreement``: the share of pairs that both
     order alike, of those that the teacher orders (NaN where it orders none); a tie of the student agrees with no order. ``n_pairs`` counts
     all pairs, ``n_teacher_ties`` those that the teacher does not order.
+
+    The line is fitted with i the document that the teacher prefers (by position where it has a tie), on logits, ``(g_i - g_j) / T`` and
+    ``f_i - f_j``, which are not clipped: a few very sure pairs can set the slope.
+
+    The direction of the bins changes what the error means. Under ``teacher`` every p is at least 1/2, so a bin tells how sure the teacher
+    is of its order where the student gives that order s; a student that is right on average but knows less than the teacher has an error,
+    since the direction was chosen by what it does not know. Under ``student`` (i the document that the student prefers) s covers [1/2, 1]
+    and the error is the usual one: 0 for every student whose s is the mean p of the pairs that have it.
+
+    Source of the error: M. P. Naeini, G. F. Cooper, M. Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning, AAAI
+    2015.
     """
 
     error: float
@@ -304,13 +313,7 @@ def calibration(
     """Compare the student's probability that one document is above another with the teacher's, over the pairs within groups.
 
     ``p = sigmoid((g_i - g_j) / T)`` of the teacher, ``s = sigmoid(f_i - f_j)`` of the student. A pair read backwards has 1 - p and 1 - s,
-    so each is taken once, in one direction. The line is fitted with i the document that the teacher prefers (by position where it has a
-    tie), on logits, ``(g_i - g_j) / T`` and ``f_i - f_j``, which are not clipped: a few very sure pairs can set the slope.
-
-    The direction of the bins changes what the error means. Under ``teacher`` every p is at least 1/2, so a bin tells how sure the teacher
-    is of its order where the student gives that order s; a student that is right on average but knows less than the teacher has an error,
-    since the direction was chosen by what it does not know. Under ``student`` (i the document that the student prefers) s covers [1/2, 1]
-    and the error is the usual one: 0 for every student whose s is the mean p of the pairs that have it.
+    so each is taken once, in one direction.
 
     Args:
         teacher_scores: (n, group) raw scores, positive first, group at least 2.
@@ -327,9 +330,6 @@ def calibration(
     Raises:
         ValueError: a score is not finite, the shapes differ, there are no groups, or a setting is unknown or out of its range.
 
-    Source of the error: M. P. Naeini, G. F. Cooper, M. Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning, AAAI
-    2015.
-
     The teacher says 3 to 1 and 9 to 1, the student 1 to 1 and 3 to 1: s is 0.5 and 0.75, p is 0.75 and 0.9.
 
     >>> table, found = calibration([[math.log(3), 0.0], [math.log(9), 0.0]], [[0.0, 0.0], [math.log(3), 0.0]], bins=2)
@@ -338,32 +338,45 @@ def calibration(
     >>> round(found.error, 4), round(found.slope, 4), round(found.intercept, 4), found.agreement
     (0.2, 1.0, -1.0986, 0.5)
     """
-    from scipy import special, stats
+    from scipy import special
 
-    teacher, student = _both(teacher_scores, student_scores, temperature)
-    for setting, value, choices in (("pairs", pairs, Pairs), ("direction", direction, Direction)):
-        if value not in get_args(choices):
-            raise ValueError(f"unknown {setting} {value!r}{nearest(value, get_args(choices))}")
-    if bins < 1:
-        raise ValueError(f"bins is {bins}; expected at least 1")
+    x, y = _logits(*_both(teacher_scores, student_scores, temperature), temperature, pairs)
+    if direction not in get_args(Direction):
+        raise ValueError(f"unknown direction {direction!r}{nearest(direction, get_args(Direction))}")
+    ordered = x != 0
+    agreement = float((np.sign(x) == np.sign(y))[ordered].mean()) if ordered.any() else math.nan
+    preferred = np.where(x < 0, -1.0, 1.0)
+    sign = np.where(y < 0, -1.0, 1.0) if direction == "student" else preferred
+    table, error = _reliability(special.expit(sign * x), special.expit(sign * y), bins)
+    slope, intercept = _line(preferred * x, preferred * y)
+    return table, Calibration(error, slope, intercept, agreement, len(x), int((~ordered).sum()))
+
+
+def _logits(teacher: np.ndarray, student: np.ndarray, temperature: float, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logits of every pair within a group, by the teacher and by the student."""
+    if pairs not in get_args(Pairs):
+        raise ValueError(f"unknown pairs {pairs!r}{nearest(pairs, get_args(Pairs))}")
     if not len(teacher):
         raise ValueError("there are no groups; expected at least one, to have a pair")
     group = teacher.shape[1]
     first, second = np.triu_indices(group, k=1) if pairs == "all" else (np.zeros(group - 1, dtype=int), np.arange(1, group))
-    x = ((teacher[:, first] - teacher[:, second]) / temperature).ravel()
-    y = (student[:, first] - student[:, second]).ravel()
+    return ((teacher[:, first] - teacher[:, second]) / temperature).ravel(), (student[:, first] - student[:, second]).ravel()
 
-    ordered = x != 0
-    agreement = float((np.sign(x) == np.sign(y))[ordered].mean()) if ordered.any() else math.nan
-    sign = np.where(x < 0, -1.0, 1.0)
-    preferred = sign * x
-    slope = intercept = math.nan
-    if np.ptp(preferred) > 0:
-        slope, intercept = np.asarray(stats.linregress(preferred, sign * y))[:2].tolist()
 
-    if direction == "student":
-        sign = np.where(y < 0, -1.0, 1.0)
-    p, s = special.expit(sign * x), special.expit(sign * y)
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Return slope and intercept of the least squares; NaN where x is one value."""
+    from scipy import stats
+
+    if np.ptp(x) <= 0:
+        return math.nan, math.nan
+    slope, intercept = np.asarray(stats.linregress(x, y))[:2].tolist()
+    return slope, intercept
+
+
+def _reliability(p: np.ndarray, s: np.ndarray, bins: int) -> tuple[pd.DataFrame, float]:
+    """Return the bins of s with the means of both, and the expected calibration error over them."""
+    if bins < 1:
+        raise ValueError(f"bins is {bins}; expected at least 1")
     at = np.minimum((s * bins).astype(int), bins - 1)
     n_pairs = np.bincount(at, minlength=bins)
     filled = n_pairs > 0
@@ -372,8 +385,7 @@ def calibration(
         means[name][filled] = np.bincount(at, weights=values, minlength=bins)[filled] / n_pairs[filled]
     edges = np.arange(bins + 1) / bins
     table = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "n_pairs": n_pairs} | means)
-    error = float(np.abs(means["student"] - means["teacher"])[filled] @ n_pairs[filled] / len(x))
-    return table, Calibration(error, slope, intercept, agreement, len(x), int((~ordered).sum()))
+    return table, float(np.abs(means["student"] - means["teacher"])[filled] @ n_pairs[filled] / len(s))
 
 
 def divergence(teacher_scores: ArrayLike, student_scores: ArrayLike, temperature: float) -> np.ndarray:
@@ -403,134 +415,6 @@ def divergence(teacher_scores: ArrayLike, student_scores: ArrayLike, temperature
     log_p = special.log_softmax(teacher / temperature, axis=1)
     log_s = special.log_softmax(student, axis=1)
     return np.maximum((np.exp(log_p) * (log_p - log_s)).sum(axis=1), 0.0)  # below 0 by rounding only
-
-
-# --- over queries -----------------------------------------------------------------------------------------------------------------
-
-
-def correlations(
-    table: pd.DataFrame,
-    of: Sequence[str],
-    with_: Sequence[str],
-    *,
-    seed: int,
-    n_resamples: int = 2000,
-    level: float = 0.95,
-    by: Sequence[str] = (),
-) -> pd.DataFrame:
-    """Correlate quantities over queries: Spearman's rank correlation with its interval, and Pearson's beside it.
-
-    The interval is the percentile bootstrap of Spearman's over rows, the same resamples for every pair of columns, and every part with as
-    many rows; ranks are taken within each resample, ties at their mean. p is scipy's, of Spearman's, two-sided and by the t approximation;
-    it is corrected for no family.
-
-    Args:
-        table: one row a query (average over seeds first, since rows are taken as independent).
-        of: numeric columns x.
-        with_: numeric columns y.
-        seed: of the resampling.
-        n_resamples: how often the rows are drawn.
-        level: of the interval.
-        by: columns that split the table into parts, each correlated on its own, in the order of first appearance.
-
-    Returns:
-        One row a part, x and y: the columns of ``by``, x, y, n (rows), spearman, low, high, p, pearson, note. Where a column is constant,
-        or a part has fewer than 3 rows, the five numbers are NaN and the note says why. Resamples in which a column is constant have no
-        correlation: the interval is of the others, and the note counts them. Otherwise the note is empty.
-
-    Raises:
-        ValueError: a column is absent, not numeric, or has a value that is not finite, or a setting is out of its range.
-
-    >>> table = pd.DataFrame({"entropy": [0.1, 0.2, 0.3, 0.4], "AP": [0.9, 0.5, 0.6, 0.1], "flat": 1.0})
-    >>> found = correlations(table, ["entropy"], ["AP", "flat"], seed=0)
-    >>> found[["spearman", "p"]].round(4).values.tolist()
-    [[-0.8, 0.2], [nan, nan]]
-    >>> found["note"][1]
-    'flat is constant'
-    """
-    of, with_, by = list(of), list(with_), list(by)
-    measured = list(dict.fromkeys([*of, *with_]))
-    _check_table(table, measured, by)
-    if not 0 < level < 1 or n_resamples < 1:
-        raise ValueError(f"level is {level}, n_resamples {n_resamples}; expected 0 < level < 1 and n_resamples >= 1")
-    parts = table.groupby(by, sort=False, dropna=False, observed=True) if by else [((), table)]
-    rows = []
-    for place, part in parts:
-        values = {name: part[name].to_numpy(dtype=np.float64) for name in measured}
-        resampled = _resampled_correlations(values, of, with_, seed, n_resamples) if len(part) >= _LEAST_ROWS else {}
-        for x in of:
-            for y in with_:
-                found = _correlated(x, y, values, resampled.get((x, y)), level)
-                rows.append(dict(zip(by, place, strict=True)) | {"x": x, "y": y, "n": len(part)} | found)
-    return pd.DataFrame(rows, columns=[*by, *_CORRELATION_COLUMNS])
-
-
-def _correlated(x: str, y: str, values: dict[str, np.ndarray], resampled: np.ndarray | None, level: float) -> dict[str, float | str]:
-    """Return one row of :func:`correlations`, of two columns."""
-    from scipy import stats
-
-    n = len(values[x])
-    nothing = dict.fromkeys(["spearman", "low", "high", "p", "pearson"], math.nan)
-    if n < _LEAST_ROWS or resampled is None:
-        return nothing | {"note": f"{n} rows; a correlation needs at least {_LEAST_ROWS}"}
-    if constant := [name for name in dict.fromkeys((x, y)) if _is_constant(values[name])]:
-        return nothing | {"note": " and ".join(constant) + (" is constant" if len(constant) == 1 else " are constant")}
-    spearman, p = np.asarray(stats.spearmanr(values[x], values[y])).tolist()
-    defined = resampled[np.isfinite(resampled)]
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if len(defined) else (math.nan, math.nan)
-    left_out = len(resampled) - len(defined)
-    return {
-        "spearman": spearman,
-        "low": float(low),
-        "high": float(high),
-        "p": p,
-        "pearson": float(np.asarray(stats.pearsonr(values[x], values[y]))[0]),
-        "note": f"a column is constant in {left_out} of {len(resampled)} resamples" if left_out else "",
-    }
-
-
-def _resampled_correlations(
-    values: dict[str, np.ndarray], of: list[str], with_: list[str], seed: int, n_resamples: int
-) -> dict[tuple[str, str], np.ndarray]:
-    """Return Spearman's correlation of each pair of columns in every resample of the rows, NaN where a column is constant there."""
-    from scipy import stats
-
-    n = len(next(iter(values.values()), ()))
-    generator = np.random.default_rng(seed)
-    found: dict[tuple[str, str], list[np.ndarray]] = {(x, y): [] for x in of for y in with_}
-    for block in _row_blocks(n_resamples, n):
-        drawn = generator.integers(n, size=(len(block), n))
-        directions = {}
-        for name, column in values.items():
-            ranks = stats.rankdata(column[drawn], axis=1) - (n + 1) / 2
-            norms = np.linalg.norm(ranks, axis=1, keepdims=True)
-            directions[name] = ranks / np.where(norms > 0, norms, np.nan)
-        for x, y in found:
-            found[x, y].append(np.einsum("ij,ij->i", directions[x], directions[y]))
-    return {pair: np.clip(np.concatenate(parts), -1.0, 1.0) for pair, parts in found.items()}
-
-
-def _check_table(table: pd.DataFrame, measured: list[str], by: list[str]) -> None:
-    """Refuse a table that lacks a column or a number."""
-    for name in [*measured, *by]:
-        if name not in table.columns:
-            raise ValueError(f"the table has no column {name!r}{nearest(name, table.columns)}")
-    if taken := [name for name in by if name in _CORRELATION_COLUMNS]:
-        raise ValueError(f"the column {taken[0]!r} of by is the name of a result; rename it")
-    for name in measured:
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            raise ValueError(f"the column {name!r} is of type {table[name].dtype}; expected numbers")
-        missing = np.flatnonzero(~np.isfinite(table[name].to_numpy(dtype=np.float64, na_value=np.nan)))
-        if len(missing):
-            raise ValueError(
-                f"{len(missing)} of {len(table)} values of {name!r} are not finite, the first in row {missing[0]}; "
-                "count these queries apart, and leave them out of every column"
-            )
-
-
-def _is_constant(values: np.ndarray) -> bool:
-    """Tell whether values are equal but for rounding."""
-    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 
 # --- shared -----------------------------------------------------------------------------------------------------------------------
@@ -570,7 +454,7 @@ def _normalised(vectors: np.ndarray, name: str = "vectors") -> np.ndarray:
     return vectors / norms
 
 
-def _row_blocks(n: int, values_per_row: int) -> Iterator[np.ndarray]:
+def row_blocks(n: int, values_per_row: int) -> Iterator[np.ndarray]:
     """Yield the indices of consecutive rows, as many at a time as memory is meant to hold."""
     size = max(1, _BLOCK_VALUES // max(1, values_per_row))
     for start in range(0, n, size):
@@ -585,7 +469,7 @@ def _squared_distances(unit: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _repeats(unit: np.ndarray) -> np.ndarray:
     """Tell which rows repeat an earlier one; no two of the others are the same."""
     repeats = np.zeros(len(unit), dtype=bool)
-    for rows in _row_blocks(len(unit), len(unit)):
+    for rows in row_blocks(len(unit), len(unit)):
         same = _squared_distances(unit, rows) <= _SAME**2
         repeats[rows] = (same & (np.arange(len(unit)) < rows[:, None])).any(axis=1)
     return repeats
@@ -595,7 +479,7 @@ def _neighbour_distances(unit: np.ndarray, k: int, distance: Distance) -> np.nda
     """Return (n, k) distances to the k nearest other rows, ascending; k is below n."""
     n, d = unit.shape
     found = np.empty((n, k))
-    for rows in _row_blocks(n, n + k * d):
+    for rows in row_blocks(n, n + k * d):
         squared = _squared_distances(unit, rows)
         squared[np.arange(len(rows)), rows] = np.inf  # by its index: a copy may stand before it
         neighbours = np.argpartition(squared, k - 1, axis=1)[:, :k]

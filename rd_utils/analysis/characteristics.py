@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from rd_utils.analysis import behaviour, locality
+from rd_utils.analysis import behaviour, correlation, locality
 from rd_utils.data.collections import positives
 from rd_utils.scoring import entropy
 from rd_utils.store import identity
@@ -419,7 +419,7 @@ def relations(by_query: pd.DataFrame, level: float, n_resamples: int = 500) -> p
         n_resamples: how often queries are drawn.
 
     Returns:
-        As ``analysis.behaviour.correlations``, by training and test collection, first stage, architecture, loss, teacher and strategy.
+        As ``analysis.correlation.correlations``, by training and test collection, first stage, architecture, loss, teacher and strategy.
     """
     by = [*PLACE, "architecture", "loss", "teacher", "strategy", "reference_teacher"]
     of = ["pairwise_entropy", "listwise_entropy", "divergence"]
@@ -427,7 +427,7 @@ def relations(by_query: pd.DataFrame, level: float, n_resamples: int = 500) -> p
     plain = by_query[(by_query["augmentation"] == "none") & (by_query["cut"] == "all") & undialled]
     if plain.empty:
         return pd.DataFrame(columns=[*by, "x", "y", "n", "spearman", "low", "high", "p", "pearson", "note"])
-    return behaviour.correlations(plain, of, ["value"], seed=0, n_resamples=n_resamples, level=level, by=by)
+    return correlation.correlations(plain, of, ["value"], seed=0, n_resamples=n_resamples, level=level, by=by)
 
 
 def _place(spec: params.EvaluationSpec) -> str:

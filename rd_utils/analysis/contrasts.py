@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from rd_utils.analysis import crossed, stats
+from rd_utils.analysis import crossed, stats, verdicts
 from rd_utils.analysis.questions import contrasts
 from rd_utils.analysis.tables import Row, at, records
 from rd_utils.study import studies
@@ -44,7 +44,7 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
     step), ``against teacher`` (its teacher, or the study's first where it learns without).
 
     Returns:
-        One row a contrast, test collection and first stage: the fields of :class:`rd_utils.analysis.crossed.Contrast`; ``p_holm``,
+        One row a contrast, test collection and first stage: the fields of :class:`rd_utils.analysis.verdicts.Contrast`; ``p_holm``,
         ``p_equivalence_holm`` and ``p_queries_holm``, corrected by Holm over each family within a test collection and first stage; and
         ``verdict``, which rests on the first two (different below ``settings.alpha``; equivalent by TOST at the study's margin).
         ``equivalent_<m>`` says the same of each of ``settings.margins_shown``, each margin a family of its own. ``verdict_queries`` is what
@@ -59,7 +59,7 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
     measured = at(per_query, measure=settings.measure)
     trained = at(measured, system="student")
     cells = trained.drop_duplicates("cell").set_index("cell")[DIMENSIONS]
-    margins = crossed.margin_columns(settings.margins_shown)
+    margins = verdicts.margin_columns(settings.margins_shown)
     rows, skipped = [], 0
     for place, here in measured.groupby(PLACE, sort=False):
         pairs, uneven = _pairs(here, cells, settings.baseline_strategy)
@@ -69,11 +69,12 @@ def differences(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> 
         rows += [where | _row(key, cells, a, b, pooled.get(key), settings, margins) for key, (a, b) in pairs.items()]
     if not rows:
         names = [*PLACE, "measure", "family", "contrast", *DIMENSIONS, "cell_before", "cell_after", "equivalence_margin"]
-        names += [*crossed.Contrast._fields, "p_homogeneous", "p_randomisation", "seed_differences", *margins, *crossed.DECIDED, "fragile"]
+        names += [*verdicts.Contrast._fields, "p_homogeneous", "p_randomisation", "seed_differences", *margins]
+        names += [*verdicts.DECIDED, "fragile"]
         table = pd.DataFrame(columns=names)
     else:
-        table = crossed.decide(pd.DataFrame(rows), [*PLACE, "family"], alpha=settings.alpha, margins=margins)
-        denied = (table["verdict_queries"] != "undecided") & (table["verdict"].map(crossed.verdict_word) != table["verdict_queries"])
+        table = verdicts.decide(pd.DataFrame(rows), [*PLACE, "family"], alpha=settings.alpha, margins=margins)
+        denied = (table["verdict_queries"] != "undecided") & (table["verdict"].map(verdicts.verdict_word) != table["verdict_queries"])
         table["fragile"] = denied | (table["different"] & (table["p_randomisation"] >= settings.alpha))
     table.attrs["skipped"] = skipped
     return table
@@ -150,8 +151,8 @@ def _row(
     margins: dict[str, float],
 ) -> Row:
     """Return one contrast with its p-values, until Holm has seen them."""
-    margin, (values_a, values_b) = settings.equivalence_margin, crossed.aligned(a, b)
-    found, estimated = crossed.said_of(values_a, values_b, settings.level, margin, settings.alpha, pooled)
+    margin, (values_a, values_b) = settings.equivalence_margin, verdicts.aligned(a, b)
+    found, estimated = verdicts.said_of(values_a, values_b, settings.level, margin, settings.alpha, pooled)
     delta = values_b - values_a
     dimensions = records(cells.loc[[key.after]])[0]
     return (
@@ -210,7 +211,7 @@ def matrices(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.
     """Compare every pair of strategies, everything else equal: who is equivalent to whom, which no comparison with one baseline says.
 
     Returns:
-        The columns of :func:`crossed.pairwise` with the strategies as ``system_a``, ``system_b``, corrected over the pairs of one
+        The columns of :func:`verdicts.pairwise` with the strategies as ``system_a``, ``system_b``, corrected over the pairs of one
         matrix; ``letters_a`` and ``letters_b``, the cliques of strategies that are all equivalent to each other; and what the matrix is of:
         training and test collection, first stage, measure, and every dimension but the strategy. Matrices have at least three strategies
         with the same seeds; those with other seeds are left out of one. ``attrs["left_out"]`` names them, each with its place: all of a
@@ -231,7 +232,7 @@ def matrices(per_query: pd.DataFrame, settings: studies.AnalysisSettings) -> pd.
         left_out += [f"{name} ({where})" for name in seeds.index if name not in alike]
         if not alike:
             continue
-        found = crossed.pairwise(
+        found = verdicts.pairwise(
             {name: by_seed(part[part["strategy"] == name]) for name in alike},
             level=settings.level,
             equivalence_margin=settings.equivalence_margin,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from rd_utils.analysis import crossed
 from rd_utils.analysis.crossed import Spread
-from rd_utils.analysis.stats import tost_power
+from rd_utils.analysis.power import tost_power
 from rd_utils.companions import published
 
 RULES = ("tost", "t_test", "published")
@@ -40,56 +41,80 @@ _BLOCK_VALUES = 500_000  # numbers held at once in each of about six float64 arr
 _ROUNDING = 1e-12  # as in stats: differences that vary by less are one constant
 
 
-def error_rates(
-    *,
-    n_queries: Sequence[int] = (43, 300, 2000),
-    true_differences: Sequence[float] = (0.0, 0.02),
-    margin: float = 0.02,
-    sd: float = 0.2,
-    query_sd: float = 0.3,
-    alpha: float = 0.05,
-    n_simulations: int = 2000,
-    seed: int,
-    differences: np.ndarray | None = None,
-) -> pd.DataFrame:
-    """Count how often each rule reaches its verdict in simulated studies of two systems.
+@dataclass(frozen=True, kw_only=True)
+class TwoSystems:
+    """Studies of two systems at hand.
 
-    Of each query, system a has a value that is normal with SD ``query_sd``, and system b has that value plus a
-    difference, normal with mean ``true_difference`` and SD ``sd``. The mean of a's values does not matter to any rule.
+    Of each query, system a has a value that is normal with SD ``query_sd``, and system b has that value plus a difference, normal with mean
+    ``true_difference`` and SD ``sd``. The mean of a's values does not matter to any rule.
 
-    For ``tost``, the rate is the power where the true difference is 0, and the type I error where it is the margin or
-    more; for ``t_test``, it is the type I error where the true difference is 0, and the power elsewhere. ``published``
-    rejects nothing when it joins two systems, so that its rate is neither. Evidence of equivalence would make the rate
-    grow with the queries where the systems are equal, and would not give it with few queries where they are not.
-
-    Args:
+    Attributes:
         n_queries: Numbers of queries of a study, each at least 2.
         true_differences: In units of the measure.
         margin: The equivalence margin of ``tost``, in units of the measure.
-        sd: Of the differences over queries, in units of the measure; not used where ``differences`` are given.
-        query_sd: Of system a's values over queries. Only the published rule sees it, since it takes the systems for
-            independent samples.
+        sd: Of the differences over queries, in units of the measure; not used where observed differences are drawn.
+        query_sd: Of system a's values over queries. Only the published rule sees it, since it takes the systems for independent samples.
         alpha: Of ``tost`` and ``t_test``; the published rule has its own.
-        n_simulations: Studies per number of queries. Every true difference shifts the same draws, and every rule judges
-            the same studies, so that rows of one ``n_queries`` differ by the rule and the shift alone.
-        seed: Of the draws; a number of queries has draws of its own, whatever the others are.
-        differences: (m,) the observed differences of a real study, one per query. They are centred, drawn with
-            replacement and shifted, instead of being normal.
-
-    Returns:
-        One row per n_queries, true_difference and rule, in the order given: ``rule``, ``n_queries``,
-        ``true_difference``, ``rate`` (of "equivalent", "different" and "joined"), ``low`` and ``high`` (its 95 % Wilson
-        interval: what the number of simulations leaves open), ``n_simulations``, and ``expected``, the exact rate for
-        normal differences: :func:`rd_utils.analysis.stats.tost_power`, and the noncentral t distribution; NaN for the published
-        rule and for resampled differences.
+        n_simulations: Studies per number of queries. Every true difference shifts the same draws, and every rule judges the same studies,
+            so that rows of one ``n_queries`` differ by the rule and the shift alone.
 
     Raises:
-        ValueError: If a setting is out of its range, or the differences are fewer than two, not finite, or all equal.
+        ValueError: If a setting is out of its range.
+    """
 
-    Two equal systems: our test shows it seldom with 300 queries and nearly always with 2000; the published rule joins them
-    however few the queries are.
+    n_queries: Sequence[int] = (43, 300, 2000)
+    true_differences: Sequence[float] = (0.0, 0.02)
+    margin: float = 0.02
+    sd: float = 0.2
+    query_sd: float = 0.3
+    alpha: float = 0.05
+    n_simulations: int = 2000
 
-    >>> rates = error_rates(n_queries=[8, 300, 2000], true_differences=[0.0], seed=0)
+    def __post_init__(self) -> None:
+        for name, setting in (("margin", self.margin), ("sd", self.sd), ("query_sd", self.query_sd)):
+            if not 0 < setting < math.inf:
+                raise ValueError(f"{name} is {setting}; expected a finite number above 0, in units of the measure")
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha is {self.alpha}; expected a number above 0 and below 1")
+        if self.n_simulations < 1:
+            raise ValueError(f"n_simulations is {self.n_simulations}; expected at least 1")
+        if few := [n for n in self.n_queries if n < 2]:
+            raise ValueError(f"n_queries has {few[0]}; expected at least 2, since a spread over queries cannot be known from fewer")
+        _check_true(self.true_differences)
+
+
+def _check_true(differences: Sequence[float]) -> None:
+    if wrong := [true for true in differences if not math.isfinite(true)]:
+        raise ValueError(f"true_differences has {wrong[0]}; expected finite numbers, in units of the measure")
+
+
+def error_rates(studies: TwoSystems, *, seed: int, differences: np.ndarray | None = None) -> pd.DataFrame:
+    """Count how often each rule reaches its verdict in simulated studies of two systems.
+
+    For ``tost``, the rate is the power where the true difference is 0, and the type I error where it is the margin or more; for ``t_test``,
+    it is the type I error where the true difference is 0, and the power elsewhere. ``published`` rejects nothing when it joins two systems,
+    so that its rate is neither. Evidence of equivalence would make the rate grow with the queries where the systems are equal, and would
+    not give it with few queries where they are not.
+
+    Args:
+        studies: What is simulated.
+        seed: Of the draws; a number of queries has draws of its own, whatever the others are.
+        differences: (m,) the observed differences of a real study, one per query. They are centred, drawn with replacement and shifted,
+            instead of being normal.
+
+    Returns:
+        One row per n_queries, true_difference and rule, in the order given: ``rule``, ``n_queries``, ``true_difference``, ``rate`` (of
+        "equivalent", "different" and "joined"), ``low`` and ``high`` (its 95 % Wilson interval: what the number of simulations leaves
+        open), ``n_simulations``, and ``expected``, the exact rate for normal differences: :func:`rd_utils.analysis.power.tost_power`, and
+        the noncentral t distribution; NaN for the published rule and for resampled differences.
+
+    Raises:
+        ValueError: If the differences are fewer than two, not finite, or all equal.
+
+    Two equal systems: our test shows it seldom with 300 queries and nearly always with 2000; the published rule joins them however few the
+    queries are.
+
+    >>> rates = error_rates(TwoSystems(n_queries=[8, 300, 2000], true_differences=[0.0]), seed=0)
     >>> rates.pivot(index="n_queries", columns="rule", values="rate")[["tost", "published"]].round(1).values.tolist()
     [[0.0, 1.0], [0.1, 1.0], [1.0, 1.0]]
     >>> rates.loc[rates["rule"] == "tost", "expected"].round(3).tolist()
@@ -97,75 +122,44 @@ def error_rates(
 
     Source: E. B. Wilson, Journal of the American Statistical Association, 1927, for the interval.
     """
-    for name, setting in (("margin", margin), ("sd", sd), ("query_sd", query_sd)):
-        if not 0 < setting < math.inf:
-            raise ValueError(f"{name} is {setting}; expected a finite number above 0, in units of the measure")
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha is {alpha}; expected a number above 0 and below 1")
-    if n_simulations < 1:
-        raise ValueError(f"n_simulations is {n_simulations}; expected at least 1")
-    if few := [n for n in n_queries if n < 2]:
-        raise ValueError(f"n_queries has {few[0]}; expected at least 2, since a spread over queries cannot be known from fewer")
-    if wrong := [true for true in true_differences if not math.isfinite(true)]:
-        raise ValueError(f"true_differences has {wrong[0]}; expected finite numbers, in units of the measure")
     centred = None if differences is None else _centred(differences)
-
     rows = []
-    for n in n_queries:
-        rng = np.random.default_rng([seed, n])
-        counts = np.zeros((len(true_differences), len(RULES)), dtype=int)
-        size = max(1, _BLOCK_VALUES // n)
-        for start in range(0, n_simulations, size):
-            shape = (min(size, n_simulations - start), n)
-            a = rng.normal(0.0, query_sd, shape)
-            noise = rng.normal(0.0, sd, shape) if centred is None else centred[rng.integers(0, len(centred), shape)]
-            for index, true in enumerate(true_differences):
-                counts[index] += _verdicts(a, noise + true, margin=margin, alpha=alpha).sum(axis=1)
-        for true, of_rules in zip(true_differences, counts, strict=True):
-            expected = (math.nan,) * 3 if centred is not None else (*_exact(n, sd, margin, true, alpha), math.nan)
-            for rule, count, exact in zip(RULES, of_rules, expected, strict=True):
-                low, high = proportion_confint(count, n_simulations, alpha=0.05, method="wilson")
-                rate = count / n_simulations
-                low, high = min(low, rate), max(high, rate)  # which rounding may put 1e-19 inside a rate of 0 or 1
-                rows.append((rule, n, float(true), float(rate), float(low), float(high), n_simulations, exact))
-    columns = ["rule", "n_queries", "true_difference", "rate", "low", "high", "n_simulations", "expected"]
-    return pd.DataFrame(rows, columns=columns)
+    for n in studies.n_queries:
+        counts = _counted(studies, n, np.random.default_rng([seed, n]), centred)
+        for true, of_rules in zip(studies.true_differences, counts, strict=True):
+            exact = (math.nan,) * 2 if centred is not None else _exact(n, studies.sd, studies.margin, true, studies.alpha)
+            for rule, count, expected in zip(RULES, of_rules, (*exact, math.nan), strict=True):
+                rows.append((rule, n, float(true), *_with_interval(count, studies.n_simulations), studies.n_simulations, expected))
+    return pd.DataFrame(rows, columns=["rule", "n_queries", "true_difference", "rate", "low", "high", "n_simulations", "expected"])
 
 
-def crossed_rates(
-    *,
-    n_queries: Sequence[int] = (60, 300, 2000),
-    n_seeds: Sequence[int] = (2, 3, 5, 10),
-    seed_sds: Sequence[float] = (0.0, 0.005, 0.01, 0.02),
-    true_differences: Sequence[float] = (0.0, 0.02),
-    margin: float = 0.02,
-    query_sd: float = 0.15,
-    residual_sd: float = 0.08,
-    value_sd: float = 0.3,
-    systems: int = 2,
-    alpha: float = 0.05,
-    n_simulations: int = 2000,
-    seed: int,
-) -> pd.DataFrame:
-    """Count how often each rule reaches its verdict on two ways of training, whose seeds and queries are both drawn at random.
+def _counted(studies: TwoSystems, n: int, rng: np.random.Generator, centred: np.ndarray | None) -> np.ndarray:
+    """Return in how many studies of n queries each rule reaches its verdict, (true differences, rules)."""
+    counts = np.zeros((len(studies.true_differences), len(RULES)), dtype=int)
+    size = max(1, _BLOCK_VALUES // n)
+    for start in range(0, studies.n_simulations, size):
+        shape = (min(size, studies.n_simulations - start), n)
+        a = rng.normal(0.0, studies.query_sd, shape)
+        noise = rng.normal(0.0, studies.sd, shape) if centred is None else centred[rng.integers(0, len(centred), shape)]
+        for index, true in enumerate(studies.true_differences):
+            counts[index] += _verdicts(a, noise + true, margin=studies.margin, alpha=studies.alpha).sum(axis=1)
+    return counts
 
-    The difference on query q with seed s is ``true_difference + seed_s + query_q + rest_sq``, all normal. The mean and the mean squares of
-    such a layout are independent, normal and chi-square (:class:`crossed.Crossed`), so they are drawn as such, without the layout.
-    The published rule averages over seeds; what it needs beyond, the squares of both systems' values over queries, is drawn given those of
-    the differences: system a's values, of SD ``value_sd``, do not depend on them.
 
-    A rate is an error where the truth is otherwise: *different* at a true difference of 0, *equivalent* at the margin; elsewhere it is
-    power. By the crossed test neither error exceeds ``alpha`` by more than a tenth of it. Where an error falls far below, power is lost:
-    few seeds cannot tell what a seed shifts on all queries from what is particular to a seed and a query, and the test allows for either.
-    With alpha 0.05, *different* comes out in at least 2 % of the studies of equal systems where ``seed_sd^2 / S`` is at least three times
-    ``query_sd^2 / Q + residual_sd^2 / (S Q)``, and else with
+def _with_interval(count: int, n: int) -> tuple[float, float, float]:
+    """Return a rate with its 95 % Wilson interval, whose ends rounding may put 1e-19 inside a rate of 0 or 1."""
+    rate = count / n
+    low, high = np.asarray(proportion_confint(count, n, alpha=0.05, method="wilson")).tolist()
+    return float(rate), float(min(low, rate)), float(max(high, rate))
 
-    - five seeds or more and ``residual_sd <= 1.5 query_sd``,
-    - three or four seeds and ``residual_sd <= 2 / 3 query_sd``;
 
-    not with two, whose one degree of freedom leaves nearly everything open.
+@dataclass(frozen=True, kw_only=True)
+class TwoWays:
+    """Studies of two ways of training, whose seeds and queries are both drawn at random.
 
-    Args:
+    The difference on query q with seed s is ``true_difference + seed_s + query_q + rest_sq``, all normal.
+
+    Attributes:
         n_queries: Q, numbers of queries, each at least 3.
         n_seeds: S, numbers of seeds, each at least 2: with one seed the test is that over queries only.
         seed_sds: SDs of what a seed shifts on all queries, in units of the measure.
@@ -178,50 +172,81 @@ def crossed_rates(
             (:func:`rd_utils.analysis.crossed.with_pooled`); 2: not pooled.
         alpha: Of the tests; the published rule has its own.
         n_simulations: Studies per number of queries and of seeds. Every seed SD scales, and every true difference shifts, the same draws.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+    """
+
+    n_queries: Sequence[int] = (60, 300, 2000)
+    n_seeds: Sequence[int] = (2, 3, 5, 10)
+    seed_sds: Sequence[float] = (0.0, 0.005, 0.01, 0.02)
+    true_differences: Sequence[float] = (0.0, 0.02)
+    margin: float = 0.02
+    query_sd: float = 0.15
+    residual_sd: float = 0.08
+    value_sd: float = 0.3
+    systems: int = 2
+    alpha: float = 0.05
+    n_simulations: int = 2000
+
+    def __post_init__(self) -> None:
+        spread = {name: getattr(self, name) for name in ("query_sd", "residual_sd", "value_sd", "margin")}
+        for name, setting in [*spread.items(), *(("seed_sds has", sd) for sd in self.seed_sds)]:
+            least = 0.0 if name in ("residual_sd", "seed_sds has") else math.ulp(0.0)
+            if not least <= setting < math.inf:
+                said = name if " " in name else f"{name} is"
+                raise ValueError(f"{said} {setting}; expected a finite number {'of at least' if least == 0 else 'above'} 0")
+        if not 0 < self.alpha < 0.5 or self.n_simulations < 1 or self.systems < 2:
+            raise ValueError(
+                f"alpha is {self.alpha}, n_simulations {self.n_simulations}, systems {self.systems}; expected 0 < alpha < 0.5, at least 1, "
+                "at least 2"
+            )
+        for name, numbers, fewest in (("n_queries", self.n_queries, 3), ("n_seeds", self.n_seeds, 2)):
+            if few := [number for number in numbers if number < fewest]:
+                raise ValueError(f"{name} has {few[0]}; expected at least {fewest}")
+        _check_true(self.true_differences)
+
+
+def crossed_rates(studies: TwoWays, *, seed: int) -> pd.DataFrame:
+    """Count how often each rule reaches its verdict on two ways of training.
+
+    The mean and the mean squares of such a layout are independent, normal and chi-square (:class:`crossed.Crossed`), so they are drawn as
+    such, without the layout. The published rule averages over seeds; what it needs beyond, the squares of both systems' values over
+    queries, is drawn given those of the differences: system a's values, of SD ``value_sd``, do not depend on them.
+
+    A rate is an error where the truth is otherwise: *different* at a true difference of 0, *equivalent* at the margin; elsewhere it is
+    power. By the crossed test neither error exceeds ``alpha`` by more than a tenth of it. Where an error falls far below, power is lost:
+    few seeds cannot tell what a seed shifts on all queries from what is particular to a seed and a query, and the test allows for either.
+    With alpha 0.05, *different* comes out in at least 2 % of the studies of equal systems where ``seed_sd^2 / S`` is at least three times
+    ``query_sd^2 / Q + residual_sd^2 / (S Q)``, and else with five seeds or more and ``residual_sd <= 1.5 query_sd``, or three or four seeds
+    and ``residual_sd <= 2 / 3 query_sd``; not with two, whose one degree of freedom leaves nearly everything open.
+
+    Args:
+        studies: What is simulated.
         seed: Of the draws; a design has draws of its own, whatever the others are.
 
     Returns:
         One row per n_queries, n_seeds, seed_sd, true_difference and rule, in the order given: ``rule`` and ``verdict`` (of
         ``CROSSED_RULES``), the four, ``rate``, ``low`` and ``high`` (its 95 % Wilson interval), ``n_simulations``.
 
-    Raises:
-        ValueError: If a setting is out of its range.
-
     Three seeds that shift all of 2,000 queries by an SD of 0.01: the queries alone take that for a difference in every third study.
 
-    >>> rates = crossed_rates(n_queries=[2000], n_seeds=[3], seed_sds=[0.01], true_differences=[0.0], seed=0)
+    >>> rates = crossed_rates(TwoWays(n_queries=[2000], n_seeds=[3], seed_sds=[0.01], true_differences=[0.0]), seed=0)
     >>> rates["rate"].round(1)[:2].tolist()  # by the crossed test, and by queries only
     [0.0, 0.3]
     """
-    spread = {"query_sd": query_sd, "residual_sd": residual_sd, "value_sd": value_sd, "margin": margin}
-    for name, setting in [*spread.items(), *(("seed_sds has", sd) for sd in seed_sds)]:
-        least = 0.0 if name in ("residual_sd", "seed_sds has") else math.ulp(0.0)
-        if not least <= setting < math.inf:
-            said = name if " " in name else f"{name} is"
-            raise ValueError(f"{said} {setting}; expected a finite number {'of at least' if least == 0 else 'above'} 0")
-    if not 0 < alpha < 0.5 or n_simulations < 1 or systems < 2:
-        raise ValueError(
-            f"alpha is {alpha}, n_simulations {n_simulations}, systems {systems}; expected 0 < alpha < 0.5, at least 1, at least 2"
-        )
-    for name, numbers, fewest in (("n_queries", n_queries, 3), ("n_seeds", n_seeds, 2)):
-        if few := [number for number in numbers if number < fewest]:
-            raise ValueError(f"{name} has {few[0]}; expected at least {fewest}")
-    if wrong := [true for true in true_differences if not math.isfinite(true)]:
-        raise ValueError(f"true_differences has {wrong[0]}; expected finite numbers, in units of the measure")
-
-    rows = []
-    for queries, seeds in itertools.product(n_queries, n_seeds):
-        drawn = _drawn(queries, seeds, systems, n_simulations, np.random.default_rng([seed, queries, seeds]))
-        for seed_sd in seed_sds:
-            study = _study(drawn, Spread(query_sd, seed_sd, residual_sd), value_sd)
-            for true in true_differences:
-                verdicts = _crossed_verdicts(study, true, margin=margin, alpha=alpha)
+    rows, n = [], studies.n_simulations
+    for queries, seeds in itertools.product(studies.n_queries, studies.n_seeds):
+        drawn = _drawn(queries, seeds, studies.systems, n, np.random.default_rng([seed, queries, seeds]))
+        for seed_sd in studies.seed_sds:
+            study = _study(drawn, Spread(studies.query_sd, seed_sd, studies.residual_sd), studies.value_sd)
+            for true in studies.true_differences:
+                found = _crossed_verdicts(study, true, margin=studies.margin, alpha=studies.alpha)
                 design = queries, seeds, float(seed_sd), float(true)
-                rows += [(*rule, *design, float(said.mean())) for rule, said in zip(CROSSED_RULES, verdicts, strict=True)]
+                rows += [(*rule, *design, float(said.mean())) for rule, said in zip(CROSSED_RULES, found, strict=True)]
     table = pd.DataFrame(rows, columns=["rule", "verdict", "n_queries", "n_seeds", "seed_sd", "true_difference", "rate"])
-    low, high = proportion_confint((table["rate"] * n_simulations).round(), n_simulations, alpha=0.05, method="wilson")
-    low, high = np.minimum(low, table["rate"]), np.maximum(high, table["rate"])
-    return table.assign(low=low, high=high, n_simulations=n_simulations)
+    low, high = proportion_confint((table["rate"] * n).round(), n, alpha=0.05, method="wilson")
+    return table.assign(low=np.minimum(low, table["rate"]), high=np.maximum(high, table["rate"]), n_simulations=n)
 
 
 class _Drawn(NamedTuple):

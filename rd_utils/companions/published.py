@@ -20,7 +20,7 @@ from scipy import sparse, special
 from scipy import stats as distributions
 from scipy.sparse import csgraph
 
-from rd_utils.analysis import crossed, stats
+from rd_utils.analysis import stats, verdicts
 
 if TYPE_CHECKING:
     import altair as alt
@@ -480,10 +480,10 @@ def compare_verdicts(values: Mapping[str, pd.DataFrame], *, equivalence_margin: 
         published_joined, n_seeds, p_difference, p_equivalence, p_holm, p_equivalence_holm (the last two corrected), equivalent, different,
         verdict, which are of queries and seeds; p_queries, p_equivalence_queries and verdict_queries, of queries only, corrected likewise;
         and of the pair alone, uncorrected: smallest_margin, the one that these data could just have proved, and queries_needed to show
-        equivalence at the margin if the systems were equal (see :class:`rd_utils.analysis.crossed.Contrast`).
+        equivalence at the margin if the systems were equal (see :class:`rd_utils.analysis.verdicts.Contrast`).
 
     Raises:
-        ValueError: as :func:`rd_utils.analysis.crossed.pairwise`.
+        ValueError: as :func:`rd_utils.analysis.verdicts.pairwise`.
 
     Every query gains about 0.2; the published rule joins the two, ours calls them different:
 
@@ -493,7 +493,7 @@ def compare_verdicts(values: Mapping[str, pd.DataFrame], *, equivalence_margin: 
     >>> bool(row["published_joined"]), row["verdict"]
     (True, 'different')
     """
-    ours = crossed.pairwise(values, level=level, equivalence_margin=equivalence_margin, alpha=alpha)
+    ours = verdicts.pairwise(values, level=level, equivalence_margin=equivalence_margin, alpha=alpha)
     means = pd.DataFrame({system: frame.mean(axis=1) for system, frame in values.items()}).sort_index()
     before, after = (means[ours[end].tolist()].to_numpy().T for end in ("system_a", "system_b"))
     published = equivalence(before, after)
@@ -549,7 +549,7 @@ def compare_strategies(per_query: pd.DataFrame, settings: AnalysisSettings) -> p
         verdicts = verdicts.assign(**about, **ends)
         parts.append(verdicts[[*about, *ends, *(name for name in verdicts if name not in about and name not in ends)]])
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_COMPARED)
-    table = crossed.decide(found, _PLACE, alpha=settings.alpha) if parts else found
+    table = verdicts.decide(found, _PLACE, alpha=settings.alpha) if parts else found
     table.attrs["alone"] = alone
     return table
 
@@ -565,7 +565,7 @@ def cross_table(compared: pd.DataFrame) -> pd.DataFrame:
     {'different': 1, 'equivalent': 0, 'both': 0, 'undecided': 1}
     """
     rows = compared["published_joined"].map({True: "joined", False: "not joined"})
-    table = pd.crosstab(rows, compared["verdict"].map(crossed.verdict_word)) if len(compared) else pd.DataFrame()
+    table = pd.crosstab(rows, compared["verdict"].map(verdicts.verdict_word)) if len(compared) else pd.DataFrame()
     table = table.reindex(index=["joined", "not joined"], columns=_VERDICTS, fill_value=0).astype(int)
     return table.rename_axis(index="published", columns="ours")
 
@@ -638,7 +638,7 @@ def verdict_chart(compared: pd.DataFrame, *, equivalence_margin: float, width: i
     frame = compared.assign(
         published_p=compared[["published_p_lower", "published_p_upper"]].min(axis=1),
         pair=compared["strategy_b"].astype(str) + " - " + compared["strategy_a"].astype(str),
-        verdict=compared["verdict"].map(crossed.verdict_word),
+        verdict=compared["verdict"].map(verdicts.verdict_word),
         line=ALPHA,
         low=-equivalence_margin,
         high=equivalence_margin,

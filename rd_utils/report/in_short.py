@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from rd_utils.analysis.crossed import THESE_ONLY
 from rd_utils.analysis.tables import Row, at, best, records
+from rd_utils.analysis.verdicts import THESE_ONLY
 from rd_utils.report.drawing import AGAINST, BASELINES, DIMENSIONS, MISSING, PLACE, VERDICTS, distinct, varying
 from rd_utils.report.findings import Findings
 from rd_utils.report.page import Point, Short, Table

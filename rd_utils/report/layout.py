@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from rd_utils.analysis.crossed import THESE_ONLY
 from rd_utils.analysis.tables import records
+from rd_utils.analysis.verdicts import THESE_ONLY
 from rd_utils.report.drawing import (
     ACROSS_COLUMNS,
     AGAINST,

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rd_utils.analysis import compare
+from rd_utils.analysis import compare, compare_runs
 from rd_utils.data import collections, jsonl, reading, runs
 from rd_utils.data.collections import CollectionError
 from rd_utils.data.runs import RunError
@@ -478,7 +478,8 @@ def try_qrels(rng: random.Random, folder: Path) -> None:
     path.write_bytes(spoilt_content(rng, lambda spoilt: sound_qrels(rng, *ids, spoilt, rng.random() < 0.5)))
     if rng.random() < 0.03:
         path.unlink()  # a folder, or nothing, may be an id of ir_datasets to compare
-    outcome(lambda: rows_of(compare.read_qrels(str(path))), lambda: naive_qrels(path.read_bytes()), ParameterError, [str(path)], "qrels")
+    read = lambda: rows_of(compare_runs.read_qrels(str(path)))  # noqa: E731
+    outcome(read, lambda: naive_qrels(path.read_bytes()), ParameterError, [str(path)], "qrels")
 
 
 def try_run(rng: random.Random, folder: Path) -> None:

@@ -9,8 +9,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from rd_utils.analysis.crossed import THESE_ONLY
 from rd_utils.analysis.tables import Row, records
+from rd_utils.analysis.verdicts import THESE_ONLY
 from rd_utils.report.drawing import (
     INK,
     MUTED,

@@ -11,7 +11,7 @@ import pytest
 from scipy import special, stats
 from scipy.spatial.distance import cdist, pdist
 
-from rd_utils.analysis import behaviour
+from rd_utils.analysis import behaviour, correlation
 from rd_utils.analysis.behaviour import Calibration, Dimension
 from rd_utils.scoring import entropy
 
@@ -464,7 +464,7 @@ def table():
 
 
 def test_correlations_agree_with_scipy(table):
-    found = behaviour.correlations(table, ["entropy", "KL"], ["AP"], seed=0, by=["collection"])
+    found = correlation.correlations(table, ["entropy", "KL"], ["AP"], seed=0, by=["collection"])
     assert list(found.columns) == ["collection", "x", "y", "n", "spearman", "low", "high", "p", "pearson", "note"]
     assert found[["collection", "x", "n"]].values.tolist() == [["b", "entropy", 60], ["b", "KL", 60], ["a", "entropy", 40], ["a", "KL", 40]]
     for row in found.itertuples():
@@ -479,7 +479,7 @@ def test_the_interval_is_the_percentile_bootstrap_with_ranks_within_each_resampl
     part = table[:60]
     drawn = np.random.default_rng(3).integers(60, size=(200, 60))
     oracle = [stats.spearmanr(part["entropy"].to_numpy()[rows], part["AP"].to_numpy()[rows]).statistic for rows in drawn]
-    found = behaviour.correlations(part, ["entropy"], ["AP"], seed=3, n_resamples=200, level=0.8).iloc[0]
+    found = correlation.correlations(part, ["entropy"], ["AP"], seed=3, n_resamples=200, level=0.8).iloc[0]
     np.testing.assert_allclose([found["low"], found["high"]], np.quantile(oracle, [0.1, 0.9]))
 
 
@@ -488,27 +488,27 @@ def test_the_interval_covers_the_true_correlation():
     generator = np.random.default_rng(0)
     x = generator.normal(size=200 * 50)
     samples = pd.DataFrame({"sample": np.repeat(np.arange(200), 50), "x": x, "y": 0.6 * x + 0.8 * generator.normal(size=x.size)})
-    found = behaviour.correlations(samples, ["x"], ["y"], seed=1, n_resamples=300, by=["sample"])
+    found = correlation.correlations(samples, ["x"], ["y"], seed=1, n_resamples=300, by=["sample"])
     truth = 6 / math.pi * math.asin(0.3)
     covered = int(((found["low"] <= truth) & (truth <= found["high"])).sum())
     assert 176 <= covered <= 199
-    narrow = behaviour.correlations(samples, ["x"], ["y"], seed=1, n_resamples=300, by=["sample"], level=0.5)
+    narrow = correlation.correlations(samples, ["x"], ["y"], seed=1, n_resamples=300, by=["sample"], level=0.5)
     assert 75 <= int(((narrow["low"] <= truth) & (truth <= narrow["high"])).sum()) <= 125
 
 
 def test_a_seed_gives_one_interval_and_blocks_do_not_change_it(monkeypatch, table):
-    whole = behaviour.correlations(table, ["entropy"], ["AP"], seed=0, n_resamples=100)
-    pd.testing.assert_frame_equal(behaviour.correlations(table, ["entropy"], ["AP"], seed=0, n_resamples=100), whole, check_exact=True)
-    assert behaviour.correlations(table, ["entropy"], ["AP"], seed=1, n_resamples=100)["low"][0] != whole["low"][0]
-    beside = behaviour.correlations(table, ["KL", "entropy"], ["flat", "AP"], seed=0, n_resamples=100)
+    whole = correlation.correlations(table, ["entropy"], ["AP"], seed=0, n_resamples=100)
+    pd.testing.assert_frame_equal(correlation.correlations(table, ["entropy"], ["AP"], seed=0, n_resamples=100), whole, check_exact=True)
+    assert correlation.correlations(table, ["entropy"], ["AP"], seed=1, n_resamples=100)["low"][0] != whole["low"][0]
+    beside = correlation.correlations(table, ["KL", "entropy"], ["flat", "AP"], seed=0, n_resamples=100)
     pd.testing.assert_series_equal(beside.iloc[3], whole.iloc[0], check_names=False)  # whatever else is asked for
     monkeypatch.setattr(behaviour, "_BLOCK_VALUES", 100 * 7)
-    pd.testing.assert_frame_equal(behaviour.correlations(table, ["entropy"], ["AP"], seed=0, n_resamples=100), whole)
+    pd.testing.assert_frame_equal(correlation.correlations(table, ["entropy"], ["AP"], seed=0, n_resamples=100), whole)
 
 
 def test_a_monotone_relation_is_one_in_ranks_only():
     table = pd.DataFrame({"x": np.arange(30.0), "y": np.exp(np.arange(30.0)), "z": -np.arange(30)})
-    found = behaviour.correlations(table, ["x"], ["y", "z"], seed=0, n_resamples=50)
+    found = correlation.correlations(table, ["x"], ["y", "z"], seed=0, n_resamples=50)
     np.testing.assert_allclose(found[["spearman", "low", "high"]], [[1, 1, 1], [-1, -1, -1]])
     assert found["pearson"][0] < 0.6 and found["pearson"][1] == pytest.approx(-1)
 
@@ -516,7 +516,7 @@ def test_a_monotone_relation_is_one_in_ranks_only():
 def test_what_has_no_correlation_has_a_note_and_no_number(table):
     small = pd.concat([table.assign(part="all"), table[:2].assign(part="two")])
     small["rounding"] = 0.3 + np.arange(len(small)) % 2 * 1e-17 + np.arange(len(small)) % 3 * 5e-17
-    found = behaviour.correlations(small, ["flat", "entropy"], ["rounding", "AP"], seed=0, n_resamples=50, by=["part"])
+    found = correlation.correlations(small, ["flat", "entropy"], ["rounding", "AP"], seed=0, n_resamples=50, by=["part"])
     assert found["note"].tolist() == [
         "flat and rounding are constant",
         "flat is constant",
@@ -532,7 +532,7 @@ def test_what_has_no_correlation_has_a_note_and_no_number(table):
 def test_constant_resamples_are_counted():
     """x is constant where its only 1 is never drawn, or always: 0.75^4 + 0.25^4 = 0.32 of the resamples; y where one row is drawn only."""
     table = pd.DataFrame({"x": [0.0, 0.0, 0.0, 1.0], "y": [1.0, 2.0, 3.0, 4.0]})
-    found = behaviour.correlations(table, ["x"], ["y"], seed=0, n_resamples=500).iloc[0]
+    found = correlation.correlations(table, ["x"], ["y"], seed=0, n_resamples=500).iloc[0]
     ones = (np.random.default_rng(0).integers(4, size=(500, 4)) == 3).sum(axis=1)
     constant = int(((ones == 0) | (ones == 4)).sum())
     assert 110 < constant < 210
@@ -556,4 +556,4 @@ def test_constant_resamples_are_counted():
 def test_correlations_refuse_what_they_cannot_use(table, change, settings, message):
     arguments = {"of": ["entropy"], "with_": ["AP"], "seed": 0} | settings
     with pytest.raises(ValueError, match=message):
-        behaviour.correlations(table.assign(**change), **arguments)
+        correlation.correlations(table.assign(**change), **arguments)

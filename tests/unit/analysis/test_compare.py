@@ -14,7 +14,7 @@ import pytest
 import yaml
 from scipy import stats as scipy_stats
 
-from rd_utils.analysis import compare
+from rd_utils.analysis import compare, compare_runs, comparison
 from rd_utils.scoring.teachers import PairScores
 from rd_utils.store import Store, StoreError, upstream, write_manifest
 from rd_utils.study import params, plan
@@ -149,7 +149,7 @@ def test_qrels_by_their_id(runs, monkeypatch):
 
     def read_queries(collection):
         asked_for.append(collection.id)
-        return None, compare.read_qrels("qrels")
+        return None, compare_runs.read_qrels("qrels")
 
     monkeypatch.setattr(collections, "read_queries", read_queries)
     (row,) = record("a.trec", "b.trec", "--qrels", "some/id", "--measure", "RR@10")["comparisons"]
@@ -294,22 +294,22 @@ def test_a_provider_that_cannot_take_the_ids_is_an_error_of_the_measure(runs):
     ],
 )
 def test_an_answer_is_a_plain_sentence(difference, low, high, verdict, expected):
-    numbers = dict.fromkeys(compare.Comparison._fields, 0.0) | {"measure": "AP", "verdict": verdict, "p_equivalence": 0.25}
-    row = compare.Comparison(**numbers | {"difference": difference, "low": low, "high": high})
-    found = compare.sentence(row, compare.Settings(0.02, 0.05, 0.95, 0))
+    numbers = dict.fromkeys(comparison.Comparison._fields, 0.0) | {"measure": "AP", "verdict": verdict, "p_equivalence": 0.25}
+    row = comparison.Comparison(**numbers | {"difference": difference, "low": low, "high": high})
+    found = comparison.sentence(row, comparison.Settings(0.02, 0.05, 0.95, 0))
     assert found.startswith(expected) and found.endswith("(p < 0.001, TOST p 0.250)")
 
 
 def test_values_of_other_queries_or_with_gaps_are_refused():
     queries = pd.MultiIndex.from_product([["t"], ["q1", "q2", "q3"]], names=["test_collection", "query_id"])
     values = pd.DataFrame({0: [0.1, 0.2, 0.3], 1: [0.2, 0.2, 0.5]}, index=queries)
-    settings = compare.Settings(0.02, 0.05, 0.95, 0)
+    settings = comparison.Settings(0.02, 0.05, 0.95, 0)
     with pytest.raises(ParameterError, match="AP: the systems were not evaluated on the same queries: 1 only in a, 0 only in b"):
-        compare.compare_values(values, values.iloc[:2], settings, measure="AP")
+        comparison.compare_values(values, values.iloc[:2], settings, measure="AP")
     gap = values.copy()
     gap.iloc[1, 1] = np.nan  # not averaged over the seed that is left
     with pytest.raises(ParameterError, match="AP: b has 1 missing values"):
-        compare.compare_values(values, gap, settings, measure="AP")
+        comparison.compare_values(values, gap, settings, measure="AP")
 
 
 # --- two cells ----------------------------------------------------------------------------------------------------------------

@@ -14,8 +14,9 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.multitest import multipletests
 
-from rd_utils.analysis import crossed, stats
-from rd_utils.analysis.crossed import Contrast, Crossed, Pooled, Spread
+from rd_utils.analysis import crossed, stats, verdicts
+from rd_utils.analysis.crossed import Crossed, Pooled, Spread
+from rd_utils.analysis.verdicts import Contrast
 
 SETTINGS = {"level": 0.95, "equivalence_margin": 0.02, "alpha": 0.05}
 
@@ -178,24 +179,24 @@ def test_swapping_shifting_scaling_and_reordering():
 
 def test_one_seed_is_the_paired_t_test_and_says_that_it_is_of_these_students():
     a, b = two_systems(n_seeds=1)
-    found, oracle = crossed.contrast(a, b, level=0.9), stats.paired_difference(a[0], b[0], level=0.9)
+    found, oracle = verdicts.contrast(a, b, level=0.9), stats.paired_difference(a[0], b[0], level=0.9)
     for name in ("n_queries", "mean_a", "mean_b", "difference", "low", "high", "p_difference", "p_equivalence", "smallest_margin"):
         assert getattr(found, name) == pytest.approx(getattr(oracle, name), rel=1e-9), name
     assert (found.p_queries, found.low_queries) == (found.p_difference, found.low)
     assert found.queries_needed == pytest.approx(oracle.queries_needed, rel=0.01)
     assert found.n_seeds == 1 and found.seeds_needed is None and found.seed_freedom == 0
     assert all(math.isnan(value) for value in (found.seed_sd, found.residual_sd, found.seed_share))
-    table = crossed.decide(pd.DataFrame([found._asdict()]), [], alpha=0.05)
+    table = verdicts.decide(pd.DataFrame([found._asdict()]), [], alpha=0.05)
     assert table["verdict"].tolist() == ["undecided, these students only"] and table["verdict_queries"].tolist() == ["undecided"]
 
 
 def test_what_does_not_vary_is_judged_by_the_margin_without_warnings(recwarn):
     a, _ = two_systems(n_seeds=3)
-    same, shifted = crossed.contrast(a, a), crossed.contrast(a, a + 0.01)
+    same, shifted = verdicts.contrast(a, a), verdicts.contrast(a, a + 0.01)
     assert (same.p_difference, same.p_equivalence, same.low, same.high, same.smallest_margin) == (1.0, 0.0, 0.0, 0.0, 0.0)
     assert (shifted.p_difference, shifted.p_equivalence) == (0.0, 0.0)
     assert shifted.smallest_margin == pytest.approx(0.01) and (shifted.queries_needed, shifted.seeds_needed) == (2, 2)
-    assert crossed.contrast(a, a + 0.02).p_equivalence == 1.0  # the margin itself is not within it
+    assert verdicts.contrast(a, a + 0.02).p_equivalence == 1.0  # the margin itself is not within it
     assert math.isnan(same.seed_share) and not recwarn.list
 
 
@@ -204,7 +205,7 @@ def test_what_does_not_vary_is_judged_by_the_margin_without_warnings(recwarn):
 
 def test_a_contrast_holds_both_answers():
     a, b = two_systems(n_seeds=5, n_queries=60)
-    found = crossed.contrast(a, b, level=0.9, equivalence_margin=0.03, alpha=0.1)
+    found = verdicts.contrast(a, b, level=0.9, equivalence_margin=0.03, alpha=0.1)
     estimate, students = (
         crossed.crossed((b - a).to_numpy().T),
         stats.paired_difference(a.mean(axis=1), b.mean(axis=1), level=0.9, equivalence_margin=0.03),
@@ -224,27 +225,27 @@ def test_a_retriever_of_one_column_stands_beside_every_seed():
     a, b = two_systems(n_seeds=3)
     retriever = a[[0]].rename(columns={0: -1})
     several = pd.concat([retriever[-1].rename(seed) for seed in b], axis=1)
-    for name, one, other in zip(Contrast._fields, crossed.contrast(retriever, b), crossed.contrast(several, b), strict=True):
+    for name, one, other in zip(Contrast._fields, verdicts.contrast(retriever, b), verdicts.contrast(several, b), strict=True):
         assert one is other is None or one == pytest.approx(other, rel=1e-12), name
-    assert crossed.contrast(b, retriever).difference == -crossed.contrast(retriever, b).difference
-    found = crossed.pairwise({"bm25": retriever, "kl": a, "lce": b, "ranknet": b + [0.01, 0.0, -0.01]}, **SETTINGS)
+    assert verdicts.contrast(b, retriever).difference == -verdicts.contrast(retriever, b).difference
+    found = verdicts.pairwise({"bm25": retriever, "kl": a, "lce": b, "ranknet": b + [0.01, 0.0, -0.01]}, **SETTINGS)
     assert found["seeds_pooled"].tolist() == [1, 1, 1, 3, 3, 3]  # a retriever has no seeds to pool
-    alone = crossed.contrast(retriever, b)
+    alone = verdicts.contrast(retriever, b)
     assert (found["p_difference"][1], found["smallest_margin"][1]) == (alone.p_difference, alone.smallest_margin)
 
 
 def test_rows_and_columns_are_matched_by_their_labels():
     a, b = two_systems(n_seeds=3)
-    found = crossed.contrast(a, b)
-    assert crossed.contrast(a.sample(frac=1, random_state=0)[[2, 0, 1]], b.sample(frac=1, random_state=1)) == found
-    mixed = crossed.contrast(a, b.rename(columns={0: 1, 1: 0}))
+    found = verdicts.contrast(a, b)
+    assert verdicts.contrast(a.sample(frac=1, random_state=0)[[2, 0, 1]], b.sample(frac=1, random_state=1)) == found
+    mixed = verdicts.contrast(a, b.rename(columns={0: 1, 1: 0}))
     assert mixed.difference == pytest.approx(found.difference) and mixed.p_difference != pytest.approx(found.p_difference, rel=1e-3)
 
 
 def test_a_seed_that_moves_both_systems_cancels():
     a, b = two_systems(n_seeds=3)
-    moved = crossed.contrast(a + [0.3, 0.0, -0.3], b + [0.3, 0.0, -0.3])
-    before = crossed.contrast(a, b)
+    moved = verdicts.contrast(a + [0.3, 0.0, -0.3], b + [0.3, 0.0, -0.3])
+    before = verdicts.contrast(a, b)
     assert (moved.low, moved.high, moved.p_difference) == pytest.approx((before.low, before.high, before.p_difference), rel=1e-9)
 
 
@@ -260,9 +261,9 @@ def test_systems_that_do_not_match_are_refused():
         (pd.concat([b, b.iloc[[0]]]), "b has 1 repeated queries"),
     ):
         with pytest.raises(ValueError, match=message):
-            crossed.contrast(a, wrong)
+            verdicts.contrast(a, wrong)
     with pytest.raises(ValueError, match="1 queries; expected at least 2"):
-        crossed.contrast(a.iloc[:1], b.iloc[:1])
+        verdicts.contrast(a.iloc[:1], b.iloc[:1])
 
 
 @pytest.mark.parametrize(
@@ -275,7 +276,7 @@ def test_systems_that_do_not_match_are_refused():
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
-        crossed.contrast(*two_systems(), **setting)
+        verdicts.contrast(*two_systems(), **setting)
 
 
 def test_differences_that_are_no_numbers_are_refused():
@@ -410,12 +411,12 @@ def test_one_system_of_other_seeds_is_found_and_not_pooled():
 
 def test_the_provable_margin_is_proved_with_that_power():
     """Simulated: TOST at that margin accepts equal systems in about 80 % of the studies; more where seeds hardly leave anything open."""
-    from rd_utils.analysis.simulation import crossed_rates
+    from rd_utils.analysis.simulation import TwoWays, crossed_rates
 
     for n_seeds, seed_sd in ((5, 0.0), (10, 0.005)):
         margin = crossed.provable_margin(Spread(0.15, seed_sd, 0.02), 300, n_seeds)
         design = {"n_queries": [300], "n_seeds": [n_seeds], "seed_sds": [seed_sd], "true_differences": [0.0], "residual_sd": 0.02}
-        rates = crossed_rates(**design, margin=margin, n_simulations=3000, seed=0).set_index(["rule", "verdict"])["rate"]
+        rates = crossed_rates(TwoWays(**design, margin=margin, n_simulations=3000), seed=0).set_index(["rule", "verdict"])["rate"]
         assert rates["queries and seeds", "equivalent"] == pytest.approx(0.8, abs=0.06)
 
 
@@ -470,12 +471,12 @@ def four_systems(n: int = 60, n_seeds: int = 3, seed_sd: float = 0.002) -> dict[
 
 def test_pairwise_has_every_pair_once_and_agrees_with_one_at_a_time():
     values = four_systems()
-    found = crossed.pairwise(values, **SETTINGS)
+    found = verdicts.pairwise(values, **SETTINGS)
     assert list(zip(found["system_a"], found["system_b"], strict=True)) == list(itertools.combinations(values, 2))
     pooled = crossed.pooled_between(np.stack([frame.mean(axis=0) for frame in values.values()]))
     assert pooled.allowed() and set(found["seeds_pooled"]) == {4} and set(found["seed_freedom"]) == {6}
     for row in found.itertuples():
-        alone = crossed.contrast(values[row.system_a], values[row.system_b], pooled=pooled)
+        alone = verdicts.contrast(values[row.system_a], values[row.system_b], pooled=pooled)
         needed = [None if pd.isna(number) else number for number in (row.queries_needed, row.seeds_needed)]
         assert needed == [alone.queries_needed, alone.seeds_needed]
         rest = [name for name in Contrast._fields if name not in ("queries_needed", "seeds_needed")]
@@ -483,7 +484,7 @@ def test_pairwise_has_every_pair_once_and_agrees_with_one_at_a_time():
 
 
 def test_pairwise_verdicts_rest_on_corrected_p_values():
-    found = crossed.pairwise(four_systems(), **SETTINGS)
+    found = verdicts.pairwise(four_systems(), **SETTINGS)
     corrected = {"p_difference": "p_holm", "p_equivalence": "p_equivalence_holm", "p_queries": "p_queries_holm"}
     for raw, name in corrected.items():
         np.testing.assert_allclose(found[name], multipletests(found[raw], method="holm")[1], rtol=1e-12)
@@ -499,16 +500,16 @@ def test_pairwise_verdicts_rest_on_corrected_p_values():
 
 def test_pairwise_correction_agrees_with_pingouin():
     pingouin = pytest.importorskip("pingouin")
-    found = crossed.pairwise(four_systems(), **SETTINGS)
+    found = verdicts.pairwise(four_systems(), **SETTINGS)
     for raw, corrected in (("p_difference", "p_holm"), ("p_equivalence", "p_equivalence_holm")):
         np.testing.assert_allclose(found[corrected], pingouin.multicomp(found[raw].to_list(), method="holm")[1], rtol=1e-12)
 
 
 def test_further_margins_are_families_of_their_own():
     values = four_systems()
-    found = crossed.pairwise(values, **SETTINGS, margins=[0.01, 0.02, 0.3])
+    found = verdicts.pairwise(values, **SETTINGS, margins=[0.01, 0.02, 0.3])
     for margin in (0.01, 0.02, 0.3):
-        alone = crossed.pairwise(values, **(SETTINGS | {"equivalence_margin": margin}))
+        alone = verdicts.pairwise(values, **(SETTINGS | {"equivalence_margin": margin}))
         assert found[f"equivalent_{margin:g}"].tolist() == alone["equivalent"].tolist()
         assert found[f"equivalent_{margin:g}"].dtype == bool
     counts = [found[f"equivalent_{margin:g}"].sum() for margin in (0.01, 0.02, 0.3)]
@@ -516,40 +517,40 @@ def test_further_margins_are_families_of_their_own():
 
 
 def test_families_are_corrected_apart():
-    table = crossed.pairwise(four_systems(), **SETTINGS)[list(Contrast._fields)].assign(family=["x", "y"] * 3)
-    found = crossed.decide(table, ["family"], alpha=0.05)
+    table = verdicts.pairwise(four_systems(), **SETTINGS)[list(Contrast._fields)].assign(family=["x", "y"] * 3)
+    found = verdicts.decide(table, ["family"], alpha=0.05)
     for _, part in found.groupby("family"):
         np.testing.assert_allclose(part["p_holm"], stats.holm(part["p_difference"]))
         np.testing.assert_allclose(part["p_queries_holm"], stats.holm(part["p_queries"]))
-    whole = crossed.decide(table, [], alpha=0.05)
+    whole = verdicts.decide(table, [], alpha=0.05)
     assert (found["p_holm"] <= whole["p_holm"]).all() and (found["p_holm"] < whole["p_holm"]).any()
 
 
 def test_a_verdict_of_one_seed_says_so_and_its_word_does_not():
     one = {name: frame[[0]] for name, frame in four_systems().items()}
-    found = crossed.pairwise(one, **SETTINGS)
-    assert found["verdict"].str.endswith(crossed.THESE_ONLY).all()
-    assert found["verdict"].map(crossed.verdict_word).tolist() == found["verdict_queries"].tolist()
+    found = verdicts.pairwise(one, **SETTINGS)
+    assert found["verdict"].str.endswith(verdicts.THESE_ONLY).all()
+    assert found["verdict"].map(verdicts.verdict_word).tolist() == found["verdict_queries"].tolist()
     assert set(found["seeds_pooled"]) == {1} and found["seeds_needed"].isna().all()
-    assert [crossed.verdict_word(word) for word in stats.VERDICTS.values()] == list(stats.VERDICTS.values())
+    assert [verdicts.verdict_word(word) for word in stats.VERDICTS.values()] == list(stats.VERDICTS.values())
 
 
 def test_pairwise_does_not_depend_on_the_order_of_queries_or_seeds():
     values, settings = four_systems(), SETTINGS | {"margins": [0.01]}
     shuffled = {name: frame.sample(frac=1, random_state=place)[[2, 0, 1]] for place, (name, frame) in enumerate(values.items())}
-    pd.testing.assert_frame_equal(crossed.pairwise(shuffled, **settings), crossed.pairwise(values, **settings), rtol=1e-12)
+    pd.testing.assert_frame_equal(verdicts.pairwise(shuffled, **settings), verdicts.pairwise(values, **settings), rtol=1e-12)
 
 
 def test_pairwise_refuses_what_it_cannot_pair():
     values = four_systems(n=5)
     with pytest.raises(ValueError, match="values has 1 systems; expected at least 2"):
-        crossed.pairwise({"kl": values["kl"]}, **SETTINGS)
+        verdicts.pairwise({"kl": values["kl"]}, **SETTINGS)
     with pytest.raises(ValueError, match="a margin is 0.0"):
-        crossed.pairwise(values, **SETTINGS, margins=[0.0])
+        verdicts.pairwise(values, **SETTINGS, margins=[0.0])
     with pytest.raises(ValueError, match="margin 0.01 comes twice"):
-        crossed.pairwise(values, **SETTINGS, margins=[0.01, 0.02, 0.01])
+        verdicts.pairwise(values, **SETTINGS, margins=[0.01, 0.02, 0.01])
     with pytest.raises(ValueError, match=r"not trained with the same seeds: a has \[0, 1, 2\], b has \[0, 1\]"):
-        crossed.pairwise(values | {"kl": values["kl"][[0, 1]]}, **SETTINGS)
+        verdicts.pairwise(values | {"kl": values["kl"][[0, 1]]}, **SETTINGS)
     holed = values["kl"].where(values["kl"] != values["kl"].iloc[2, 1])
     with pytest.raises(ValueError, match=r"b has 1 missing values, the first for \('dl19', 'q0002'\)"):
-        crossed.pairwise(values | {"kl": holed}, **SETTINGS)
+        verdicts.pairwise(values | {"kl": holed}, **SETTINGS)

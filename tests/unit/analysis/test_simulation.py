@@ -11,8 +11,9 @@ from scipy import stats as distributions
 
 from rd_utils.analysis import crossed, simulation
 from rd_utils.analysis.crossed import Spread
-from rd_utils.analysis.simulation import CROSSED_RULES, RULES, crossed_rates, error_rates
-from rd_utils.analysis.stats import QUERY_KEYS, paired_difference, tost_power
+from rd_utils.analysis.power import tost_power
+from rd_utils.analysis.simulation import CROSSED_RULES, RULES, TwoSystems, TwoWays
+from rd_utils.analysis.stats import QUERY_KEYS, paired_difference
 from rd_utils.companions import published
 
 
@@ -23,6 +24,14 @@ def rates():
 
 def standard_error(rate: float, n: int = 2000) -> float:
     return math.sqrt(max(rate * (1 - rate), 1e-4) / n)
+
+
+def error_rates(*, seed, differences=None, **design):
+    return simulation.error_rates(TwoSystems(**design), seed=seed, differences=differences)
+
+
+def crossed_rates(*, seed, **design):
+    return simulation.crossed_rates(TwoWays(**design), seed=seed)
 
 
 # --- the verdicts -----------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from scipy import integrate, stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind, ttost_paired
 
+from rd_utils.analysis.power import queries_needed, tost_power
 from rd_utils.analysis.stats import (
     PairedDifference,
     bootstrap_interval,
@@ -24,10 +25,8 @@ from rd_utils.analysis.stats import (
     differences,
     holm,
     paired_difference,
-    queries_needed,
     randomisation_test,
     seed_mean,
-    tost_power,
 )
 
 

@@ -13,7 +13,7 @@ import pytest
 from scipy.spatial.distance import pdist
 from statsmodels.stats.weightstats import ttost_ind
 
-from rd_utils.analysis import contrasts, crossed, locality, stats
+from rd_utils.analysis import contrasts, locality, stats, verdicts
 from rd_utils.analysis.tables import DIMENSIONS
 from rd_utils.companions import published
 from rd_utils.report import drawing
@@ -306,7 +306,7 @@ def test_compare_verdicts_sets_both_rules_side_by_side():
     np.testing.assert_allclose(table["p_equivalence_holm"], stats.holm(raw), atol=1e-12)
     assert table["verdict_queries"].tolist() == table["verdict"].tolist() and (table["n_seeds"] == 2).all()
     for row in table.itertuples():
-        alone = crossed.contrast(values[row.system_a], values[row.system_b], equivalence_margin=0.02, alpha=0.05)
+        alone = verdicts.contrast(values[row.system_a], values[row.system_b], equivalence_margin=0.02, alpha=0.05)
         assert (row.smallest_margin, row.queries_needed) == (alone.smallest_margin, alone.queries_needed)
         p_lower, p_upper, together = published.equivalence(means[row.system_a], means[row.system_b])
         assert (row.published_p_lower, row.published_p_upper) == pytest.approx((p_lower, p_upper), rel=1e-9)

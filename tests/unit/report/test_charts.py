@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rd_utils.analysis import crossed
+from rd_utils.analysis import verdicts
 from rd_utils.report import charts, drawing, page, pictures
 from rd_utils.report.charts import shared
 
@@ -601,7 +601,7 @@ def test_gains_have_a_panel_a_loss_and_a_line_a_strategy() -> None:
 
 def test_a_verdict_on_one_seed_looks_as_others_and_the_legend_says_whom_it_is_of() -> None:
     frame = make_differences()
-    chart = charts.forest_chart(frame.assign(verdict=frame["verdict"] + crossed.THESE_ONLY))
+    chart = charts.forest_chart(frame.assign(verdict=frame["verdict"] + verdicts.THESE_ONLY))
     assert chart.data["verdict"].dropna().tolist() == frame["verdict"].tolist()
     layers = chart.to_dict()["spec"]["layer"]
     colours = [layer["encoding"]["color"] for layer in layers if "color" in layer.get("encoding", {})]
