@@ -33,7 +33,7 @@ _MODULES = {  # in the order of the data's flow, by their rooms
     "theory": "companions", "published": "companions", "advice": "companions",
 }  # fmt: skip
 
-__all__ = [*_VERBS, *_MODULES]  # noqa: PLE0604
+__all__ = [*_VERBS, *_MODULES]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

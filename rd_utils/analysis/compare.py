@@ -13,7 +13,7 @@ import copy
 import difflib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from rd_utils.analysis.compare_runs import compare_runs
@@ -46,7 +46,7 @@ class Side(NamedTuple):
 
     name: str
     plan: Plan
-    systems: dict[str, dict[int, System]]
+    systems: Mapping[str, Mapping[int, System]]
     cells: dict[str, Cell]
 
     def seeded(self, collection: str) -> bool:

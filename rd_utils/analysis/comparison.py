@@ -250,7 +250,7 @@ def as_text(result: Result) -> str:
         "seeds needed": ["none suffice" if row.seeds_needed is None else f"{row.seeds_needed:,}" for row in rows],
     }
     if not several:
-        tests.pop("p over queries"), tests.pop("seeds needed")
+        del tests["p over queries"], tests["seeds needed"]
     lines += [*_table(place | numbers), "", *_table(place | tests)]
     if result.costs:
         own = {

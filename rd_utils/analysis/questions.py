@@ -19,7 +19,7 @@ from rd_utils.cost.workload import Sizes, drawn, listed
 from rd_utils.data.collections import doc_batches
 from rd_utils.mining.words import SAMPLE, misfit
 from rd_utils.store import identity, outputs_root, upstream
-from rd_utils.study.params import Collection
+from rd_utils.study.params import BM25, Collection, IndexSpec
 from rd_utils.study.plan import DIMENSIONS, PLACE, Plan
 
 # Root mean squares over the contrasts of strategies of the embedded study (nDCG@10, 300 queries, 3 seeds), and for whatever else is trained
@@ -246,7 +246,8 @@ def _misfits(plan: Plan) -> Iterator[str]:
     artefacts = {identity(spec): spec for node in plan.nodes for spec in node.artefacts}
     for spec in list(artefacts.values()):
         artefacts |= upstream(spec)
-    asked = {(spec.collection, spec.retriever) for spec in artefacts.values() if spec.stage == "index" and spec.retriever.kind == "bm25"}
+    indexes = [spec for spec in artefacts.values() if isinstance(spec, IndexSpec)]
+    asked = {(spec.collection, spec.retriever) for spec in indexes if isinstance(spec.retriever, BM25)}
     for collection, retriever in sorted(asked, key=repr):
         if collection.source == "folder":
             first = next(doc_batches(collection), None)

@@ -64,12 +64,12 @@ GPUS = {
 def core_peak(seconds: float = 1.0) -> float:
     """Return the operations a CPU second of this machine's core in a product of float32 matrices, the best over ``seconds``."""
     a, b = (np.random.default_rng(seed).standard_normal((768, 768), dtype=np.float32) for seed in (0, 1))
-    a @ b  # the first loads the library, which can take longer than the seconds
+    np.matmul(a, b)  # the first loads the library, which can take longer than the seconds
     best, until = 0.0, time.perf_counter() + seconds
     while not best or time.perf_counter() < until:
         before = time.process_time()
         for _ in range(4):
-            a @ b
+            np.matmul(a, b)
         if spent := time.process_time() - before:  # 0 where the clock is coarse
             best = max(best, 4 * 2 * 768**3 / spent)
     return best

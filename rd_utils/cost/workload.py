@@ -164,7 +164,7 @@ class Known:
         for path in sorted(store.root.glob("*/*/manifest.json")):
             try:
                 manifest = json.loads(path.read_text(encoding="utf-8"))
-                manifest["parameters"], manifest["counts"], manifest["cost"]
+                _ = manifest["parameters"], manifest["counts"], manifest["cost"]
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # damaged, or being replaced: it counts as not there
             stage = path.parent.parent.name

@@ -15,6 +15,7 @@ from rd_utils.models.encoding import text_tokens
 from rd_utils.scoring import teachers
 from rd_utils.stages.docs import DOCS
 from rd_utils.store import teacher_files, unchanged
+from rd_utils.store.manifests import Charge
 from rd_utils.study.kinds import Collection
 from rd_utils.study.specs import PairsSpec
 from rd_utils.study.stage import Given
@@ -54,7 +55,7 @@ def kept_scores(teacher: ScoringTeacher, collection: Collection, query_rows: np.
             scored = _score_missing(teacher, collection, kept, wanted, given)
         wall, cpu = (round(float(value), 3) for value in kept.seconds - before)
     if given.draft is not None:
-        bill = {"teacher": name, "pairs": len(wanted), "scored_now": scored, "wall_seconds": wall, "cpu_seconds": cpu}
+        bill: Charge = {"teacher": name, "pairs": len(wanted), "scored_now": scored, "wall_seconds": wall, "cpu_seconds": cpu}
         given.draft.scoring.append(bill)
     return Scored(kept.lookup(pairs), scored)
 
