@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rd_utils.analysis import compare
 from rd_utils.cost import devices, estimates
@@ -21,6 +21,9 @@ from rd_utils.study import node_files
 from rd_utils.study import plan as planning
 from rd_utils.study.params import ParameterError
 from rd_utils.workflow import turns
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 
 @one_look()  # what a person owns is looked at once a command
@@ -90,14 +93,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def add_provenance(commands: Any) -> None:
+def add_provenance(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands that say whether the store can be trusted."""
     about = "compare every file of the store, or of one study in it, with what its manifest says; exit status 1 if one is damaged"
     command = commands.add_parser("verify", help=about, description=about)
     command.add_argument("study", nargs="?", help="a study file (default: everything in the store)")
     command.add_argument("--discard", action="store_true", help="delete what is damaged, unfinished or left over, so that it is made again")
-    base = {"help": "the study as run on another base: the name of a file in params/bases"}
-    command.add_argument("--base", **base)
+    base = "the study as run on another base: the name of a file in params/bases"
+    command.add_argument("--base", help=base)
     about = "take over the artefacts of a store that 0.4.0 to 0.6.0 made, where they are the same bytes today; exit status 1 if some stay"
     command = commands.add_parser("adopt", help=about, description=about)
     command.add_argument("outputs", nargs="?", help="the folder that holds the store (default: this project's outputs)")
@@ -108,7 +111,7 @@ def add_provenance(commands: Any) -> None:
     command = commands.add_parser("rerun", help=about, description=about)
     command.add_argument("cell", help="a cell, or a row that is not trained, such as BM25")
     command.add_argument("--study", required=True, help="a study file, such as params/embedded.yaml")
-    command.add_argument("--base", **base)
+    command.add_argument("--base", help=base)
     command.add_argument("--seed", type=int, help="one seed of the cell (default: all)")
     command.add_argument("--folder", help="where the other store goes, and stays (default: a temporary folder)")
     about = "walk from a cell's mean of a measure to the parameters, inputs, seeds, versions and hashes that it rests on"
@@ -116,7 +119,7 @@ def add_provenance(commands: Any) -> None:
     command.add_argument("study", help="a study file, such as params/embedded.yaml")
     command.add_argument("cell", help="a cell, or a row that is not trained, such as BM25")
     command.add_argument("measure", help="one of the study's, such as nDCG@10")
-    command.add_argument("--base", **base)
+    command.add_argument("--base", help=base)
     command.add_argument("--seed", type=int, help="one seed of the cell (default: all)")
     command.add_argument("--format", choices=("text", "json"), default="text", help="json: all that the manifests say")
 
@@ -216,7 +219,7 @@ def execute_notebooks(names: Sequence[str]) -> None:
         nbformat.write(notebook, path)
 
 
-def tidy(notebook: Any) -> None:
+def tidy(notebook: NotebookNode) -> None:
     """Drop from an executed notebook what differs between runs with the same results."""
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
@@ -228,9 +231,9 @@ def tidy(notebook: Any) -> None:
             cell.outputs = _joined(output for output in cell.outputs if output.get("name") != "stderr" and output.get("data") != {})
 
 
-def _joined(outputs: Iterable[Any]) -> list[Any]:
+def _joined(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
     """Return outputs with printed text that follows printed text as one: a kernel sends it in pieces, as time goes by."""
-    found: list[Any] = []
+    found: list[NotebookNode] = []
     for output in outputs:
         if found and output.output_type == found[-1].output_type == "stream" and output.name == found[-1].name:
             found[-1].text += output.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from rd_utils.stages.scores import SCORES
 from rd_utils.stages.search import SEARCH
 from rd_utils.store import Draft
 from rd_utils.study.graph import architecture_inputs, collection_inputs
-from rd_utils.study.kinds import BiArchitecture
+from rd_utils.study.kinds import Architecture, BiArchitecture
 from rd_utils.study.settings import Augmentation, Training
 from rd_utils.study.specs import DescriptionSpec, Refresh, ScoresSpec, StudentSpec, search_spec, with_rate
 from rd_utils.study.stage import Given, Inputs, Stage, prefixed
@@ -31,6 +31,7 @@ from rd_utils.training import augmentation
 from rd_utils.workflow.progress import Pushed
 
 if TYPE_CHECKING:
+    from rd_utils.data.runs import Run
     from rd_utils.models import Student
     from rd_utils.models.tokens import TokenTable
     from rd_utils.training.groups import GroupTable
@@ -165,7 +166,7 @@ class Regroup:
             scores = augmentation.augment_scores(scores, self.spec.augmentation, _seed_of(self.spec.seed, number, 5))
         return GroupTable(query_rows, doc_rows, scores)
 
-    def _drawn(self, run: Any, number: int) -> sampling.Groups:
+    def _drawn(self, run: Run, number: int) -> sampling.Groups:
         queries, groups = self.given(QUERIES), self.spec.groups
         drawn = sampling.draw_groups(
             self.given(DOCS).frame["doc_id"],
@@ -240,7 +241,7 @@ def _work(spec: StudentSpec, counter: Counter) -> Work:
     return counter.model(work, architecture, counted, model_memory=memory)
 
 
-def _activations(architecture: Any, tokens: float, precision: str) -> float:
+def _activations(architecture: Architecture, tokens: float, precision: str) -> float:
     """Return the bytes of what a batch's forward pass keeps for its backward one: ``N T (34 d + 5 a L)`` in half precision.
 
     Source: V. Korthikanti et al., Reducing Activation Recomputation in Large Transformer Models, 2022, equation 1; L is taken as 128 here.

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
+T = TypeVar("T")
 SHOWN = 60  # characters of a value that a message shows
 FASTEST = 10  # learning rate
 LONGEST_NAME = 80  # so that a file name can hold several
@@ -20,7 +22,7 @@ _MEASURE = re.compile(r"(?P<name>[^\W\d]\w*)(\((?P<settings>[^()]*)\))?(@(?P<at>
 _MOST_DIGITS = 6  # of a cutoff, a grade or a gain inside a measure's name
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return a value as messages show it: quoted where it is a text, cut where it is long, in characters that every terminal has.
 
     >>> shown("bm25"), shown(2.5), shown("a" * 70)[-8:]
@@ -33,25 +35,25 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN + 2 else text[: SHOWN + 1] + "…" + (text[0] if text[0] in "'\"" else "")
 
 
-def nearest(name: str, choices: Any) -> str:
+def nearest(name: str, choices: Iterable[object]) -> str:
     """Return a clause that suggests the nearest choice and lists all.
 
     >>> nearest("bm52", ["bm25", "corpus_random"])
     "; did you mean 'bm25'? (choices: bm25, corpus_random)"
     """
-    choices = [str(choice) for choice in choices]
-    close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    names = [str(choice) for choice in choices]
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ";"
-    return f"{hint} (choices: {', '.join(choices)})" if choices else ""
+    return f"{hint} (choices: {', '.join(names)})" if names else ""
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{shown(value)} is no number; write one, without quotes")
     return value
 
 
-def _whole(value: Any) -> Any:
+def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value in (float("inf"), float("-inf")):
         raise ValueError(f"{shown(value)} is no whole number; write one, without quotes")
     if value != int(value):
@@ -61,7 +63,7 @@ def _whole(value: Any) -> Any:
     return int(value)
 
 
-def _flag(value: Any) -> Any:
+def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{shown(value)} is neither true nor false; write one of them, without quotes")
     return value
@@ -124,8 +126,8 @@ def check_measure(text: str) -> str:
     return text
 
 
-def _once(values: Any) -> Any:
-    seen: set[Any] = set()
+def _once(values: tuple[T, ...]) -> tuple[T, ...]:
+    seen: set[T] = set()
     for value in values:
         if value in seen:
             raise ValueError(f"{shown(value)} repeats in {shown(list(values))}; name each once")

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 from rd_utils.data.collections import CollectionError, check_source
 from rd_utils.evaluation.measures import EvaluationError, try_measures
@@ -23,30 +22,30 @@ CHECKPOINTS = params.BiEncoder | params.CrossEncoder | params.LoadedTeacher
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[\w.-]+)?")
 
 
-def problems(value: Any, *, files: bool = True) -> list[str]:
+def problems(value: object, *, files: bool = True) -> list[str]:
     """Return what is wrong with what a value names, each as ``place: problem; remedy``.
 
     Args:
         value: parameters, a study, or the sound parts of one.
         files: whether run and score files have to be there.
     """
-    named: dict[Any, str] = {}  # where each thing stands: of several places the outermost, which is where a study names it
+    named: dict[Named, str] = {}  # where each thing stands: of several places the outermost, which is where a study names it
     for place, part in places(value):
         if isinstance(part, str) and not re.search(r"(^|\.)(measure|measures\[\d+\])$", place):
             continue
-        if isinstance(part, NAMED | str) and (part not in named or _steps(place) < _steps(named[part])):
+        if isinstance(part, Named) and (part not in named or _steps(place) < _steps(named[part])):
             named[part] = place
     return list(dict.fromkeys(f"{place}{problem}" for part, place in named.items() for problem in _of(part, files)))
 
 
-NAMED = params.Collection | CHECKPOINTS | params.RunFile | params.FileTeacher
+Named = params.Collection | CHECKPOINTS | params.RunFile | params.FileTeacher | str
 
 
 def _steps(place: str) -> int:
     return place.count(".") + place.count("[")
 
 
-def _of(part: Any, files: bool) -> Iterator[str]:
+def _of(part: Named, files: bool) -> Iterator[str]:
     """Yield what is wrong with one thing, each after what stands between its place and the problem."""
     if isinstance(part, params.Collection):
         yield from (f": {problem}" for problem in _of_collection(part))
@@ -61,7 +60,7 @@ def _of(part: Any, files: bool) -> Iterator[str]:
         yield f".path: no file {part.path}{_near(resolve_path(part.path))}; put it there, or name another"
 
 
-def places(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+def places(value: object, place: str = "") -> Iterator[tuple[str, object]]:
     """Yield every part, text and number of a value with its place, such as ``evaluation.measures[0]``."""
     yield place, value
     if isinstance(value, params.Part):

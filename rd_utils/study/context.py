@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -50,9 +50,9 @@ class Context:
         given: settings that are no field of the whole, such as a study's training collection.
     """
 
-    def __init__(self, model: type[BaseModel], values: Mapping[str, Any], **given: Any) -> None:
+    def __init__(self, model: type[BaseModel], values: Mapping[str, Any], **given: object) -> None:
         self.model, self.values = model, values
-        self._made: dict[tuple[str, str], Any] = {(name, ""): value for name, value in given.items()}
+        self._made: dict[tuple[str, str], object] = {(name, ""): value for name, value in given.items()}
         self._making: list[tuple[str, str]] = []
         self._circular: dict[tuple[str, str], str] = {}
         self._tokens: list[Token[Context | None]] = []
@@ -74,14 +74,14 @@ class Context:
         """Return the field in which parts of a family are named."""
         return next((field for field, family in _tables(self.model).items() if issubclass(kind, family)), None)
 
-    def part(self, table: str, name: str) -> Any:
+    def part(self, table: str, name: str) -> Kind:
         """Return a named part.
 
         Raises:
             Unsound: it is not sound, or is made from itself.
         """
         family, said = _tables(self.model)[table], self.values[table][name]
-        return self._value((table, name), family, {family.tag_field: name} if said == name else said)
+        return cast("Kind", self._value((table, name), family, {family.tag_field: name} if said == name else said))
 
     def setting(self, name: str) -> Any:
         """Return what the whole says of a field, or its default; None where it has no such field.
@@ -101,7 +101,7 @@ class Context:
             return field.get_default()
         return self._value((name, ""), type_of(field), self.values[name])
 
-    def _value(self, key: tuple[str, str], annotation: Any, said: Any) -> Any:
+    def _value(self, key: tuple[str, str], annotation: object, said: object) -> object:
         if key in self._making:
             self._say_way_round(self._making[self._making.index(key) :])
             raise Unsound("made from itself")
@@ -113,9 +113,10 @@ class Context:
                 self._made[key] = Impossible("is not sound")
             finally:
                 self._making.pop()
-        if isinstance(self._made[key], Impossible):
-            raise Unsound(self._made[key].reason)
-        return self._made[key]
+        made = self._made[key]
+        if isinstance(made, Impossible):
+            raise Unsound(made.reason)
+        return made
 
     def _say_way_round(self, way: list[tuple[str, str]]) -> None:
         """Note a way on which parts are, in the end, made from themselves, at the first of them in alphabetical order."""
@@ -151,15 +152,15 @@ def current() -> Context | None:
     return _CURRENT.get()
 
 
-def type_of(field: FieldInfo) -> Any:
+def type_of(field: FieldInfo) -> object:
     """Return a field's type with its bounds."""
     return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
 @functools.cache
-def adapter(annotation: Any) -> TypeAdapter[Any]:
+def adapter(annotation: object) -> TypeAdapter[object]:
     """Return what validates a value of a type."""
-    return TypeAdapter(annotation)
+    return TypeAdapter(cast("type[object]", annotation))
 
 
 @functools.cache

@@ -5,41 +5,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from types import SimpleNamespace, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, TypeGuard, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from rd_utils.study.bounds import nearest, shown
 from rd_utils.study.context import Misnamed, UnknownName, Unsound, adapter, type_of
 from rd_utils.study.kinds import Kind, Part, tag_of
+
+P = TypeVar("P", bound=Part)
 
 
 class ParameterError(ValueError):
     """Parameters that cannot be run; the message names the offender and the remedy."""
 
 
-def known(name: str, choices: Any, where: str) -> None:
+def known(name: str, choices: Collection[str], where: str) -> None:
     """Raise a ValueError that lists the choices and the nearest one unless ``name`` is among them."""
     if name not in choices:
         raise ValueError(f"{where}: unknown name {shown(name)}{nearest(name, choices)}")
 
 
-def parse(model: type[Part], values: dict[str, Any], where: str) -> Any:
+def parse(model: type[P], values: Mapping[str, object], where: str) -> P:
     """Validate ``values`` as ``model``, and what it stands for: the artefacts that it names.
 
     Raises:
         ParameterError: one line per offender, with the nearest valid name.
     """
     parsed, problems = attempt(model, values)
-    if problems:
+    if problems or not isinstance(parsed, model):
         raise ParameterError(listed(where, problems))
     return parsed
 
 
-def attempt(model: type[Part], values: dict[str, Any]) -> tuple[Any, list[str]]:
+def attempt(model: type[P], values: Mapping[str, object]) -> tuple[P | SimpleNamespace | None, list[str]]:
     """Validate ``values`` as ``model``, and what it stands for.
 
     Returns:
@@ -48,7 +51,7 @@ def attempt(model: type[Part], values: dict[str, Any]) -> tuple[Any, list[str]]:
     try:
         parsed = model.model_validate(values)
     except ValidationError as error:
-        return sound(model, values), problems_of(error, model)
+        return cast("SimpleNamespace | None", sound(model, values)), problems_of(error, model)
     try:
         getattr(parsed, "specs", list)()
     except ValidationError as error:
@@ -72,7 +75,7 @@ def listed(where: str, problems: Iterable[str]) -> str:
     return f"{where}: {len(lines)} problem{'s' if len(lines) != 1 else ''}\n  " + "\n  ".join(lines)
 
 
-def sound(annotation: Any, value: Any) -> Any:
+def sound(annotation: object, value: object) -> object:
     """Return what of a value is as its type wants it: the value itself, or the sound parts of it, with None in place of the others."""
     try:
         return adapter(annotation).validate_python(value)
@@ -119,7 +122,7 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def _raised(item: Any) -> Exception | None:
+def _raised(item: ErrorDetails) -> Exception | None:
     """Return the error of one of our own checks; None of others."""
     return item.get("ctx", {}).get("error") if item["type"] == "value_error" else None
 
@@ -136,7 +139,7 @@ _BOUNDS = {
 }
 
 
-def _problem(item: Any, place: str, options: list[Any]) -> str:
+def _problem(item: ErrorDetails, place: str, options: list[object]) -> str:
     """Return what is wrong with one value, and what is right.
 
     Args:
@@ -170,7 +173,7 @@ def _problem(item: Any, place: str, options: list[Any]) -> str:
     return item["msg"].removeprefix("Value error, ")
 
 
-def _suggested(value: Any, options: list[Any], place: str = "") -> str:
+def _suggested(value: object, options: list[object], place: str = "") -> str:
     """Return a clause that says how a value is written where its meaning is plain, and what else may stand there."""
     choices = _choices(options)
     tags = {tag_of(part): part for part in options if _is_part(part)}
@@ -198,17 +201,17 @@ def _written(tag: str, model: type[BaseModel]) -> str:
     return "{" + ", ".join([f"{key}: {tag}", *needed]) + "}"
 
 
-def _is_part(option: Any) -> bool:
+def _is_part(option: object) -> TypeGuard[type[BaseModel]]:
     return isinstance(option, type) and issubclass(option, BaseModel)
 
 
-def _choices(options: list[Any]) -> list[Any]:
+def _choices(options: list[object]) -> list[object]:
     """Return the names that a place may hold, and the kinds of the parts that it may hold."""
     names = [name for option in options if get_origin(option) is Literal for name in get_args(option)]
     return names + [tag_of(part) for part in options if _is_part(part) and tag_of(part) is not None]
 
 
-def _fields_of(options: list[Any]) -> set[str]:
+def _fields_of(options: list[object]) -> set[str]:
     return {name for part in options if _is_part(part) for name in _fields(part)}
 
 
@@ -218,7 +221,7 @@ def _fields(part: type[BaseModel]) -> dict[str, FieldInfo]:
     return (short.model_fields if short else {}) | part.model_fields
 
 
-def options_of(annotation: Any) -> list[Any]:
+def options_of(annotation: object) -> list[object]:
     """Return what an annotation may be, each: classes, a family's kinds, literals, tuples and mappings."""
     if get_origin(annotation) is Annotated:
         return options_of(get_args(annotation)[0])
@@ -229,14 +232,15 @@ def options_of(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-def _place(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, list[Any]]:
+def _place(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[str, list[object]]:
     """Return a place of a validation error as people write it, and what may stand there; of an unknown parameter, what it stands in."""
-    options, place = [model], ""
+    options: list[object] = [model]
+    place = ""
     for number, part in enumerate(location):
         if location[number + 1 :] == ("[key]",):  # the key of a mapping itself is wrong
             keys = [get_args(option)[0] for option in options if get_origin(option) is dict]
             return f"{place}.{part}".lstrip("."), [inner for key in keys for inner in options_of(key)]
-        tagged = [option for option in options if _is_part(option) and tag_of(option) == part]
+        tagged: list[object] = [option for option in options if _is_part(option) and tag_of(option) == part]
         inside = [inner for option in options for argument in _arguments(option, part) for inner in options_of(argument)]
         if tagged and (len(options) > 1 or not inside):
             options = tagged  # the kind of what stands here, which is no step
@@ -249,7 +253,7 @@ def _place(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[str, list
     return place, options
 
 
-def _arguments(option: Any, part: Any) -> list[Any]:
+def _arguments(option: object, part: int | str) -> list[object]:
     """Return what stands at a field, position or key of a type; nothing where it has no such."""
     if _is_part(option):
         return [_fields(option)[part].annotation] if part in _fields(option) else []

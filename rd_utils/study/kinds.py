@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import faiss
     import numpy as np
+    from pydantic_core import CoreSchema
 
     from rd_utils.cost.flops import Flops, Shape
     from rd_utils.cost.workload import Counter, Length, Lengths, Work
@@ -85,7 +86,7 @@ class Spec(Part):
         def __hash__(self) -> int: ...
 
 
-def tag_of(model: Any) -> str | None:
+def tag_of(model: object) -> str | None:
     """Return the ``kind`` or ``source`` by which a class of parts is known; None where it has neither.
 
     >>> tag_of(Retriever) is None
@@ -130,7 +131,7 @@ class Kind(Part):
         return getattr(self, self.tag_field)
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
         """Register a kind with its families; start the list of a family."""
         tag = tag_of(cls)
         if tag is None:
@@ -144,14 +145,14 @@ class Kind(Part):
                 family.kinds[tag], family._union = cls, None
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: type[Kind], handler: GetCoreSchemaHandler) -> Any:
+    def __get_pydantic_core_schema__(cls, source: type[Kind], handler: GetCoreSchemaHandler) -> CoreSchema:
         """Validate a kind by its fields, a family as the kind that the tag says, looked up when a value is there."""
         if tag_of(cls) is not None:
             return handler(source)
         return handler.generate_schema(Annotated[Any, PlainValidator(cls._chosen)])
 
     @classmethod
-    def _chosen(cls, value: Any) -> Kind:
+    def _chosen(cls, value: object) -> Kind:
         """Return a value of one of the family's kinds; errors stand under the tag."""
         if isinstance(value, Impossible):
             raise Misnamed(value.reason)
@@ -169,7 +170,7 @@ class Kind(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _said(cls, value: Any) -> Any:
+    def _said(cls, value: object) -> object:
         if isinstance(value, str):
             known = cls.named(value)
             return value if known is None else dict(known)
@@ -558,7 +559,7 @@ class Tokenizer(Kind):
 # --- what stands inside what ------------------------------------------------------------------------------------------------------
 
 
-def within(value: Any, below: type[Part] | None = None) -> Iterator[Part]:
+def within(value: object, below: type[Part] | None = None) -> Iterator[Part]:
     """Yield all parts of a value, itself included; what is inside parts of the class ``below`` is left out."""
     if isinstance(value, Part):
         try:
@@ -582,7 +583,7 @@ def named_within(part: Part) -> tuple[Named, ...]:
     return tuple(dict.fromkeys(named for inner in within(part) for named in inner.outside))
 
 
-def check_teachers(collection: Collection, *parts: Any) -> None:
+def check_teachers(collection: Collection, *parts: object) -> None:
     """Raise a ValueError where a teacher, in whatever part it stands, is asked about a collection that it does not know."""
     for part in within(parts, below=Spec):
         if isinstance(part, Teacher):

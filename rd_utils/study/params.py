@@ -8,7 +8,7 @@ Every class refuses unknown keys; :mod:`rd_utils.study.explain` says what is wro
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
@@ -133,7 +133,7 @@ class MineParameters(Part):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _in_context(cls, values: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+    def _in_context(cls, values: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(values, dict):
             return handler(values)
         with Context(cls, values):
@@ -273,7 +273,7 @@ class EvaluateParameters(TrainParameters):
 
     def evaluations(self) -> list[EvaluationSpec]:
         """Return one evaluation per system, test collection and first stage that the system can serve."""
-        systems: list[Any] = []
+        systems: list[System] = []
         if "first_stage" in self.systems:
             systems += [
                 FirstStageSystem(retriever=retriever) for retriever in dict.fromkeys(stage.retriever for stage in self.first_stages)
@@ -316,6 +316,6 @@ class AdviseParameters(Part):
     pilot: Count = Field(default=200, ge=10)
 
 
-def untrained_seeds(architecture: Any, seeds: tuple[int, ...]) -> tuple[int, ...]:
+def untrained_seeds(architecture: Architecture, seeds: tuple[int, ...]) -> tuple[int, ...]:
     """Return the seeds that an untrained student differs by: one is enough for a checkpoint's embeddings, which hold nothing random."""
     return (0,) if isinstance(architecture, BiEncoder) else tuple(seeds)

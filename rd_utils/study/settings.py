@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -129,13 +129,13 @@ class TrainedOn(Part):
     training: Training
     seed: Seed = 0
 
-    def student(self, context: Context) -> dict[str, Any]:
+    def student(self, context: Context) -> dict[str, object]:
         """Return the fields of the student."""
         own = {name: getattr(self, name) for name in ("loss", "teacher", "architecture", "training", "seed")}
         return own | {"groups": groups_of(self.strategy, self.seed, context), "refresh": self.strategy.refresh}
 
 
-def groups_of(strategy: Strategy, seed: int, context: Context) -> dict[str, Any]:
+def groups_of(strategy: Strategy, seed: int, context: Context) -> dict[str, object]:
     """Return the fields of the groups that a strategy draws in a study or a notebook."""
     shared = {name: context.setting(name) for name in ("collection", "group_size", "shortage", "draws")}
     shared |= {"draws": 1} if strategy.refresh is not None else {}

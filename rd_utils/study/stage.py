@@ -71,8 +71,11 @@ class Stage(Generic[S, T]):
     work: Callable[[S, Counter], Work] = _no_work
 
 
+AnyStage = Stage[Any, Any]
+
+
 @functools.cache
-def stages() -> dict[str, Stage[Any, Any]]:
+def stages() -> dict[str, AnyStage]:
     """Return every stage by its name."""
     from rd_utils import stages as package
 
@@ -81,12 +84,12 @@ def stages() -> dict[str, Stage[Any, Any]]:
     return {stage.name: stage for stage in every}
 
 
-def made_whole() -> dict[str, Stage[Any, Any]]:
+def made_whole() -> dict[str, AnyStage]:
     """Return the stages whose artefacts are made once, by name."""
     return {name: stage for name, stage in stages().items() if stage.make is not None}
 
 
-def stage_of(spec: Spec) -> Stage[Any, Any]:
+def stage_of(spec: Spec) -> AnyStage:
     """Return the stage of an artefact."""
     return stages()[spec.stage]
 
@@ -161,7 +164,7 @@ class Given:
         """Return an input of the artefact itself, where this is a part of it."""
         return Given(self.maker, self._inputs, draft=self.draft)(stage)
 
-    def spec(self, role: str, stage: Stage[Any, Any]) -> Spec:
+    def spec(self, role: str, stage: AnyStage) -> Spec:
         """Return what names an input of a stage."""
         found = self._declared(role)
         if found.stage != stage.name:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from types import SimpleNamespace
+from typing import Annotated, Literal, NamedTuple, cast
 
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -217,7 +218,7 @@ class Study(Part):
     analysis: AnalysisSettings
     workflow: WorkflowSettings = WorkflowSettings()
 
-    _said: dict[str, Any] = PrivateAttr()
+    _said: dict[str, object] = PrivateAttr()
     _collection: Collection = PrivateAttr()
 
     @field_validator("name")
@@ -229,7 +230,7 @@ class Study(Part):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _in_context(cls, values: Any, handler: ModelWrapValidatorHandler[Study], info: ValidationInfo) -> Study:
+    def _in_context(cls, values: object, handler: ModelWrapValidatorHandler[Study], info: ValidationInfo) -> Study:
         if not isinstance(values, dict):
             return handler(values)
         values = _paired(values)
@@ -242,7 +243,7 @@ class Study(Part):
         return study
 
     @property
-    def said(self) -> dict[str, Any]:
+    def said(self) -> dict[str, object]:
         """Return what the study was read from, names as names."""
         return self._said
 
@@ -294,7 +295,7 @@ class Study(Part):
         return next((name for name, other in named.items() if other == part), None)
 
 
-def _context(values: dict[str, Any], given: dict[str, Any] | None = None) -> Context:
+def _context(values: dict[str, object], given: dict[str, object] | None = None) -> Context:
     """Return what stands around the parts of a study: its values and its first training collection, or the one given."""
     if given is None:
         pairs = values.get("collections")
@@ -310,7 +311,7 @@ def _context(values: dict[str, Any], given: dict[str, Any] | None = None) -> Con
 # --- rules ------------------------------------------------------------------------------------------------------------------------
 
 
-def rules(study: Any, said: dict[str, Any]) -> list[str]:
+def rules(study: Study | SimpleNamespace, said: dict[str, object]) -> list[str]:
     """Return what is wrong with how a study's parts go together, each as ``place: problem``.
 
     Args:
@@ -321,13 +322,13 @@ def rules(study: Any, said: dict[str, Any]) -> list[str]:
     return [*problems, *_validation(study), *_searched_teacher(study, said.get("search")), *_analysis(study)]
 
 
-def _reserved(study: Any) -> Iterator[str]:
+def _reserved(study: Study | SimpleNamespace) -> Iterator[str]:
     for field, name in (("cuts", "all"), ("augmentations", "none"), ("strategies", "drop")):
         if name in (getattr(study, field) or {}):
             yield f"{field}.{name}: the name {name!r} has a meaning of its own; choose another"
 
 
-def _augmentations(study: Any) -> Iterator[str]:
+def _augmentations(study: Study | SimpleNamespace) -> Iterator[str]:
     for name, augmentation in (study.augmentations or {}).items():
         top, share, size = getattr(augmentation, "top_k", None), getattr(augmentation, "random_share", None), study.group_size
         if top is not None and size is not None and top > size:
@@ -336,16 +337,16 @@ def _augmentations(study: Any) -> Iterator[str]:
             yield f"augmentations.{name}.random_share is {share}, not one of {size - 1} negatives"
 
 
-def _strategies(study: Any) -> Iterator[str]:
+def _strategies(study: Study | SimpleNamespace) -> Iterator[str]:
     for name, strategy in (study.strategies or {}).items():
         if isinstance(strategy, Graph) and not isinstance(strategy.retriever, IndexedRetriever):
             yield f"strategies.{name}.retriever: {strategy.retriever.label!r} reads no documents; a graph needs bm25 or a dense one"
-        retriever = strategy.retriever if isinstance(strategy, FromCandidates) else None
-        if isinstance(retriever, Reranked) and strategy.depth > retriever.from_depth:
-            yield f"strategies.{name}.depth: the retriever's from_depth is {retriever.from_depth}, less than {strategy.depth}; raise it"
+        match strategy:
+            case FromCandidates(depth=depth, retriever=Reranked(from_depth=from_depth)) if depth > from_depth:
+                yield f"strategies.{name}.depth: the retriever's from_depth is {from_depth}, less than {depth}; raise it"
 
 
-def _size(study: Any) -> Iterator[str]:
+def _size(study: Study | SimpleNamespace) -> Iterator[str]:
     """Yield a size that nobody means."""
     students = 0
     for grid in study.grids or ():
@@ -359,7 +360,7 @@ def _size(study: Any) -> Iterator[str]:
 MOST_STUDENTS = 100_000
 
 
-def _shortage(study: Any, said: Any) -> Iterator[str]:
+def _shortage(study: Study | SimpleNamespace, said: object) -> Iterator[str]:
     fill = study.shortage
     if isinstance(fill, Strategy) and any(isinstance(part, Teacher | Encoder | Pooled) for part in within(fill)):
         yield (
@@ -368,7 +369,7 @@ def _shortage(study: Any, said: Any) -> Iterator[str]:
         )
 
 
-def _validation(study: Any) -> Iterator[str]:
+def _validation(study: Study | SimpleNamespace) -> Iterator[str]:
     validation = getattr(study.search, "validation", None)
     if not isinstance(validation, Collection) or validation.shared_queries == "allow":
         return
@@ -383,14 +384,14 @@ def _validation(study: Any) -> Iterator[str]:
                 )
 
 
-def _searched_teacher(study: Any, said: Any) -> Iterator[str]:
+def _searched_teacher(study: Study | SimpleNamespace, said: object) -> Iterator[str]:
     losses = {loss for grid in study.grids or () for loss in getattr(grid, "losses", None) or ()}
     distils = any(loss in LOSSES and LOSSES[loss].needs_teacher for loss in losses)
     if distils and isinstance(said, dict) and said.get("teacher") is None:
         yield "search.teacher: a loss of the grids distils a teacher; name the one that the search uses"
 
 
-def _analysis(study: Any) -> Iterator[str]:
+def _analysis(study: Study | SimpleNamespace) -> Iterator[str]:
     measures, asked = getattr(study.evaluation, "measures", None), getattr(study.analysis, "measure", None)
     if measures and asked is not None and asked not in measures:
         yield f"analysis.measure: unknown name {shown(asked)}{nearest(asked, measures)}"
@@ -412,7 +413,7 @@ class Draft(NamedTuple):
 
     path: Path
     study: Study | None
-    sound: Any
+    sound: Study | SimpleNamespace
     problems: list[str]
     line: Callable[[str], str]
 
@@ -459,12 +460,12 @@ def read_study(path: str | Path, base: str | None = None) -> Draft:
         study = Study.model_validate(values)
     except ValidationError as error:
         with _context(_paired(values)) as context:
-            parts = sound(Study, context.resolved())
+            parts = cast("SimpleNamespace", sound(Study, context.resolved()))
         return Draft(path, None, parts, [line(problem) for problem in [*problems_of(error, Study), *rules(parts, values)]], line)
     return Draft(path, study, study, [], line)
 
 
-def _paired(values: dict[str, Any]) -> dict[str, Any]:
+def _paired(values: dict[str, object]) -> dict[str, object]:
     """Return a study's values with its collections as a list of pairs."""
     one = values.get("collections")
     return values | {"collections": [one]} if isinstance(one, dict) else values
@@ -480,7 +481,7 @@ def _line(problem: str, files: list[yaml_files.Settings]) -> str:
     return f"line {line}: " if not number else f"{file.path.parent.name}/{file.path.name} line {line}: "
 
 
-def _on_base(settings: yaml_files.Settings, above: tuple[str, ...] = ()) -> tuple[dict[str, Any], list[yaml_files.Settings]]:
+def _on_base(settings: yaml_files.Settings, above: tuple[str, ...] = ()) -> tuple[dict[str, object], list[yaml_files.Settings]]:
     """Return a study's values merged with those of its base, and the files they are from, its own first."""
     base = settings.values.get("base")
     if base is None:
@@ -510,10 +511,12 @@ def _base_file(path: Path, base: str) -> Path:
     raise ParameterError(f"{path}: no base {base!r}{nearest(base, _bases(path))}")
 
 
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def _merged(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:
     """Merge mappings key by key; a value that states a ``kind`` or ``source``, or is no mapping, replaces the one below whole."""
     merged = dict(below)
     for key, value in above.items():
-        nested = isinstance(value, dict) and isinstance(below.get(key), dict) and not {"kind", "source"} & value.keys()
-        merged[key] = _merged(below[key], value) if nested else value
+        under = below.get(key)
+        if isinstance(value, dict) and isinstance(under, dict) and not {"kind", "source"} & value.keys():
+            value = _merged(under, value)
+        merged[key] = value
     return merged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from rd_utils.data.sources import AsRead
 from rd_utils.mining.retrievers import BM25
@@ -46,7 +46,7 @@ class UntrainedSystem(Encoder):
     seed: Seed = 0
 
     @classmethod
-    def whole(cls, values: dict[str, Any], context: Context) -> dict[str, Any]:
+    def whole(cls, values: dict[str, object], context: Context) -> dict[str, object]:
         """Take the collection of the study or the notebook where none is said."""
         return values if "collection" in values else values | {"collection": context.setting("collection")}
 

@@ -31,7 +31,7 @@ class Settings(NamedTuple):
     """
 
     path: Path
-    values: dict[str, Any]
+    values: dict[str, object]
     node: yaml.MappingNode
 
     def line_of(self, place: str) -> tuple[int, int]:
@@ -138,7 +138,7 @@ def _check_keys(keys: list[yaml.Node]) -> None:
         seen.add(key.value)
 
 
-def _problem(text: str, node: Any) -> yaml.YAMLError:
+def _problem(text: str, node: yaml.Node | yaml.Event) -> yaml.YAMLError:
     return yaml.MarkedYAMLError(problem=text, problem_mark=node.start_mark)
 
 

@@ -6,7 +6,8 @@ import difflib
 import os
 import textwrap
 import unicodedata
-from typing import Any
+from collections.abc import Mapping, Sized
+from typing import TypeVar, cast
 
 import pandas as pd
 
@@ -18,6 +19,8 @@ from rd_utils.study import checks, params
 from rd_utils.workflow.pipeline import Pipeline
 from rd_utils.workflow.progress import LOGGER, log_to, show_below_cells
 
+P = TypeVar("P", bound=params.Part)
+
 WIDTH = 100  # characters of a printed line: what a notebook's page of 1280 pixels holds without a break
 
 _HEADINGS = {
@@ -28,7 +31,7 @@ _HEADINGS = {
 _OF_THE_KERNEL = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 
 
-def validate(model: type[params.Part], namespace: dict[str, Any]) -> Any:
+def validate(model: type[P], namespace: dict[str, object]) -> P:
     """Validate a notebook's parameter cell, the cell that papermill injects included.
 
     Call it, by :func:`open`, before anything else is assigned.
@@ -52,27 +55,27 @@ def validate(model: type[params.Part], namespace: dict[str, Any]) -> Any:
     }
     # When a notebook is run again without a new kernel, its results stand among its globals: only what was there the first time, a
     # parameter, or what looks like one counts.
-    first = namespace.setdefault("_parameters", set(values))
+    first = cast("set[str]", namespace.setdefault("_parameters", set(values)))
     fields = list(model.model_fields)
     values = {n: v for n, v in values.items() if n in first or n in fields or difflib.get_close_matches(n, fields, 1, 0.8)}
     parameters = _valid(model, values)
-    if getattr(parameters, "test_collections", None) == "own":
+    if isinstance(parameters, params.MineParameters) and parameters.test_collections == "own":
         parameters = _valid(model, values | {"test_collections": own_tests(parameters.collection)})
     if isinstance(parameters, params.TrainParameters):
         leakage.check_parameters(parameters, Pipeline())
     return parameters
 
 
-def _valid(model: type[params.Part], values: dict[str, Any]) -> Any:
+def _valid(model: type[P], values: Mapping[str, object]) -> P:
     """Return parameters that can be, of what there is; all problems are told at once."""
     parameters, problems = params.attempt(model, values)
     problems += checks.problems(parameters)
-    if problems:
+    if problems or not isinstance(parameters, model):
         raise params.ParameterError(params.listed("parameters", problems))
     return parameters
 
 
-def open(model: type[params.Part], namespace: dict[str, Any], *, show: bool = True) -> tuple[Any, Pipeline]:  # noqa: A001
+def open(model: type[P], namespace: dict[str, object], *, show: bool = True) -> tuple[P, Pipeline]:  # noqa: A001
     """Begin a notebook: validate its parameters, print them, open the project's store, and set the theme of its charts.
 
     Progress shows below cells while it lasts and goes to a log; tables are shown uncut.
@@ -123,7 +126,7 @@ def say(*texts: str, indent: int = 4) -> None:
         print(textwrap.fill(text, max(width, 2 * indent), subsequent_indent=" " * indent, break_on_hyphens=False))
 
 
-def nothing(found: Any, what: str, study: str = "params/tour.yaml") -> None:
+def nothing(found: Sized, what: str, study: str = "params/tour.yaml") -> None:
     """Say why a section of a study's notebook is empty, where nothing was found, and which study fills it.
 
     >>> nothing([], "a target entropy")
@@ -143,8 +146,8 @@ def headed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.rename(columns=lambda name: _HEADINGS.get(name, str(name).removesuffix("_entropy").replace("_", " ")))
 
 
-def _short(value: Any) -> str:
-    if hasattr(value, "label") and hasattr(value, "source"):
+def _short(value: object) -> str:
+    if isinstance(value, params.Collection):
         return value.label
     if isinstance(value, params.Part):
         fields = value.model_dump(mode="json", exclude_defaults=True)

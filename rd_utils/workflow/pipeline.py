@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,12 +16,15 @@ from rd_utils.models import encoding
 from rd_utils.store import identity, one_look
 from rd_utils.study import params
 from rd_utils.study.graph import architecture_inputs, docs_of
+from rd_utils.study.kinds import Architecture, Collection, Teacher, Tokenizer
 from rd_utils.study.stage import Given
 from rd_utils.workflow.maker import Maker
 
 if TYPE_CHECKING:
     from rd_utils.models import Student
     from rd_utils.models.tokens import TokenTable
+
+T = TypeVar("T")
 
 
 class Pipeline(Maker):
@@ -29,17 +34,17 @@ class Pipeline(Maker):
         """Return one table of an artefact: a Parquet file, or an Arrow file, which is memory-mapped."""
         return self.kept(name, spec, lambda folder: collections.read_table(folder, name))
 
-    def docs(self, collection: Any) -> pd.DataFrame:
+    def docs(self, collection: Collection) -> pd.DataFrame:
         """Return doc_id, text; the strings stay in a file that is mapped into memory."""
         spec = docs_of(collection)
         return self.kept("docs", spec, lambda _: self.open(spec).frame)
 
-    def queries(self, collection: Any) -> pd.DataFrame:
+    def queries(self, collection: Collection) -> pd.DataFrame:
         """Return query_id, text."""
         spec = params.QueriesSpec(collection=collection)
         return self.kept("queries", spec, lambda _: self.open(spec).frame)
 
-    def qrels(self, collection: Any) -> pd.DataFrame:
+    def qrels(self, collection: Collection) -> pd.DataFrame:
         """Return query_id, doc_id, relevance."""
         spec = params.QueriesSpec(collection=collection)
         return self.kept("qrels", spec, lambda _: self.open(spec).qrels)
@@ -75,20 +80,20 @@ class Pipeline(Maker):
         """Return the embeddings of a collection's documents, (n_docs, dimension), memory-mapped."""
         return self.open(spec)
 
-    def tokens(self, of: Literal["docs", "queries"], collection: Any, tokenizer: Any) -> TokenTable:
+    def tokens(self, of: Literal["docs", "queries"], collection: Collection, tokenizer: Tokenizer) -> TokenTable:
         """Return the token table of the documents or queries."""
         collection = docs_of(collection).collection if of == "docs" else collection
         return self.open(params.TokensSpec(of=of, collection=collection, tokenizer=tokenizer))
 
-    def query_rows(self, collection: Any, query_ids: pd.Series) -> np.ndarray:
+    def query_rows(self, collection: Collection, query_ids: pd.Series) -> np.ndarray:
         """Return the rows of query_ids in the collection's queries."""
         return _rows(query_ids, self.queries(collection)["query_id"], collection)
 
-    def doc_rows(self, collection: Any, doc_ids: pd.Series) -> np.ndarray:
+    def doc_rows(self, collection: Collection, doc_ids: pd.Series) -> np.ndarray:
         """Return the rows of doc_ids in the collection's documents."""
         return _rows(doc_ids, self.docs(collection)["doc_id"], collection)
 
-    def untrained(self, architecture: Any, collection: Any, seed: int) -> Student:
+    def untrained(self, architecture: Architecture, collection: Collection, seed: int) -> Student:
         """Return a student before its first step, on the accelerator if there is one."""
         parts = architecture_inputs(architecture, collection, collection)
         return encoding.on_device(encoding.untrained(architecture, seed, Given(self, parts)))
@@ -97,18 +102,20 @@ class Pipeline(Maker):
         """Return a trained student, training it first where it is missing."""
         return self.open(spec)
 
-    def teacher_scores(self, teacher: Any, collection: Any, query_rows: np.ndarray, doc_rows: np.ndarray) -> tuple[np.ndarray, int]:
+    def teacher_scores(
+        self, teacher: Teacher, collection: Collection, query_rows: np.ndarray, doc_rows: np.ndarray
+    ) -> tuple[np.ndarray, int]:
         """Return a teacher's scores of pairs, scoring those that are missing; and how many were missing."""
         scored = teacher.scores(collection, query_rows, doc_rows, Given(self, teacher.inputs(collection)))
         return scored.scores, scored.scored_now
 
-    def kept(self, name: str, spec: params.Spec, read: Any) -> Any:
+    def kept(self, name: str, spec: params.Spec, read: Callable[[Path], T]) -> T:
         """Return what ``read`` makes of an artefact's folder, kept in memory under a name."""
         with one_look():
             return self.once(("kept", name, identity(spec)), lambda: self.read(spec, read))
 
 
-def _rows(ids: Any, known: pd.Series, collection: Any) -> np.ndarray:
+def _rows(ids: pd.Series, known: pd.Series, collection: Collection) -> np.ndarray:
     """Return the rows of ids, which must all be known."""
     rows = rows_of(ids, known)
     if (rows < 0).any():

@@ -152,10 +152,10 @@ class Cells:
         self.shell.display_pub.publish(data=data, metadata={}, transient={"display_id": self.name}, update=update)
         self.shown = before
 
-    def _begin(self, *_: Any) -> None:
+    def _begin(self, *_: object) -> None:
         self.shown, self.bars, self.name = False, [], None
 
-    def _note(self, message: dict[str, Any]) -> dict[str, Any]:
+    def _note(self, message: dict[str, object]) -> dict[str, object]:
         if message["msg_type"] in ("stream", "display_data"):
             self.shown = True
         return message
@@ -201,7 +201,7 @@ class Pushed:
         self.steps: Iterator[int] | None = None
         self.shown = 0
 
-    def __call__(self, done: int, total: int, *rest: Any) -> None:
+    def __call__(self, done: int, total: int, *rest: object) -> None:
         """Show that ``done`` of ``total`` steps are done."""
         if self.steps is None:
             self.steps = iter(self.track(range(total), self.description, total))
