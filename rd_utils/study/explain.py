@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from types import SimpleNamespace, UnionType
-from typing import Annotated, Literal, TypeGuard, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
 from rd_utils.study.bounds import nearest, shown
 from rd_utils.study.context import Misnamed, UnknownName, Unsound, adapter, type_of
 from rd_utils.study.kinds import Kind, Part, tag_of
 
 P = TypeVar("P", bound=Part)
+ErrorDetails = Mapping[str, Any]  # one of pydantic's errors
 
 
 class ParameterError(ValueError):

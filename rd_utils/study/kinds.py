@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, TypeAdapter, model_validator
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     import faiss
     import numpy as np
-    from pydantic_core import CoreSchema
 
     from rd_utils.cost.flops import Flops, Shape
     from rd_utils.cost.workload import Counter, Length, Lengths, Work
@@ -145,7 +144,7 @@ class Kind(Part):
                 family.kinds[tag], family._union = cls, None
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: type[Kind], handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: type[Kind], handler: GetCoreSchemaHandler) -> Mapping[str, object]:
         """Validate a kind by its fields, a family as the kind that the tag says, looked up when a value is there."""
         if tag_of(cls) is not None:
             return handler(source)
