@@ -21,6 +21,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import importlib.util
 import json
 import logging
 import os
@@ -35,6 +36,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint
 from io import TextIOWrapper
 from pathlib import Path
@@ -444,12 +446,11 @@ def _be_kernel(arguments: list[str], cwd: str, environment: dict[str, str], pare
     os.close(nothing)
     os.chdir(cwd)
     _set_environment(added | environment)
+    sys.argv = [cast(ModuleSpec, importlib.util.find_spec("ipykernel_launcher")).origin or "", *arguments]
     _seed_anew()
 
-    import ipykernel_launcher
     from ipykernel.kernelapp import IPKernelApp
 
-    sys.argv = [ipykernel_launcher.__file__, *arguments]
     inherited = {id(stream): name for name in ("stdout", "stderr") for stream in (getattr(sys, name), getattr(sys, f"__{name}__"))}
     app = IPKernelApp.instance(parent_handle=parent)
     app.initialize(arguments)
