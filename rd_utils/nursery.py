@@ -47,7 +47,7 @@ from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 import rd_utils
-from rd_utils.kernels import SHOWN
+from rd_utils.kernels import GRACE_SECONDS, SHOWN
 
 # What the package imports late, inside a function, and libraries at their first use; the package's own modules come first.
 IMPORTED = (
@@ -74,7 +74,6 @@ MAY_DIFFER = ("_", "SHLVL", "PWD", "OLDPWD", "PS1", "PS2", "TMPDIR", "TMP", "TEM
 MAY_DIFFER_PREFIX = "RD_"
 LOCAL_NAME = "rd-nursery"
 POLL_SECONDS = 0.5  # how often the nursery looks whether its parent lives
-GRACE_SECONDS = 5.0  # between asking a node to end and killing it
 
 
 class Request(NamedTuple):
@@ -102,8 +101,7 @@ class Nursery:
     """Listens on a socket in ``folder``, its own, and keeps one connection for each node that runs."""
 
     def __init__(self, folder: Path, listener: socket.socket, parent: int, idle_seconds: float) -> None:
-        self.listener = listener
-        self.folder, self.parent, self.idle_seconds, self.pid = folder, parent, idle_seconds, os.getpid()
+        self.folder, self.listener, self.parent, self.idle_seconds, self.pid = folder, listener, parent, idle_seconds, os.getpid()
         self.environment = dict(os.environ)
         self.nodes: dict[int, socket.socket] = {}
         self.files: dict[str, tuple[int, int]] | None = None  # the package's, as they were imported
@@ -429,8 +427,7 @@ class WarmProvisioner(LocalProvisioner):
         if not ours or self.kernel.used:
             return await super().launch_kernel(cmd, **kwargs)
         self.cwd = os.path.abspath(kwargs.get("cwd") or os.getcwd())
-        environment = {**kwargs.get("env", os.environ), "JPY_PARENT_PID": str(os.getpid())}
-        self.kernel.launch(cmd[3:], self.cwd, environment)
+        self.kernel.launch(cmd[3:], self.cwd, {**kwargs.get("env", os.environ), "JPY_PARENT_PID": str(os.getpid())})
         self.process = self.kernel
         self.pid = self.pgid = self.kernel.pid  # it leads its own session
         return self.connection_info

@@ -170,8 +170,7 @@ class PairScores:
 
     def _read(self, names: list[str]) -> None:
         self._number = _newest(names)
-        self._main = Arrays.none()
-        main = self.folder / f"main-{self._number:06d}"
+        self._main, main = Arrays.none(), self.folder / f"main-{self._number:06d}"
         if self._number and (wrong := damage_of_arrays(main, SMALL)):
             LOGGER.warning("%s/%s, so the pairs in these arrays are scored again when they are asked for", main, wrong)
         elif self._number:
