@@ -180,7 +180,7 @@ def teacher_negatives(
     kept = sorted(range(len(doc_ids)), key=lambda row: (-scores[row], doc_ids[row]))[:keep]
     drawn = np.random.default_rng(seed).choice(kept, size=n_negatives, replace=False)
     among = any(doc_ids[row] == positive for row in kept)
-    return TeacherNegatives([doc_ids[row] for row in drawn], n_negatives / keep if among else 0.0)
+    return TeacherNegatives([doc_ids[int(row)] for row in drawn], n_negatives / keep if among else 0.0)
 
 
 # --- locality ---------------------------------------------------------------------------------------------------------------------
@@ -526,6 +526,7 @@ def compare_strategies(per_query: pd.DataFrame, settings: AnalysisSettings) -> p
         ValueError: as :func:`rd_utils.analysis.contrasts.by_seed` and :func:`compare_verdicts`.
     """
     from rd_utils.analysis.contrasts import by_seed
+    from rd_utils.analysis.tables import at, records
     from rd_utils.study.plan import DIMENSIONS
 
     trained = per_query[(per_query["system"] == "student") & (per_query["measure"] == settings.measure)]
@@ -535,19 +536,19 @@ def compare_strategies(per_query: pd.DataFrame, settings: AnalysisSettings) -> p
     )
     told = [name for name in shared if cells[name].nunique(dropna=False) > 1]
     parts, alone = [], 0
-    for place, block in cells.reset_index().groupby([*_PLACE, *shared, "seed"], sort=False, dropna=False):
+    for _, block in cells.reset_index().groupby([*_PLACE, *shared, "seed"], sort=False, dropna=False):
         if len(block) < 2:
             alone += 1
             continue
-        where = dict(zip(_PLACE, place, strict=False))
-        here = trained[(trained[_PLACE] == list(where.values())).all(axis=1)]
+        where = records(block[_PLACE].head(1))[0]
+        here = at(trained, **where)
         values = {cell: by_seed(here[here["cell"] == cell]) for cell in block["cell"]}
-        verdicts = compare_verdicts(values, equivalence_margin=settings.equivalence_margin, alpha=settings.alpha, level=settings.level)
+        judged = compare_verdicts(values, equivalence_margin=settings.equivalence_margin, alpha=settings.alpha, level=settings.level)
         strategy = block.set_index("cell")["strategy"]
         about = where | {"measure": settings.measure, "block": _block_name(block, told)}
-        ends = {f"strategy_{end}": verdicts[f"system_{end}"].map(strategy) for end in "ab"}
-        verdicts = verdicts.assign(**about, **ends)
-        parts.append(verdicts[[*about, *ends, *(name for name in verdicts if name not in about and name not in ends)]])
+        ends = {f"strategy_{end}": judged[f"system_{end}"].map(strategy) for end in "ab"}
+        judged = judged.assign(**about, **ends)
+        parts.append(judged[[*about, *ends, *(name for name in judged if name not in about and name not in ends)]])
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_COMPARED)
     table = verdicts.decide(found, _PLACE, alpha=settings.alpha) if parts else found
     table.attrs["alone"] = alone
@@ -644,8 +645,9 @@ def verdict_chart(compared: pd.DataFrame, *, equivalence_margin: float, width: i
         high=equivalence_margin,
     ).drop(columns=["system_a", "system_b"])
     shown = [name for name in VERDICTS if name in set(frame["verdict"])]
-    looks = [VERDICTS[name] for name in shown]
+    colours, shapes = (alt.Scale(domain=shown, range=[VERDICTS[name][place] for name in shown]) for place in (0, 1))
     measure = frame["measure"].iloc[0]
+    told = (("difference", ".4f"), ("published_p", ".3f"))
     reach = 1.15 * max(equivalence_margin, frame["difference"].abs().max())
     marks = (
         alt.Chart()
@@ -653,13 +655,9 @@ def verdict_chart(compared: pd.DataFrame, *, equivalence_margin: float, width: i
         .encode(
             x=alt.X("difference:Q", title=f"observed difference, {measure}", axis=alt.Axis(tickCount=5)).scale(domain=[-reach, reach]),
             y=alt.Y("published_p:Q", title="smaller published p-value").scale(domain=[0, 0.5]),
-            color=alt.Color("verdict:N", title="our verdict", scale=alt.Scale(domain=shown, range=[colour for colour, _ in looks])),
-            shape=alt.Shape("verdict:N", title="our verdict", scale=alt.Scale(domain=shown, range=[shape for _, shape in looks])),
-            tooltip=[
-                *("test_collection:N", "block:N", "pair:N"),
-                alt.Tooltip("difference:Q", format=".4f"),
-                alt.Tooltip("published_p:Q", format=".3f"),
-            ],
+            color=alt.Color("verdict:N", title="our verdict", scale=colours),
+            shape=alt.Shape("verdict:N", title="our verdict", scale=shapes),
+            tooltip=["test_collection:N", "block:N", "pair:N", *(alt.Tooltip(f"{name}:Q", format=form) for name, form in told)],
         )
     )
     rule = alt.Chart().mark_rule(color=MUTED, strokeWidth=1)

@@ -214,7 +214,7 @@ def kl_inverse(estimate: float, budget: float) -> float:
     last = 1 - 1e-12
     if estimate >= last or excess(last) <= 0:
         return 1.0
-    return float(brentq(excess, estimate, last, xtol=1e-12)) if budget > 0 else estimate
+    return float(np.asarray(brentq(excess, estimate, last, xtol=1e-12))) if budget > 0 else estimate
 
 
 def pac_bayes(gibbs: dict[float, ArrayLike], squared_distance: float, n: int, delta: float) -> pd.DataFrame:

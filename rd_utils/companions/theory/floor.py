@@ -63,8 +63,8 @@ def pairwise_decomposition(
     if pairs == "all":
         loss = _by_group(losses.ranknet, teachers, students, temperature)
     else:  # each pair as a group of two
-        both = [np.stack([scores[:, first].ravel(), scores[:, second].ravel()], axis=1) for scores in (teachers, students)]
-        loss = _by_group(losses.ranknet, *both, temperature).reshape(len(teachers), group - 1).mean(axis=1)
+        taught, learnt = (np.stack([scores[:, first].ravel(), scores[:, second].ravel()], axis=1) for scores in (teachers, students))
+        loss = _by_group(losses.ranknet, taught, learnt, temperature).reshape(len(teachers), group - 1).mean(axis=1)
     return _decomposed(loss, divergence.mean(axis=1), floor)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 from scipy.spatial.distance import cdist
 
@@ -24,6 +23,12 @@ from rd_utils.scoring import entropy
 from rd_utils.study import bounds, params
 from rd_utils.study.graph import tokenizer_of
 from rd_utils.workflow.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from rd_utils.models import BiStudent
+
+_Collection = params.EmbeddedCollection | params.IrDatasetsCollection | params.FolderCollection  # all that have documents of their own
+_BiEncoder = params.StaticBi | params.TinyBertBi | params.BiEncoder  # all that embed
 
 
 class TheoryParameters(params.Part):
@@ -58,8 +63,9 @@ class TheoryParameters(params.Part):
             raise ValueError(
                 f"loss is {self.loss}, which ignores the teacher's probabilities; choose one that distils them, such as ranknet or kl"
             )
-        if self.collection.max_queries is not None and self.collection.max_queries <= self.training_queries:
-            raise ValueError(f"training_queries is {self.training_queries} of {self.collection.max_queries}; leave some to hold out")
+        known = cast(_Collection, self.collection).max_queries
+        if known is not None and known <= self.training_queries:
+            raise ValueError(f"training_queries is {self.training_queries} of {known}; leave some to hold out")
         return self
 
     @property
@@ -181,7 +187,7 @@ class HeldOut(NamedTuple):
         return self.student_scores[:, 0] - self.student_scores[np.arange(len(columns)), columns]
 
 
-def split_queries(parameters: TheoryParameters, query_ids: ArrayLike) -> tuple[list[str], list[str]]:
+def split_queries(parameters: TheoryParameters, query_ids: Iterable[str]) -> tuple[list[str], list[str]]:
     """Return the training and the held-out query ids, as the parameters cut them.
 
     Args:
@@ -216,7 +222,7 @@ def steepness(pipeline: Pipeline, parameters: TheoryParameters, samples: Sequenc
     if isinstance(architecture, params.StaticBi):
         longest = np.linalg.norm(pipeline.student(parameters.student()).token_vectors().astype(np.float64), axis=1).max()
         return Steepness(float(architecture.scale * longest), True, "a query is a mean of token vectors: scale x the longest of them")
-    if getattr(architecture, "similarity", "dot") == "cosine":
+    if isinstance(architecture, params.BiEncoder) and architecture.similarity == "cosine":
         return Steepness(float(architecture.scale), True, "every query has length 1: the scale")
     vectors = np.concatenate([sample.query_vectors for sample in samples])
     largest = float(np.linalg.norm(vectors, axis=1).max())
@@ -344,8 +350,8 @@ def perturbed_losses(
     student = pipeline.student(spec).cpu()
     start = pipeline.untrained(spec.architecture, spec.groups.collection, spec.seed).cpu()
     tokenizer = tokenizer_of(spec.architecture, parameters.collection)
-    texts = (pipeline.tokens(of, parameters.collection, tokenizer) for of in ("queries", "docs"))
-    batch = GroupBatch(*texts, sample.query_rows, sample.doc_rows)
+    queries, docs = (pipeline.tokens(of, parameters.collection, tokenizer) for of in ("queries", "docs"))
+    batch = GroupBatch(queries, docs, sample.query_rows, sample.doc_rows)
     weights = [weight for weight in student.parameters() if weight.requires_grad]
     centre = [weight.detach().clone() for weight in weights]
     first = [weight.detach() for weight in start.parameters() if weight.requires_grad]
@@ -411,15 +417,15 @@ def _vectors(
     pipeline: Pipeline, parameters: TheoryParameters, query_rows: np.ndarray, doc_rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the trained student's embeddings of queries, times the scale of its scores, and of documents, float64."""
-    student = pipeline.student(parameters.student())
+    student = cast("BiStudent", pipeline.student(parameters.student()))
     tokenizer = tokenizer_of(parameters.architecture, parameters.collection)
 
-    def encoded(of: str, rows: np.ndarray, kind: str) -> np.ndarray:
+    def encoded(of: Literal["queries", "docs"], rows: np.ndarray, kind: str) -> np.ndarray:
         table: TokenTable = pipeline.tokens(of, parameters.collection, tokenizer)
         return student.encode(take(table, rows), kind=kind).astype(np.float64)
 
     queries = encoded("queries", query_rows, "query") if len(query_rows) else np.empty((0, 0))
-    return queries * parameters.architecture.scale, encoded("docs", doc_rows, "document")
+    return queries * cast(_BiEncoder, parameters.architecture).scale, encoded("docs", doc_rows, "document")
 
 
 def _sampler(pipeline: Pipeline, parameters: TheoryParameters, name: str, query_ids: np.ndarray, allowed: np.ndarray) -> Sampler:
@@ -427,7 +433,7 @@ def _sampler(pipeline: Pipeline, parameters: TheoryParameters, name: str, query_
     strategy, m = parameters.strategies[name], parameters.group_size - 1
     if strategy.kind == "corpus_random":
         return Sampler(name, [np.empty(0, dtype=np.int64)] * len(query_ids), 0, m)
-    if strategy.kind != "candidates" or strategy.draw != "uniform" or strategy.filter is not None:
+    if not isinstance(strategy, params.FromCandidates) or strategy.draw != "uniform" or strategy.filter is not None:
         raise TheoryError(
             f"the strategy {name} does not draw uniformly from unfiltered candidates, so its exact risk is not computed; leave it out"
         )

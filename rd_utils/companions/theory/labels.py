@@ -45,16 +45,10 @@ def label_noise(
     [[0.625, 0.6464, 0.625]]
     """
     teachers, students = score_arrays(teacher_scores, student_scores, temperature)
-    n, group = teachers.shape
     log_targets = log_softmax(teachers / temperature, axis=1)
     p = np.exp(log_targets)
-    scores, targets = torch.from_numpy(students.copy()).requires_grad_(), torch.from_numpy(teachers)
-    by_label = np.empty((n, group, group))
-    for label in range(group):
-        order = [label, *(other for other in range(group) if other != label)]  # a loss takes column 0 for the label
-        by_label[:, label] = n * torch.autograd.grad(losses.lce(scores[:, order]), scores)[0].numpy()
+    by_label, distilled = _gradients(teachers, students, temperature)
     expected = np.einsum("ny,nyg->ng", p, by_label)
-    distilled = n * torch.autograd.grad(losses.kl(scores, targets, temperature), scores)[0].numpy()
     h = -(p * log_targets).sum(axis=1)
     frame = pd.DataFrame(
         {
@@ -69,6 +63,17 @@ def label_noise(
         labels = _draw_labels(p, draws, seed)
         frame["sampled"] = (1 - 2 * np.take_along_axis(p, labels, axis=1) + (p**2).sum(axis=1, keepdims=True)).mean(axis=1)
     return frame
+
+
+def _gradients(teachers: np.ndarray, students: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradients in the scores of the contrastive loss by label, (n, label, group), and of distillation, (n, group)."""
+    n, group = teachers.shape
+    scores, targets = torch.from_numpy(students.copy()).requires_grad_(), torch.from_numpy(teachers)
+    by_label = np.empty((n, group, group))
+    for label in range(group):
+        order = [label, *(other for other in range(group) if other != label)]  # a loss takes column 0 for the label
+        by_label[:, label] = n * torch.autograd.grad(losses.lce(scores[:, order]), scores)[0].numpy()
+    return by_label, n * torch.autograd.grad(losses.kl(scores, targets, temperature), scores)[0].numpy()
 
 
 def _draw_labels(p: np.ndarray, draws: int, seed: int) -> np.ndarray:

@@ -136,7 +136,7 @@ def _distinct(pool: np.ndarray, k: int, size: int, generator: np.random.Generato
         return np.empty((size, 0), dtype=np.int64)
     if len(pool) < (k + n_taken) ** 2:  # repeats would be the rule: order the whole pool at random instead
         keys = generator.random((size, len(pool)))
-        if n_taken:
+        if taken is not None and n_taken:
             keys[(pool[None, :, None] == taken[:, None, :]).any(axis=2)] = 2.0
         return pool[np.argpartition(keys, k - 1, axis=1)[:, :k]]
     drawn, left = np.empty((size, k), dtype=np.int64), np.arange(size)
