@@ -1,14 +1,22 @@
 """Which strategy, and which temperature or target entropy, should a student be trained with? Advice from what is known before training.
 
-An option is one choice (a strategy, a target entropy) that stands open in a context (a training and test collection, a first stage, a
-loss, an architecture). Its features are measured on its groups before anything is trained: entropies, diameters, the log of the density
-ratio, the share of the retrieved documents that they hold, on a pilot of queries whose size belongs beside every table. An
-:class:`Adviser` learns, from contexts in which every option was trained, by how much an option beats the mean of its context;
-:func:`leave_one_out` asks whether that helps in contexts, or with strategies, that it has not seen; :func:`regret_summary` and
-:func:`verdict` say so in numbers and in a sentence.
+An option is one choice (a strategy, a target entropy) that stands open in a context (a training and test collection, a first stage, a loss,
+an architecture). Its features are measured on its groups before anything is trained: entropies, diameters, the log of the density ratio,
+the share of the retrieved documents that they hold, on a pilot of queries whose size belongs beside every table. An
+:class:`rd_utils.companions.adviser.Adviser` learns, from contexts in which every option was trained, by how much an option beats the mean
+of its context; :func:`leave_one_out` asks whether that helps in contexts, or with strategies, that it has not seen; :func:`regret_summary`
+and :func:`verdict` say so in numbers and in a sentence.
 
-The table ``options`` has one row an option: context columns (no value missing), choice columns (missing where a choice does not apply, as
-a target entropy under LCE), numeric features, ``value`` (the measure, averaged over seeds) and ``cost`` (CPU seconds).
+The table ``options`` has one row an option: context columns (no value missing), choice columns (missing where a choice does not apply, as a
+target entropy under LCE), numeric features, ``value`` (the measure, averaged over seeds) and ``cost`` (CPU seconds).
+
+:func:`leave_one_out` holds out each combination of values of ``leave`` in turn. Context columns: the contexts with these values are
+advised, and none of them is fitted on. Choice columns: options with these values are not fitted on, but stand for choice, in every context
+that offers them; the rest of these contexts is fitted on, so such advice has seen their other options trained. Both together: neither the
+contexts nor, elsewhere, the options are fitted on. The penalty is chosen as the advice is asked: inside, contexts that agree in the context
+columns of ``leave`` are left out together. Where all that are fitted on agree in them, as they do when one of two collections is held out,
+and where ``leave`` names choice columns only, contexts are left out one at a time: an easier question, so that the penalty may be too
+small.
 
 How to read a regret, which is the value of the best option in hindsight minus the value of the option that a rule chooses:
 
@@ -20,244 +28,35 @@ How to read a regret, which is the value of the best option in hindsight minus t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import LeaveOneGroupOut
-from sklearn.pipeline import Pipeline
 
-PENALTIES = (1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4)
+from rd_utils.analysis.tables import Row, records
+from rd_utils.companions.adviser import (
+    CONTEXT,
+    OPTION,
+    REASONS,
+    ROUNDING,
+    AdviceError,
+    Option,
+    Roles,
+    centred,
+    checked,
+    fit_checked,
+    name_of,
+    relative_features,
+    same_as,
+    where_of,
+)
+
 RULES = {"advice": "advice", "baseline": "always-", "random": "random", "others": "best on the others"}
 FEW_UNITS = 6  # n units all point one way by chance with probability 2 ** (1 - n), above 0.05 below 6: nothing is decided there
 QUARTERS = ("lowest", "second", "third", "highest")
 
-_CONTEXT, _OPTION, _PLACE = "_context", "_option", "_place"  # columns of a checked table: context's number, option's name, row as given
-_ROUNDING = 1e-9  # relative spread below which options do not differ in a feature, seen through float rounding
-_REASONS = 3
 _CELL = ("collection", "test_collection", "first_stage", "cell")  # what a row of a study's options is of
-
-
-class AdviceError(ValueError):
-    """Advice cannot be given or judged on what was given; the message names the first offender."""
-
-
-# --- the model --------------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Adviser:
-    """What :func:`fit` has learnt; it advises on any table with the same context columns, choice columns and features."""
-
-    model: Pipeline
-    context: tuple[str, ...]
-    choices: tuple[str, ...]
-    features: tuple[str, ...]
-    interact: tuple[str, ...]
-    n_contexts: int
-
-    @property
-    def penalty(self) -> float:
-        """Return the ridge penalty that predicted left-out contexts best."""
-        return float(self.model[-1].alpha_)
-
-    def predict(self, options: pd.DataFrame) -> pd.Series:
-        """Predict by how much each option's value differs from the mean over the options of its context.
-
-        Args:
-            options: as for :func:`fit`; needs no ``value`` and no ``cost``. All options of a context must be in the table, since features
-                are relative to each other.
-
-        Returns:
-            The predicted advantages, in units of the measure, under the index and in the order of ``options``; 0 on average over a context.
-        """
-        return self.contributions(options).sum(axis=1).rename("predicted_advantage")
-
-    def contributions(self, options: pd.DataFrame) -> pd.DataFrame:
-        """Split each predicted advantage over the features, all terms of a feature together.
-
-        Returns:
-            One row an option, under the index and in the order of ``options``, one column a feature; a row's sum is its prediction.
-        """
-        table = _checked(options, self.context, self.choices, self.features, self.interact)
-        parts = self._contributions(table)
-        given = np.empty_like(parts)
-        given[table[_PLACE].to_numpy()] = parts
-        return pd.DataFrame(given, index=options.index, columns=list(self.features))
-
-    def recommend(self, options: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-        """Choose the option with the highest predicted advantage in every context.
-
-        Args:
-            options: as for :meth:`predict`.
-            seed: of the draw among options that tie, for which the order of names is no reason.
-
-        Returns:
-            One row a context, sorted: the context's columns, the chosen option's, ``option`` (its name), ``n_options``,
-            ``predicted_advantage`` over the context's mean, and ``because``: the features with the largest contributions, in units of the
-            measure, such as ``positive_entropy +0.0120, diameter_q99 -0.0031``.
-        """
-        table = _checked(options, self.context, self.choices, self.features, self.interact)
-        return self._recommend(table, np.random.default_rng(seed)).drop(columns=[_CONTEXT])
-
-    def _contributions(self, table: pd.DataFrame) -> np.ndarray:
-        design = self.model[0]
-        terms = design.transform(table) * self.model[-1].coef_
-        return terms @ np.eye(len(self.features))[design.feature_of_column_]
-
-    def _recommend(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-        parts = self._contributions(table)
-        predicted = parts.sum(axis=1)
-        rows = []
-        for code, places in table.groupby(_CONTEXT, sort=True).indices.items():
-            best = np.flatnonzero(predicted[places] >= predicted[places].max() - 1e-12)
-            chosen = places[best[0] if len(best) == 1 else rng.choice(best)]
-            because = self._because(parts[chosen], table.iloc[places])
-            about = {"n_options": len(places), "predicted_advantage": predicted[chosen], "because": because}
-            rows.append({_CONTEXT: code, "option": table[_OPTION].iat[chosen]} | about | {_PLACE: chosen})
-        made = pd.DataFrame(rows)
-        named = table[[*self.context, *self.choices]].iloc[made[_PLACE]].reset_index(drop=True)
-        return pd.concat([named, made.drop(columns=[_PLACE])], axis=1)
-
-    def _because(self, contributions: np.ndarray, options: pd.DataFrame) -> str:
-        order = np.argsort(-np.abs(contributions), kind="stable")[:_REASONS]
-        shown = [f"{self.features[place]} {contributions[place]:+.4f}" for place in order if round(contributions[place], 4)]
-        if shown:
-            return ", ".join(shown)
-        differ = (options[list(self.features)].nunique(dropna=False) > 1).any()
-        return "features differ, but every contribution rounds to 0" if differ else "no feature tells the options apart"
-
-
-def fit(
-    options: pd.DataFrame,
-    *,
-    context: Sequence[str],
-    features: Sequence[str],
-    interact: Sequence[str] = ("loss",),
-    choices: Sequence[str] = ("strategy",),
-    groups: Sequence[str] | None = None,
-) -> Adviser:
-    """Learn which features of an option go with a value above the mean of its context.
-
-    The target is ``value`` minus its mean over the options of the context, so that easy and hard contexts count alike. A feature x enters
-    as ``z = (x - mean) / sd`` over the options of the context (0 where they do not differ); one whose name ends in ``entropy`` also as
-    ``z ** 2``, so that a moderate entropy, moderate among the options at hand, can be best. A value that is NaN or infinite enters as the
-    median z of the rows that were fitted on, and beside it an indicator of not being finite. Every term is centred within the context and
-    stands once for all contexts and once for each level of each column of ``interact``; a level that was not fitted on, such as a new
-    loss, has the common terms only. Coefficients are by ridge regression; the penalty is the one of ``PENALTIES`` with the lowest mean
-    squared error over contexts left out one at a time, or over ``groups`` of them: advice on a new collection needs the penalty that does
-    best on collections left out whole, and the same collection on another first stage would give away what it costs to be wrong. No name
-    of an option is a feature: options that were never fitted on can be advised, and two options with equal features are equal.
-
-    Args:
-        options: one row an option (see the module); at least two options a context and two contexts.
-        context: columns that say where a choice is made.
-        features: numeric columns, measured before training; give the logarithm of a density ratio.
-        interact: columns of ``context`` by whose values the features may differ in what they are worth.
-        choices: columns that are chosen.
-        groups: columns of ``context``; contexts that agree in them are left out together when the penalty is chosen. None: each alone.
-
-    Returns:
-        An :class:`Adviser`.
-
-    Raises:
-        AdviceError: a column is missing or has two roles, a value is not finite, an option stands twice, a context has one option, there
-            are fewer than two contexts or groups, or a feature is finite in no row.
-
-    A value that rises with the entropy in two contexts of different levels; the adviser has never seen the strategy "new":
-
-    >>> rows = [(c, s, e, level + e / 10, 1.0) for c, level in (("a", 0.2), ("b", 0.7)) for s, e in (("x", 0.1), ("y", 0.3), ("z", 0.5))]
-    >>> seen = pd.DataFrame(rows, columns=["collection", "strategy", "positive_entropy", "value", "cost"])
-    >>> adviser = fit(seen, context=["collection"], features=["positive_entropy"], interact=[])
-    >>> new = pd.DataFrame({"collection": "c", "strategy": ["x", "y", "new"], "positive_entropy": [0.1, 0.3, 0.5]})
-    >>> adviser.recommend(new)["option"].tolist(), adviser.predict(new).round(2).tolist()
-    (['new'], [-0.02, 0.0, 0.02])
-    """
-    table = _checked(options, context, choices, features, interact, outcomes=("value",))
-    if groups is not None:
-        if isinstance(groups, str) or not len(groups) or not set(groups) <= set(context):
-            raise AdviceError(f"groups is {groups!r}; expected columns of context, {list(context)}, or None for each context alone")
-        if len(table.drop_duplicates(list(groups))) < 2:
-            raise AdviceError(
-                f"all contexts agree in {', '.join(groups)}, and the penalty is chosen on a group that is left out; expected at least 2 "
-                "groups: group by fewer columns, or give None"
-            )
-    return _fit(table, context, choices, features, interact, groups=groups or context)
-
-
-def _fit(
-    table: pd.DataFrame,
-    context: Sequence[str],
-    choices: Sequence[str],
-    features: Sequence[str],
-    interact: Sequence[str],
-    *,
-    groups: Sequence[str],
-    where: str = "",
-) -> Adviser:
-    n_contexts = table[_CONTEXT].nunique()
-    if n_contexts < 2:
-        raise AdviceError(
-            f"{where}{n_contexts} contexts with a choice to fit on; expected at least 2, since the penalty is chosen on a context that is "
-            "left out: train the options in more contexts (collections, losses, architectures), or leave out less at a time"
-        )
-    codes = table.groupby(list(groups), sort=True).ngroup().to_numpy()
-    splits = list(LeaveOneGroupOut().split(codes, groups=codes))
-    ridge = RidgeCV(list(PENALTIES), fit_intercept=False, cv=splits, scoring="neg_mean_squared_error")
-    model = Pipeline([("design", _Design(tuple(features), tuple(interact))), ("ridge", ridge)])
-    model.fit(table, _centred(table["value"], table))
-    return Adviser(model, tuple(context), tuple(choices), tuple(features), tuple(interact), n_contexts)
-
-
-class _Design(TransformerMixin, BaseEstimator):
-    """Turn a checked table into the terms of the regression; only the medians of what is not finite, and the levels, are learnt."""
-
-    def __init__(self, features: tuple[str, ...], interact: tuple[str, ...]) -> None:
-        self.features = features
-        self.interact = interact
-
-    def fit(self, table: pd.DataFrame, _target: Any = None) -> _Design:
-        relative = _relative(table, self.features)
-        unknown = [name for name, never in relative.isna().all().items() if never]
-        if unknown:
-            raise AdviceError(f"feature {unknown[0]!r} is finite in none of the {len(table)} rows to fit on; leave it out of features")
-        self.medians_ = relative.median()
-        self.levels_ = [(name, level) for name in self.interact for level in sorted(table[name].unique(), key=str)]
-        terms = [place for place, name in enumerate(self.features) for _ in range(3 if name.endswith("entropy") else 2)]
-        self.feature_of_column_ = np.tile(terms, 1 + len(self.levels_))
-        return self
-
-    def transform(self, table: pd.DataFrame) -> np.ndarray:
-        relative = _relative(table, self.features)
-        filled = relative.fillna(self.medians_)
-        terms = []
-        for name in self.features:
-            terms.append(filled[name])
-            if name.endswith("entropy"):
-                terms.append(filled[name] ** 2)
-            terms.append(relative[name].isna().astype(float))
-        common = _centred(pd.concat(terms, axis=1, keys=range(len(terms))), table)
-        blocks = [common * (table[name] == level).to_numpy(dtype=float)[:, None] for name, level in self.levels_]
-        return np.hstack([common, *blocks])
-
-
-def _relative(table: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
-    """Standardise features over the finite options of each context; NaN where a value is not finite."""
-    values = table[list(features)].astype(float)
-    values = values.where(np.isfinite(values))
-    groups = values.groupby(table[_CONTEXT])
-    mean, spread = groups.transform("mean"), groups.transform("std", ddof=0)
-    differ = spread > _ROUNDING * np.maximum(groups.transform("max").abs(), groups.transform("min").abs())
-    return ((values - mean) / spread.where(differ, 1.0)).where(differ | values.isna(), 0.0)
-
-
-def _centred(values: pd.Series | pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
-    return (values - values.groupby(table[_CONTEXT]).transform("mean")).to_numpy(dtype=float)
 
 
 # --- does it help? ----------------------------------------------------------------------------------------------------------------
@@ -270,31 +69,19 @@ def leave_one_out(
     context: Sequence[str],
     features: Sequence[str],
     interact: Sequence[str] = ("loss",),
-    baseline: Mapping[str, Any],
+    baseline: Option,
     seed: int,
     choices: Sequence[str] = ("strategy",),
 ) -> pd.DataFrame:
     """Advise where the adviser has not looked, and compare with hindsight, one option always, a random option, and the others' best.
 
-    Each combination of values of ``leave`` is held out in turn. Context columns: the contexts with these values are advised, and none of
-    them is fitted on. Choice columns: options with these values are not fitted on, but stand for choice, in every context that offers
-    them; the rest of these contexts is fitted on, so such advice has seen their other options trained. Both together: neither the
-    contexts nor, elsewhere, the options are fitted on.
-
-    The penalty is chosen as the advice is asked: inside, contexts that agree in the context columns of ``leave`` are left out together.
-    Where all that are fitted on agree in them, as they do when one of two collections is held out, and where ``leave`` names choice
-    columns only, contexts are left out one at a time: an easier question, so that the penalty may be too small.
-
     Args:
         options: one row an option (see the module).
         leave: columns of ``context`` or ``choices``, such as ``("collection",)``, ``("loss", "architecture")``, ``("strategy",)``.
-        context: as for :func:`fit`.
-        features: as for :func:`fit`.
-        interact: as for :func:`fit`.
+        context, features, interact, choices: as for :func:`rd_utils.companions.adviser.fit`.
         baseline: the option that is always there, such as ``{"strategy": "bm25"}``; where several options of a context have these values,
             the mean over them.
         seed: of the draw among options whose predictions tie; nothing else is random.
-        choices: as for :func:`fit`.
 
     Returns:
         One row a held-out unit and context, sorted: ``held_out``, the context's columns, ``n_options``, ``n_contexts_fitted``; the names
@@ -308,52 +95,62 @@ def leave_one_out(
         AdviceError: as :func:`fit`; and if the baseline is no option of a context, or fewer than two contexts with a choice remain to fit
             on.
     """
-    table = _checked(options, context, choices, features, interact, outcomes=("value", "cost"))
-    for name, given, allowed in (("leave", leave, [*context, *choices]), ("baseline", baseline, choices)):
+    roles = Roles(context, features, interact, choices)
+    table = checked(options, roles, outcomes=("value", "cost"))
+    _check_asked(table, roles, leave, baseline)
+    rng = np.random.default_rng(seed)
+    units = table.groupby(list(leave), sort=False, dropna=False)
+    return pd.DataFrame([row for _, held in units for row in _advised(table, held, roles, leave, baseline, rng)])
+
+
+def _check_asked(table: pd.DataFrame, roles: Roles, leave: Sequence[str], baseline: Option) -> None:
+    """Refuse what cannot be left out, and a baseline that a context does not offer."""
+    for name, given, allowed in (("leave", leave, [*roles.context, *roles.choices]), ("baseline", baseline, roles.choices)):
         if isinstance(given, str) or not len(given):
             raise AdviceError(f"{name} is {given!r}; expected at least one of the columns {list(allowed)}")
         if unknown := [column for column in given if column not in allowed]:
             raise AdviceError(f"{name} names {unknown[0]!r}; expected columns of {list(allowed)}")
-    always = _same(table, baseline)
-    for _, rows in table.groupby(_CONTEXT, sort=True):
+    always = same_as(table, baseline)
+    for _, rows in table.groupby(CONTEXT, sort=True):
         if not always[rows.index].any():
             raise AdviceError(
-                f"the baseline {_name(baseline)!r} is no option of the context {_where(rows, context)}, which offers "
-                f"{', '.join(rows[_OPTION])}; train it there, choose another baseline, or leave this context out"
+                f"the baseline {name_of(baseline)!r} is no option of the context {where_of(rows, roles.context)}, which offers "
+                f"{', '.join(rows[OPTION])}; train it there, choose another baseline, or leave this context out"
             )
-    rng = np.random.default_rng(seed)
-    shared = [name for name in leave if name in context]
-    rows = []
-    for _, held in table.groupby(list(leave), sort=False, dropna=False):
-        values = {name: held[name].iat[0] for name in leave}
-        seen = np.ones(len(table), dtype=bool)
-        for columns in (context, choices):
-            if part := {name: value for name, value in values.items() if name in columns}:
-                seen &= ~_same(table, part)
-        fitted = table[seen]
-        fitted = fitted[fitted.groupby(_CONTEXT)[_OPTION].transform("size") > 1]  # one option alone is its own mean and teaches nothing
-        name = _unit(values)
-        groups = shared if shared and len(fitted.drop_duplicates(shared)) > 1 else context
-        adviser = _fit(fitted, context, choices, features, interact, groups=groups, where=f"without {name} there are ")
-        advantage = pd.Series(_centred(fitted["value"], fitted)).groupby(fitted[_OPTION].to_numpy(), sort=True).mean().round(12)
-        asked = table[table[_CONTEXT].isin(held[_CONTEXT])].reset_index(drop=True)
-        advised = adviser._recommend(asked, rng).set_index(_CONTEXT)
-        for code, offered in asked.groupby(_CONTEXT, sort=True):
-            rows.append(
-                {"held_out": name}
-                | {column: offered[column].iat[0] for column in context}
-                | {"n_options": len(offered), "n_contexts_fitted": adviser.n_contexts}
-                | _outcome(offered, advised.loc[code], _same(offered, baseline), _name(baseline), advantage)
-            )
-    return pd.DataFrame(rows)
 
 
-def _outcome(offered: pd.DataFrame, advised: pd.Series, always: np.ndarray, baseline: str, advantage: pd.Series) -> dict[str, Any]:
+def _advised(
+    table: pd.DataFrame, held: pd.DataFrame, roles: Roles, leave: Sequence[str], baseline: Option, rng: np.random.Generator
+) -> Iterator[Row]:
+    """Yield what each rule comes to in every context of a unit that is held out."""
+    values: Row = {name: held[name].iat[0] for name in leave}
+    seen = np.ones(len(table), dtype=bool)
+    for columns in (roles.context, roles.choices):
+        if part := {name: value for name, value in values.items() if name in columns}:
+            seen &= ~same_as(table, part)
+    fitted = table[seen]
+    fitted = fitted[fitted.groupby(CONTEXT)[OPTION].transform("size") > 1]  # one option alone is its own mean and teaches nothing
+    shared = [name for name in leave if name in roles.context]
+    groups = shared if shared and len(fitted.drop_duplicates(shared)) > 1 else roles.context
+    adviser = fit_checked(fitted, roles, groups=groups, where=f"without {_unit(values)} there are ")
+    advantage = pd.Series(centred(fitted["value"], fitted)).groupby(fitted[OPTION].to_numpy(), sort=True).mean().round(12)
+    asked = table[table[CONTEXT].isin(held[CONTEXT])].reset_index(drop=True)
+    advised = {row[CONTEXT]: row for row in records(adviser.chosen(asked, rng))}
+    for code, offered in asked.groupby(CONTEXT, sort=True):
+        yield (
+            {"held_out": _unit(values)}
+            | {column: offered[column].iat[0] for column in roles.context}
+            | {"n_options": len(offered), "n_contexts_fitted": adviser.n_contexts}
+            | _outcome(offered, advised[code], same_as(offered, baseline), name_of(baseline), advantage)
+        )
+
+
+def _outcome(offered: pd.DataFrame, advised: Row, always: np.ndarray, baseline: str, advantage: pd.Series) -> Row:
     """Return what each rule chooses in one context, and its regret."""
-    value, cost = (offered.set_index(_OPTION)[name] for name in ("value", "cost"))
+    value, cost = (offered.set_index(OPTION)[name] for name in ("value", "cost"))
     known = advantage[advantage.index.isin(value.index)]
-    others = known.idxmax() if len(known) else ""
-    names = {"best": value.idxmax(), "advised": advised["option"], "baseline": baseline, "others": others}
+    others = str(known.idxmax()) if len(known) else ""
+    names = {"best": str(value.idxmax()), "advised": advised["option"], "baseline": baseline, "others": others}
     values = {
         "best": value.max(),
         "advised": value[advised["option"]],
@@ -397,21 +194,12 @@ def regret_summary(table: pd.DataFrame, *, seed: int, n_resamples: int = 2000, l
             is out of its range.
     """
     columns = {rule: f"regret_{rule}" for rule in RULES}
-    if absent := [name for name in ("held_out", "baseline", *columns.values()) if name not in table.columns]:
-        raise AdviceError(f"the table has no column {absent[0]!r}; give what leave_one_out returns, found {list(table.columns)}")
+    always = RULES["baseline"] + _baseline_of(table, list(columns.values()))
     if not 0 < level < 1 or n_resamples < 1:
         raise AdviceError(f"level is {level}, n_resamples {n_resamples}; expected 0 < level < 1 and n_resamples >= 1")
-    regrets = table[list(columns.values())].to_numpy(dtype=float)
-    if not np.isfinite(regrets).all():
-        row, column = np.argwhere(~np.isfinite(regrets))[0]
-        raise AdviceError(f"{list(columns.values())[column]} is {regrets[row, column]} in row {row}; expected finite regrets")
-    baselines = sorted(table["baseline"].unique())
-    if len(baselines) > 1:
-        raise AdviceError(f"the table has {len(baselines)} baselines, {', '.join(baselines)}; summarise them one by one")
     units = table.groupby("held_out", sort=True).indices
     if len(units) < 2:
         raise AdviceError(f"{len(units)} held-out units; expected at least 2, since a spread over units cannot be known from fewer")
-    always = RULES["baseline"] + baselines[0]
     named = RULES | {"baseline": always}
     by_rule = {named[rule]: table[column].to_numpy(dtype=float) for rule, column in columns.items()}
     by_rule[f"advice - {always}"] = by_rule["advice"] - by_rule[always]
@@ -431,6 +219,20 @@ def regret_summary(table: pd.DataFrame, *, seed: int, n_resamples: int = 2000, l
             | {"share_better": (own < by_rule[always] - 1e-12).mean(), "share_worse": (own > by_rule[always] + 1e-12).mean()}
         )
     return pd.DataFrame(rows)
+
+
+def _baseline_of(table: pd.DataFrame, columns: list[str]) -> str:
+    """Return the one baseline of a table whose regrets are all there."""
+    if absent := [name for name in ("held_out", "baseline", *columns) if name not in table.columns]:
+        raise AdviceError(f"the table has no column {absent[0]!r}; give what leave_one_out returns, found {list(table.columns)}")
+    regrets = table[columns].to_numpy(dtype=float)
+    if not np.isfinite(regrets).all():
+        row, column = np.argwhere(~np.isfinite(regrets))[0]
+        raise AdviceError(f"{columns[column]} is {regrets[row, column]} in row {row}; expected finite regrets")
+    baselines = sorted(table["baseline"].unique())
+    if len(baselines) > 1:
+        raise AdviceError(f"the table has {len(baselines)} baselines, {', '.join(baselines)}; summarise them one by one")
+    return baselines[0]
 
 
 def verdict(summary: pd.DataFrame) -> str:
@@ -494,24 +296,18 @@ def pool(tables: Mapping[str, tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     """
     if not tables:
         raise AdviceError("there is no table to pool; give the options of at least one study")
-    first, *others = [(study, measure) for study, (measure, _) in tables.items()]
-    for study, measure in others:
-        if measure != first[1]:
-            raise AdviceError(f"study {first[0]!r} measures {first[1]}, {study!r} {measure}; pool studies whose measure is the same")
-    for study, (_, options) in tables.items():
-        if absent := [name for name in (*_CELL, "value") if len(options) and name not in options.columns]:
-            raise AdviceError(f"the options of study {study!r} have no column {absent[0]!r}; found {list(options.columns)}")
+    _check_poolable(tables)
     filled = {study: options for study, (_, options) in tables.items() if len(options)}
     pooled = pd.concat(filled.values(), ignore_index=True) if filled else next(iter(tables.values()))[1].copy()
     studies = [study for study, options in filled.items() for _ in range(len(options))]
-    places: dict[tuple[Any, ...], int] = {}
-    repeated = []
+    places: dict[tuple[object, ...], int] = {}
+    rows, repeated = records(pooled), []
     for place, cell in enumerate(pooled[list(_CELL)].itertuples(index=False, name=None) if filled else ()):
         before = places.setdefault(cell, place)
         if before == place:
             continue
         for name in pooled.columns:
-            one, two = pooled[name].iat[before], pooled[name].iat[place]
+            one, two = rows[before][name], rows[place][name]
             if name != "cost" and not _agree(one, two):
                 where = ", ".join(map(str, cell[:-1]))
                 raise AdviceError(
@@ -522,6 +318,17 @@ def pool(tables: Mapping[str, tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     pooled = pooled.drop(index=repeated).reset_index(drop=True)
     pooled.attrs = {"left_out": sorted({cell for _, options in tables.values() for cell in options.attrs.get("left_out", ())})}
     return pooled
+
+
+def _check_poolable(tables: Mapping[str, tuple[str, pd.DataFrame]]) -> None:
+    """Refuse studies of several measures, and options that lack a column."""
+    first, *others = [(study, measure) for study, (measure, _) in tables.items()]
+    for study, measure in others:
+        if measure != first[1]:
+            raise AdviceError(f"study {first[0]!r} measures {first[1]}, {study!r} {measure}; pool studies whose measure is the same")
+    for study, (_, options) in tables.items():
+        if absent := [name for name in (*_CELL, "value") if len(options) and name not in options.columns]:
+            raise AdviceError(f"the options of study {study!r} have no column {absent[0]!r}; found {list(options.columns)}")
 
 
 def check(options: pd.DataFrame, features: Sequence[str], baseline: str, *, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
@@ -572,14 +379,14 @@ def _left_out(
 ) -> tuple[pd.DataFrame | None, str]:
     """Return the summary of one way of leaving out and its verdict, or None and why there is none."""
     varying = [name for name in features if name in offered and offered[name].nunique() > 1]
-    units = offered.drop_duplicates(leave)[leave].to_dict("records")
+    units = records(offered.drop_duplicates(leave)[leave])
     if len(units) < 2:
         return None, "there is no other to learn from."
     if not varying:
         return None, "no feature differs between the options."
     used, blind = list(varying), []
     for unit in units:
-        rest = offered[~_same(offered, unit)]
+        rest = offered[~same_as(offered, unit)]
         n_contexts = len(rest.drop_duplicates(context))
         if n_contexts < 2:
             return None, f"without {_unit(unit)} there is {_counted(n_contexts, 'context')} to learn from, and it takes 2."
@@ -613,7 +420,7 @@ def _undescribed(cells: Iterable[str]) -> list[str]:
     names = list(cells)
     if not names:
         return []
-    shown = ", ".join(map(str, names[:_REASONS])) + (", ..." if len(names) > _REASONS else "")
+    shown = ", ".join(map(str, names[:REASONS])) + (", ..." if len(names) > REASONS else "")
     if len(names) == 1:
         return [f"1 cell has no description of its groups; it is left out: {shown}."]
     return [f"{len(names)} cells have no description of their groups; they are left out: {shown}."]
@@ -644,9 +451,9 @@ def quartile_table(options: pd.DataFrame, feature: str, context: Sequence[str], 
     >>> table[["quarter", "advantage"]].round(2).values.tolist()
     [['lowest', -0.15], ['second', 0.15], ['third', 0.05], ['highest', -0.05]]
     """
-    table = _checked(options, context, choices, [feature], (), outcomes=("value",))
-    relative = _relative(table, [feature])[feature]
-    finite = relative.groupby(table[_CONTEXT])
+    table = checked(options, Roles(context, [feature], (), choices), outcomes=("value",))
+    relative = relative_features(table, [feature])[feature]
+    finite = relative.groupby(table[CONTEXT])
     position = 4 * (finite.rank() - 0.5) / finite.transform("count")
     quarter = pd.Series(["not finite" if np.isnan(place) else QUARTERS[int(place)] for place in position], index=table.index)
     quarter = quarter.where((quarter == "not finite") | (finite.transform("max") > finite.transform("min")), "all equal")
@@ -654,123 +461,30 @@ def quartile_table(options: pd.DataFrame, feature: str, context: Sequence[str], 
     frame = pd.DataFrame(
         {
             "quarter": pd.Categorical(quarter, [*QUARTERS, "not finite", "all equal"]),
-            _CONTEXT: table[_CONTEXT],
+            CONTEXT: table[CONTEXT],
             "feature": measured.where(np.isfinite(measured)),
-            "advantage": _centred(table["value"], table),
+            "advantage": centred(table["value"], table),
         }
     )
     grouped = frame.groupby("quarter", observed=True, sort=True)
     means = grouped.agg(
-        n_options=("advantage", "size"), n_contexts=(_CONTEXT, "nunique"), feature_mean=("feature", "mean"), advantage=("advantage", "mean")
+        n_options=("advantage", "size"), n_contexts=(CONTEXT, "nunique"), feature_mean=("feature", "mean"), advantage=("advantage", "mean")
     ).reset_index()
     return means.astype({"quarter": str})
 
 
-# --- the table --------------------------------------------------------------------------------------------------------------------
-
-
-def _checked(
-    options: pd.DataFrame,
-    context: Sequence[str],
-    choices: Sequence[str],
-    features: Sequence[str],
-    interact: Sequence[str],
-    outcomes: Sequence[str] = (),
-) -> pd.DataFrame:
-    """Return the options sorted by context and choice, with their contexts' numbers, their names, and their places in the table given."""
-    roles = {"context": context, "choices": choices, "features": features}
-    for role, names in (*roles.items(), ("interact", interact)):
-        if isinstance(names, str):
-            raise AdviceError(f"{role} is {names!r}; expected a sequence of column names")
-        if not len(names) and role != "interact":
-            raise AdviceError(f"{role} is empty; expected at least one column")
-    used: dict[str, str] = dict.fromkeys(("value", "cost"), "the outcomes")
-    for role, names in roles.items():
-        for name in names:
-            if name in used:
-                raise AdviceError(f"column {name!r} stands in {role} and in {used[name]}; a column has one role, once")
-            used[name] = role
-    if unknown := [name for name in interact if name not in context]:
-        raise AdviceError(f"interact names {unknown[0]!r}; expected columns of context, {list(context)}")
-    needed = [*context, *choices, *features, *outcomes]
-    if absent := [name for name in needed if name not in options.columns]:
-        raise AdviceError(f"options has no column {absent[0]!r}; expected {needed}, found {list(options.columns)}")
-    if options.empty:
-        raise AdviceError("options is empty; expected one row an option of a context")
-    for name in (*features, *outcomes):
-        if not pd.api.types.is_numeric_dtype(options[name]):
-            raise AdviceError(f"column {name!r} has the type {options[name].dtype}; expected numbers")
-    for name in context:
-        if options[name].isna().any():
-            raise AdviceError(
-                f"context column {name!r} is missing in {int(options[name].isna().sum())} rows; name what it is there, as 'none'"
-            )
-    for name in outcomes:
-        bad = ~np.isfinite(options[name].to_numpy(dtype=float))
-        if bad.any():
-            first = options.loc[bad, [*context, *choices]].iloc[0].to_dict()
-            raise AdviceError(
-                f"{name} is not finite in {int(bad.sum())} rows, the first for {first}; train and evaluate every option first"
-            )
-    table = options[needed].reset_index(drop=True)
-    table[_PLACE] = np.arange(len(table))
-    table[_OPTION] = [_name(dict(zip(choices, row, strict=True))) for row in table[list(choices)].itertuples(index=False)]
-    table = table.sort_values([*context, *choices], key=lambda column: column.astype(str), kind="stable").reset_index(drop=True)
-    table[_CONTEXT] = table.groupby(list(context), sort=False).ngroup()
-    twice = table.duplicated([_CONTEXT, _OPTION])
-    if twice.any():
-        first = table[twice].iloc[[0]]
-        raise AdviceError(
-            f"{int(twice.sum())} options stand twice in a context, the first {first[_OPTION].iat[0]!r} in {_where(first, context)}; "
-            "average over seeds, and name in context or choices every column in which rows differ"
-        )
-    alone = table.groupby(_CONTEXT)[_OPTION].transform("size") == 1
-    if alone.any():
-        raise AdviceError(
-            f"{int(alone.sum())} contexts have one option, the first {_where(table[alone], context)}; expected at least 2, since one "
-            "leaves no choice: leave these contexts out, or name fewer columns in context"
-        )
-    return table
-
-
-def _same(table: pd.DataFrame, values: Mapping[str, Any]) -> np.ndarray:
-    """Return which rows have all these values; a missing one is the same as a missing one."""
-    same = np.ones(len(table), dtype=bool)
-    for name, value in values.items():
-        same &= (table[name].isna() if pd.isna(value) else table[name] == value).to_numpy(dtype=bool)
-    return same
-
-
-def _name(values: Mapping[str, Any], *, bare: bool = False) -> str:
-    """Name an option: words stand alone, numbers behind their column's name, and what is missing does not apply.
-
-    >>> _name({"strategy": "bm25", "target_entropy": 0.6}), _name({"strategy": "bm25", "target_entropy": float("nan")})
-    ('bm25 target_entropy=0.6', 'bm25')
-    """
-    parts = []
-    for name, value in values.items():
-        if not pd.isna(value):
-            shown = value if isinstance(value, str) else f"{value:.12g}" if isinstance(value, float) else str(value)
-            parts.append(shown if bare or isinstance(value, str) else f"{name}={shown}")
-    return " ".join(parts) or "none"
-
-
-def _agree(one: Any, two: Any) -> bool:
+def _agree(one: str | float, two: str | float) -> bool:
     """Tell whether two values are the same, numbers but for rounding; a missing one is the same as a missing one."""
     if pd.isna(one) or pd.isna(two):
         return bool(pd.isna(one) and pd.isna(two))
     if isinstance(one, str) or isinstance(two, str):
         return one == two
-    return bool(np.isclose(float(one), float(two), rtol=_ROUNDING, atol=0.0))
+    return bool(np.isclose(float(one), float(two), rtol=ROUNDING, atol=0.0))
 
 
-def _unit(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{column}={_name({column: value}, bare=True)}" for column, value in values.items())
+def _unit(values: Option) -> str:
+    return ", ".join(f"{column}={name_of({column: value}, bare=True)}" for column, value in values.items())
 
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _where(rows: pd.DataFrame, context: Sequence[str]) -> str:
-    return ", ".join(f"{name}={rows[name].iat[0]}" for name in context)

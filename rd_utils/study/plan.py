@@ -38,7 +38,8 @@ from rd_utils.study.studies import Study
 _PACKAGE = Path(__file__).parents[1]
 REPORTED_BY = (
     *(path for room in ("analysis", "report") for path in sorted((_PACKAGE / room).rglob("*.py"))),
-    *(_PACKAGE / name for name in ("companions/advice.py", "cost/costs.py", "cost/energy.py", "cost/frontier.py", "scoring/entropy.py")),
+    *(_PACKAGE / "companions" / name for name in ("advice.py", "adviser.py")),
+    *(_PACKAGE / name for name in ("cost/costs.py", "cost/energy.py", "cost/frontier.py", "scoring/entropy.py")),
 )
 
 Checkpoint = params.BiEncoder | params.CrossEncoder | params.LoadedTeacher
