@@ -204,17 +204,8 @@ def cells_chart(
     Raises:
         ValueError: A column or a value is missing, a cell or a query occurs twice, or one frame has a cell that the other has not.
     """
-    require(per_query, ("cell", "query_id", "value"), "per_query")
-    require(summary, ("cell", "mean"), "summary")
-    finite(per_query, ["value"], "per_query")
-    finite(summary, ["mean"], "summary")
     queries = [name for name in ("test_collection", "query_id") if name in per_query.columns]
-    once_each(per_query, ["cell", *queries], "per_query")
-    once_each(summary, ["cell"], "summary")
-    for one, other, name in ((summary, per_query, "per_query"), (per_query, summary, "summary")):
-        lost = sorted(set(one["cell"]) - set(other["cell"]))
-        if lost:
-            raise ValueError(f"{name} has no row of {len(lost)} cell(s), the first is {lost[0]!r}")
+    _check_cells(per_query, summary, queries)
     ordered = summary.sort_values("mean", ascending=False, kind="stable")
     cells = list(ordered["cell"])
     shown = per_query[["cell", *queries, "value"]].sort_values(["cell", "value"], kind="stable")
@@ -227,9 +218,29 @@ def cells_chart(
     frame = pd.concat([means, shown, everything], ignore_index=True)
 
     chosen = alt.selection_point(name="chosen", fields=["cell"], value=[{"cell": cells[0]}], empty=False, toggle=False)
+    left = _cell_means(means, cells, measure, chosen, width - 60, max(20 * len(cells), min(40 * len(cells), height)))
+    right = _query_values(shown, queries, measure, chosen, width, height)
+    return alt.hconcat(left, right, data=frame, spacing=24)
+
+
+def _check_cells(per_query: pd.DataFrame, summary: pd.DataFrame, queries: list[str]) -> None:
+    """Refuse frames that do not hold each cell and query once, or not the same cells."""
+    require(per_query, ("cell", "query_id", "value"), "per_query")
+    require(summary, ("cell", "mean"), "summary")
+    finite(per_query, ["value"], "per_query")
+    finite(summary, ["mean"], "summary")
+    once_each(per_query, ["cell", *queries], "per_query")
+    once_each(summary, ["cell"], "summary")
+    for one, other, name in ((summary, per_query, "per_query"), (per_query, summary, "summary")):
+        lost = sorted(set(one["cell"]) - set(other["cell"]))
+        if lost:
+            raise ValueError(f"{name} has no row of {len(lost)} cell(s), the first is {lost[0]!r}")
+
+
+def _cell_means(means: pd.DataFrame, cells: list[str], measure: str, chosen: alt.Parameter, width: int, height: int) -> alt.Chart:
+    """Draw a mark a cell, to be clicked."""
     row = alt.Y("cell:N", sort=cells, title=None, scale=alt.Scale(domain=cells, padding=0.5), axis=alt.Axis(grid=True, labelLimit=240))
-    left_width = width - 60
-    left = (
+    return (
         alt.Chart()
         .transform_filter("datum.role == 'cell'")
         .mark_point(filled=True, opacity=1, stroke="white", strokeWidth=0.7)
@@ -245,21 +256,22 @@ def cells_chart(
             size=alt.condition(chosen, alt.value(160), alt.value(80)),
             tooltip=tooltips(means, ["cell", "mean", "sd", "n_seeds"]),
         )
-        .properties(
-            width=left_width,
-            height=max(20 * len(cells), min(40 * len(cells), height)),
-            name="cells",
-            title=hint("click a cell to see its queries"),
-        )
+        .properties(width=width, height=height, name="cells", title=hint("click a cell to see its queries"))
         .add_params(chosen)
     )
+
+
+def _query_values(
+    shown: pd.DataFrame, queries: list[str], measure: str, chosen: alt.Parameter, width: int, height: int
+) -> alt.LayerChart | alt.FacetChart:
+    """Draw the chosen cell's queries by value, against the values of all cells."""
     x = alt.X("place:Q", title="queries, sorted by value (%)", scale=alt.Scale(domain=[0, 100], nice=False), axis=alt.Axis(tickCount=5))
-    y = alt.Y("value:Q", title=f"{measure} of a query", scale=alt.Scale(domain=padded_domain(per_query["value"], 0.02), nice=False))
+    y = alt.Y("value:Q", title=f"{measure} of a query", scale=alt.Scale(domain=padded_domain(shown["value"], 0.02), nice=False))
     line = alt.Chart().transform_filter("datum.role == 'all'").mark_line(strokeWidth=2, color="#8c8c8c").encode(x=x, y=y)
     dots = alt.Chart().transform_filter("datum.role == 'query'").transform_filter(chosen).mark_point(filled=True, size=24, opacity=0.8)
     name = alt.Chart().transform_filter("datum.role == 'cell'").transform_filter(chosen)
     pooled_name = alt.Chart().transform_filter("datum.role == 'all'").transform_aggregate(rows="count()", groupby=["role"])
-    right = alt.layer(
+    return alt.layer(
         line,
         dots.encode(x=x, y=y, color=alt.value(PALETTE[1]), tooltip=tooltips(shown, ["cell", *queries, "value"])),
         name.mark_text(align="left", fontWeight="bold", fontSize=12, dy=-9, color=PALETTE[1]).encode(
@@ -270,7 +282,6 @@ def cells_chart(
             x=alt.value(width - 6), y=alt.value(height - 12), text=alt.value("grey: all cells")
         ),
     ).properties(width=width, height=height, name="queries")
-    return alt.hconcat(left, right, data=frame, spacing=24)
 
 
 def query_chart(values: pd.DataFrame, *, width: int = 420) -> alt.FacetChart:
@@ -311,16 +322,7 @@ def surface_chart(
         ValueError: A column is missing, a choice is not made or unknown, no cell has a target entropy, or two share a place.
     """
     require(summary, SUMMARY_COLUMNS, "summary")
-    summary = select(summary, "summary", measure=measure, test_collection=test_collection, collection=collection)
-    frame = summary[(summary["system"] == "student") & summary["target_entropy"].notna()].copy()
-    if frame.empty:
-        raise ValueError("summary holds no trained cell with a target_entropy; nothing to draw")
-    parts = [frame[name] for name in ("loss", *varying(frame, ("architecture", "teacher", "augmentation", "cut")))]
-    frame["panel"] = [joined(*values) for values in zip(*parts, strict=True)]
-    twice = frame[frame.duplicated(["panel", "first_stage", "strategy", "target_entropy"])]
-    if len(twice):
-        raise ValueError(f"{len(twice)} cells share a place with another, the first is {twice['cell'].iloc[0]!r}")
-    frame["text"] = [f"{mean:.3f}".removeprefix("0") for mean in frame["mean"]]
+    frame = _dialled(select(summary, "summary", measure=measure, test_collection=test_collection, collection=collection))
     strategies, entropies = distinct(frame["strategy"]), sorted(set(frame["target_entropy"]))
     low, high = float(frame["mean"].min()), float(frame["mean"].max())
     x = alt.X("target_entropy:O", title="target pairwise entropy (bits)", sort=entropies, axis=alt.Axis(labelAngle=0))
@@ -340,6 +342,20 @@ def surface_chart(
             row=alt.Row("panel:N", sort=distinct(frame["panel"]), title=None),
         )
     )
+
+
+def _dialled(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells with a target entropy, each with its panel and what is written of it."""
+    frame = summary[(summary["system"] == "student") & summary["target_entropy"].notna()].copy()
+    if frame.empty:
+        raise ValueError("summary holds no trained cell with a target_entropy; nothing to draw")
+    parts = [frame[name] for name in ("loss", *varying(frame, ("architecture", "teacher", "augmentation", "cut")))]
+    frame["panel"] = [joined(*values) for values in zip(*parts, strict=True)]
+    twice = frame[frame.duplicated(["panel", "first_stage", "strategy", "target_entropy"])]
+    if len(twice):
+        raise ValueError(f"{len(twice)} cells share a place with another, the first is {twice['cell'].iloc[0]!r}")
+    frame["text"] = [f"{mean:.3f}".removeprefix("0") for mean in frame["mean"]]
+    return frame
 
 
 def simple_effects_chart(

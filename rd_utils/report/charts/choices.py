@@ -63,8 +63,7 @@ def error_rate_chart(
     once_each(frame, ["panel", "rule", "n_queries"], "rates")
     frame["nominal"] = ["" if pd.isna(value) else "expected rate" for value in frame["expected"]]
     rules, numbers = distinct(frame["rule"]), sorted(set(frame["n_queries"]))
-    legend = alt.Legend(orient="bottom", columns=3, symbolSize=120)
-    colour, shape = by_name("rule", rules, "rule", legend)
+    colour, shape = by_name("rule", rules, "rule", alt.Legend(orient="bottom", columns=3, symbolSize=120))
     x = alt.X("n_queries:O", title="test queries", sort=numbers, axis=alt.Axis(labelAngle=0))
     y = alt.Y("rate:Q", title=title, axis=alt.Axis(format="~%", tickCount=5), scale=alt.Scale(zero=True, nice=False, padding=6))
     offset = alt.XOffset("rule:N", sort=rules, scale=alt.Scale(domain=rules, paddingOuter=0.6))
@@ -138,6 +137,49 @@ def pareto_chart(
     Raises:
         ValueError: A column or a value is missing, a cost is not above 0, or on_frontier is not bool.
     """
+    frame = _priced(points, cost, by)
+    if frame["panel"].nunique() > 1:
+        width = min(width, (WIDEST - 290) // 2)
+    strategies, losses = distinct(frame["strategy"]), distinct(frame["loss"])
+    ends = pd.concat([frame["value"], frame["low"].dropna(), frame["high"].dropna()])
+    x = _cost_axis(frame, f"{COSTS.get(cost, cost)}, log scale", width)
+    y = alt.Y("value:Q", title=measure, scale=alt.Scale(domain=padded_domain(ends), nice=False))
+    only = {name: alt.selection_point(name=f"only_{name}", fields=[name], bind="legend") for name in ("strategy", "loss")}
+    opacity = alt.condition(only["strategy"] & only["loss"], alt.value(0.95), alt.value(0.08))
+    colour = alt.Color("strategy:N", sort=strategies, title="strategy", scale=value_scale(strategies, PALETTE))
+    shape = alt.Shape("loss:N", sort=losses, title="loss", scale=shape_scale(losses))
+    told = tooltips(frame, [*by, "name", "strategy", "loss", "value", "sd", "cost", "on_frontier"])
+    base = alt.Chart()
+    line, names = _frontier(x, y)
+    layers = [
+        line,
+        base.transform_filter("isValid(datum.sd)").mark_rule(strokeWidth=1.4).encode(
+            x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour, opacity=opacity),
+        base.mark_point(filled=True, size=80, stroke="white", strokeWidth=0.6)
+        .encode(x=x, y=y, color=colour, shape=shape, opacity=opacity, tooltip=told)
+        .properties(name="points")
+        .add_params(*only.values()),
+        *names,
+    ]  # fmt: skip
+    return facet(layers, frame, width, height, 2)
+
+
+def _frontier(x: alt.X, y: alt.Y) -> tuple[alt.Chart, list[alt.Chart]]:
+    """Return the line through what no cheaper choice reaches, and the names of its points."""
+    label = alt.Scale(domain=["no cheaper choice is better"], range=[[5, 3]])
+    dash = alt.StrokeDash("frontier:N", title="frontier", scale=label, legend=alt.Legend(symbolSize=300))
+    best = alt.Chart().transform_filter("datum.on_frontier")
+    line = best.mark_line(interpolate="step-after", color=MUTED, strokeWidth=1.2)
+    texts = [
+        best.transform_filter(f"datum.place % 2 == {odd}").mark_text(align="right", dx=-7, dy=12 if odd else -8, **halo)
+        for halo in HALO
+        for odd in (0, 1)
+    ]
+    return line.encode(x=x, y=y, order="cost:Q", strokeDash=dash), [text.encode(x=x, y=y, text="name:N") for text in texts]
+
+
+def _priced(points: pd.DataFrame, cost: str, by: Sequence[str]) -> pd.DataFrame:
+    """Return the points with their panel, the ends of their bar, and what they are called."""
     require(points, ("strategy", "loss", "value", "sd", cost, "on_frontier"), "points")
     finite(points, ["value"], "points")
     positive(points, cost, "points")
@@ -150,44 +192,18 @@ def pareto_chart(
     )
     frame["frontier"] = np.where(frame["on_frontier"], "no cheaper choice is better", "")
     ranks = frame["cost"].where(frame["on_frontier"]).groupby(frame["panel"]).rank(method="first")
-    frame["place"] = ranks.to_numpy()  # names stand above and below by turns
-    several = frame["panel"].nunique() > 1
-    if several:
-        width = min(width, (WIDEST - 290) // 2)
+    return frame.assign(place=ranks.to_numpy())  # names stand above and below by turns
+
+
+def _cost_axis(frame: pd.DataFrame, title: str, width: int) -> alt.X:
+    """Return the logarithmic axis: to the left of the cheapest point stands its name."""
     low, high = float(frame["cost"].min()), float(frame["cost"].max())
     ratio = max(high / low, 4.0)
     longest = 6 * max(len(name) for name in frame.loc[frame["on_frontier"], "name"]) if frame["on_frontier"].any() else 0
-    share = min(0.5, (longest + 16) / width)  # of the axis, to the left of the cheapest point, where its name stands
+    share = min(0.5, (longest + 16) / width)
     room = share * 1.06 / (1 - share)
-    domain = [low / ratio**room, high * ratio**0.06]
-    scale = alt.Scale(type="log", nice=False, domain=domain)
-    strategies, losses = distinct(frame["strategy"]), distinct(frame["loss"])
-    ends = pd.concat([frame["value"], frame["low"].dropna(), frame["high"].dropna()])
-    x = alt.X("cost:Q", title=f"{COSTS.get(cost, cost)}, log scale", scale=scale, axis=log_axis(*domain))
-    y = alt.Y("value:Q", title=measure, scale=alt.Scale(domain=padded_domain(ends), nice=False))
-    only = {name: alt.selection_point(name=f"only_{name}", fields=[name], bind="legend") for name in ("strategy", "loss")}
-    opacity = alt.condition(only["strategy"] & only["loss"], alt.value(0.95), alt.value(0.08))
-    colour = alt.Color("strategy:N", sort=strategies, title="strategy", scale=value_scale(strategies, PALETTE))
-    shape = alt.Shape("loss:N", sort=losses, title="loss", scale=shape_scale(losses))
-    label = alt.Scale(domain=["no cheaper choice is better"], range=[[5, 3]])
-    dash = alt.StrokeDash("frontier:N", title="frontier", scale=label, legend=alt.Legend(symbolSize=300))
-    told = tooltips(frame, [*by, "name", "strategy", "loss", "value", "sd", "cost", "on_frontier"])
-    base = alt.Chart()
-    best = base.transform_filter("datum.on_frontier")
-    layers = [
-        best.mark_line(interpolate="step-after", color=MUTED, strokeWidth=1.2).encode(x=x, y=y, order="cost:Q", strokeDash=dash),
-        base.transform_filter("isValid(datum.sd)").mark_rule(strokeWidth=1.4).encode(
-            x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour, opacity=opacity),
-        base.mark_point(filled=True, size=80, stroke="white", strokeWidth=0.6)
-        .encode(x=x, y=y, color=colour, shape=shape, opacity=opacity, tooltip=told)
-        .properties(name="points")
-        .add_params(*only.values()),
-        *(
-            best.transform_filter(f"datum.place % 2 == {odd}").mark_text(align="right", dx=-7, dy=12 if odd else -8, **halo)
-            .encode(x=x, y=y, text="name:N") for halo in HALO for odd in (0, 1)
-        ),
-    ]  # fmt: skip
-    return facet(layers, frame, width, height, 2)
+    low, high = low / ratio**room, high * ratio**0.06
+    return alt.X("cost:Q", title=title, scale=alt.Scale(type="log", nice=False, domain=[low, high]), axis=log_axis(low, high))
 
 
 def bound_chart(terms: pd.DataFrame, *, title: str = "value", width: int = 430) -> alt.LayerChart | alt.FacetChart:

@@ -9,6 +9,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from rd_utils.analysis.tables import records
 from rd_utils.report.charts.cells import _note_layers
 from rd_utils.report.charts.shared import (
     INKS,
@@ -248,6 +249,54 @@ def matrix_chart(
     pairs, judged = plain_verdicts(pairs)
     known_only(pairs["verdict"], VERDICTS, "verdict")
     systems = list(order) if order is not None else distinct([*pairs["system_a"], *pairs["system_b"]])
+    frame = _turned(pairs, systems, by)
+    named = _lettered(_diagonal(frame, systems, by), letters, by)
+    table = pd.concat([frame, named], ignore_index=True)
+
+    n = len(systems)
+    beside = max((LABEL * len(name) - 30 * rank for rank, name in enumerate(systems)), default=0)
+    width, height = int(np.clip((WIDEST - 90 - beside) // n, 29, 46)), 32
+    told = tooltips(frame, [*by, "row", "column", *measured]), None if letters is None else tooltips(named, [*by, "row", "letters"])
+    layers = _matrix_marks(systems, pairs["verdict"], judged, width, *told)
+    longest = beside_names(table["panel"], WIDEST - 40)
+    columns = fitting(max(width * n, longest), frame["panel"].nunique(), 110 + beside, 40 + beside)
+    return facet(layers, table, width * n, height * n, columns, framed=False, title=longest)
+
+
+def _matrix_marks(
+    systems: list[str],
+    verdicts: pd.Series,
+    judged: str,
+    width: int,
+    pair_told: list[alt.Tooltip],
+    letters_told: list[alt.Tooltip] | None,
+) -> list[alt.Chart]:
+    """Return the marks of pairs, then those of systems on the diagonal, with their letters where these are known."""
+    scale = alt.Scale(domain=systems, paddingInner=0.05, paddingOuter=0.0)
+    x = alt.X("column:N", sort=systems, title=None, scale=scale, axis=None)
+    y = alt.Y("row:N", sort=systems, title=None, scale=scale, axis=None)
+    colour, shape = by_kind("verdict", VERDICTS, verdicts, f"{judged} (row minus column)")
+    legend = alt.Legend(orient="bottom", direction="horizontal", titleLimit=300)
+    colour, shape = colour.legend(legend), shape.legend(legend)
+    dark = [name for name, ink in INKS.items() if ink == INK]
+    ink = alt.condition(" || ".join(f"datum.verdict == '{name}'" for name in dark), alt.value(INK), alt.value("white"))
+    pair = alt.Chart().transform_filter("datum.role == 'pair'").encode(x=x, y=y)
+    system = alt.Chart().transform_filter("datum.role == 'name'").encode(x=x, y=y)
+    half = width // 2
+    layers = [
+        pair.mark_rect().encode(color=colour, tooltip=pair_told),
+        pair.mark_point(filled=True, size=30, opacity=1, yOffset=-7).encode(shape=shape, fill=ink),
+        pair.mark_text(dy=7, fontSize=11 if width >= 40 else 9.5).encode(text="text:N", color=ink),
+        system.mark_text(align="right", dx=half - 8 if letters_told is None else 6 - half, fontSize=12).encode(text="row:N"),
+        system.mark_text(align="left", angle=320, fontSize=12, limit=160).encode(y=alt.value(-8), text="row:N"),
+    ]
+    if letters_told is not None:
+        layers.append(system.mark_text(fontSize=12, fontWeight="bold", color=PALETTE[0]).encode(text="letters:N", tooltip=letters_told))
+    return layers
+
+
+def _turned(pairs: pd.DataFrame, systems: list[str], by: Sequence[str]) -> pd.DataFrame:
+    """Return the pairs turned so that the row is the earlier system, with their panel and what is written of them."""
     place = {system: rank for rank, system in enumerate(systems)}
     first, second = (pairs[column].map(place) for column in ("system_a", "system_b"))
     known_only(pd.concat([pairs["system_a"], pairs["system_b"]]), systems, "system")
@@ -262,44 +311,21 @@ def matrix_chart(
     )
     once_each(frame, ["panel", "row", "column"], "pairs")
     frame["text"] = [re.sub(r"(?<=[+−])0\.", ".", f"{value:+.3f}".replace("-", "−")) for value in frame["difference"]]
+    return frame
+
+
+def _diagonal(frame: pd.DataFrame, systems: list[str], by: Sequence[str]) -> pd.DataFrame:
+    """Return a row a panel and system that stands in it."""
     panels = frame.drop_duplicates("panel")[["panel", *by]]
     inside = {panel: set(part["row"]) | set(part["column"]) for panel, part in frame.groupby("panel")}
-    names = [
-        {**panel, "row": name, "column": name, "role": "name"}
-        for panel in panels.to_dict("records")
-        for name in systems
-        if name in inside[panel["panel"]]
-    ]
-    named = _lettered(pd.DataFrame(names), letters, by)
-    table = pd.concat([frame, named], ignore_index=True)
-
-    n = len(systems)
-    beside = max((LABEL * len(name) - 30 * rank for rank, name in enumerate(systems)), default=0)
-    width, height = int(np.clip((WIDEST - 90 - beside) // n, 29, 46)), 32
-    scale = alt.Scale(domain=systems, paddingInner=0.05, paddingOuter=0.0)
-    x = alt.X("column:N", sort=systems, title=None, scale=scale, axis=None)
-    y = alt.Y("row:N", sort=systems, title=None, scale=scale, axis=None)
-    colour, shape = by_kind("verdict", VERDICTS, pairs["verdict"], f"{judged} (row minus column)")
-    legend = alt.Legend(orient="bottom", direction="horizontal", titleLimit=300)
-    colour, shape = colour.legend(legend), shape.legend(legend)
-    dark = [name for name, ink in INKS.items() if ink == INK]
-    ink = alt.condition(" || ".join(f"datum.verdict == '{name}'" for name in dark), alt.value(INK), alt.value("white"))
-    pair = alt.Chart().transform_filter("datum.role == 'pair'").encode(x=x, y=y)
-    system = alt.Chart().transform_filter("datum.role == 'name'").encode(x=x, y=y)
-    half = width // 2
-    layers = [
-        pair.mark_rect().encode(color=colour, tooltip=tooltips(frame, [*by, "row", "column", *measured])),
-        pair.mark_point(filled=True, size=30, opacity=1, yOffset=-7).encode(shape=shape, fill=ink),
-        pair.mark_text(dy=7, fontSize=11 if width >= 40 else 9.5).encode(text="text:N", color=ink),
-        system.mark_text(align="right", dx=half - 8 if letters is None else 6 - half, fontSize=12).encode(text="row:N"),
-        system.mark_text(align="left", angle=320, fontSize=12, limit=160).encode(y=alt.value(-8), text="row:N"),
-    ]
-    if letters is not None:
-        told = tooltips(named, [*by, "row", "letters"])
-        layers.append(system.mark_text(fontSize=12, fontWeight="bold", color=PALETTE[0]).encode(text="letters:N", tooltip=told))
-    longest = beside_names(table["panel"], WIDEST - 40)
-    columns = fitting(max(width * n, longest), len(panels), 110 + beside, 40 + beside)
-    return facet(layers, table, width * n, height * n, columns, framed=False, title=longest)
+    return pd.DataFrame(
+        [
+            {**panel, "row": name, "column": name, "role": "name"}
+            for panel in records(panels)
+            for name in systems
+            if name in inside[panel["panel"]]
+        ]
+    )
 
 
 def _lettered(named: pd.DataFrame, letters: Mapping[str, str] | pd.DataFrame | None, by: Sequence[str]) -> pd.DataFrame:

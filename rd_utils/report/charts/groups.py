@@ -99,15 +99,7 @@ def entropy_chart(entropy: pd.DataFrame, *, collection: str | None = None, width
     if varying(entropy, ["temperature"]):
         teachers = [joined(name, f"T={plain_number(t)}") for name, t in zip(teachers, entropy["temperature"], strict=True)]
     keep = [column for column in entropy.columns if column not in ENTROPIES]
-    frame = entropy.assign(label=teachers).melt([*keep, "label"], list(ENTROPIES), "entropy", "value")
-    outside = frame[~frame["value"].between(0, 1 + 1e-9) & frame["value"].notna()]
-    if not outside.empty:
-        first = outside.iloc[0]
-        raise ValueError(
-            f"{len(outside)} entropies lie outside [0, 1], the first is {first['entropy']} = {first['value']:g} of "
-            f"{first['strategy']}; divide a listwise entropy by log2 of the group size"
-        )
-    frame["kind"] = frame["entropy"].map(ENTROPIES)
+    frame = _by_kind(entropy.assign(label=teachers), [*keep, "label"])
     labels, strategies = distinct(frame["label"]), distinct(frame["strategy"])
     height = len(strategies) * (12 + 11 * len(labels))
     chart = (
@@ -130,6 +122,19 @@ def entropy_chart(entropy: pd.DataFrame, *, collection: str | None = None, width
         .properties(width=width, height=height)
     )
     return chart.facet(column=alt.Column("kind:N", sort=list(ENTROPIES.values()), title=None))
+
+
+def _by_kind(entropy: pd.DataFrame, keep: list[str]) -> pd.DataFrame:
+    """Return a row an entropy, all of them shares."""
+    frame = entropy.melt(keep, list(ENTROPIES), "entropy", "value")
+    outside = frame[~frame["value"].between(0, 1 + 1e-9) & frame["value"].notna()]
+    if not outside.empty:
+        first = outside.iloc[0]
+        raise ValueError(
+            f"{len(outside)} entropies lie outside [0, 1], the first is {first['entropy']} = {first['value']:g} of "
+            f"{first['strategy']}; divide a listwise entropy by log2 of the group size"
+        )
+    return frame.assign(kind=frame["entropy"].map(ENTROPIES))
 
 
 def locality_chart(
@@ -157,15 +162,7 @@ def locality_chart(
         raise ValueError(f"unknown entropy {entropy!r}{nearest(entropy, ENTROPIES)}")
     require(descriptions, (*DESCRIPTION_COLUMNS, entropy), "descriptions")
     frame = choose(descriptions, "collection", collection, "descriptions")
-    frame = frame[frame[entropy].notna()]
-    if frame.empty:
-        raise ValueError(f"descriptions holds no {entropy}; it needs a teacher")
-    after, settings = frame["state"] == "after", pd.Series(settings_of(frame), frame.index)
-    whole = pd.Series([joined(*parts) for parts in zip(frame["strategy"], settings, strict=True)], frame.index)
-    moved = whole.isin(set(whole[after]))
-    frame = frame.rename(columns={entropy: "entropy"}).assign(name=whole, order=after.astype(int))
-    frame["label"] = settings.where(after, frame["strategy"].where(moved, whole))
-    frame.loc[frame.round(4).duplicated(["teacher", "label", "diameter_q99", "entropy"]), "label"] = ""
+    frame = _moves(frame[frame[entropy].notna()], entropy)
     strategies, states = distinct(frame["strategy"]), [state for state in ("before", "after") if state in set(frame["state"])]
     x = alt.X(
         "diameter_q99:Q",
@@ -189,6 +186,19 @@ def locality_chart(
     ]
     column = alt.Column("teacher:N", sort=distinct(frame["teacher"]), title=None)
     return alt.layer(*layers, data=frame).properties(width=width, height=height).facet(column=column)
+
+
+def _moves(frame: pd.DataFrame, entropy: str) -> pd.DataFrame:
+    """Return the groups with the line that they lie on, and the labels that can be read."""
+    if frame.empty:
+        raise ValueError(f"descriptions holds no {entropy}; it needs a teacher")
+    after, settings = frame["state"] == "after", pd.Series(settings_of(frame), frame.index)
+    whole = pd.Series([joined(*parts) for parts in zip(frame["strategy"], settings, strict=True)], frame.index)
+    moved = whole.isin(set(whole[after]))
+    frame = frame.rename(columns={entropy: "entropy"}).assign(name=whole, order=after.astype(int))
+    frame["label"] = settings.where(after, frame["strategy"].where(moved, whole))
+    frame.loc[frame.round(4).duplicated(["teacher", "label", "diameter_q99", "entropy"]), "label"] = ""
+    return frame
 
 
 def queries_chart(
@@ -222,10 +232,21 @@ def queries_chart(
     shown = f"all {len(frame):,} groups" if len(frame) == len(groups) else f"{len(frame):,} of {len(groups):,} groups, evenly spread"
 
     brush = alt.selection_interval(name="brush")
-    colour, shape = by_name("strategy", strategies, "strategy", None)  # the bars below the list are the legend
-    title = f"entropy, {ENTROPIES[entropy]}" if entropy in ENTROPIES else entropy
+    marks = by_name("strategy", strategies, "strategy", None)  # the bars below the list are the legend
     tip = ["query_id", "strategy", "diameter_q99", "entropy", "value", "query", "documents"]
-    scatter = (
+    told = tooltips(frame, tip)
+    scatter = _scattered(frame, brush, marks, entropy, f"{shown}; drag over some to list the first {n_listed}", told)
+    listing, bars = _listing(brush, marks, n_listed, told), _counts(brush, marks, strategies)
+    return alt.hconcat(scatter, alt.vconcat(listing, bars, spacing=16), data=frame, spacing=24)
+
+
+def _scattered(
+    frame: pd.DataFrame, brush: alt.Parameter, marks: tuple[alt.Color, alt.Shape], entropy: str, said: str, told: list[alt.Tooltip]
+) -> alt.Chart:
+    """Draw a mark a group, to be dragged over."""
+    colour, shape = marks
+    title = f"entropy, {ENTROPIES[entropy]}" if entropy in ENTROPIES else entropy
+    return (
         alt.Chart()
         .mark_point(filled=True, size=32)
         .encode(
@@ -238,42 +259,55 @@ def queries_chart(
             color=colour,
             shape=shape,
             opacity=alt.condition(brush, alt.value(0.75), alt.value(0.08)),
-            tooltip=tooltips(frame, tip),
+            tooltip=told,
         )
-        .properties(width=350, height=400, name="groups", title=hint(f"{shown}; drag over some to list the first {n_listed}"))
+        .properties(width=350, height=400, name="groups", title=hint(said))
         .add_params(brush)
     )
+
+
+_LEFT, _WIDE, _INDENT = 10, 430, 150  # pixels of the listing: of its dots, of all, and of the strategies' names below it
+
+
+def _listing(
+    brush: alt.Parameter, marks: tuple[alt.Color, alt.Shape], n_listed: int, told: list[alt.Tooltip]
+) -> alt.LayerChart | alt.FacetChart:
+    """List the first groups that were dragged over: query, then documents."""
+    colour, shape = marks
     place = alt.Y("place:O", axis=None, scale=alt.Scale(domain=list(range(1, n_listed + 1))))
     listed = (
         alt.Chart()
         .transform_filter(brush)
         .transform_window(place="row_number()")
         .transform_filter(f"datum.place <= {n_listed}")
-        .encode(y=place, tooltip=tooltips(frame, tip))
+        .encode(y=place, tooltip=told)
     )
-    left, wide, high, indent = 10, 430, 18 * n_listed, 150
     texts = listed.mark_text(align="left", baseline="middle")
-    dots = listed.mark_point(filled=True, size=45, opacity=1).encode(x=alt.value(left), color=colour, shape=shape)
+    dots = listed.mark_point(filled=True, size=45, opacity=1).encode(x=alt.value(_LEFT), color=colour, shape=shape)
     heading = alt.Chart(alt.InlineData([{}])).mark_text(align="left", fontWeight="bold", dy=-10)
-    listing = alt.layer(
+    return alt.layer(
         dots,
-        texts.mark_text(limit=150, align="left").encode(x=alt.value(left + 10), text="query:N"),
-        texts.mark_text(limit=wide - 180, align="left", color=MUTED).encode(x=alt.value(left + 170), text="documents:N"),
-        heading.encode(x=alt.value(left + 10), y=alt.value(0), text=alt.value("query")),
-        heading.encode(x=alt.value(left + 170), y=alt.value(0), text=alt.value("positive, then negatives")),
-    ).properties(width=wide, height=high, name="listing")
+        texts.mark_text(limit=150, align="left").encode(x=alt.value(_LEFT + 10), text="query:N"),
+        texts.mark_text(limit=_WIDE - 180, align="left", color=MUTED).encode(x=alt.value(_LEFT + 170), text="documents:N"),
+        heading.encode(x=alt.value(_LEFT + 10), y=alt.value(0), text=alt.value("query")),
+        heading.encode(x=alt.value(_LEFT + 170), y=alt.value(0), text=alt.value("positive, then negatives")),
+    ).properties(width=_WIDE, height=18 * n_listed, name="listing")
+
+
+def _counts(brush: alt.Parameter, marks: tuple[alt.Color, alt.Shape], strategies: list[str]) -> alt.LayerChart | alt.FacetChart:
+    """Count the groups that were dragged over, strategy by strategy."""
+    colour, shape = marks
     place = alt.Y("strategy:N", sort=strategies, axis=None, scale=alt.Scale(domain=strategies))
     count = alt.X(
         "count():Q",
         title="groups",
-        scale=alt.Scale(range=[indent, wide], nice=False),
+        scale=alt.Scale(range=[_INDENT, _WIDE], nice=False),
         axis=alt.Axis(tickMinStep=1, tickCount=5, format=",d", domain=False),
     )
     told = ["strategy:N", alt.Tooltip("count():Q", title="groups")]
     every = alt.Chart().transform_aggregate(rows="count()", groupby=["strategy"]).encode(y=place)
-    bars = alt.layer(
+    return alt.layer(
         alt.Chart().transform_filter(brush).mark_bar().encode(x=count, y=place, color=colour, tooltip=told),
-        every.mark_point(filled=True, size=45, opacity=1).encode(x=alt.value(left), color=colour, shape=shape),
-        every.mark_text(align="left", limit=indent - 26).encode(x=alt.value(left + 10), text="strategy:N"),
-    ).properties(width=wide, height=18 * len(strategies), name="strategies")
-    return alt.hconcat(scatter, alt.vconcat(listing, bars, spacing=16), data=frame, spacing=24)
+        every.mark_point(filled=True, size=45, opacity=1).encode(x=alt.value(_LEFT), color=colour, shape=shape),
+        every.mark_text(align="left", limit=_INDENT - 26).encode(x=alt.value(_LEFT + 10), text="strategy:N"),
+    ).properties(width=_WIDE, height=18 * len(strategies), name="strategies")

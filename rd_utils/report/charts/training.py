@@ -103,12 +103,7 @@ def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260
     require(history, ("step", "loss"), "history")
     if "collection" in history.columns:
         choose(history, "collection", None, "history")
-    lines_of = [name for name in ("cell", "seed") if name in history.columns]
-    left = (
-        history.groupby(lines_of, sort=False).cumcount(ascending=False) if lines_of else pd.Series(range(len(history))[::-1], history.index)
-    )
-    longest = int(left.max()) + 1 if len(left) else 0
-    history = history[left % max(1, -(-longest // points)) == 0]
+    history = _thinned(history, points)
     cells = distinct(history["cell"]) if "cell" in history.columns else []
     lines = (
         alt.Chart(history)
@@ -121,8 +116,7 @@ def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260
     )
     header = alt.Header(labelLimit=width // 2, labelFontSize=11)
     if len(cells) > 24 and {"strategy", "recipe"} <= set(history.columns):
-        strategies = distinct(history["strategy"])
-        colour = alt.Color("strategy:N", sort=strategies, title="strategy", scale=value_scale(strategies, PALETTE))
+        colour, _ = by_name("strategy", distinct(history["strategy"]), "strategy")
         panel = lines.encode(color=colour, detail=["cell:N", "seed:N"]).properties(width=width // 2, height=150)
         facet = alt.Facet("recipe:N", sort=distinct(history["recipe"]), title=None, columns=2, header=header)
         return panel.encode(facet=facet).resolve_scale(x="independent", y="independent")  # budgets differ between architectures
@@ -130,14 +124,21 @@ def learning_chart(history: pd.DataFrame, *, width: int = 560, height: int = 260
         lines = lines.encode(detail="seed:N")
     if len(cells) > 6:
         panel = lines.encode(color=alt.value(PALETTE[0])).properties(width=width // 2, height=110)
-        facet = alt.Facet("cell:N", sort=cells, title=None, columns=2, header=header)
-        return panel.encode(facet=facet).resolve_scale(y="independent")
+        return panel.encode(facet=alt.Facet("cell:N", sort=cells, title=None, columns=2, header=header)).resolve_scale(y="independent")
     if cells:
         legend = alt.Legend(symbolStrokeWidth=2, symbolSize=300)
         colour = alt.Color("cell:N", sort=cells, title="cell", scale=value_scale(cells, PALETTE), legend=legend)
         dash = alt.StrokeDash("cell:N", sort=cells, title="cell", scale=value_scale(cells, DASHES))
         lines = lines.encode(color=colour, strokeDash=dash)
     return lines.properties(width=width, height=height, name="losses").add_params(_zoom())
+
+
+def _thinned(history: pd.DataFrame, points: int) -> pd.DataFrame:
+    """Keep so many steps of the longest line at most, evenly spaced in every line from its last one."""
+    lines = [name for name in ("cell", "seed") if name in history.columns]
+    left = history.groupby(lines, sort=False).cumcount(ascending=False) if lines else pd.Series(range(len(history))[::-1], history.index)
+    longest = int(left.max()) + 1 if len(left) else 0
+    return history[left % max(1, -(-longest // points)) == 0]
 
 
 def _zoom() -> alt.Parameter:
@@ -165,40 +166,16 @@ def behaviour_chart(table: pd.DataFrame, *, width: int = 0, height: int = 110) -
     require(table, ("strategy", "recipe", "state", "quantity", "value"), "table")
     finite(table, ["value"], "table")
     known_only(table["state"], STATES, "state")
-    keys = ["quantity", "recipe", "strategy"]
-    once_each(table, [*keys, "state"], "table")
-    sizes = table.groupby(keys, sort=False)["state"].size()
-    if (sizes != 2).any():
-        lone = sizes[sizes != 2]
-        raise ValueError(f"{len(lone)} of {len(sizes)} lines of the table lack a state, the first is that of {lone.index[0]}; a line leads "
-                         "from before to after")  # fmt: skip
-    recipes, quantities, strategies = (distinct(table[name]) for name in ("recipe", "quantity", "strategy"))
+    _check_lines(table, ["quantity", "recipe", "strategy"])
+    recipes, quantities = (distinct(table[name]) for name in ("recipe", "quantity"))
     notes = empty_panels(table, "recipe", "quantity").reindex(columns=["recipe", "quantity", "role", "label"])
     frame = pd.concat([table.assign(role="value"), notes], ignore_index=True) if len(notes) else table.assign(role="value")
     width = width or max(80, (WIDEST - 30) // min(3, len(quantities)) - 70)
-    states = list(STATES)
-    legend = alt.Legend(orient="bottom", columns=6, titleOrient="top")
-    colour, shape = by_name("strategy", strategies, "strategy", legend)
-    fill = alt.Fill("strategy:N", sort=strategies, title="strategy", scale=value_scale(strategies, PALETTE), legend=legend)
-    hollow = alt.condition("datum.state == 'before'", alt.value(0.0), alt.value(1.0))
     parts = []
     for quantity in quantities:
-        base = alt.Chart().transform_filter("datum.role == 'value'")
-        axis = alt.Axis(labelAngle=0)
-        x = alt.X("state:N", sort=states, title=None, scale=alt.Scale(domain=states, padding=0.35), axis=axis)
-        values = table.loc[table["quantity"] == quantity, "value"]
-        y = alt.Y("value:Q", title=None, scale=alt.Scale(domain=padded_domain(values, 0.1), nice=False), axis=alt.Axis(tickCount=4))
-        told = tooltips(table, ["strategy", "recipe", "state", "quantity", "value"])
-        absent = alt.Chart().transform_filter("datum.role == 'note'").mark_text(color=MUTED, fontStyle="italic")
-        layers = [
-            base.mark_line(strokeWidth=1.6).encode(x=x, y=y, color=colour, detail="strategy:N"),
-            base.mark_point(size=55, opacity=1, filled=True, color="white").encode(x=x, y=y, shape=shape),  # no line shows through
-            base.mark_point(size=55, opacity=1).encode(x=x, y=y, color=colour, shape=shape, fill=fill, fillOpacity=hollow, tooltip=told),
-            absent.encode(x=alt.value(width / 2), y=alt.value(height / 2), text=alt.value("not measured")),
-        ]
         header = alt.Header(labelAngle=0, labelAnchor="start", labelOrient="top", labelPadding=-10, labelLimit=width + 60, labelFontSize=11)
         panels = (
-            alt.layer(*layers, data=frame)
+            alt.layer(*_moved(table, quantity, width, height), data=frame)
             .properties(width=width, height=height)
             .facet(row=alt.Row("recipe:N", sort=recipes, title=None, header=header), spacing=10)
             .transform_filter(f"datum.quantity == {json.dumps(quantity)}")
@@ -206,6 +183,37 @@ def behaviour_chart(table: pd.DataFrame, *, width: int = 0, height: int = 110) -
         )
         parts.append(panels)
     return alt.concat(*parts, columns=3, spacing=12)  # the frame that they share moves to the top
+
+
+def _check_lines(table: pd.DataFrame, keys: list[str]) -> None:
+    """Refuse lines that do not lead from one value before to one after."""
+    once_each(table, [*keys, "state"], "table")
+    sizes = table.groupby(keys, sort=False)["state"].size()
+    if (sizes != 2).any():
+        lone = sizes[sizes != 2]
+        raise ValueError(f"{len(lone)} of {len(sizes)} lines of the table lack a state, the first is that of {lone.index[0]}; a line leads "
+                         "from before to after")  # fmt: skip
+
+
+def _moved(table: pd.DataFrame, quantity: str, width: int, height: int) -> list[alt.Chart]:
+    """Return the marks of one quantity, from before to after, a colour a strategy."""
+    strategies, states = distinct(table["strategy"]), list(STATES)
+    legend = alt.Legend(orient="bottom", columns=6, titleOrient="top")
+    colour, shape = by_name("strategy", strategies, "strategy", legend)
+    fill = alt.Fill("strategy:N", sort=strategies, title="strategy", scale=value_scale(strategies, PALETTE), legend=legend)
+    hollow = alt.condition("datum.state == 'before'", alt.value(0.0), alt.value(1.0))
+    x = alt.X("state:N", sort=states, title=None, scale=alt.Scale(domain=states, padding=0.35), axis=alt.Axis(labelAngle=0))
+    values = table.loc[table["quantity"] == quantity, "value"]
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(domain=padded_domain(values, 0.1), nice=False), axis=alt.Axis(tickCount=4))
+    told = tooltips(table, ["strategy", "recipe", "state", "quantity", "value"])
+    base = alt.Chart().transform_filter("datum.role == 'value'")
+    absent = alt.Chart().transform_filter("datum.role == 'note'").mark_text(color=MUTED, fontStyle="italic")
+    return [
+        base.mark_line(strokeWidth=1.6).encode(x=x, y=y, color=colour, detail="strategy:N"),
+        base.mark_point(size=55, opacity=1, filled=True, color="white").encode(x=x, y=y, shape=shape),  # no line shows through
+        base.mark_point(size=55, opacity=1).encode(x=x, y=y, color=colour, shape=shape, fill=fill, fillOpacity=hollow, tooltip=told),
+        absent.encode(x=alt.value(width / 2), y=alt.value(height / 2), text=alt.value("not measured")),
+    ]
 
 
 def calibration_chart(
