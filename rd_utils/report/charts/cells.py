@@ -15,6 +15,7 @@ from rd_utils.report.drawing import (
     DIMENSIONS,
     MUTED,
     PALETTE,
+    PLACE,
     RESULT_COLUMNS,
     SUMMARY_COLUMNS,
     as_text,
@@ -63,16 +64,10 @@ def effectiveness_chart(
     require(results, RESULT_COLUMNS, "results")
     choices = {"measure": measure, "test_collection": test_collection, "collection": collection}
     summary, results = select(summary, "summary", **choices), select(results, "results", **choices)
-    students = summary[summary["system"] == "student"].copy()
-    if students.empty:
-        raise ValueError(f"summary has no row with system 'student' among {len(summary)} rows; nothing to draw")
-    students["variant"] = _variants(students)
+    students = _students(summary)
     variants, strategies = distinct(students["variant"]), distinct(students["strategy"])
     stages, architectures = distinct(students["first_stage"]), distinct(students["architecture"])
     compact = len(variants) <= len(PALETTE)
-    students["row"] = students["strategy"] if compact else [
-        joined(strategy, variant) for strategy, variant in zip(students["strategy"], students["variant"], strict=True)
-    ]  # fmt: skip
     position = {name: index for index, name in enumerate(strategies)}
     students = students.sort_values("strategy", key=lambda column: column.map(position), kind="stable")
     parts = ["cell", "system", *DIMENSIONS, "variant", "row"]
@@ -91,20 +86,47 @@ def effectiveness_chart(
 
     rows = distinct(students["row"])
     height = len(rows) * (14 + 13 * len(variants)) if compact else len(rows) * 18
-    colour_field, colour_order = ("variant", variants) if compact else ("strategy", strategies)
-    title = "loss · teacher" if compact else "strategy"
     x = alt.X("value:Q", title=measure or str(means["measure"].iloc[0]), scale=alt.Scale(domain=domain, nice=False))
-    axis = alt.Axis(tickBand="extent" if compact else "center", grid=True)
+    layers = _cell_marks(means, seeds, x, variants if compact else [], strategies)
+    layers += _reference_marks(references, x, tooltips(frame, ["cell", "system", *PLACE[1:], "value", "sd", "n_seeds"]))
+    layers += _note_layers(notes, width, height)
+    return (
+        alt.layer(*layers, data=frame)
+        .properties(width=width, height=height)
+        .facet(
+            column=alt.Column("architecture:N", sort=architectures, title=None),
+            row=alt.Row("first_stage:N", sort=stages, title=None),
+        )
+    )
+
+
+def _students(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the trained cells, what sets them apart besides the strategy, and the line that each has."""
+    students = summary[summary["system"] == "student"].copy()
+    if students.empty:
+        raise ValueError(f"summary has no row with system 'student' among {len(summary)} rows; nothing to draw")
+    students["variant"] = _variants(students)
+    if len(distinct(students["variant"])) <= len(PALETTE):
+        return students.assign(row=students["strategy"])
+    return students.assign(row=[joined(*names) for names in zip(students["strategy"], students["variant"], strict=True)])
+
+
+def _cell_marks(means: pd.DataFrame, seeds: pd.DataFrame, x: alt.X, variants: list[str], strategies: list[str]) -> list[alt.Chart]:
+    """Return the seeds' and the means' marks, which tell variants apart, or strategies where every variant has a line of its own."""
+    rows, parts = distinct(means["row"]), ["cell", "system", *DIMENSIONS, "variant", "row"]
+    colour_field, colour_order = ("variant", variants) if variants else ("strategy", strategies)
+    title = "loss · teacher" if variants else "strategy"
+    axis = alt.Axis(tickBand="extent" if variants else "center", grid=True)
     y = alt.Y("row:N", sort=rows, title=None, scale=alt.Scale(domain=rows, padding=0), axis=axis)
     legend = alt.Legend(title=title, symbolOpacity=1)
     field = f"{colour_field}:N"
     colour = alt.Color(field, sort=colour_order, legend=legend, scale=value_scale(colour_order, PALETTE))
     shape = alt.Shape(field, sort=colour_order, legend=legend, scale=shape_scale(colour_order))
     common = {"x": x, "y": y, "color": colour}
-    if compact:
+    if variants:
         common["yOffset"] = alt.YOffset("variant:N", sort=variants, scale=alt.Scale(domain=variants, paddingOuter=0.6))
     base = alt.Chart()
-    layers = [
+    return [
         base.transform_filter("datum.role == 'seed'")
         .mark_point(filled=True, size=16, opacity=0.45, shape="circle")
         .encode(**common, tooltip=tooltips(seeds, [*parts, "seed", "test_collection", "first_stage", "measure", "value"])),
@@ -116,29 +138,23 @@ def effectiveness_chart(
             tooltip=tooltips(means, [*parts, "test_collection", "first_stage", "measure", "value", "sd", "n_seeds"]),
         ),
     ]
-    fields = tooltips(frame, ["cell", "system", "test_collection", "first_stage", "measure", "value", "sd", "n_seeds"])
+
+
+def _reference_marks(references: pd.DataFrame, x: alt.X, told: list[alt.Tooltip]) -> list[alt.Chart]:
+    """Return the baselines' rules, then what they are called, above the panels."""
     marks = [] if references.empty else sorted(set(zip(references["level"], references["side"], strict=True)))
     dash = alt.StrokeDash("system:N", scale=value_scale(BASELINES, DASHES[1:]), legend=None)
-    labels = []
+    base, rules, labels = alt.Chart(), [], []
     for level, side in marks:
         layer = base.transform_filter(f"datum.role == 'reference' && datum.level == {level} && datum.side == '{side}'")
         top = -6 - 14 * level
         rule = layer.mark_rule(color=MUTED, strokeWidth=1.3)
-        layers.append(rule.encode(x=x, y=alt.value(top - 5), y2=alt.value("height"), strokeDash=dash, tooltip=fields))
+        rules.append(rule.encode(x=x, y=alt.value(top - 5), y2=alt.value("height"), strokeDash=dash, tooltip=told))
         align, shift = ("left", 4) if side == "right" else ("right", -4)
         for halo in ({"stroke": "white", "strokeWidth": 5}, {}):
             text = layer.mark_text(align=align, dx=shift, baseline="middle", color=MUTED, fontSize=11, **halo)
-            labels.append(text.encode(x=x, y=alt.value(top), text="label:N", tooltip=fields))
-    layers += labels
-    layers += _note_layers(notes, width, height)
-    return (
-        alt.layer(*layers, data=frame)
-        .properties(width=width, height=height)
-        .facet(
-            column=alt.Column("architecture:N", sort=architectures, title=None),
-            row=alt.Row("first_stage:N", sort=stages, title=None),
-        )
-    )
+            labels.append(text.encode(x=x, y=alt.value(top), text="label:N", tooltip=told))
+    return [*rules, *labels]
 
 
 def _variants(students: pd.DataFrame) -> list[str]:

@@ -27,7 +27,7 @@ from rd_utils.report.charts.shared import (
     paneled,
     positive,
 )
-from rd_utils.report.drawing import INK, MUTED, PALETTE, distinct, joined, padded_domain, require, shape_scale, tooltips, value_scale
+from rd_utils.report.drawing import INK, MUTED, distinct, joined, padded_domain, require, tooltips
 
 
 def error_rate_chart(
@@ -138,16 +138,13 @@ def pareto_chart(
         ValueError: A column or a value is missing, a cost is not above 0, or on_frontier is not bool.
     """
     frame = _priced(points, cost, by)
-    if frame["panel"].nunique() > 1:
-        width = min(width, (WIDEST - 290) // 2)
-    strategies, losses = distinct(frame["strategy"]), distinct(frame["loss"])
-    ends = pd.concat([frame["value"], frame["low"].dropna(), frame["high"].dropna()])
+    width = min(width, (WIDEST - 290) // 2) if frame["panel"].nunique() > 1 else width
+    ends = padded_domain(pd.concat([frame["value"], frame["low"].dropna(), frame["high"].dropna()]))
     x = _cost_axis(frame, f"{COSTS.get(cost, cost)}, log scale", width)
-    y = alt.Y("value:Q", title=measure, scale=alt.Scale(domain=padded_domain(ends), nice=False))
+    y = alt.Y("value:Q", title=measure, scale=alt.Scale(domain=ends, nice=False))
     only = {name: alt.selection_point(name=f"only_{name}", fields=[name], bind="legend") for name in ("strategy", "loss")}
     opacity = alt.condition(only["strategy"] & only["loss"], alt.value(0.95), alt.value(0.08))
-    colour = alt.Color("strategy:N", sort=strategies, title="strategy", scale=value_scale(strategies, PALETTE))
-    shape = alt.Shape("loss:N", sort=losses, title="loss", scale=shape_scale(losses))
+    colour, shape = by_name("strategy", distinct(frame["strategy"]), "strategy")[0], by_name("loss", distinct(frame["loss"]), "loss")[1]
     told = tooltips(frame, [*by, "name", "strategy", "loss", "value", "sd", "cost", "on_frontier"])
     base = alt.Chart()
     line, names = _frontier(x, y)
