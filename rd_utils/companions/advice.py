@@ -41,6 +41,7 @@ from rd_utils.companions.adviser import (
     REASONS,
     ROUNDING,
     AdviceError,
+    Adviser,
     Option,
     Roles,
     centred,
@@ -57,6 +58,68 @@ FEW_UNITS = 6  # n units all point one way by chance with probability 2 ** (1 - 
 QUARTERS = ("lowest", "second", "third", "highest")
 
 _CELL = ("collection", "test_collection", "first_stage", "cell")  # what a row of a study's options is of
+
+
+def fit(
+    options: pd.DataFrame,
+    *,
+    context: Sequence[str],
+    features: Sequence[str],
+    interact: Sequence[str] = ("loss",),
+    choices: Sequence[str] = ("strategy",),
+    groups: Sequence[str] | None = None,
+) -> Adviser:
+    """Learn which features of an option go with a value above the mean of its context.
+
+    The target is ``value`` minus its mean over the options of the context, so that easy and hard contexts count alike. A feature x enters
+    as ``z = (x - mean) / sd`` over the options of the context (0 where they do not differ); one whose name ends in ``entropy`` also as
+    ``z ** 2``, so that a moderate entropy, moderate among the options at hand, can be best. A value that is NaN or infinite enters as the
+    median z of the rows that were fitted on, and beside it an indicator of not being finite. Every term is centred within the context and
+    stands once for all contexts and once for each level of each column of ``interact``; a level that was not fitted on, such as a new
+    loss, has the common terms only. Coefficients are by ridge regression; the penalty is the one of ``PENALTIES`` with the lowest mean
+    squared error over contexts left out one at a time, or over ``groups`` of them: advice on a new collection needs the penalty that does
+    best on collections left out whole, and the same collection on another first stage would give away what it costs to be wrong. No name
+    of an option is a feature: options that were never fitted on can be advised, and two options with equal features are equal.
+
+    Args:
+        options: one row an option (see the module); at least two options a context and two contexts.
+        context: columns that say where a choice is made.
+        features: numeric columns, measured before training; give the logarithm of a density ratio.
+        interact: columns of ``context`` by whose values the features may differ in what they are worth.
+        choices: columns that are chosen.
+        groups: columns of ``context``; contexts that agree in them are left out together when the penalty is chosen. None: each alone.
+
+    Returns:
+        An :class:`Adviser`.
+
+    Raises:
+        AdviceError: a column is missing or has two roles, a value is not finite, an option stands twice, a context has one option, there
+            are fewer than two contexts or groups, or a feature is finite in no row.
+
+    A value that rises with the entropy in two contexts of different levels; the adviser has never seen the strategy "new":
+
+    >>> rows = [(c, s, e, level + e / 10, 1.0) for c, level in (("a", 0.2), ("b", 0.7)) for s, e in (("x", 0.1), ("y", 0.3), ("z", 0.5))]
+    >>> seen = pd.DataFrame(rows, columns=["collection", "strategy", "positive_entropy", "value", "cost"])
+    >>> adviser = fit(seen, context=["collection"], features=["positive_entropy"], interact=[])
+    >>> new = pd.DataFrame({"collection": "c", "strategy": ["x", "y", "new"], "positive_entropy": [0.1, 0.3, 0.5]})
+    >>> adviser.recommend(new)["option"].tolist(), adviser.predict(new).round(2).tolist()
+    (['new'], [-0.02, 0.0, 0.02])
+    """
+    roles = Roles(context, features, interact, choices)
+    table = checked(options, roles, outcomes=("value",))
+    if groups is not None:
+        _check_groups(table, groups, context)
+    return fit_checked(table, roles, groups=groups or context)
+
+
+def _check_groups(table: pd.DataFrame, groups: Sequence[str], context: Sequence[str]) -> None:
+    if isinstance(groups, str) or not len(groups) or not set(groups) <= set(context):
+        raise AdviceError(f"groups is {groups!r}; expected columns of context, {list(context)}, or None for each context alone")
+    if len(table.drop_duplicates(list(groups))) < 2:
+        raise AdviceError(
+            f"all contexts agree in {', '.join(groups)}, and the penalty is chosen on a group that is left out; expected at least 2 "
+            "groups: group by fewer columns, or give None"
+        )
 
 
 # --- does it help? ----------------------------------------------------------------------------------------------------------------
@@ -78,7 +141,7 @@ def leave_one_out(
     Args:
         options: one row an option (see the module).
         leave: columns of ``context`` or ``choices``, such as ``("collection",)``, ``("loss", "architecture")``, ``("strategy",)``.
-        context, features, interact, choices: as for :func:`rd_utils.companions.adviser.fit`.
+        context, features, interact, choices: as for :func:`fit`.
         baseline: the option that is always there, such as ``{"strategy": "bm25"}``; where several options of a context have these values,
             the mean over them.
         seed: of the draw among options whose predictions tie; nothing else is random.

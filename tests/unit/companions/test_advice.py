@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from rd_utils.companions import advice
-from rd_utils.companions.adviser import PENALTIES, AdviceError, Roles, checked, fit
+from rd_utils.companions.adviser import PENALTIES, AdviceError, Roles, checked
 
 CONTEXT = ["collection", "loss"]
 FEATURES = ["positive_entropy", "diameter_q99"]
@@ -83,13 +83,13 @@ def test_a_moderate_entropy_can_be_best_and_a_moderate_diameter_cannot_be_learnt
 def test_levels_and_scales_of_a_context_and_names_of_options_do_not_matter():
     table = grid(3)
     table["value"] += 0.05 * within(table, "positive_entropy") + np.random.default_rng(0).normal(scale=0.02, size=len(table))
-    before = fit(table, context=CONTEXT, features=FEATURES).predict(table)
+    before = advice.fit(table, context=CONTEXT, features=FEATURES).predict(table)
     changed = table.copy()
     number = table.groupby(CONTEXT).ngroup()
     changed["value"] += number**2
     changed["positive_entropy"] = table["positive_entropy"] * (1 + number) - 3 * number
     changed["strategy"] = table["strategy"].map({"s0": "s4", "s1": "zz", "s2": "s0", "s3": "s3", "s4": "a"})
-    after = fit(changed, context=CONTEXT, features=FEATURES).predict(changed)
+    after = advice.fit(changed, context=CONTEXT, features=FEATURES).predict(changed)
     np.testing.assert_allclose(after, before, atol=1e-10)
     np.testing.assert_allclose(before.groupby(number).sum(), 0, atol=1e-12)
 
@@ -110,7 +110,7 @@ def test_the_coefficient_and_the_penalty_are_those_of_ridge_over_left_out_contex
         penalty: np.mean([((y - weight(number != n, penalty) * z)[number == n] ** 2).mean() for n in range(10)]) for penalty in PENALTIES
     }
     best = min(errors, key=errors.get)
-    adviser = fit(table, context=CONTEXT, features=["diameter_q99"], interact=[])
+    adviser = advice.fit(table, context=CONTEXT, features=["diameter_q99"], interact=[])
     assert adviser.penalty == best > min(PENALTIES)
     np.testing.assert_allclose(adviser.predict(table), weight(z == z, best) * z, atol=1e-12)
 
@@ -140,14 +140,14 @@ def test_the_penalty_is_chosen_on_groups_left_out_whole():
             weight = (z[rest] * y[rest]).sum() / ((z[rest] ** 2).sum() + penalty)
             folds.append(((y - weight * z)[held] ** 2).mean())
         errors.append(np.mean(folds))
-    grouped = fit(table, features=["noise0"], groups=["collection"], **STAGED)
+    grouped = advice.fit(table, features=["noise0"], groups=["collection"], **STAGED)
     assert grouped.penalty == THREE[int(np.argmin(errors))]
 
 
 def test_what_was_seen_on_another_stage_does_not_loosen_the_penalty(monkeypatch):
     monkeypatch.setattr("rd_utils.companions.adviser.PENALTIES", PENALTIES)
     for seed in range(3):
-        single, whole = (fit(staged(seed), features=NOISE, groups=groups, **STAGED).penalty for groups in (None, ["collection"]))
+        single, whole = (advice.fit(staged(seed), features=NOISE, groups=groups, **STAGED).penalty for groups in (None, ["collection"]))
         assert single < whole
 
 
@@ -156,7 +156,7 @@ def test_leaving_out_collections_leaves_them_out_inside_too():
     found = left_out(table, features=NOISE, **STAGED).set_index("held_out").loc["collection=c0"]
     rest = table[table["collection"] != "c0"].reset_index(drop=True)
     part = table[table["collection"] == "c0"].reset_index(drop=True)
-    grouped, single = (fit(rest, features=NOISE, groups=groups, **STAGED) for groups in (["collection"], None))
+    grouped, single = (advice.fit(rest, features=NOISE, groups=groups, **STAGED) for groups in (["collection"], None))
     expected, other = (adviser.recommend(part)["predicted_advantage"] for adviser in (grouped, single))
     np.testing.assert_allclose(sorted(found["predicted_advantage"]), sorted(expected))
     assert not np.allclose(expected, other)
@@ -167,13 +167,13 @@ def test_one_unit_left_to_fit_on_is_split_by_its_contexts():
     found = left_out(table, features=NOISE, **STAGED)
     assert len(found) == 6 and (found["n_contexts_fitted"] == 3).all()
     with pytest.raises(AdviceError, match="all contexts agree in collection, and the penalty is chosen on a group that is left out"):
-        fit(table[table["collection"] == "c0"], features=NOISE, groups=["collection"], **STAGED)
+        advice.fit(table[table["collection"] == "c0"], features=NOISE, groups=["collection"], **STAGED)
 
 
 @pytest.mark.parametrize("groups", ["collection", [], ["strategy"], ["colection"]])
 def test_groups_are_columns_of_the_context(groups):
     with pytest.raises(AdviceError, match="groups is .*; expected columns of context"):
-        fit(grid(0), context=CONTEXT, features=FEATURES, groups=groups)
+        advice.fit(grid(0), context=CONTEXT, features=FEATURES, groups=groups)
 
 
 # --- noise ---
@@ -311,7 +311,7 @@ def test_a_baseline_of_several_options_is_their_mean_and_a_missing_dial_is_a_val
     assert set(left_out(table, ("target_entropy",), choices=choices)["held_out"]) == {
         "target_entropy=0.3", "target_entropy=0.6", "target_entropy=none"
     }  # fmt: skip
-    dialled = fit(table, context=CONTEXT, features=FEATURES, choices=choices).recommend(table)
+    dialled = advice.fit(table, context=CONTEXT, features=FEATURES, choices=choices).recommend(table)
     assert (dialled["target_entropy"] == 0.6).all()
 
 
@@ -332,7 +332,7 @@ def test_where_no_option_was_seen_the_others_best_is_a_random_option():
 def test_contributions_add_up_and_the_largest_are_named():
     table = grid(10)
     table["value"] += 0.05 * within(table, "positive_entropy") - 0.01 * within(table, "diameter_q99")
-    adviser = fit(table, context=CONTEXT, features=FEATURES)
+    adviser = advice.fit(table, context=CONTEXT, features=FEATURES)
     table = table.sample(frac=1, random_state=0)  # an index and an order of its own
     parts = adviser.contributions(table)
     pd.testing.assert_series_equal(parts.sum(axis=1), adviser.predict(table), check_names=False)
@@ -354,7 +354,7 @@ def test_contributions_add_up_and_the_largest_are_named():
 def test_options_with_equal_features_tie_and_are_drawn_by_seed():
     table = grid(11).assign(positive_entropy=0.1, diameter_q99=0.3)  # equal but for rounding in their mean
     table["value"] += np.random.default_rng(5).normal(size=len(table))
-    adviser = fit(table, context=CONTEXT, features=FEATURES)
+    adviser = advice.fit(table, context=CONTEXT, features=FEATURES)
     assert (adviser.predict(table) == 0).all()
     drawn = adviser.recommend(table, seed=1)
     assert drawn["option"].nunique() > 1 and set(drawn["because"]) == {"no feature tells the options apart"}
@@ -364,7 +364,7 @@ def test_options_with_equal_features_tie_and_are_drawn_by_seed():
 
 def test_features_that_differ_and_do_not_count_are_not_said_to_be_alike():
     table = grid(11).assign(value=0.5)  # nothing to learn, so that no feature gets a weight
-    adviser = fit(table, context=CONTEXT, features=FEATURES)
+    adviser = advice.fit(table, context=CONTEXT, features=FEATURES)
     assert set(adviser.recommend(table)["because"]) == {"features differ, but every contribution rounds to 0"}
     assert left_out(table, seed=1)["advised"].nunique() > 1
 
@@ -379,7 +379,7 @@ def test_same_input_same_bytes_in_any_order_of_rows():
     pd.testing.assert_frame_equal(
         advice.regret_summary(again.sample(frac=1, random_state=2), seed=0), advice.regret_summary(found, seed=0), check_exact=True
     )
-    first, second = (fit(rows, context=CONTEXT, features=FEATURES).predict(shuffled) for rows in (table, shuffled))
+    first, second = (advice.fit(rows, context=CONTEXT, features=FEATURES).predict(shuffled) for rows in (table, shuffled))
     pd.testing.assert_series_equal(first, second, check_exact=True)
     pd.testing.assert_frame_equal(
         advice.quartile_table(shuffled, "diameter_q99", CONTEXT), advice.quartile_table(table, "diameter_q99", CONTEXT), check_exact=True
@@ -399,7 +399,7 @@ def test_terms_by_hand_where_a_value_is_not_finite():
             "value": np.arange(7.0),
         }
     )
-    adviser = fit(table, context=["collection"], features=["listwise_entropy"], interact=["collection"])
+    adviser = advice.fit(table, context=["collection"], features=["listwise_entropy"], interact=["collection"])
     table = checked(table, Roles(["collection"], ["listwise_entropy"], ["collection"]))
     terms = adviser.model[0].transform(table)
     z = np.array([-1, 1, 1 / np.sqrt(3)])
@@ -419,7 +419,7 @@ def test_that_a_feature_is_not_finite_can_be_learnt_and_its_kind_does_not_matter
     predictions = []
     for unknown in (np.nan, np.inf, -np.inf):
         table.loc[random, "diameter_q99"] = unknown
-        predictions.append(fit(table, context=CONTEXT, features=FEATURES).predict(table))
+        predictions.append(advice.fit(table, context=CONTEXT, features=FEATURES).predict(table))
     pd.testing.assert_series_equal(predictions[1], predictions[0], check_exact=True)
     pd.testing.assert_series_equal(predictions[2], predictions[0], check_exact=True)
     truth = table["value"] - table.groupby(CONTEXT)["value"].transform("mean")
@@ -431,7 +431,7 @@ def test_a_context_without_any_finite_value_is_advised_by_the_other_features():
     table = grid(14)
     table["value"] += 0.05 * within(table, "positive_entropy")
     table.loc[table["collection"] == "c3", "diameter_q99"] = np.nan
-    adviser = fit(table, context=CONTEXT, features=FEATURES)
+    adviser = advice.fit(table, context=CONTEXT, features=FEATURES)
     assert (adviser.contributions(table).loc[table["collection"] == "c3", "diameter_q99"] == 0).all()
     assert left_out(table)["regret_advice"].max() < 1e-9
 
@@ -676,7 +676,7 @@ def broken(column, value, row=0):
 )
 def test_fit_refuses(change, settings, message):
     with pytest.raises(AdviceError, match=message):
-        fit(change(grid(16)), **({"context": CONTEXT, "features": FEATURES} | settings))
+        advice.fit(change(grid(16)), **({"context": CONTEXT, "features": FEATURES} | settings))
 
 
 @pytest.mark.parametrize(
