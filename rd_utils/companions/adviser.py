@@ -74,7 +74,7 @@ class Adviser:
         """Predict by how much each option's value differs from the mean over the options of its context.
 
         Args:
-            options: as for :func:`advice.fit`; needs no ``value`` and no ``cost``. All options of a context must be in the table, since features
+            options: as :func:`advice.fit`; needs no ``value`` and no ``cost``. All options of a context must be there, since features
                 are relative to each other.
 
         Returns:
