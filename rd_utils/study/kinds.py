@@ -403,7 +403,7 @@ class Strategy(Kind):
         return None
 
     def part(self, rows: np.ndarray, scores: np.ndarray, size: int) -> PoolPart:
-        """Return what a group takes: ``size`` of the documents in ``rows``, best first."""
+        """Return what a group takes: ``size`` of the documents in ``rows``, best first; 0 <= size <= len(rows), both may be 0."""
         raise NotImplementedError
 
     def take(self, part: PoolPart, generator: np.random.Generator) -> np.ndarray:

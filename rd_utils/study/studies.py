@@ -17,7 +17,7 @@ from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, ValidationEr
 
 from rd_utils.data.leakage import ids_overlap
 from rd_utils.mining.retrievers import Pooled, Reranked
-from rd_utils.mining.strategies import FromCandidates, Graph
+from rd_utils.mining.strategies import Graph, Ranked
 from rd_utils.study import yaml_files
 from rd_utils.study.bounds import (
     LONGEST_NAME,
@@ -342,7 +342,7 @@ def _strategies(study: Study | SimpleNamespace) -> Iterator[str]:
         if isinstance(strategy, Graph) and not isinstance(strategy.retriever, IndexedRetriever):
             yield f"strategies.{name}.retriever: {strategy.retriever.label!r} reads no documents; a graph needs bm25 or a dense one"
         match strategy:
-            case FromCandidates(depth=depth, retriever=Reranked(from_depth=from_depth)) if depth > from_depth:
+            case Ranked(depth=depth, retriever=Reranked(from_depth=from_depth)) if depth > from_depth:
                 yield f"strategies.{name}.depth: the retriever's from_depth is {from_depth}, less than {depth}; raise it"
 
 

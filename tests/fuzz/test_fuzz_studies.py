@@ -99,7 +99,7 @@ def check_sane(value: Any, field: str = "") -> None:
     elif isinstance(value, bool):
         assert field in FLAGS, f"{field} is {value}"
     elif isinstance(value, int | float):
-        assert field in BOUNDS, f"nothing says what {field} may be; it is {value}"
+        assert field in BOUNDS, f"{field} is {value}; say in BOUNDS of this file what it may be"
         low, high = BOUNDS[field]
         assert math.isfinite(value) and low <= value <= high, f"{field} is {value}"
     elif isinstance(value, str):

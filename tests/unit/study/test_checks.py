@@ -224,7 +224,7 @@ def cell(**changes) -> str:
 @pytest.mark.parametrize(
     ("changes", "written"),
     [
-        ({"strategy": "graf"}, "did you mean 'graph'? (choices: corpus_random, candidates, graph, diameter_targeted, refreshed)"),
+        ({"strategy": "graf"}, "did you mean 'graph'? (choices: corpus_random, candidates, graph, "),
         ({"strategy": "run_file"}, "'run_file' is no mapping; write {kind: candidates, retriever: {kind: run_file, path: ..., name: ...}}"),
         ({"strategy": "refreshed"}, "write {kind: refreshed, every: ..., start: ...} (with papermill -y '{strategy: {kind: refreshed"),
         ({"shortage": "drob"}, "did you mean 'drop'?"),

@@ -18,7 +18,7 @@ from rd_utils.study import node_files, nodes, params, plan, studies
 from rd_utils.study.params import ParameterError
 
 ROOT = Path(__file__).resolve().parents[3]
-STUDIES = sorted(path for path in (ROOT / "params").rglob("*.yaml") if not {"bases", "profiles"} & set(path.parts))
+STUDIES = sorted(path for path in (ROOT / "params").rglob("*.yaml") if not {"bases", "profiles", "own"} & set(path.parts))
 NOTEBOOKS = {
     "01_mine": params.MineParameters,
     "02_score": params.ScoreParameters,
