@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 @one_look()  # what a person owns is looked at once a command
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit status."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m rd_utils", description="Studies of ranking distillation.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in {
@@ -56,7 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
     execute = commands.add_parser("execute", help="execute notebooks in place on their defaults, as they are committed")
     execute.add_argument("names", nargs="*", metavar="NOTEBOOK", help="their names, such as 07a_floor; all of them where none is named")
     commands.add_parser("lock", help="write constraints.txt and locks/ from what is installed")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    options = command_line().parse_args(arguments)
     if options.command == "execute":
         execute_notebooks(options.names)
         return 0

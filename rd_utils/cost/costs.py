@@ -18,6 +18,7 @@ from rd_utils.analysis.tables import at
 from rd_utils.cost import energy, frontier
 from rd_utils.scoring import teachers
 from rd_utils.store import identity, one_look, upstream
+from rd_utils.store.manifests import Manifest
 from rd_utils.study import params
 from rd_utils.study.kinds import Spec
 from rd_utils.study.plan import DIMENSIONS, PLACE, Cell, Plan
@@ -78,25 +79,24 @@ def costs(plan: Plan, pipeline: Pipeline, cells: set[str] | None = None) -> pd.D
             for key, spec in specs.items():
                 if key not in paid:
                     paid[key] = _bill(pipeline, spec, rates, plan.study.analysis)
-        trained = pipeline.store.manifest(student)
-        rows.append(
-            {
-                "study": plan.study.name,
-                "cell": cell.name,
-                "collection": cell.collection,
-                "seed": seed,
-                "identity": identity(student),
-                "manifest": f"store/student/{identity(student)}/manifest.json",
-                **{name: getattr(cell, name) for name in DIMENSIONS},
-                **_amounts(parts, paid, uses),
-                "energy": " + ".join(sorted({paid[key].energy for specs in parts.values() for key in specs})),
-                "documents_seen": trained["counts"]["documents_seen"],
-                "tokens_seen": trained["counts"]["tokens_seen"],
-                "peak_memory_mb": trained["cost"]["peak_memory_mb"],
-                "parameters": json.dumps(trained["parameters"], sort_keys=True),
-            }
-        )
+        made = identity(student)
+        keys = {"study": plan.study.name, "cell": cell.name, "collection": cell.collection, "seed": seed}
+        keys |= {"identity": made, "manifest": f"store/student/{made}/manifest.json"}
+        settings = {name: getattr(cell, name) for name in DIMENSIONS}
+        energy = " + ".join(sorted({paid[key].energy for specs in parts.values() for key in specs}))
+        spent = {**_amounts(parts, paid, uses), "energy": energy}
+        rows.append({**keys, **settings, **spent, **_trained(pipeline.store.manifest(student))})
     return pd.DataFrame(rows)
+
+
+def _trained(manifest: Manifest) -> dict[str, object]:
+    """Return what a student's manifest says of its training."""
+    return {
+        "documents_seen": manifest["counts"]["documents_seen"],
+        "tokens_seen": manifest["counts"]["tokens_seen"],
+        "peak_memory_mb": manifest["cost"]["peak_memory_mb"],
+        "parameters": json.dumps(manifest["parameters"], sort_keys=True),
+    }
 
 
 def _amounts(parts: Parts, paid: dict[str, Bill], uses: Counter[str]) -> dict[str, float]:

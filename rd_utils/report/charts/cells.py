@@ -70,9 +70,7 @@ def effectiveness_chart(
     compact = len(variants) <= len(PALETTE)
     position = {name: index for index, name in enumerate(strategies)}
     students = students.sort_values("strategy", key=lambda column: column.map(position), kind="stable")
-    parts = ["cell", "system", *DIMENSIONS, "variant", "row"]
-    seeds = results.loc[results["system"] == "student", ["cell", "seed", "first_stage", "test_collection", "measure", "value"]]
-    seeds = seeds.merge(students[parts].drop_duplicates("cell"), on="cell").assign(role="seed")
+    seeds = _seeds(results, students)
     panels = students[["architecture", "first_stage"]].drop_duplicates()
     notes = empty_panels(students, "architecture", "first_stage")
     references = _references(summary, panels)
@@ -98,6 +96,13 @@ def effectiveness_chart(
             row=alt.Row("first_stage:N", sort=stages, title=None),
         )
     )
+
+
+def _seeds(results: pd.DataFrame, students: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a seed of the cells' students, with what is known of its cell."""
+    seeds = results.loc[results["system"] == "student", ["cell", "seed", "first_stage", "test_collection", "measure", "value"]]
+    cells = students[["cell", "system", *DIMENSIONS, "variant", "row"]].drop_duplicates("cell")
+    return seeds.merge(cells, on="cell").assign(role="seed")
 
 
 def _students(summary: pd.DataFrame) -> pd.DataFrame:
