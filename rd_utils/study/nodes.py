@@ -192,7 +192,7 @@ class NodeBuilder:
         said: Values = {"study": plan.path}
         if self.study.base:
             said["base"] = self.study.base
-        self._add("05c_report", "analyse", said, (), needs=needs, extra=plan.report_version)
+        self._add("05c_report", "study", said, (), needs=needs, extra=plan.report_version)
 
     def _prepare(self, needed: dict[str, params.Spec]) -> None:
         """Add the nodes that come before the cells' own: mining, scoring, searches, and students that retrieve or teach.

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PROFILES = sorted((ROOT / "params" / "profiles").glob("*/config.yaml"))
 EXECUTORS = [path.parent.name for path in PROFILES]
 STAGES = {nodes.stage_of(notebook) for notebook in nodes.NOTEBOOKS}
-WITH_MODELS = STAGES - {"analyse"}
+WITH_MODELS = STAGES - {"report"}
 
 
 @pytest.fixture(params=PROFILES, ids=EXECUTORS)
@@ -93,7 +93,7 @@ def test_kubernetes_is_not_told_of_gpus_that_there_are_none_of(monkeypatch):
 
 def test_threads_can_be_set_from_outside(path, monkeypatch):
     monkeypatch.setenv("RD_THREADS", "2")
-    assert set(read(path)["set-threads"]) == {f"{stage}={1 if stage == 'analyse' else 2}" for stage in STAGES}
+    assert set(read(path)["set-threads"]) == {f"{stage}={1 if stage == 'report' else 2}" for stage in STAGES}
 
 
 def test_keys_are_options_of_snakemake_or_settings_of_the_plugin(path):
