@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from rd_utils import durable
+from rd_utils.cost.devices import cores
 from rd_utils.report import forms, in_short, layout, page, pictures, sections
 from rd_utils.report.findings import Findings
 from rd_utils.study.node_files import write_record
@@ -37,7 +38,7 @@ def write(study: Findings) -> list[Path]:
     for stem, (table, caption) in _printed(study).items():
         files += forms.save_table(table, folder / "tables" / stem, caption=caption, label=f"tab:{stem}", highlight=stem.startswith("main"))
     figures = [block for section in shown for block in section.blocks if isinstance(block, page.Figure)]
-    with ThreadPoolExecutor(pictures.CORES) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         stems = [folder / "charts" / _file_name(figure.name) for figure in figures]
         files += itertools.chain(*pool.map(pictures.save_chart, [figure.chart for figure in figures], stems))
     report = page.html_report(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +13,9 @@ from typing import NamedTuple, cast
 import altair as alt
 
 from rd_utils import durable
+from rd_utils.cost.devices import cores
 from rd_utils.report.drawing import Spec, chart_spec
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -62,14 +61,22 @@ def _svg(spec: Spec) -> str:
 
 def draw(chart: alt.typing.ChartType | Drawn) -> Drawn:
     """Draw an Altair chart with its data inside, once for all that it is written to: one that is drawn stays as it is."""
-    return draw_all([chart])[0]
+    return chart if isinstance(chart, Drawn) else _with_svg(_spec(chart))
 
 
 def draw_all(charts: Iterable[alt.typing.ChartType | Drawn]) -> list[Drawn]:
     """Draw charts as :func:`draw` does, side by side on the cores that there are."""
-    begun = [chart if isinstance(chart, Drawn) else Drawn(cast(Spec, _printable(chart_spec(chart))), "") for chart in charts]
-    with ThreadPoolExecutor(CORES) as pool:
-        return list(pool.map(lambda drawn: drawn if drawn.svg else drawn._replace(svg=_svg(drawn.spec)), begun))
+    specs = [chart if isinstance(chart, Drawn) else _spec(chart) for chart in charts]
+    with ThreadPoolExecutor(cores()) as pool:
+        return list(pool.map(lambda drawn: drawn if isinstance(drawn, Drawn) else _with_svg(drawn), specs))
+
+
+def _spec(chart: alt.typing.ChartType) -> Spec:
+    return cast(Spec, _printable(chart_spec(chart)))
+
+
+def _with_svg(spec: Spec) -> Drawn:
+    return Drawn(spec, _svg(spec))
 
 
 def _printable(value: object) -> object:

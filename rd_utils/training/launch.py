@@ -39,6 +39,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 
+from rd_utils.cost.devices import cores
 from rd_utils.store import Draft, Store, identity, peak_memory_mb
 from rd_utils.study.specs import StudentSpec
 from rd_utils.study.stage import Given, inputs
@@ -197,7 +198,7 @@ def _places() -> tuple[int, str]:
     import torch
 
     if not _has_gpu():
-        return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1), "cores"
+        return cores(), "cores"
     return torch.accelerator.device_count(), "GPUs"
 
 
