@@ -39,11 +39,6 @@ def _missing(node: Node, plan: Plan, store: Store) -> str | None:
     return report_damage(plan) if node.notebook == "05c_report" else None
 
 
-def report_is_current(plan: Plan) -> bool:
-    """Tell whether the study's folder holds the whole report of this very study, made by the code as it is."""
-    return report_damage(plan) is None
-
-
 def report_damage(plan: Plan) -> str | None:
     """Return what is wrong with the report in the study's folder, None where it is whole, of this study and made by the code as it is.
 
