@@ -30,7 +30,7 @@ ENERGY = [Requirement(text) for text in PROJECT["optional-dependencies"]["energy
 IMPORT_NAMES = {"ir-datasets": "ir_datasets", "ir-measures": "ir_measures", "pystemmer": "Stemmer", "pyyaml": "yaml", "faiss-cpu": "faiss"}
 IMPORT_NAMES |= {"ipython": "IPython", "pillow": "PIL", "scikit-learn": "sklearn"}
 IMPORT_NAMES |= {"sentence-transformers": "sentence_transformers", "vl-convert-python": "vl_convert"}
-NOT_IMPORTED = {"jupyterlab", "snakemake"}  # programs
+NOT_IMPORTED = {"jsonschema", "jupyterlab", "snakemake"}  # programs
 
 
 def by_name(requirements):
