@@ -67,7 +67,7 @@ def cores() -> int:
 
 
 @functools.cache
-def core_peak(seconds: float = 1.0) -> float:
+def core_peak(seconds: float = 0.25) -> float:
     """Return the operations a CPU second of this machine's core in a product of float32 matrices, the best over ``seconds``."""
     a, b = (np.random.default_rng(seed).standard_normal((768, 768), dtype=np.float32) for seed in (0, 1))
     np.matmul(a, b)  # the first loads the library, which can take longer than the seconds
@@ -85,7 +85,7 @@ def device_of(name: str | None) -> Device:
     """Return a device by its name, of a YAML file with its attributes, or of this machine.
 
     Args:
-        name: ``h200``, ``h100``, ``a100``, ``cpu`` (this machine's core, measured in a second), a YAML file; None is the GPU that torch
+        name: ``h200``, ``h100``, ``a100``, ``cpu`` (this machine's core, measured in a quarter of a second), a YAML file; None is the GPU that torch
             finds here, or ``cpu``.
 
     Raises:

