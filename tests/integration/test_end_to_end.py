@@ -130,41 +130,50 @@ def test_running_again_runs_only_the_last_step(outputs, root):
     assert jobs == {"study": "1", "total": "1"}, printed
 
 
-def test_what_is_lost_is_made_again_and_nothing_else(outputs, planned, root):
-    store = Store(outputs / "store")
-    node = next(node for node in planned.nodes if node.notebook == "03_train" and len(node.artefacts) > 1)
-    lost = node.artefacts[0]
-    kept = store.folder(node.artefacts[1]) / "manifest.json"
-    before, stamp = store.manifest(lost)["files"], kept.stat().st_mtime_ns
-    shutil.rmtree(store.folder(lost))
-    done = snakemake(root, outputs)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert kept.stat().st_mtime_ns == stamp
-    assert store.manifest(lost)["files"] == before  # the same bytes
-
-
 def artefacts(outputs: Path) -> dict[str, dict[str, str]]:
     """Return the checksums of every artefact's files."""
     manifests = outputs.glob("store/*/*/manifest.json")
     return {str(path.relative_to(outputs)): json.loads(path.read_text())["files"] for path in manifests}
 
 
-@pytest.mark.skipif(not kernels.supported(), reason="no nursery on this platform")
-def test_nodes_that_fork_make_the_same_bytes_as_fresh_ones(outputs, results, planned, root, tmp_path):
-    """Fresh ones make a part of the study, in which every notebook has a node: mined, scored, trained twice, evaluated, analysed."""
+@pytest.fixture(scope="module")
+def part(root, tmp_path_factory) -> Path:
+    """A part of the study, made by nodes in fresh processes: mined, scored, trained, evaluated and reported."""
+    folder = tmp_path_factory.mktemp("part")
     study = yaml.safe_load((root / STUDY).read_text())
-    part = study["grids"][1] | {"seeds": [0]}
-    (tmp_path / "part.yaml").write_text(yaml.safe_dump(study | {"name": "part", "grids": [part]}))
-    done = snakemake(root, tmp_path, study=str(tmp_path / "part.yaml"), nursery=0)
+    one = study["grids"][0] | {"strategies": ["bm25"], "losses": ["kl"]}
+    less = {"teachers": {name: study["teachers"][name] for name in one["teachers"]}, "grids": [one], "overrides": []}
+    path = folder / "part.yaml"
+    path.write_text(yaml.safe_dump(study | less | {"name": "part", "analysis": study["analysis"] | {"baseline_strategy": "bm25"}}))
+    done = snakemake(root, folder, study=str(path), nursery=0)
     assert done.returncode == 0, done.stderr[-3000:]
-    fresh, forked = artefacts(tmp_path), artefacts(outputs)
+    return path
+
+
+@pytest.mark.skipif(not kernels.supported(), reason="no nursery on this platform")
+def test_nodes_that_fork_make_the_same_bytes_as_fresh_ones(outputs, results, planned, part):
+    fresh, forked = artefacts(part.parent), artefacts(outputs)
     assert fresh.items() <= forked.items() and {name.split("/")[1] for name in fresh} == {name.split("/")[1] for name in forked}
-    values = pd.read_parquet(tmp_path / "part" / "results.parquet").drop(columns="study")
+    values = pd.read_parquet(part.parent / "part" / "results.parquet").drop(columns="study")
     assert len(values.merge(results)) == len(values) > 0  # on all columns, the value among them
     logs = {path: path.read_text() for path in outputs.glob("store/nodes/*/log.txt")}
     assert logs and not [path for path, log in logs.items() if "run as plain papermill" in log]  # every node was forked
-    assert cells_run(tmp_path).keys() == cells_run(outputs).keys() == {node.notebook for node in planned.nodes}
-    assert all(ran <= cells_run(outputs)[notebook] for notebook, ran in cells_run(tmp_path).items())
+    assert cells_run(part.parent).keys() == cells_run(outputs).keys() == {node.notebook for node in planned.nodes}
+    assert all(ran <= cells_run(outputs)[notebook] for notebook, ran in cells_run(part.parent).items())
+
+
+def test_what_is_lost_is_made_again_and_nothing_else(part, root, monkeypatch):
+    monkeypatch.setenv("RD_OUTPUTS", str(part.parent))
+    store = Store(part.parent / "store")
+    node = next(node for node in plan.load_plan(part).nodes if node.notebook == "03_train")
+    lost, *others = (spec for spec in node.artefacts if spec.stage == "student")
+    kept = [store.folder(spec) / "manifest.json" for spec in others]
+    before, stamps = store.manifest(lost)["files"], [path.stat().st_mtime_ns for path in kept]
+    shutil.rmtree(store.folder(lost))
+    done = snakemake(root, part.parent, study=str(part))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert kept and [path.stat().st_mtime_ns for path in kept] == stamps
+    assert store.manifest(lost)["files"] == before  # the same bytes
 
 
 def cells_run(outputs: Path) -> dict[str, set[tuple[tuple[str, int | None], ...]]]:
