@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 
 def snakemake(root: Path, outputs: Path, *options: str, study: str = STUDY, nursery: int = 1) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--rerun-triggers", "mtime", "--nolock", "--rerun-incomplete"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"RD_OUTPUTS": str(outputs), "PATH": path}
     return subprocess.run(
