@@ -20,7 +20,7 @@ export PATH := $(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules reason --show-failed-logs
 
-.PHONY: help study test lint unit notebooks-test browser end-to-end zoo fuzz faults test-slurm lab plan check notebooks lock bench bench-short bench-setup bench-gpu scale tables clean
+.PHONY: help study test lint all-tests unit notebooks-test browser end-to-end zoo fuzz faults test-slurm lab plan check notebooks lock bench bench-short bench-setup bench-gpu scale tables clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -38,7 +38,10 @@ NBVAL := --nbval-lax --nbval-kernel-name python3 --nbval-cell-timeout 300
 UNIT := tests/unit tests/notebooks tests/zoo tests/fuzz tests/faults rd_utils benchmarks/harness.py benchmarks/roofline.py benchmarks/gpu.py
 AWAY := d=$$(mktemp -d); trap "rm -rf $$d" EXIT; RD_OUTPUTS=$$d
 
-test: lint  ## all that follows in one run: unit tests and doctests, nbval, and the smallest study end to end
+test: $(READY)  ## all that follows in one run: lint, unit tests and doctests, nbval, and the smallest study end to end
+	@$(MAKE) --no-print-directory --jobs 2 lint all-tests
+
+all-tests: $(READY)
 	$(AWAY) $(PYTEST) $(SIDE_BY_SIDE) $(NBVAL) -m 'not slurm' $(UNIT) notebooks tests/integration
 
 lint: $(READY)  ## ruff over code, tests and notebooks, and pyright's checks of types over the package

@@ -85,7 +85,7 @@ def device_of(name: str | None) -> Device:
     """Return a device by its name, of a YAML file with its attributes, or of this machine.
 
     Args:
-        name: ``h200``, ``h100``, ``a100``, ``cpu`` (this machine's core, measured in a quarter of a second), a YAML file; None is the GPU that torch
+        name: ``h200``, ``h100``, ``a100``, ``cpu`` (this machine's core, measured in 0.25 s), a YAML file; None is the GPU that torch
             finds here, or ``cpu``.
 
     Raises:
