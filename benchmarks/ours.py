@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,21 @@ from benchmarks.roofline import transformer_flops
 from benchmarks.worker import Clock, memory, serve
 
 PACKAGES = ("rd-utils", "torch", "transformers", "sentence-transformers", "tokenizers", "numpy", "bm25s", "faiss-cpu")
+
+
+class Needed(NamedTuple):
+    """What a step, or a pass over pairs or texts, needs."""
+
+    flops: float
+    tokens: int
+    texts: int  # or pairs
+
+
+def _sizes(needed: list[Needed]) -> dict[str, float]:
+    """Return what several steps need together, the tokens of one pass, and those of a text."""
+    tokens, texts = (sum(getattr(one, name) for one in needed) for name in ("tokens", "texts"))
+    each = {"tokens_per_step": min(tokens // len(needed), 8192), "tokens_per_text": tokens / texts}
+    return {"flops": sum(one.flops for one in needed), **each}
 
 
 def _architecture(settings: dict[str, Any]) -> Any:
@@ -49,28 +64,30 @@ class _Texts:
         self.config = self.student.model[0].model.config
         self.lengths = self.queries.lengths(), self.docs.lengths()
 
-    def text_flops(self, queries: np.ndarray, docs: np.ndarray, training: bool) -> tuple[float, int]:
-        """Return what embedding distinct texts needs, and their tokens."""
+    def text_flops(self, queries: np.ndarray, docs: np.ndarray, training: bool) -> Needed:
+        """Return what embedding distinct texts needs."""
         limits = self.settings["max_query_length"], self.settings["max_length"]
         lengths = [*np.minimum(self.lengths[0][queries] + 2, limits[0]), *np.minimum(self.lengths[1][np.unique(docs)] + 2, limits[1])]
         return self._flops(lengths, training, self.settings["pooling"] == "cls")
 
-    def pair_flops(self, queries: np.ndarray, docs: np.ndarray, training: bool) -> tuple[float, int]:
-        """Return what scoring pairs needs, and their tokens."""
+    def pair_flops(self, queries: np.ndarray, docs: np.ndarray, training: bool) -> Needed:
+        """Return what scoring pairs needs."""
         left = np.minimum(self.lengths[0][queries], self.settings["max_query_length"])
         return self._flops(np.minimum(left + self.lengths[1][docs] + 3, self.settings["max_length"]).tolist(), training, True)
 
-    def _flops(self, lengths: Any, training: bool, first_token_only: bool) -> tuple[float, int]:
+    def _flops(self, lengths: Any, training: bool, first_token_only: bool) -> Needed:
         size = {
             "layers": self.config.num_hidden_layers,
             "dimension": self.config.hidden_size,
             "feed_forward": self.config.intermediate_size,
         }
-        return transformer_flops(lengths, **size, first_token_only=first_token_only, training=training), int(sum(lengths))
+        flops = transformer_flops(lengths, **size, first_token_only=first_token_only, training=training)
+        return Needed(flops, int(sum(lengths)), len(lengths))
 
     def shape(self) -> dict[str, int]:
-        """Return the widths that the peak is measured at."""
-        return {"dimension": self.config.hidden_size, "feed_forward": self.config.intermediate_size}
+        """Return the widths that the peak is measured at, and the depth."""
+        own = self.config
+        return {"dimension": own.hidden_size, "feed_forward": own.intermediate_size, "layers": own.num_hidden_layers}
 
 
 class Training(_Texts, Trains):
@@ -84,8 +101,7 @@ class Training(_Texts, Trains):
         done = self.batches[self.paced.steps - command["steps"] : self.paced.steps]
         counted = self.text_flops if self.settings["kind"] == "bi" else self._pairs_of
         needed = [counted(self.groups.query_rows[rows], self.groups.doc_rows[rows], True) for rows in done]
-        sizes = {"flops": sum(flops for flops, _ in needed), "tokens_per_step": int(np.mean([tokens for _, tokens in needed]))}
-        return answer | sizes | self.shape() | {"tokenise_seconds": self.tokenise_seconds}
+        return answer | _sizes(needed) | self.shape() | {"tokenise_seconds": self.tokenise_seconds}
 
     def train(self, groups: list[int], batch: int, tick: Any) -> None:
         """Train on groups in their order, ``batch`` a step."""
@@ -110,7 +126,7 @@ class Training(_Texts, Trains):
         queries, docs = self.groups.query_rows[groups], self.groups.doc_rows[groups]
         return self.student.score_pairs(self.queries, self.docs, np.repeat(queries, docs.shape[1]), docs.ravel()).astype(float).tolist()
 
-    def _pairs_of(self, queries: np.ndarray, docs: np.ndarray, training: bool) -> tuple[float, int]:
+    def _pairs_of(self, queries: np.ndarray, docs: np.ndarray, training: bool) -> Needed:
         return self.pair_flops(np.repeat(queries, docs.shape[1]), docs.ravel(), training)
 
 
@@ -126,8 +142,8 @@ class Scoring(_Texts):
         tables = self.tokenize([self.groups.queries[row] for row in queries]), self.tokenize([self.groups.docs[row] for row in docs])
         scores = self.student.score_pairs(*tables, query_of_pair, doc_of_pair, precision=self.settings.get("precision", "fp32"))
         rates = clock.rates("pairs", len(scores))
-        flops, tokens = self.pair_flops(query_rows, doc_rows, False)
-        return rates | {"scores": scores.astype(float).tolist()} | {"flops": flops, "tokens_per_step": min(tokens, 8192), **self.shape()}
+        sizes = _sizes([self.pair_flops(query_rows, doc_rows, False)])
+        return rates | {"scores": scores.astype(float).tolist()} | sizes | self.shape()
 
 
 class Bm25:
@@ -185,9 +201,8 @@ class Dense(_Texts):
         asked = self.student.encode(queries, kind="query", precision=precision)
         run = dense.search(vectors, asked, command["depth"], tie_order([str(row) for row in doc_rows]))
         rates = clock.rates("documents", len(doc_rows))
-        flops, tokens = self.text_flops(np.array(query_rows), np.array(doc_rows), False)
-        best = run.scores[run.offsets[:-1]].astype(float).tolist()
-        return rates | {"best": best, "flops": flops, "tokens_per_step": min(tokens, 8192), **self.shape()}
+        sizes = _sizes([self.text_flops(np.array(query_rows), np.array(doc_rows), False)])
+        return rates | {"best": run.scores[run.offsets[:-1]].astype(float).tolist()} | sizes | self.shape()
 
 
 class PairScores:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -29,25 +28,10 @@ def _collection(short: bool) -> Path:
 
 
 def _prepare(short: bool) -> None:
-    """Write vaswani's documents, some queries and the first positive of each as a BEIR folder, which both ways read."""
+    """Make the models, and a collection in BEIR layout of some queries with one positive each, which both ways read."""
     for name in ("tiny", "tiny-cross", "tiny-cross-2", "minilm-cross", "minilm-cross-2"):
         data.model(name)
-    folder = _collection(short)
-    if (folder / "qrels" / "train.tsv").is_file():
-        return
-    from rd_utils.data import collections
-    from rd_utils.study import params
-
-    collection = params.IrDatasetsCollection(id="vaswani", max_queries=QUERIES[short])
-    docs = collections.read_docs(collection)
-    queries, qrels = collections.read_queries(collection)
-    (folder / "qrels").mkdir(parents=True, exist_ok=True)
-    for name, table, key in (("corpus", docs, "doc_id"), ("queries", queries, "query_id")):
-        lines = [json.dumps({"_id": number, "text": text}) + "\n" for number, text in zip(table[key], table["text"], strict=True)]
-        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-    first = collections.positives(qrels).drop_duplicates("query_id")
-    lines = [f"{query}\t{doc}\t1\n" for query, doc in zip(first["query_id"], first["doc_id"], strict=True)]
-    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), encoding="utf-8")
+    data.beir("short", QUERIES[short], _collection(short))
 
 
 def _command(repeat: int, short: bool) -> dict[str, Any]:
@@ -67,7 +51,7 @@ def _scripts(name: str, scorer: str) -> Way:
 FAMILIES = (
     Family(
         "grid",
-        "a grid on vaswani: 2 strategies x 3 losses x 2 architectures x 3 seeds, 16 groups of 16 documents, MiniLM teacher, BERT 2x128",
+        "a grid on short texts: 2 strategies x 3 losses x 2 architectures x 3 seeds, 16 groups of 16 documents, MiniLM teacher, BERT 2x128",
         (
             Way("ours", "benchmarks.ours", {**_settings, "models": _OURS}),
             _scripts("scripts with rankers", "rankers"),

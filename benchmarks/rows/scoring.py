@@ -11,8 +11,8 @@ _ST, _RANKERS = "benchmarks.peers.sentence_transformers", "benchmarks.peers.rank
 _ONNX = ("onnx", "its extra does not resolve together with sentence-transformers 6.2")
 
 
-def _scoring(name: str, collection: str, max_length: int, pairs: tuple[int, int], targets: tuple[float, float]) -> Family:
-    folder, checkpoint = str(data.FOLDER / collection), str(data.FOLDER / "models" / "minilm-cross")
+def _scoring(name: str, max_length: int, pairs: tuple[int, int], targets: tuple[float, float]) -> Family:
+    folder, checkpoint = str(data.FOLDER / name), str(data.FOLDER / "models" / "minilm-cross")
     settings = {"data": folder, "model": checkpoint, "kind": "cross", "work": "scoring", "max_length": max_length, "max_query_length": 64}
     ways = (
         Way("ours fp32", "benchmarks.ours", {**settings, "precision": "fp32"}),
@@ -26,12 +26,12 @@ def _scoring(name: str, collection: str, max_length: int, pairs: tuple[int, int]
     names = [way.name for way in ways]
 
     def prepare(short: bool) -> None:
-        data.collection(collection)
+        data.collection(name)
         data.model("minilm-cross")
         data.model("minilm-cross-2")
 
     def command(repeat: int, short: bool) -> dict[str, Any]:
-        return data.pairs(collection, repeat, 16 if repeat < 0 else pairs[short])
+        return data.pairs(name, repeat, 16 if repeat < 0 else pairs[short])
 
     lines = (
         Line(
@@ -46,7 +46,7 @@ def _scoring(name: str, collection: str, max_length: int, pairs: tuple[int, int]
             f"teacher, {name}, best", "pairs_per_second", "pairs/s", tuple(names[:2]), tuple(names[2:]), targets[1], known_absent=(_ONNX,)
         ),
     )
-    title = f"teacher scoring, {collection}, MiniLM-L6 cross-encoder, at most {max_length} tokens a pair"
+    title = f"teacher scoring, {name} texts, MiniLM-L6 cross-encoder, at most {max_length} tokens a pair"
     precisions = {"ours fp32": "fp32", "ours bf16": "bf16"}
     return Family(
         f"teacher_{name}",
@@ -57,11 +57,12 @@ def _scoring(name: str, collection: str, max_length: int, pairs: tuple[int, int]
         command=command,
         prepare=prepare,
         precisions=precisions,
+        work=("infer", "cross"),
         short_repeats=int(name == "short"),
     )
 
 
 FAMILIES = (
-    _scoring("short", "vaswani", 256, (128, 64), (1.35, 1.4)),
-    _scoring("long", "scifact", 512, (24, 12), (1.5, 1.6)),
+    _scoring("short", 256, (128, 64), (1.35, 1.4)),
+    _scoring("long", 512, (24, 12), (1.5, 1.6)),
 )

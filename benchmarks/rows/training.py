@@ -60,7 +60,8 @@ def _family(
         return {"groups": data.batches(collection, batch * every), "batch": batch, "group_size": data.GROUP_SIZE, "steps": warm_up}
 
     precisions = {way.name: way.settings["precision"] for way in ways if way.name.startswith("ours")}
-    return Family(name, title, ways, lines, repeats=REPEATS, command=command, prepare=prepare, precisions=precisions, **more)
+    own: dict[str, Any] = {"precisions": precisions, "work": ("train", ways[0].settings["kind"])}
+    return Family(name, title, ways, lines, repeats=REPEATS, command=command, prepare=prepare, **own, **more)
 
 
 def _named(ways: tuple[Way, ...], precision: str | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -79,29 +80,29 @@ _ABSENT = {
     "tevatron": "trains bi-encoders that pool the first token, nothing else",
 }
 _BOTH = {"ours": ("fp32", "bf16"), "sentence-transformers": ("fp32", "bf16")}
-_SHORT = _ways("vaswani", "tiny", "bi", ("rankers", "lightning-ir", "tevatron"), _BOTH, pooling="cls", max_length=128)
-_LONG = _ways("scifact", "minilm", "bi", ("rankers", "lightning-ir"), _BOTH, pooling="cls", max_length=128)
+_SHORT = _ways("short", "tiny", "bi", ("rankers", "lightning-ir", "tevatron"), _BOTH, pooling="cls", max_length=128)
+_LONG = _ways("long", "minilm", "bi", ("rankers", "lightning-ir"), _BOTH, pooling="cls", max_length=128)
 _FP32 = {"ours": ("fp32",), "sentence-transformers": ("fp32",)}
-_LONG_MEAN = _ways("scifact", "minilm", "bi", (), _FP32, pooling="mean", max_length=128)
-_CROSS = _ways("vaswani", "tiny-cross", "cross", ("rankers", "lightning-ir"), _BOTH, max_length=160)
+_LONG_MEAN = _ways("long", "minilm", "bi", (), _FP32, pooling="mean", max_length=128)
+_CROSS = _ways("short", "tiny-cross", "cross", ("rankers", "lightning-ir"), _BOTH, max_length=160)
 _8X16, _2X16 = (f"{queries} queries x 16 documents, MarginMSE, dropout 0.1" for queries in (8, 2))  # 2: six trainers stay below 16 GB
 
 FAMILIES = (
     _family(
-        "bi_short", f"bi-encoder training, vaswani, BERT 2x128, CLS, {_8X16}", "vaswani", "tiny", _SHORT,
+        "bi_short", f"bi-encoder training, short texts, BERT 2x128, CLS, {_8X16}", "short", "tiny", _SHORT,
         (_line("bi-encoder, short, fp32", _SHORT, "fp32", 4.5), _line("bi-encoder, short, best precision", _SHORT, None, None)), (5, 2),
     ),
     _family(
-        "bi_long", f"bi-encoder training, scifact, MiniLM-L6, CLS, 128 tokens, {_2X16}", "scifact", "minilm", _LONG,
+        "bi_long", f"bi-encoder training, long texts, MiniLM-L6, CLS, 128 tokens, {_2X16}", "long", "minilm", _LONG,
         (_line("bi-encoder, long, fp32", _LONG, "fp32", 1.4), _line("bi-encoder, long, best precision", _LONG, None, 1.5)), (1, 1), (2, 1),
         short_repeats=0,
     ),
     _family(  # nothing of the last layer can be left out here
-        "bi_long_mean", f"bi-encoder training, scifact, MiniLM-L6, mean, 128 tokens, {_2X16}", "scifact", "minilm", _LONG_MEAN,
+        "bi_long_mean", f"bi-encoder training, long texts, MiniLM-L6, mean, 128 tokens, {_2X16}", "long", "minilm", _LONG_MEAN,
         (_line("bi-encoder, long, mean, fp32", _LONG_MEAN, "fp32", 1.4),), (1, 1), (2, 1), short_repeats=0,
     ),
     _family(
-        "cross_short", f"cross-encoder training, vaswani, BERT 2x128, {_8X16}", "vaswani", "tiny-cross", _CROSS,
+        "cross_short", f"cross-encoder training, short texts, BERT 2x128, {_8X16}", "short", "tiny-cross", _CROSS,
         (
             _line("cross-encoder, short, fp32", _CROSS, "fp32", 3.2, "pairs/s"),
             _line("cross-encoder, short, best precision", _CROSS, None, None, "pairs/s"),

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rd_utils.cost import energy
+from rd_utils.processor import processor
 from rd_utils.study import bounds, yaml_files
 from rd_utils.study.explain import ParameterError, explain, nearest
 from rd_utils.study.kinds import Precision
@@ -25,7 +26,7 @@ class Device(BaseModel):
     """What computes, and how fast at most: one GPU, or one core.
 
     Attributes:
-        name: as benchmark files call it.
+        name: as benchmark files call it; a core is called by its processor's kind.
         gpu: whether it is an accelerator; otherwise ``peak`` and ``watts`` are of one core.
         peak: operations a second in dense matrix products, by precision.
         bandwidth: bytes a second between memory and processor; elementwise work moves 8 bytes an operation.
@@ -101,7 +102,7 @@ def device_of(name: str | None) -> Device:
         # bf16 as fp32: some processors are faster in it, some ten times slower. Half of the 16 GB/s that a core streams, for what torch
         # spends around an elementwise operation: so the students without a transformer come out within a third of what they took.
         peak: dict[Precision, float] = dict.fromkeys(("fp32", "bf16"), core_peak())
-        return Device(name="cpu", gpu=False, peak=peak, bandwidth=8e9, train=0.4, infer=0.5, here=True)
+        return Device(name=processor().kind, gpu=False, peak=peak, bandwidth=8e9, train=0.4, infer=0.5, here=True)
     if name in GPUS:
         return GPUS[name]
     if Path(name).suffix not in (".yaml", ".yml"):
@@ -126,7 +127,7 @@ class Benchmark(BaseModel):
     """One measurement of a model's throughput: an entry of the list ``throughput`` of a JSON file under ``benchmarks/results``.
 
     Attributes:
-        device: as :class:`Device` calls it (``h200``, ``cpu``).
+        device: as :class:`Device` calls it (``h200``, ``amd-25-1-avx2``).
         precision: ``fp32``, ``bf16`` or ``fp16``.
         work: ``train`` (forward, backward, step) or ``infer``.
         kind: ``bi`` or ``cross``.

@@ -184,23 +184,22 @@ class Prices:
             raise ParameterError(
                 f"device {self.device.name} has no peak in {work.precision}, which the study asks for; it has {', '.join(self.device.peak)}"
             )
-        share, basis = self._share(work)
-        elementwise = (
-            8.0 * work.flops.other / self.device.bandwidth if basis == "assumed" else 0.0
-        )  # a benchmark's share holds all of a step
-        return work.flops.matrix / (peak * share) + elementwise, work.cpu_seconds, basis
+        measured = self._rate(work)
+        if measured is not None:  # of a whole step
+            return work.flops.matrix / measured, work.cpu_seconds, "benchmark"
+        elementwise = 8.0 * work.flops.other / self.device.bandwidth
+        return work.flops.matrix / (peak * getattr(self.device, work.mode)) + elementwise, work.cpu_seconds, "assumed"
 
-    def _share(self, work: Work) -> tuple[float, str]:
-        """Return the share of the peak: of the benchmarks nearest in shape, or the one assumed."""
+    def _rate(self, work: Work) -> float | None:
+        """Return the operations a second of the benchmarks nearest in shape; None where nothing like it was measured on this device."""
         shape = None if work.architecture is None else work.architecture.shape
         entries = [entry for entry in self.benchmarks if (entry.work, entry.precision) == (work.mode, work.precision)]
         if shape is None or not entries:
-            return getattr(self.device, work.mode), "assumed"
+            return None
         kind = "bi" if isinstance(work.architecture, params.BiArchitecture) else "cross"
         entries = [entry for entry in entries if entry.kind == kind] or entries
         away = [abs(math.log(entry.hidden / shape.hidden)) + abs(math.log(entry.layers / shape.layers)) for entry in entries]
-        nearest = [entry.share_of_peak for entry, distance in zip(entries, away, strict=True) if distance == min(away)]
-        return float(np.median(nearest)), "benchmark"
+        return float(np.median([entry.flops_per_second for entry, distance in zip(entries, away, strict=True) if distance == min(away)]))
 
     def price(self, work: Work, settings: AnalysisSettings, done: bool = False) -> Cost:
         """Return what one artefact costs.

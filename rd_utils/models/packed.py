@@ -10,7 +10,6 @@ It serves the encoders that have BERT's layers under BERT's names (Devlin et al.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeGuard, cast
@@ -25,13 +24,13 @@ from transformers.models.bert.modeling_bert import BertLayer
 
 from rd_utils.models.shared import Context
 from rd_utils.models.tokens import TokenTable
+from rd_utils.processor import processor
 
 POSITIONS_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # they count positions from behind the padding token's number
 FAMILIES = ("bert", "electra", *POSITIONS_FROM_PADDING)
 # Lengths are rounded up to a multiple: fewer attention calls for a few tokens of padding. Calls cost more on an accelerator.
 MULTIPLE = 4
 MULTIPLE_ON_ACCELERATOR = 32
-_HAS_ONEDNN = platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
 
 
 class Block(NamedTuple):
@@ -77,9 +76,10 @@ def layers_of(model: BertModel) -> list[BertLayer]:
 
 def by_onednn(device: torch.device, dtype: torch.dtype) -> bool:
     """Tell whether products on a device are multiplied by oneDNN; in bf16 it serves processors with AVX-512 or newer instructions."""
-    if not (_HAS_ONEDNN and device.type == "cpu"):
+    own = processor()
+    if not (own.is_x86 and device.type == "cpu" and torch.backends.mkldnn.is_available()):
         return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and own.multiplies_bf16)
 
 
 def lay_out(

@@ -26,6 +26,7 @@ from rd_utils.models.shared import (
     TRAINING_TOKENS,
 )
 from rd_utils.models.tokens import AnyTokenizer, TokenTable, tokenize
+from rd_utils.processor import processor
 from rd_utils.study.kinds import Architecture
 from rd_utils.study.settings import Training
 
@@ -220,7 +221,7 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise ValueError(f"precision is {precision!r}; choose from fp32, bf16, fp16")
     if precision == "fp16" and device.type == "cpu":
         raise ValueError("precision fp16 needs an accelerator, but the device is a cpu; use bf16 (half the memory, wider range) or fp32")
-    if precision == "bf16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if precision == "bf16" and device.type == "cpu" and not processor().multiplies_bf16:
         LOGGER.warning("this processor has no instructions for bf16, which is then about ten times slower than fp32; use fp32")
 
 

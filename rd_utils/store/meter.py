@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rd_utils.cost import energy
+from rd_utils.processor import processor
 from rd_utils.store.manifests import Spent, Surroundings
 
 PACKAGES = (
@@ -104,7 +105,7 @@ def _surroundings() -> str:
         "packages": versions,
         "machine": {
             "system": platform.platform(),
-            "processor": platform.machine(),
+            "processor": processor().kind,
             "cores": os.cpu_count(),
             "python": platform.python_version(),
             "threads": os.environ.get("OMP_NUM_THREADS"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import threading
@@ -14,6 +15,8 @@ from benchmarks import __main__ as main
 from benchmarks import environments, harness, roofline
 from benchmarks.harness import Family, Line, Way, WorkerError
 from benchmarks.peers.common import Paced
+from rd_utils.cost import devices
+from rd_utils.processor import processor
 
 
 class Fake:
@@ -115,6 +118,30 @@ def test_ratios_are_within_repeats_and_the_best_peer_is_the_one_to_beat():
     assert time["best_peer"] == "fast" and time["ratio"] == pytest.approx(2.0) and time["reached"] is False
 
 
+def test_the_short_form_shows_that_a_row_runs_and_has_no_ratios():
+    made, found = run(short=True)
+    row = harness.compare(made.lines[0], found, short=True)
+    assert row["ours_median"] == 4 and row["best_peer"] == "breaks" and row["peers"] == ["slow", "fast", "breaks"]
+    assert row["ratios"] == {} and row["ratio"] is row["reached"] is None
+    lines = harness.table([row]).splitlines()
+    assert "4.00 (ours)" in lines[1] and "2.00 (slow)" in lines[2] and "2.00 (fast)" in lines[3] and " to " not in "".join(lines[1:4])
+
+
+def test_a_line_without_an_answer_of_ours_or_of_any_peer_is_an_error(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(harness, "RESULTS", environments.ROOT / "outputs" / tmp_path.name)
+    monkeypatch.setattr(harness, "run_family", functools.partial(harness.run_family, start=Fake))
+
+    def results(*ways: str) -> int:
+        whole = family()
+        lines = (Line("speed", "rate", "1/s", ("ours",), ("slow", "absent"), 2.0),)
+        monkeypatch.setattr(main, "families", lambda: [Family("f", "a family", whole.ways, lines, repeats=3, command=whole.command)])
+        return main.main(["--ways", ",".join(ways)] if ways else [])
+
+    assert results() == 0
+    assert results("ours", "absent") == 1
+    assert "speed was not measured: slow: not among the ways that were run; absent: not installed" in capsys.readouterr().out
+
+
 def test_the_best_of_several_of_ours_counts():
     made, found = run()
     line = Line("best", "rate", "1/s", ("slow", "ours"), ("fast",), None)
@@ -178,7 +205,19 @@ def test_results_file(tmp_path, monkeypatch):
     assert stored["allocator"] == harness.malloc() and "mmap_threshold" in stored["allocator"] and stored["threads"] == 1
     way = stored["families"]["f"]["ways"]["ours"]
     assert [answer["rate"] for answer in way["answers"]] == [4, 6, 8] and way["versions"] == {"fake": "1"} and way["settings"]
-    assert [row["line"] for row in stored["lines"]] == ["speed", "time"]
+    assert [row["line"] for row in stored["lines"]] == ["speed", "time"] and stored["machine"]["kind"] == processor().kind
+
+
+def test_a_full_run_tells_the_estimates_what_this_kind_of_processor_reached(tmp_path):
+    made = family(precisions={"ours": "fp32"}, work=("train", "bi"))
+    shape = {"layers": 2, "dimension": 4, "feed_forward": 8}
+    one = shape | {"flops": 2e9, "seconds": 1.0, "documents_per_second": 64.0, "tokens_per_text": 40.5}
+    found = {"ways": {"ours": {"answers": [one] * 2, "roofline": {"gflops": 2.0, "share": 0.5}}}}
+    rates = main.throughput(made, found)
+    (tmp_path / "own.json").write_text(json.dumps({"throughput": rates}))
+    (entry,) = devices.read_benchmarks(tmp_path)
+    assert entry.device == processor().kind and (entry.flops_per_second, entry.share_of_peak, entry.hidden) == (2e9, 0.5, 4)
+    assert main.throughput(family(), found) == []
 
 
 def test_roofline_is_what_was_needed_over_the_peak():

@@ -16,6 +16,7 @@ from rd_utils.__main__ import main
 from rd_utils.cost import devices, estimates
 from rd_utils.cost.estimates import Cost
 from rd_utils.cost.workload import Counter, Known, demanded
+from rd_utils.processor import processor
 from rd_utils.store import Store, write_manifest
 from rd_utils.study import params, plan
 from rd_utils.study.params import ParameterError
@@ -360,7 +361,7 @@ def test_the_command_prints_each_format_and_refuses_what_it_does_not_know(output
     assert main(["plan", study, "--device", "a100", "--cores", "4"]) == 0
     assert "on one a100 and 4 cores" in capsys.readouterr().out
     assert main(["plan", study, "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["device"] == "cpu"
+    assert json.loads(capsys.readouterr().out)[0]["device"] == processor().kind
     assert main(["plan", study, "--device", "abacus"]) == 2
     assert "unknown device 'abacus'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
