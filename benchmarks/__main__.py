@@ -25,7 +25,7 @@ def add_roofline(
     family: harness.Family, found: dict[str, Any], rows: list[dict[str, Any]], cpu: bool = False, start: Any = harness.Worker
 ) -> None:
     """Add to every row of ours which share of the measured peak it reached: operations needed a second over the peak's."""
-    answered = {name: found["ways"][name]["answers"] for name in family.precisions if found["ways"][name]["answers"]}
+    answered = {name: found["ways"][name]["answers"] for name in family.precisions if found["ways"].get(name, {}).get("answers")}
     if not answered:
         return
     worker = start(harness.Way("peak", "benchmarks.roofline"), False)
@@ -50,9 +50,10 @@ def throughput(family: harness.Family, found: dict[str, Any]) -> list[dict[str, 
     """Return what ours reached, as :func:`rd_utils.cost.devices.read_benchmarks` reads it: by precision, of the processor's kind."""
     entries = []
     for name, precision in family.precisions.items() if family.work else ():
-        answers, peak = found["ways"][name]["answers"], found["ways"][name].get("roofline")
-        if not answers or peak is None:
+        peak = found["ways"].get(name, {}).get("roofline")  # of a way that answered
+        if peak is None:
             continue
+        answers = found["ways"][name]["answers"]
         unit = next(unit for unit in ("documents", "pairs") if f"{unit}_per_second" in answers[0])
         entry = {"device": processor().kind, "precision": precision, "work": family.work[0], "kind": family.work[1]}
         entry |= {"layers": answers[0]["layers"], "hidden": answers[0]["dimension"], "tokens": answers[0]["tokens_per_text"]}
@@ -89,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     results: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     rates: list[dict[str, Any]] = []
-    name = options.name or processor().kind + ("-short" if options.short else "-some" if wanted or options.ways else "")
+    results_name = options.name or processor().kind + ("-short" if options.short else "-some" if wanted or options.ways else "")
     for family in every:
         if (wanted and family.name not in wanted) or (options.short and not family.short_repeats):
             continue
@@ -103,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
         harness.report(f"  took {found['seconds']:.0f} s")
         results[family.name] = found
         rows += own
-        path = harness.write_results(name, options.short, results, rows, time.monotonic() - began, rates)
+        path = harness.write_results(results_name, options.short, results, rows, time.monotonic() - began, rates)
     if not rows:
         harness.report("nothing was run")
         return 1

@@ -75,11 +75,10 @@ def layers_of(model: BertModel) -> list[BertLayer]:
 
 
 def by_onednn(device: torch.device, dtype: torch.dtype) -> bool:
-    """Tell whether products on a device are multiplied by oneDNN; in bf16 it serves processors with AVX-512 or newer instructions."""
-    own = processor()
-    if not (own.is_x86 and device.type == "cpu" and torch.backends.mkldnn.is_available()):
+    """Tell whether products on a device are multiplied by oneDNN; see :attr:`rd_utils.processor.Processor.onednn_is_fastest`."""
+    if not (device.type == "cpu" and torch.backends.mkldnn.is_available()):
         return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and own.multiplies_bf16)
+    return dtype in (torch.float32, torch.bfloat16) and processor().onednn_is_fastest
 
 
 def lay_out(
@@ -213,10 +212,11 @@ class PackedEncoder:
     def frozen(self, dtype: torch.dtype) -> Iterator[None]:
         """Hold the weights in the form that the processor's library multiplies fastest, while the block runs and they do not change.
 
-        Does nothing where the library (oneDNN on x86) does not multiply them, see :func:`by_onednn`.
+        In fp32 on a CPU, and wherever oneDNN multiplies them, see :func:`by_onednn`; elsewhere it does nothing.
         """
         products = [product for layer in self.layers for product in layer.products]
-        if not by_onednn(products[0].parts[0].weight.device, dtype):
+        device = products[0].parts[0].weight.device
+        if not (by_onednn(device, dtype) or (device.type == "cpu" and dtype == torch.float32)):
             yield
             return
         for product in products:
@@ -289,7 +289,7 @@ class _Product:
         self.held: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, states: Tensor) -> Tensor:
-        if self.frozen is not None:
+        if self.frozen is not None and by_onednn(states.device, self.frozen):
             if self.held is None:
                 weight, bias = (values.detach().to(self.frozen) for values in self._weights())
                 self.held = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous()), bias
@@ -297,6 +297,10 @@ class _Product:
             if isinstance(self.then, GELUActivation):
                 return _multiply(rows, *self.held, "gelu", "none")[: len(states)]
             output = _multiply(rows, *self.held)[: len(states)]
+        elif self.frozen is not None:
+            if self.held is None:
+                self.held = self._weights()
+            output = F.linear(states, *self.held)
         else:
             weight, bias = self._weights()
             dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
