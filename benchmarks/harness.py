@@ -203,7 +203,8 @@ def run_family(
     repeats = family.short_repeats if short else family.repeats
     ways = [way for way in family.ways if not only or way.name in only]
     found: dict[str, dict[str, Any]] = {
-        way.name: {"answers": [], "error": way.refused, "check": None, "versions": {}, **asdict(way)} for way in ways
+        way.name: {"answers": [], "error": way.refused, "refused": way.refused is not None, "check": None, "versions": {}, **asdict(way)}
+        for way in ways
     }
     running: dict[str, Any] = {}
 
@@ -290,7 +291,7 @@ def compare(line: Line, family: dict[str, Any], cpu: bool = False, short: bool =
 
     Returns:
         The medians, ratios (median, least, most, all) against every peer and the best one, ``reached`` (None where a side is missing or
-        there is no target), and the missing with their reasons.
+        there is no target), the missing with their reasons, and whether a side is for other processors alone (``elsewhere``).
     """
     if cpu:
         line = replace(line, number=line.number.replace("_per_second", "_per_cpu_second"))
@@ -322,6 +323,7 @@ def compare(line: Line, family: dict[str, Any], cpu: bool = False, short: bool =
         "reached": None,
         "missing": missing,
         "peers": [name for name in line.peers if name in values],
+        "elsewhere": any(all(family["ways"].get(name, {}).get("refused") for name in side) for side in (line.ours, line.peers)),
     }
     peers = row["peers"]
     if own is None or not peers:
@@ -370,10 +372,10 @@ def _spread(ratio: dict[str, Any] | None) -> str:
 
 
 def not_measured(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a sentence for every line that has no answer of ours or of any peer."""
+    """Return a sentence for every line that has no answer of ours or of any peer, but those that are for other processors."""
     found = []
     for row in rows:
-        if row["ours"] is None or row["best_peer"] is None:
+        if (row["ours"] is None or row["best_peer"] is None) and not row["elsewhere"]:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in row["missing"].items())
             found.append(f"{row['line']} was not measured: {reasons}")
     return found

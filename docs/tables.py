@@ -64,9 +64,23 @@ def values(name: str, column: str, /, **where: str) -> pd.Series:
     return pd.to_numeric(table[column]).dropna()
 
 
-def benchmark() -> list[dict]:
-    """Return the lines of the benchmark's committed run."""
-    return json.loads((ROOT / "benchmarks" / "results" / "full.json").read_text(encoding="utf-8"))["lines"]
+def benchmarks() -> dict[str, dict]:
+    """Return the benchmark's committed runs by the names of their files, the newest first."""
+    read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "benchmarks" / "results").glob("*.json")}
+    full = {name: run for name, run in read.items() if run.get("form") == "full"}
+    return dict(sorted(full.items(), key=lambda item: item[1]["date"], reverse=True))
+
+
+def processor_name(run: str) -> str:
+    """Return what a run's processor is called in a table.
+
+    >>> processor_name("amd-25-1-avx2"), processor_name("amd-avx512_bf16-again")
+    ('AMD, AVX2', 'AMD, AVX-512 and bf16 (again)')
+    """
+    vendor, *numbers = run.removesuffix("-again").split("-")
+    sets = {"avx2": "AVX2", "avx512": "AVX-512", "avx512_bf16": "AVX-512 and bf16", "amx": "AMX"}
+    vendors = {"amd": "AMD", "intel": "Intel"}
+    return f"{vendors.get(vendor, vendor)}, {sets.get(numbers[-1], numbers[-1])}" + (" (again)" if run.endswith("-again") else "")
 
 
 def scale() -> pd.DataFrame:
@@ -216,24 +230,53 @@ def plan_msmarco(up: str) -> str:
     return cited("plan_msmarco", shown)
 
 
-def benchmark_table(up: str) -> str:
-    """Return the suite beside its peers."""
-    rows = []
-    for line in benchmark():
-        ratio = line["ratios"][line["best_peer"]]
-        goal = "–" if line["target"] is None else f"{brief(line['target'])}: {'yes' if line['reached'] else 'no'}"
-        precise = line["ours"].removeprefix("ours").strip()
-        rows.append(
-            {
-                "work": line["line"],
-                "ours": f"{brief(line['ours_median'])} {line['unit']}" + (f" ({precise})" if precise else ""),
-                "best peer": f"{brief(line['medians'][line['best_peer']])} ({line['best_peer']})",
-                "times better (least to most)": f"{brief(ratio['median'])} ({brief(ratio['least'])} to {brief(ratio['most'])})",
-                "goal": goal,
-                "of the peak": f"{line['roofline']['share']:.0%}" if line.get("roofline") else "–",
-            }
-        )
-    return markdown(pd.DataFrame(rows))
+def benchmark_range(up: str) -> str:
+    """Return how many times better than the best peer the suite is, a row a line, a column a run, and the range over the runs."""
+    runs = benchmarks()
+    rows: dict[str, dict[str, str]] = {}
+    medians: dict[str, list[float]] = {}
+    for name, run in runs.items():
+        for line in run["lines"]:
+            goal = "–" if line["target"] is None else brief(line["target"])
+            row = rows.setdefault(line["line"], {"work": line["line"], "goal": goal} | dict.fromkeys(map(processor_name, runs), "–"))
+            if line["ratio"] is not None:
+                row[processor_name(name)] = ratio_said(line)
+                medians.setdefault(line["line"], []).append(line["ratio"])
+    for work, row in rows.items():
+        found = medians.get(work, [])
+        row["over processors"] = f"{brief(min(found))} to {brief(max(found))}" if found else "–"
+    return markdown(pd.DataFrame([*rows.values()]))
+
+
+def ratio_said(line: dict) -> str:
+    """Return a line's ratio to its best peer, the median with least and most."""
+    ratio = line["ratios"][line["best_peer"]]
+    return f"{brief(ratio['median'])} ({brief(ratio['least'])} to {brief(ratio['most'])})"
+
+
+def benchmark_table(name: str) -> Callable[[str], str]:
+    """Return what shows one run of the benchmark."""
+
+    def show(up: str) -> str:
+        rows = []
+        for line in benchmarks()[name]["lines"]:
+            if line["ratio"] is None:
+                continue
+            goal = "–" if line["target"] is None else f"{brief(line['target'])}: {'yes' if line['reached'] else 'no'}"
+            precise = line["ours"].removeprefix("ours").strip()
+            rows.append(
+                {
+                    "work": line["line"],
+                    "ours": f"{brief(line['ours_median'])} {line['unit']}" + (f" ({precise})" if precise else ""),
+                    "best peer": f"{brief(line['medians'][line['best_peer']])} ({line['best_peer']})",
+                    "times better (least to most)": ratio_said(line),
+                    "goal": goal,
+                    "of the peak": f"{line['roofline']['share']:.0%}" if line.get("roofline") else "–",
+                }
+            )
+        return markdown(pd.DataFrame(rows))
+
+    return show
 
 
 def scale_table(up: str) -> str:
@@ -333,7 +376,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     "plan_msmarco": plan_msmarco,
     "estimates": plain("estimates", 2, "study", "what", "estimated, CPU s", "measured, CPU s"),
     "languages": plain("languages", 1, "collection", "English words", "fitting analysis", "analysis"),
-    "benchmark": benchmark_table,
+    "benchmark": benchmark_range,
     "scale": scale_table,
     "seed_against_seed": plain("seed_against_seed", 2, "student", "test", "comparisons", "called different, %"),
     "verdicts": plain("verdicts", 1, "student", "different over queries alone, 3 seeds", "kept over queries and seeds, 3 seeds", "8 seeds"),
@@ -347,6 +390,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     "scifact": scifact,
     "scifact_grid": scifact_grid,
 }
+TABLES |= {f"benchmark-{name}": benchmark_table(name) for name in benchmarks()}
 
 
 # --- numbers of sentences -----------------------------------------------------------------------------------------------------------
@@ -396,7 +440,7 @@ def interaction(column: str, architecture: str, first_stage: str, loss: str) -> 
 
 def peer(line: str, ours: bool = False) -> str:
     """Return what a line of the benchmark says of the suite or of its best peer."""
-    (found,) = (each for each in benchmark() if each["line"] == line)
+    (found,) = (each for each in benchmarks()["amd-avx512_bf16"]["lines"] if each["line"] == line)
     return brief(found["ours_median"] if ours else found["medians"][found["best_peer"]])
 
 

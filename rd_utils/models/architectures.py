@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -82,6 +82,8 @@ class InteractionCross(FromScratch):
 
 class _Transformer(Architecture):
     """Base of the architectures with a transformer."""
+
+    version: ClassVar[int] = 2  # 2: products in fp32 by torch's own on processors without AVX-512
 
     if TYPE_CHECKING:
         max_length: int

@@ -111,6 +111,7 @@ class LoadedTeacher(ScoringTeacher):
     Pairs are cut as :class:`CrossEncoder` says.
     """
 
+    version: ClassVar[int] = 2  # 2: products in fp32 by torch's own on processors without AVX-512
     kind: Literal["loaded"] = "loaded"
     model: ModelText
     max_length: Length = Field(default=256, ge=8)

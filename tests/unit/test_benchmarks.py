@@ -16,7 +16,7 @@ from benchmarks import environments, harness, roofline
 from benchmarks.harness import Family, Line, Way, WorkerError
 from benchmarks.peers.common import Paced
 from rd_utils.cost import devices
-from rd_utils.processor import processor
+from rd_utils.processor import Processor, processor
 
 
 class Fake:
@@ -140,6 +140,20 @@ def test_a_line_without_an_answer_of_ours_or_of_any_peer_is_an_error(monkeypatch
     assert results() == 0
     assert results("ours", "absent") == 1
     assert "speed was not measured: slow: not among the ways that were run; absent: not installed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("instructions, asked", [("avx2", 0), ("avx512", 4), ("amx", 4)])
+def test_bf16_is_run_where_the_processor_multiplies_it_and_is_no_error_elsewhere(monkeypatch, instructions, asked):
+    monkeypatch.setattr(harness, "processor", lambda: Processor("amd", 25, 1, instructions))
+    half = {"rates": [1, 4, 6, 8], "precision": "bf16"}
+    ways = Way("ours bf16", "", half), Way("peer bf16", "", half), Way("peer hinted", "", {"rates": [1, 1, 1, 1], "hint": "bf16"})
+    line = Line("half", "rate", "1/s", ("ours bf16",), ("peer bf16", "peer hinted"), 1.0)
+    _, found = run(Family("f", "a family", ways, (line,), repeats=3, command=lambda repeat, short: {}))
+    row = harness.compare(line, found)
+    assert len([name for name, _ in Fake.asked if name == "ours bf16"]) == asked and harness.not_measured([row]) == []
+    assert row["elsewhere"] is (asked == 0) and (
+        row["ratio"] == 1.0 if asked else "no instructions for bf16" in row["missing"]["peer hinted"]
+    )
 
 
 def test_the_best_of_several_of_ours_counts():

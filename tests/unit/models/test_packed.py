@@ -26,6 +26,7 @@ from rd_utils import models
 from rd_utils.models import GroupBatch, build, packed
 from rd_utils.models.packed import PackedEncoder, can_pack, lay_out, mean_of_tokens
 from rd_utils.models.tokens import TokenTable, gather
+from rd_utils.processor import Processor
 from rd_utils.study import params
 from rd_utils.training.losses import LOSSES, group_loss
 
@@ -117,6 +118,14 @@ def test_attention_is_differentiated_with_its_dropout(first_only, rate):
         return packed._Attention.apply(queries, states, 2, stream.blocks, rate)
 
     assert torch.autograd.gradcheck(attend, (states,) if queries is None else (states, queries))
+
+
+@pytest.mark.parametrize("instructions, chosen", [("plain", False), ("avx2", False), ("avx512", True), ("amx", True), ("neon", False)])
+def test_the_instructions_alone_say_what_multiplies(monkeypatch, instructions, chosen):
+    monkeypatch.setattr(packed, "processor", lambda: Processor("somebody", 1, 2, instructions))
+    cpu = torch.device("cpu")
+    assert packed.by_onednn(cpu, torch.float32) is packed.by_onednn(cpu, torch.bfloat16) is chosen
+    assert not packed.by_onednn(torch.device("cuda"), torch.float32) and not packed.by_onednn(cpu, torch.float64)
 
 
 def test_products_by_onednn_have_the_gradients_of_a_linear_layer():
