@@ -99,10 +99,12 @@ def device_of(name: str | None) -> Device:
             raise ParameterError(f"--device: this machine's {own} is not listed; name one of {', '.join(GPUS)}, cpu, or a YAML file")
         return GPUS[known].model_copy(update={"here": True})
     if name in (None, "cpu"):
-        # bf16 as fp32: some processors are faster in it, some ten times slower. Half of the 16 GB/s that a core streams, for what torch
-        # spends around an elementwise operation: so the students without a transformer come out within a third of what they took.
-        peak: dict[Precision, float] = dict.fromkeys(("fp32", "bf16"), core_peak())
-        return Device(name=processor().kind, gpu=False, peak=peak, bandwidth=8e9, train=0.4, infer=0.5, here=True)
+        # bf16 as fp32 where there are instructions for it, though some processors are faster in it; emulated, a tenth. Half of the 16 GB/s
+        # that a core streams, for what torch spends around an elementwise operation: so the students without a transformer come out within
+        # a third of what they took.
+        own, fp32 = processor(), core_peak()
+        peak: dict[Precision, float] = {"fp32": fp32, "bf16": fp32 if own.multiplies_bf16 else fp32 / 10}
+        return Device(name=own.kind, gpu=False, peak=peak, bandwidth=8e9, train=0.4, infer=0.5, here=True)
     if name in GPUS:
         return GPUS[name]
     if Path(name).suffix not in (".yaml", ".yml"):

@@ -16,7 +16,7 @@ from rd_utils.__main__ import main
 from rd_utils.cost import devices, estimates
 from rd_utils.cost.estimates import Cost
 from rd_utils.cost.workload import Counter, Known, demanded
-from rd_utils.processor import processor
+from rd_utils.processor import Processor, processor
 from rd_utils.store import Store, write_manifest
 from rd_utils.study import params, plan
 from rd_utils.study.params import ParameterError
@@ -305,6 +305,10 @@ def test_a_device_is_named_or_described(tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "core_peak", lambda: 1e11)
     assert devices.device_of("h200") == H200
     assert devices.device_of("cpu") == devices.device_of(None) and devices.device_of(None).peak["fp32"] == 1e11
+    for instructions, bf16 in (("avx2", 1e10), ("avx512", 1e11), ("amx", 1e11)):
+        own = Processor("amd", 25, 1, instructions)
+        monkeypatch.setattr(devices, "processor", lambda own=own: own)
+        assert devices.device_of("cpu").name == own.kind and devices.device_of("cpu").peak["bf16"] == bf16
     own = tmp_path / "own.yaml"
     own.write_text("{name: own, peak: {fp16: 1.0e14}, bandwidth: 1.0e12, watts: 300}")
     assert devices.device_of(str(own)).peak == {"fp16": 1e14}
