@@ -19,6 +19,7 @@ from rd_utils.cost import devices, estimates
 from rd_utils.store import Store, StoreError, one_look, project_root
 from rd_utils.study import node_files
 from rd_utils.study import plan as planning
+from rd_utils.study.explain import nearest
 from rd_utils.study.params import ParameterError
 from rd_utils.workflow import turns
 
@@ -62,9 +63,6 @@ def command_line() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status."""
     options = command_line().parse_args(arguments)
-    if options.command == "execute":
-        execute_notebooks(options.names)
-        return 0
     if options.command == "lock":
         from rd_utils.workflow import lock
 
@@ -72,6 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: {n} packages")
         return 0
     try:
+        if options.command == "execute":
+            execute_notebooks(options.names)
+            return 0
         if options.command == "compare":
             print(compare.run(options))
             return 0
@@ -208,14 +209,20 @@ def execute_notebooks(names: Sequence[str]) -> None:
     """Execute notebooks, or all, in place on their defaults, and write what JupyterLab would save: nothing but a result changes a file.
 
     Kept are outputs; dropped are standard error, progress and the times of cells. What a cell prints is one output, however it arrived.
+
+    Raises:
+        ParameterError: a name that no notebook has.
     """
+    folder = project_root() / "notebooks"
+    known = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+    if unknown := next((name for name in names if name not in known), None):
+        raise ParameterError(f"execute: no notebook {unknown!r}{nearest(unknown, known)}")
     import nbformat
     import papermill
     from jupyter_client.kernelspec import KernelSpecManager
 
     kernel = KernelSpecManager().get_kernel_spec("python3")
-    folder = project_root() / "notebooks"
-    for path in [folder / f"{name}.ipynb" for name in names] or sorted(folder.glob("*.ipynb")):
+    for path in [known[name] for name in names] or known.values():
         print(path.name, flush=True)
         papermill.execute_notebook(str(path), str(path), cwd=str(path.parent), progress_bar=False, kernel_name="python3")
         notebook = nbformat.read(path, as_version=4)

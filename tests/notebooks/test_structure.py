@@ -177,3 +177,9 @@ class TestParameterCells:
             stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
             for result in sorted(stored - own):
                 assert not difflib.get_close_matches(result, fields, 1, 0.8), result
+
+
+def test_a_notebook_that_is_not_there_is_named_before_any_is_executed(capsys):
+    assert commands.main(["execute", "01_mine", "07a_flor"]) == 2
+    said = capsys.readouterr()
+    assert "no notebook '07a_flor'" in said.err and "did you mean '07a_floor'" in said.err and "01_mine.ipynb" not in said.out
