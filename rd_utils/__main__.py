@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 
-@one_look()  # what a person owns is looked at once a command
 def command_line() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog="python -m rd_utils", description="Studies of ranking distillation.")
@@ -60,6 +59,7 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
+@one_look()  # what a person owns is looked at once a command
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status."""
     options = command_line().parse_args(arguments)

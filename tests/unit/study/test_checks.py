@@ -13,6 +13,7 @@ from rd_utils.__main__ import main
 from rd_utils.companions.theory import held_out
 from rd_utils.cost import devices
 from rd_utils.evaluation.measures import EvaluationError, try_measures
+from rd_utils.store import outside
 from rd_utils.study import params, plan
 from rd_utils.study.params import ParameterError
 from rd_utils.workflow import notebook
@@ -339,3 +340,15 @@ def test_a_checkpoint_is_told_where_the_study_names_it_not_where_it_is_used(tmp_
         plan.load_plan(changed(tmp_path, change))
     assert "architectures.absent.model: no folder ./no/such/bi" in str(error.value)
     assert "teachers.gone.model: no folder ./no/such/cross" in str(error.value) and "2 problems" in str(error.value)
+
+
+def test_a_command_is_one_look_at_what_a_person_owns(monkeypatch):
+    looks = []
+
+    def load(*_, **__):
+        looks.append(outside._LOOK.get())
+        raise ParameterError("enough")
+
+    monkeypatch.setattr(plan, "load_plan", load)
+    assert main(["check", "params/smallest.yaml"]) == 2
+    assert looks == [{}] and outside._LOOK.get() is None
