@@ -93,13 +93,23 @@ def _drawn(texts: Texts) -> tuple[list[str], list[str], np.ndarray]:
     """
     rng = np.random.default_rng(4)
     words = np.array(_vocabulary(texts.words))
-    cumulative = np.cumsum(1.0 / (np.arange(len(words)) + 2.7))
     lengths = texts.doc_lengths.draw(texts.docs, rng)
-    drawn = np.split(words[np.searchsorted(cumulative / cumulative[-1], rng.random(lengths.sum()))], np.cumsum(lengths)[:-1])
+    drawn = np.split(words[_rows(_zipf(len(words), 2.7), lengths.sum(), rng)], np.cumsum(lengths)[:-1])
     sources = rng.choice(np.flatnonzero(lengths >= np.median(lengths)), QUERIES, replace=False)
     wanted = zip(texts.query_lengths.draw(QUERIES, rng).tolist(), sources.tolist(), strict=True)
     queries = [" ".join(rng.choice(drawn[row], min(size, len(drawn[row])), replace=False)) for size, row in wanted]
     return queries, [" ".join(part) for part in drawn], sources
+
+
+def _zipf(n_words: int, offset: float) -> np.ndarray:
+    """Return the cumulative probabilities of words by rank after Zipf and Mandelbrot: in proportion to 1 / (rank + offset), from 0."""
+    weights = 1.0 / (np.arange(n_words) + offset)
+    return np.cumsum(weights / weights.sum())
+
+
+def _rows(cumulative: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw the ranks of n words."""
+    return np.minimum(np.searchsorted(cumulative, rng.random(n)), len(cumulative) - 1)
 
 
 def _vocabulary(n_words: int) -> list[str]:
@@ -116,11 +126,11 @@ def beir(name: str, n_queries: int, folder: Path) -> Path:
     """Write a collection's documents, its first queries and their positives in BEIR layout, and return the folder."""
     if (folder / "qrels" / "train.tsv").is_file():
         return folder
-    texts, groups = json.loads((collection(name) / "texts.json").read_text(encoding="utf-8")), np.load(collection(name) / "groups.npz")
+    source = collection(name)
+    texts, groups = json.loads((source / "texts.json").read_text(encoding="utf-8")), np.load(source / "groups.npz")
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     kept = groups["query_rows"][:n_queries].tolist()
-    for part, rows in (("corpus", range(len(texts["docs"]))), ("queries", kept)):
-        found = texts["docs" if part == "corpus" else "queries"]
+    for part, found, rows in (("corpus", texts["docs"], range(len(texts["docs"]))), ("queries", texts["queries"], kept)):
         lines = [json.dumps({"_id": f"{part[0]}{row}", "text": found[row]}) + "\n" for row in rows]
         (folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
     lines = [f"q{row}\tc{docs[0]}\t1\n" for row, docs in zip(kept, groups["doc_rows"].tolist(), strict=False)]
@@ -187,14 +197,13 @@ def synthetic(n_docs: int, n_queries: int = 1000) -> Path:
         return folder
     rng = np.random.default_rng(3)
     words = _words(200_000, rng)
-    weights = 1.0 / (np.arange(len(words)) + 28.0)  # Zipf and Mandelbrot; the head, which is stop words in real text, is left out
-    cumulative = np.cumsum(weights / weights.sum())
+    cumulative = _zipf(len(words), 28.0)  # the head, which is stop words in real text, is left out
     folder.mkdir(parents=True, exist_ok=True)
     kept: list[list[str]] = []
     with (folder / "docs.txt").open("w", encoding="ascii") as stream:
         for start in range(0, n_docs, 50_000):
             lengths = rng.integers(8, 41, min(50_000, n_docs - start))
-            drawn = words[np.minimum(np.searchsorted(cumulative, rng.random(lengths.sum())), len(words) - 1)].tolist()
+            drawn = words[_rows(cumulative, lengths.sum(), rng)].tolist()
             ends = np.cumsum(lengths)
             for begin, end in zip(ends - lengths, ends, strict=True):
                 stream.write(" ".join(drawn[begin:end]) + "\n")

@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import harness
+from benchmarks.data import Lengths
 from benchmarks.environments import HERE
 from benchmarks.harness import Line
 
@@ -226,8 +227,7 @@ class Session:
 
 def lengths_of(count: int, mean: float, spread: float, least: int, most: int, rng: np.random.Generator) -> np.ndarray:
     """Return log-normal lengths of a mean (before the cut), between two limits: int64 (count,)."""
-    drawn = rng.lognormal(np.log(mean) - spread**2 / 2, spread, count)
-    return np.clip(np.rint(drawn), least, most).astype(np.int64)
+    return Lengths(np.log(mean) - spread**2 / 2, spread, least, most).draw(count, rng)
 
 
 def word(token: int) -> str:

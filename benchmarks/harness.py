@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environments import HERE, PROJECT, ROOT, python_of
-from rd_utils.processor import processor
+from rd_utils.processor import cores, processor
 
 RESULTS = HERE / "results"
 PATIENCE = 900  # seconds that one answer may take
@@ -308,6 +308,7 @@ def compare(line: Line, family: dict[str, Any], cpu: bool = False, short: bool =
             values[name] = [float(answer[line.number]) for answer in way["answers"]]
     best = max if line.higher else min
     own = best((name for name in line.ours if name in values), key=lambda name: statistics.median(values[name]), default=None)
+    peers = [name for name in line.peers if name in values]
     row: dict[str, Any] = {
         "line": line.name,
         "unit": line.unit,
@@ -322,10 +323,9 @@ def compare(line: Line, family: dict[str, Any], cpu: bool = False, short: bool =
         "ratio": None,
         "reached": None,
         "missing": missing,
-        "peers": [name for name in line.peers if name in values],
+        "peers": peers,
         "elsewhere": any(all(family["ways"].get(name, {}).get("refused") for name in side) for side in (line.ours, line.peers)),
     }
-    peers = row["peers"]
     if own is None or not peers:
         return row
     row["best_peer"] = best(peers, key=lambda name: statistics.median(values[name]))
@@ -409,7 +409,7 @@ def machine() -> dict[str, Any]:
     return {
         "kind": processor().kind,
         "processor": model.group(1) if model else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "memory_gb": round(memory / 1e9, 1),
         "instruction_sets": [flag for flag in wanted if flags and flag in flags.group(1).split()],
         "system": platform.platform(),

@@ -8,6 +8,7 @@ version, the date and the command that the numbers come from; digits are shown a
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def values(name: str, column: str, /, **where: str) -> pd.Series:
     return pd.to_numeric(table[column]).dropna()
 
 
+@functools.cache
 def benchmarks() -> dict[str, dict]:
     """Return the benchmark's committed runs by the names of their files, the newest first."""
     read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "benchmarks" / "results").glob("*.json")}

@@ -1,4 +1,4 @@
-"""What this machine's processor can do: the kind that results are kept by, and that decides what is computed how.
+"""What this machine's processor can do: the kind that results are kept by and that decides what is computed how, and its cores.
 
 Numbers of one kind of processor are the same to the last bit; between kinds, last digits differ, since libraries sum products in the order
 that suits the instructions.
@@ -35,6 +35,7 @@ _CAPS = {
     "AVX10_1_512": "avx512_bf16",
     "AVX512_CORE_FP16": "avx512_bf16",
 }
+_WITH_AVX512 = ("avx512", "avx512_bf16", "amx")
 _VENDORS = {"AuthenticAMD": "amd", "GenuineIntel": "intel"}
 
 
@@ -67,12 +68,12 @@ class Processor(NamedTuple):
 
         With AVX2 alone torch's own is faster by a tenth to a sixth in fp32 (and by half, where GELU follows), at a BERT's shapes.
         """
-        return self.instructions in ("avx512", "avx512_bf16", "amx")
+        return self.instructions in _WITH_AVX512
 
     @property
     def multiplies_bf16(self) -> bool:
-        """Tell whether products in bf16 have instructions of their own, or those of AVX-512 at least; others take ten times as long."""
-        return self.instructions in ("avx512", "avx512_bf16", "amx")
+        """Tell whether oneDNN multiplies in bf16: with AVX-512, also where that has no bf16 of its own; others take ten times as long."""
+        return self.instructions in _WITH_AVX512
 
 
 def read(cpuinfo: str, machine: str, environment: Mapping[str, str]) -> Processor:
@@ -109,3 +110,8 @@ def processor() -> Processor:
     """Return this machine's."""
     file = Path("/proc/cpuinfo")
     return read(file.read_text(encoding="utf-8", errors="replace") if file.is_file() else "", platform.machine(), os.environ)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -83,8 +83,8 @@ def costs(plan: Plan, pipeline: Pipeline, cells: set[str] | None = None) -> pd.D
         keys = {"study": plan.study.name, "cell": cell.name, "collection": cell.collection, "seed": seed}
         keys |= {"identity": made, "manifest": f"store/student/{made}/manifest.json"}
         settings = {name: getattr(cell, name) for name in DIMENSIONS}
-        energy = " + ".join(sorted({paid[key].energy for specs in parts.values() for key in specs}))
-        spent = {**_amounts(parts, paid, uses), "energy": energy}
+        sources = " + ".join(sorted({paid[key].energy for specs in parts.values() for key in specs}))
+        spent = {**_amounts(parts, paid, uses), "energy": sources}
         rows.append({**keys, **settings, **spent, **_trained(pipeline.store.manifest(student))})
     return pd.DataFrame(rows)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import time
 from pathlib import Path
 from typing import Literal
@@ -60,11 +59,6 @@ GPUS = {
     "h100": Device(name="h100", peak={"bf16": 989e12, "fp16": 989e12, "fp32": 67e12}, bandwidth=3.35e12, memory=80e9, watts=700),
     "a100": Device(name="a100", peak={"bf16": 312e12, "fp16": 312e12, "fp32": 19.5e12}, bandwidth=2.04e12, memory=80e9, watts=400),
 }
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

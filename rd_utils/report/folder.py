@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from rd_utils import durable
-from rd_utils.cost.devices import cores
+from rd_utils.processor import cores
 from rd_utils.report import forms, in_short, layout, page, pictures, sections
 from rd_utils.report.findings import Findings
 from rd_utils.study.node_files import write_record

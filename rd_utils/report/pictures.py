@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 import altair as alt
 
 from rd_utils import durable
-from rd_utils.cost.devices import cores
+from rd_utils.processor import cores
 from rd_utils.report.drawing import Spec, chart_spec
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")

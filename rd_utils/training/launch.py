@@ -39,7 +39,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 
-from rd_utils.cost.devices import cores
+from rd_utils.processor import cores
 from rd_utils.store import Draft, Store, identity, peak_memory_mb
 from rd_utils.study.specs import StudentSpec
 from rd_utils.study.stage import Given, inputs

@@ -128,7 +128,8 @@ def test_the_short_form_shows_that_a_row_runs_and_has_no_ratios():
 
 
 def test_a_line_without_an_answer_of_ours_or_of_any_peer_is_an_error(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(harness, "RESULTS", environments.ROOT / "outputs" / tmp_path.name)
+    monkeypatch.setattr(environments, "ROOT", tmp_path)  # that the command names its file by
+    monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(harness, "run_family", functools.partial(harness.run_family, start=Fake))
 
     def results(*ways: str) -> int:
