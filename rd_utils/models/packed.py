@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeGuard, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, _softmax, _softmax_backward_data, nn  # pyright: ignore[reportPrivateImportUsage]  # stable, but not public
+from torch import Tensor, _softmax_backward_data, nn  # pyright: ignore[reportPrivateImportUsage]  # stable, not public
 from transformers import BertModel, CamembertModel, ElectraModel, RobertaModel, XLMRobertaModel
 from transformers.activations import GELUActivation
 from transformers.models.bert.modeling_bert import BertLayer
@@ -31,6 +31,9 @@ FAMILIES = ("bert", "electra", *POSITIONS_FROM_PADDING)
 # Lengths are rounded up to a multiple: fewer attention calls for a few tokens of padding. Calls cost more on an accelerator.
 MULTIPLE = 4
 MULTIPLE_ON_ACCELERATOR = 32
+# On a CPU, texts shorter than this are attended in fp32 in a pass in bf16: oneDNN compiles each small product for its shape, for longer
+# than it computes, and shapes of short texts seldom recur.
+SHORT = 64
 
 
 class Block(NamedTuple):
@@ -79,6 +82,17 @@ def by_onednn(device: torch.device, dtype: torch.dtype) -> bool:
     if not (device.type == "cpu" and torch.backends.mkldnn.is_available()):
         return False
     return dtype in (torch.float32, torch.bfloat16) and processor().onednn_is_fastest
+
+
+def filling(tokens: int) -> int:
+    """Return how many tokens of no text follow those of a pass, where oneDNN multiplies: up to a sixteenth, so that their number recurs.
+
+    It compiles each product for its shape, which takes 1.5 ms in fp32 and up to 7 in bf16, and keeps what it has compiled.
+
+    >>> filling(6931), filling(7168), filling(9)
+    (237, 0, 0)
+    """
+    return -tokens % (1 << max(tokens.bit_length() - 5, 0))
 
 
 def lay_out(
@@ -244,10 +258,14 @@ class PackedEncoder:
         if device != "cpu" and torch.is_autocast_enabled(device):  # once, not in every layer: each conversion is a kernel's launch
             dtype = torch.get_autocast_dtype(device)
             blocks = [block if block.mask is None else block._replace(mask=block.mask.to(dtype)) for block in blocks]
+        tokens = len(states)
+        if by_onednn(states.device, states.dtype):
+            states = F.pad(states, (0, 0, 0, filling(tokens)))
         for layer in self.layers[:-1]:
             states = layer(states, states, blocks, False)
         asking = states if firsts is None else states[firsts - start]
-        return self.layers[-1](asking, states, blocks, firsts is not None)
+        states = self.layers[-1](asking, states, blocks, firsts is not None)
+        return states if firsts is not None else states[:tokens]
 
 
 class _Layer:
@@ -274,10 +292,9 @@ class _Layer:
         own = self.attention
         queries, states = (self.queries(asking), self.keys_values(states)) if first_only else (None, self.all_three(states))
         rate = own.dropout.p if own.dropout.training else 0.0
-        # on a CPU the fused one is faster for whole texts; for single tokens its last bits depend on the thread
-        fused = states.device.type != "cpu" or (states.dtype == torch.float32 and not torch.is_grad_enabled() and not first_only)
-        attend = _fused_attention if fused else _Attention.apply
-        return attend(queries, states, own.num_attention_heads, blocks, rate)
+        attend = _fused_attention if _is_fused(states, first_only) else _Attention.apply
+        with torch.autocast(states.device.type, enabled=False):  # the types are chosen there
+            return attend(queries, states, own.num_attention_heads, blocks, rate)
 
 
 class _Product:
@@ -385,19 +402,22 @@ class _Attention(torch.autograd.Function):
         row = 0
         for block, keep in zip(blocks, keeps, strict=True):
             tokens = states[block.start : block.start + block.texts * block.length]
-            by_head = _by_head(tokens, block.texts, parts, heads).reshape(parts, block.texts * heads, block.length, -1)
+            dtype = _attended_in(states, block.length, queries is not None)
+            by_head = _copied(_by_head(tokens, block.texts, parts, heads), dtype).view(parts, block.texts * heads, block.length, -1)
             rows = slice(row, row + block.texts * (block.length if queries is None else 1))
             row = rows.stop
-            q = by_head[0] if queries is None else queries[rows].to(states.dtype).view(block.texts * heads, 1, -1)
+            q = by_head[0] if queries is None else queries[rows].to(dtype).view(block.texts * heads, 1, -1)
             k, v = by_head[-2], by_head[-1]
             scores = torch.bmm(q, k.transpose(1, 2))
             if block.mask is not None:  # added to the last columns, where it is not 0
                 scores.view(block.texts, heads, -1, block.length)[..., -block.padded :] += block.mask[..., -block.padded :].to(scores.dtype)
-            weights = _softmax(scores, -1, False)  # the plain name is computed in float32 under autocast, and cast twice
+            weights = torch.softmax(scores, -1)
+            keep = None if keep is None else keep.to(dtype)
             found = torch.bmm(weights if keep is None else weights * keep, v)
             _by_head(output[rows], block.texts, 1, heads).copy_(found.view(1, block.texts, heads, -1, width // heads))
             if any(context.needs_input_grad):
                 kept += [q, k, v, weights, *([] if keep is None else [keep])]
+        output[row:] = 0
         context.save_for_backward(*kept)
         context.heads, context.blocks, context.rate, context.parts = heads, blocks, rate, parts
         context.shapes = None if queries is None else queries.shape, states.shape
@@ -406,6 +426,11 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(context: _Attended, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of queries and states."""
+        with torch.autocast(gradient.device.type, enabled=False):  # as in the forward pass
+            return _Attention._differentiate(context, gradient)
+
+    @staticmethod
+    def _differentiate(context: _Attended, gradient: Tensor) -> tuple[Tensor | None, ...]:
         heads, parts, each = context.heads, context.parts, 5 if context.rate else 4
         of_states = gradient.new_empty(context.shapes[1])
         of_queries = None if context.shapes[0] is None else gradient.new_empty(context.shapes[0])
@@ -414,7 +439,7 @@ class _Attention(torch.autograd.Function):
             q, k, v, weights, *keep = context.saved_tensors[number * each : (number + 1) * each]
             rows = slice(row, row + block.texts * q.shape[1])
             row = rows.stop
-            own = _by_head(gradient[rows], block.texts, 1, heads).reshape(q.shape)
+            own = _copied(_by_head(gradient[rows], block.texts, 1, heads), q.dtype).view(q.shape)
             of_parts = k.new_empty((parts, *k.shape))
             torch.bmm((weights * keep[0] if keep else weights).transpose(1, 2), own, out=of_parts[-1])
             of_weights = torch.bmm(own, v.transpose(1, 2))
@@ -428,6 +453,7 @@ class _Attention(torch.autograd.Function):
                 of_queries[rows] = torch.bmm(of_scores, k).view(block.texts, -1)
             tokens = of_states[block.start : block.start + block.texts * block.length]
             _by_head(tokens, block.texts, parts, heads).copy_(of_parts.view(parts, block.texts, heads, block.length, -1))
+        of_states[sum(block.texts * block.length for block in context.blocks) :] = 0
         return of_queries, of_states, None, None, None
 
 
@@ -436,14 +462,40 @@ def _fused_attention(queries: Tensor | None, states: Tensor, heads: int, blocks:
     parts = 3 if queries is None else 2
     width = states.shape[1] // parts
     asking = [None] * len(blocks) if queries is None else queries.to(states.dtype).split([block.texts for block in blocks])
+    sizes = [block.texts * block.length for block in blocks]
+    *parts_of, rest = states.split([*sizes, len(states) - sum(sizes)])
     outputs = []
-    for block, first, tokens in zip(blocks, asking, states.split([block.texts * block.length for block in blocks]), strict=True):
+    for block, first, tokens in zip(blocks, asking, parts_of, strict=True):
         *q, k, v = _by_head(tokens, block.texts, parts, heads)
         q = q[0] if first is None else _by_head(first, block.texts, 1, heads)[0]
         mask = None if block.mask is None else block.mask.to(states.dtype)
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=rate, scale=1.0)
         outputs.append(context.transpose(1, 2).reshape(-1, width))
+    if queries is None and len(rest):
+        outputs.append(rest.new_zeros(len(rest), width))
     return torch.cat(outputs)
+
+
+def _is_fused(states: Tensor, first_only: bool) -> bool:
+    """Tell whether the library's fused attention is the faster one.
+
+    On a CPU only for whole texts without gradients (for single tokens its last bits depend on the thread), in bf16 only with AMX.
+    """
+    if states.device.type != "cpu":
+        return True
+    suits = states.dtype == torch.float32 or (states.dtype == torch.bfloat16 and processor().fuses_bf16_attention)
+    return suits and not torch.is_grad_enabled() and not first_only
+
+
+def _attended_in(states: Tensor, length: int, first_only: bool) -> torch.dtype:
+    """Return the type that texts of a length are attended in by plain products; see :data:`SHORT`."""
+    rough = states.device.type == "cpu" and states.dtype == torch.bfloat16
+    return torch.float32 if rough and (first_only or length < SHORT) else states.dtype
+
+
+def _copied(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Copy values in their order and convert them, in one go."""
+    return torch.empty(values.shape, dtype=dtype, device=values.device).copy_(values)
 
 
 def _by_head(tokens: Tensor, texts: int, parts: int, heads: int) -> Tensor:

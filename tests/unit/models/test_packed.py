@@ -140,6 +140,57 @@ def test_products_by_onednn_have_the_gradients_of_a_linear_layer():
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.parametrize("instructions", ["avx2", "avx512", "amx"])
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 0.1)])
+def test_tokens_that_fill_a_pass_change_neither_states_nor_gradients(monkeypatch, instructions, dtype, tolerance):
+    monkeypatch.setattr(packed, "processor", lambda: Processor("somebody", 1, 2, instructions))
+    torch.manual_seed(0)
+    model, table = ENCODERS["bert"]().eval(), texts()
+    stream = lay_out(table, 0, multiple=1)
+    assert packed.filling(len(stream.ids)) > 0
+    encoder, parameters = PackedEncoder(model), [*model.parameters()]
+    for max_tokens in (None, 100):
+        for first_only in (False, True):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+                states = encoder(stream, first_only=first_only, max_tokens=max_tokens)
+            own = plain(model, table)[torch.from_numpy(stream.order)]
+            lengths = torch.from_numpy(table.lengths()[stream.order])
+            expected = own[:, 0] if first_only else torch.cat([one[:length] for one, length in zip(own, lengths, strict=True)])
+            of_texts = torch.cat([torch.arange(length) + first for length, first in zip(lengths, stream.firsts, strict=True)])
+            found = states.float() if first_only else states.float()[of_texts]
+            assert len(states) == (len(table) if first_only else len(stream.ids))
+            torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+            weights = torch.randn(found.shape)
+            of_ours, of_model = (torch.autograd.grad((what * weights).sum(), parameters) for what in (found, expected))
+            for one, other in zip(of_ours, of_model, strict=True):
+                torch.testing.assert_close(one, other, rtol=0, atol=tolerance * max(1.0, float(other.abs().max())))
+
+
+def test_short_texts_in_bf16_are_attended_in_fp32():
+    torch.manual_seed(0)
+    stream = lay_out(texts(), 0)
+    states = torch.randn(len(stream.ids), 72).bfloat16().requires_grad_()
+    exact = states.detach().double().requires_grad_()
+    outputs = [packed._Attention.apply(None, values, 3, stream.blocks, 0.0) for values in (states, exact)]
+    gradients = [
+        torch.autograd.grad((output.float() * torch.arange(24)).sum(), values)[0]
+        for output, values in zip(outputs, (states, exact), strict=True)
+    ]
+    for rough, true in ([output.detach() for output in outputs], gradients):
+        assert rough.dtype == torch.bfloat16 and float((rough.double() - true).abs().max()) <= float(true.abs().max()) / 256  # rounded once
+    assert packed._attended_in(states, packed.SHORT, False) == torch.bfloat16 and packed._attended_in(states, 8, False) == torch.float32
+
+
+@pytest.mark.parametrize("instructions, chosen", [("avx2", False), ("avx512", False), ("avx512_bf16", False), ("amx", True)])
+def test_fused_attention_in_bf16_where_it_is_the_faster_one(monkeypatch, instructions, chosen):
+    monkeypatch.setattr(packed, "processor", lambda: Processor("somebody", 1, 2, instructions))
+    states = torch.zeros(2, 3)
+    with torch.no_grad():
+        assert packed._is_fused(states, False) and packed._is_fused(states.bfloat16(), False) is chosen
+        assert not packed._is_fused(states, True) and not packed._is_fused(states.bfloat16(), True)
+    assert not packed._is_fused(states.bfloat16(), False)
+
+
 def test_a_text_as_long_as_the_position_table_needs_no_position_beyond_it():
     torch.manual_seed(0)
     model = BertModel(BertConfig(**SIZES, max_position_embeddings=19), add_pooling_layer=False).double().eval()
