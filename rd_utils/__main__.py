@@ -1,6 +1,7 @@
-"""Command line: ``python -m rd_utils check|plan|where|prepare|publish STUDY``, ``compare A B``, and for developers ``execute|lock``.
+"""Command line: ``python -m rd_utils check|plan|where|prepare|publish STUDY``, ``compare A B``, ``power``, ``export groups``.
 
-``verify [STUDY]``, ``rerun CELL --study STUDY`` and ``trace STUDY CELL MEASURE`` say whether results can be trusted.
+``verify [STUDY]``, ``rerun CELL --study STUDY`` and ``trace STUDY CELL MEASURE`` say whether results can be trusted; for developers
+``execute|lock``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rd_utils.analysis import compare
+from rd_utils.analysis import asked_power, compare
+from rd_utils.companions import export
 from rd_utils.cost import devices, estimates
 from rd_utils.store import Store, StoreError, one_look, project_root
 from rd_utils.study import node_files
@@ -52,6 +54,10 @@ def command_line() -> argparse.ArgumentParser:
             )
     about = "say whether B differs from A, is equivalent, how sure that is, and at what cost: two cells of a study, or two TREC runs"
     compare.add_arguments(commands.add_parser("compare", help=about, description=about))
+    about = "say what so many queries and seeds can prove, and how many a margin needs, before anything is run"
+    asked_power.add_arguments(commands.add_parser("power", help=about, description=about))
+    about = "write groups of documents, with a teacher's scores, as what other trainers read"
+    export.add_arguments(commands.add_parser("export", help=about, description=about))
     add_provenance(commands)
     execute = commands.add_parser("execute", help="execute notebooks in place on their defaults, as they are committed")
     execute.add_argument("names", nargs="*", metavar="NOTEBOOK", help="their names, such as 07a_floor; all of them where none is named")
@@ -73,8 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "execute":
             execute_notebooks(options.names)
             return 0
-        if options.command == "compare":
-            print(compare.run(options))
+        if (verb := {"compare": compare, "power": asked_power, "export": export}.get(options.command)) is not None:
+            print(verb.run(options))
             return 0
         if options.command in ("adopt", "verify", "rerun", "trace"):
             return {"adopt": adopt, "verify": verify, "rerun": rerun, "trace": trace}[options.command](options)
