@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rd_utils.analysis import asked_power, compare
-from rd_utils.companions import export
+from rd_utils.companions import export, new_study
 from rd_utils.cost import devices, estimates
 from rd_utils.store import Store, StoreError, one_look, project_root
 from rd_utils.study import node_files
@@ -56,6 +56,8 @@ def command_line() -> argparse.ArgumentParser:
     compare.add_arguments(commands.add_parser("compare", help=about, description=about))
     about = "say what so many queries and seeds can prove, and how many a margin needs, before anything is run"
     asked_power.add_arguments(commands.add_parser("power", help=about, description=about))
+    about = "look into a collection, say what it holds, and write a study of it that runs"
+    new_study.add_arguments(commands.add_parser("new", help=about, description=about))
     about = "write groups of documents, with a teacher's scores, as what other trainers read"
     export.add_arguments(commands.add_parser("export", help=about, description=about))
     add_provenance(commands)
@@ -79,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "execute":
             execute_notebooks(options.names)
             return 0
-        if (verb := {"compare": compare, "power": asked_power, "export": export}.get(options.command)) is not None:
+        if (verb := {"compare": compare, "power": asked_power, "export": export, "new": new_study}.get(options.command)) is not None:
             print(verb.run(options))
             return 0
         if options.command in ("adopt", "verify", "rerun", "trace"):
