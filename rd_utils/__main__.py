@@ -1,4 +1,4 @@
-"""Command line: ``python -m rd_utils check|plan|where|prepare|publish STUDY``, ``compare A B``, ``power``, ``export groups``.
+"""Command line: ``python -m rd_utils check|plan|where|prepare|publish STUDY``, ``compare A B``, ``power``, ``export groups|student``.
 
 ``verify [STUDY]``, ``rerun CELL --study STUDY`` and ``trace STUDY CELL MEASURE`` say whether results can be trusted; for developers
 ``execute|lock``.
@@ -58,7 +58,7 @@ def command_line() -> argparse.ArgumentParser:
     asked_power.add_arguments(commands.add_parser("power", help=about, description=about))
     about = "look into a collection, say what it holds, and write a study of it that runs"
     new_study.add_arguments(commands.add_parser("new", help=about, description=about))
-    about = "write groups of documents, with a teacher's scores, as what other trainers read"
+    about = "write groups with a teacher's scores as other trainers read them, or a student with a model card"
     export.add_arguments(commands.add_parser("export", help=about, description=about))
     add_provenance(commands)
     execute = commands.add_parser("execute", help="execute notebooks in place on their defaults, as they are committed")

@@ -1,4 +1,4 @@
-"""Groups with a teacher's scores, written as what other people's trainers read.
+"""What leaves the store: groups with a teacher's scores, as other people's trainers read them, and students (:mod:`student_card`).
 
 A format is a class of files and says which of its consumer's losses take it. Texts stand in the files, so that nothing else is needed to
 train; ``provenance.json`` beside them says what they are. Scores are the teacher's own, undivided and not augmented; the positive is first.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +24,7 @@ from rd_utils.study.params import ParameterError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rd_utils.study.plan import Plan
+    from rd_utils.study.plan import Cell, Plan
     from rd_utils.workflow.progress import Track
 
 AT_ONCE = 4096  # groups that are written together
@@ -204,39 +205,71 @@ FORMATS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to a parser."""
-    parser.add_argument("what", choices=("groups",), help="groups of documents, with a teacher's scores where there is one")
+    parser.add_argument("what", choices=("groups", "student"), help="groups with their teacher's scores, or a student with a model card")
     parser.add_argument("cell", metavar="CELL", help="of the study: its collection, strategy, group size, cut and teacher are taken")
     parser.add_argument("folder", metavar="FOLDER", help="where the files go; it must not exist")
     parser.add_argument("--study", required=True, metavar="FILE", help="a study file, such as params/embedded.yaml")
     parser.add_argument("--base", metavar="NAME", help="the study as run on another base: the name of a file in params/bases")
     forms = "; ".join(f"{name}: {form.about}" for name, form in FORMATS.items())
-    parser.add_argument("--to", required=True, metavar="FORMAT", help=forms)
+    parser.add_argument("--to", metavar="FORMAT", help=f"of groups: {forms}")
     parser.add_argument("--collection", metavar="LABEL", help="the training collection, where the study has several")
-    parser.add_argument("--seed", type=int, help="of the cell's students, whose groups are meant (default: the least)")
-    parser.add_argument("--teacher", metavar="NAME", help="of the study's teachers, for a cell that has none")
+    parser.add_argument("--seed", type=int, help="of the cell's students (default: the least)")
+    parser.add_argument("--teacher", metavar="NAME", help="of the study's teachers, for groups of a cell that has none")
 
 
 def run(options: argparse.Namespace) -> str:
-    """Write the groups that the options name; return what to print.
+    """Write what the options name into a new folder; return what to print.
 
-    What is missing in the store, candidates, groups and scores, is made first; nothing is trained.
+    Of groups, what is missing in the store (candidates, groups, scores) is made first; nothing is trained.
 
     Raises:
         ParameterError: an option or a name is not what it should be, or the folder exists.
-        StoreError: the disk refuses.
+        StoreError: a student is not finished, or the disk refuses.
     """
-    from rd_utils.store import identity
     from rd_utils.study.plan import load_plan
-    from rd_utils.study.specs import ScoresSpec
-    from rd_utils.workflow.pipeline import Pipeline
 
-    if (form := FORMATS.get(options.to)) is None:
-        raise ParameterError(f"--to: there is no format {options.to!r}{nearest(options.to, FORMATS)}")
     folder = Path(options.folder).expanduser()
+    if options.what == "groups" and options.to not in FORMATS:
+        unknown = "--to is missing" if options.to is None else f"--to: there is no format {options.to!r}"
+        raise ParameterError(f"{unknown}{nearest(options.to or '', FORMATS)}")
+    if options.what == "student" and (options.to or options.teacher):
+        raise ParameterError(f"--{'to' if options.to else 'teacher'} is for groups; a student is what it was trained to be")
     if folder.exists():
         raise ParameterError(f"{folder} exists; name a folder that does not")
     plan = load_plan(options.study, options.base or None)
-    student, teacher = _chosen(plan, options)
+    return (_write_groups if options.what == "groups" else _write_student)(plan, options, folder)
+
+
+@contextmanager
+def _new(folder: Path) -> Iterator[Path]:
+    """Yield where to write what will stand in a folder, whole or not at all."""
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with durable.replacing(folder) as draft:
+            yield draft
+
+
+def _write_student(plan: Plan, options: argparse.Namespace, folder: Path) -> str:
+    from rd_utils.companions import student_card
+    from rd_utils.store import Store, StoreError
+
+    cell, seed, student, _ = _chosen(plan, options)
+    store = Store()
+    if not store.has(student):
+        base = f" BASE={options.base}" if options.base else ""
+        raise StoreError(f"{options.cell}, seed {seed}, is not trained yet; `make study STUDY={options.study}{base}` trains it")
+    with _new(folder) as draft:
+        student_card.write(plan, cell, seed, student, store, draft)
+    return f"{folder}: {options.cell}, seed {seed}, with a model card (README.md) that says how it is loaded"
+
+
+def _write_groups(plan: Plan, options: argparse.Namespace, folder: Path) -> str:
+    from rd_utils.store import identity
+    from rd_utils.study.specs import ScoresSpec
+    from rd_utils.workflow.pipeline import Pipeline
+
+    form = FORMATS[options.to]
+    _, _, student, teacher = _chosen(plan, options)
     if teacher is None and form.scored:
         raise ParameterError(f"--to {options.to} holds a teacher's scores, and {options.cell} has no teacher; name one with --teacher")
     pipeline, spec = Pipeline(), student.groups
@@ -252,18 +285,16 @@ def run(options: argparse.Namespace) -> str:
         "scores": None if scored is None else {"identity": identity(scored), "parameters": scored.teacher.model_dump(mode="json")},
         "counts": {"groups": len(query_rows), "queries": len(np.unique(query_rows)), "documents_a_group": doc_rows.shape[1]},
     }
-    with writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with durable.replacing(folder) as draft:
-            draft.mkdir()
-            form.write(groups, draft, pipeline.track)
-            (draft / PROVENANCE).write_text(json.dumps(provenance, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with _new(folder) as draft:
+        draft.mkdir()
+        form.write(groups, draft, pipeline.track)
+        (draft / PROVENANCE).write_text(json.dumps(provenance, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     files = ", ".join(sorted(path.name for path in folder.iterdir()))
     return f"{folder}: {len(query_rows):,} groups of {doc_rows.shape[1]} documents, for {form.about}\n{files}"
 
 
-def _chosen(plan: Plan, options: argparse.Namespace) -> tuple[Any, Any]:
-    """Return the student whose groups are meant, and the teacher."""
+def _chosen(plan: Plan, options: argparse.Namespace) -> tuple[Cell, int, Any, Any]:
+    """Return the cell on its collection, the seed, the student, and the teacher of its groups."""
     cells = {cell.collection: cell for cell in plan.cells if cell.name == options.cell}
     if not cells:
         names = list(dict.fromkeys(cell.name for cell in plan.cells))
@@ -277,7 +308,7 @@ def _chosen(plan: Plan, options: argparse.Namespace) -> tuple[Any, Any]:
         raise ParameterError(f"--seed: {options.cell} has the seeds {', '.join(map(str, students))}, not {seed}")
     teachers = plan.study.teachers
     if options.teacher is None:
-        return students[seed], students[seed].teacher
+        return cells[label], seed, students[seed], students[seed].teacher
     if options.teacher not in teachers:
         raise ParameterError(f"--teacher: the study has no {options.teacher!r}{nearest(options.teacher, teachers)}")
-    return students[seed], teachers[options.teacher]
+    return cells[label], seed, students[seed], teachers[options.teacher]

@@ -8,10 +8,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats as scipy_stats
 
 from rd_utils.companions import export
+from rd_utils.store import StoreError
 from rd_utils.study import plan as planning
-from rd_utils.study.params import ParameterError
+from rd_utils.study.params import ParameterError, StudentSystem
 from rd_utils.study.specs import ScoresSpec
 from rd_utils.workflow.pipeline import Pipeline
 
@@ -21,7 +23,7 @@ STUDY, KL, LCE = "params/smallest.yaml", "static-bm25-oracle-kl", "static-bm25-l
 def asked(*arguments) -> str:
     parser = argparse.ArgumentParser()
     export.add_arguments(parser)
-    return export.run(parser.parse_args(["groups", *(str(argument) for argument in arguments)]))
+    return export.run(parser.parse_args([str(argument) for argument in arguments]))
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def exported(tmp_path_factory):
         patch.setattr(export, "AT_ONCE", 7)  # several parts
         folders = {name: tmp_path_factory.mktemp("exports") / name for name in export.FORMATS}
         for name, folder in folders.items():
-            asked(KL, folder, "--study", STUDY, "--to", name)
+            asked("groups", KL, folder, "--study", STUDY, "--to", name)
         student = min(next(cell for cell in planning.load_plan(STUDY).cells if cell.name == KL).students.items())[1]
         pipeline = Pipeline()
         frame = pipeline.groups(student.groups)
@@ -145,22 +147,25 @@ def test_sentence_transformers_trains_a_cross_encoder_on_lists(exported, tmp_pat
 
 
 def test_a_cell_without_a_teacher_has_groups_and_takes_a_named_one(exported, tmp_path):
-    said = asked(LCE, tmp_path / "plain", "--study", STUDY, "--to", "tuples")
+    said = asked("groups", LCE, tmp_path / "plain", "--study", STUDY, "--to", "tuples")
     assert "groups of" in said and "label" not in read(tmp_path / "plain").columns
-    asked(LCE, tmp_path / "scored", "--study", STUDY, "--to", "lists", "--teacher", "oracle")
+    asked("groups", LCE, tmp_path / "scored", "--study", STUDY, "--to", "lists", "--teacher", "oracle")
     assert read(tmp_path / "scored")["labels"].map(len).nunique() == 1
 
 
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        ((KL, "new", "--to", "list"), "there is no format 'list'; did you mean 'lists'?"),
-        ((KL, ".", "--to", "lists"), ". exists; name a folder that does not"),
-        (("static-bm25-kl", "new", "--to", "lists"), "did you mean"),
-        ((LCE, "new", "--to", "lists"), "has no teacher; name one with --teacher"),
-        ((LCE, "new", "--to", "lists", "--teacher", "orakle"), "did you mean 'oracle'?"),
-        ((KL, "new", "--to", "lists", "--seed", 99), "not 99"),
-        ((KL, "new", "--to", "lists", "--collection", "x"), "is not trained on 'x'"),
+        (("groups", KL, "new"), "--to is missing; (choices: triplets"),
+        (("student", KL, "new", "--to", "lists"), "--to is for groups"),
+        (("student", KL, "."), ". exists"),
+        (("groups", KL, "new", "--to", "list"), "there is no format 'list'; did you mean 'lists'?"),
+        (("groups", KL, ".", "--to", "lists"), ". exists; name a folder that does not"),
+        (("groups", "static-bm25-kl", "new", "--to", "lists"), "did you mean"),
+        (("groups", LCE, "new", "--to", "lists"), "has no teacher; name one with --teacher"),
+        (("groups", LCE, "new", "--to", "lists", "--teacher", "orakle"), "did you mean 'oracle'?"),
+        (("groups", KL, "new", "--to", "lists", "--seed", 99), "not 99"),
+        (("groups", KL, "new", "--to", "lists", "--collection", "x"), "is not trained on 'x'"),
     ],
 )
 def test_what_it_refuses_before_anything_is_made(monkeypatch, tmp_path, arguments, said):
@@ -168,3 +173,66 @@ def test_what_it_refuses_before_anything_is_made(monkeypatch, tmp_path, argument
     with pytest.raises(ParameterError) as error:
         asked(*arguments, "--study", STUDY)
     assert said in str(error.value)
+
+
+# --- students -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Train and evaluate one cell, and export one of its students; return its folder, its spec and the plan."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RD_OUTPUTS", str(tmp_path_factory.mktemp("trained")))
+        folder = tmp_path_factory.mktemp("students") / "student"
+        with pytest.raises(StoreError, match="seed 0, is not trained yet; `make study STUDY=params/smallest.yaml` trains it"):
+            asked("student", LCE, folder, "--study", STUDY)
+        plan, pipeline = planning.load_plan(STUDY), Pipeline()
+        cell = next(cell for cell in plan.cells if cell.name == LCE)
+        bm25 = next(row for row in plan.baselines if row.name == "BM25")
+        systems = [StudentSystem(student=student) for student in cell.students.values()]
+        for spec in (spec for system in (*systems, *bm25.systems.values()) for spec in plan.evaluations(system, cell.collection)):
+            pipeline.build(spec)
+        asked("student", LCE, folder, "--study", STUDY)
+        yield folder, cell.students[0], pipeline
+
+
+def test_an_exported_student_gives_the_scores_of_its_runs(trained):
+    from sentence_transformers import SentenceTransformer
+
+    folder, spec, pipeline = trained
+    model = SentenceTransformer(str(folder), device="cpu")
+    queries, docs = pipeline.queries(spec.groups.collection), pipeline.docs(spec.groups.collection)
+    own = pipeline.student(spec)
+    query, doc = queries["text"].iloc[0], docs["text"].iloc[3]
+    tables = (own.model.tokenizer, [query], [doc])
+    from rd_utils.models.tokens import tokenize
+
+    ours = own.score_pairs(*(tokenize(texts, tables[0]) for texts in tables[1:]), np.array([0]), np.array([0]))
+    theirs = model.encode_query([query]) @ model.encode_document([doc]).T
+    assert float(ours[0]) == pytest.approx(spec.architecture.scale * float(theirs[0, 0]), rel=1e-5)
+
+
+def test_its_card_says_recipe_measures_and_verdicts(trained):
+    from huggingface_hub import ModelCard
+
+    folder, spec, pipeline = trained
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.library_name == "sentence-transformers" and card.data.pipeline_tag == "sentence-similarity"
+    results = {(one.dataset_type, one.dataset_config, one.metric_type): one.metric_value for one in card.data.eval_results}
+    plan = planning.load_plan(STUDY)
+    for evaluation in plan.evaluations(StudentSystem(student=spec), plan.labels[0]):
+        frame = pd.read_parquet(pipeline.store.folder(evaluation) / "per_query.parquet")
+        for measure, values in frame.groupby("measure")["value"]:
+            place = evaluation.collection.label, evaluation.first_stage.label, measure
+            assert results[place] == pytest.approx(values.mean(), abs=1e-6)
+            half = scipy_stats.t(len(values) - 1).ppf(0.975) * values.std(ddof=1) / len(values) ** 0.5
+            assert f"{values.mean() - half:.4f} to {values.mean() + half:.4f}" in card.content
+    for part in (
+        "SentenceTransformer(",
+        "| lce ",
+        "none: labels",
+        "| bm25, candidates, groups of 16",
+        "CPU s",
+        pipeline.store.manifest(spec)["identity"],
+    ):
+        assert part in card.content
