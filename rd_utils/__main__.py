@@ -32,7 +32,8 @@ class Verb(NamedTuple):
 
 def command_line(asked: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of all commands, with the arguments of the one that is asked for: others' modules take seconds to import."""
-    parser = argparse.ArgumentParser(prog="python -m rd_utils", description="Studies of ranking distillation.")
+    named = "rd" if Path(sys.argv[0]).name == "rd" else "python -m rd_utils"
+    parser = argparse.ArgumentParser(prog=named, description="Studies of ranking distillation.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, verb in VERBS.items():
         command = commands.add_parser(name, help=verb.about, description=verb.about)
