@@ -1,138 +1,159 @@
-"""Command line: ``python -m rd_utils check|plan|where|prepare|publish STUDY``, ``compare A B``, and for developers ``execute|lock``.
+"""Command line: ``python -m rd_utils check|plan|where|prepare|publish STUDY``, ``compare A B``, ``power``, ``export groups|student``.
 
-``verify [STUDY]``, ``rerun CELL --study STUDY`` and ``trace STUDY CELL MEASURE`` say whether results can be trusted.
+``verify [STUDY]``, ``rerun CELL --study STUDY`` and ``trace STUDY CELL MEASURE`` say whether results can be trusted; for developers
+``execute|lock``.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from rd_utils.analysis import compare
-from rd_utils.cost import devices, estimates
-from rd_utils.store import Store, StoreError, one_look, project_root
-from rd_utils.study import node_files
-from rd_utils.study import plan as planning
-from rd_utils.study.explain import nearest
-from rd_utils.study.params import ParameterError
-from rd_utils.workflow import turns
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+    from rd_utils.study.plan import Plan
 
-def command_line() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(prog="python -m rd_utils", description="Studies of ranking distillation.")
+
+class Verb(NamedTuple):
+    """A command: what it does in a line, what adds its arguments to a parser, and what runs it and returns the exit status."""
+
+    about: str
+    add: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def command_line(asked: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of all commands, with the arguments of the one that is asked for: others' modules take seconds to import."""
+    named = "rd" if Path(sys.argv[0]).name == "rd" else "python -m rd_utils"
+    parser = argparse.ArgumentParser(prog=named, description="Studies of ranking distillation.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in {
-        "check": "validate a study file and the names in it; start nothing",
-        "plan": "print what the study will cost and what of it is done",
-        "where": "print where the study's report is",
-        "prepare": "write the parameters of every notebook run (the workflow does this itself)",
-        "publish": "copy the executed notebooks beside the report (the workflow does this itself)",
-    }.items():
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("study", help="a study file, such as params/embedded.yaml")
-        command.add_argument("--base", help="run it on another base: the name of a file in params/bases")
-        if name == "plan":
-            command.add_argument(
-                "--device", help="h200, h100, a100, cpu, or a YAML file with peak, bandwidth, memory, watts (default: this machine)"
-            )
-            command.add_argument("--cores", type=_at_least_one, default=1, help="that work at the same time (default: 1)")
-            command.add_argument("--cells", action="store_true", help="a row a cell, not a row for all equal cells")
-            command.add_argument(
-                "--format", choices=("text", "csv", "json"), default="text", help="csv and json: every stage and cell, in SI units"
-            )
-    about = "say whether B differs from A, is equivalent, how sure that is, and at what cost: two cells of a study, or two TREC runs"
-    compare.add_arguments(commands.add_parser("compare", help=about, description=about))
-    add_provenance(commands)
-    execute = commands.add_parser("execute", help="execute notebooks in place on their defaults, as they are committed")
-    execute.add_argument("names", nargs="*", metavar="NOTEBOOK", help="their names, such as 07a_floor; all of them where none is named")
-    commands.add_parser("lock", help="write constraints.txt and locks/ from what is installed")
+    for name, verb in VERBS.items():
+        command = commands.add_parser(name, help=verb.about, description=verb.about)
+        if name == asked:
+            verb.add(command)
     return parser
 
 
-@one_look()  # what a person owns is looked at once a command
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    options = command_line().parse_args(arguments)
-    if options.command == "lock":
-        from rd_utils.workflow import lock
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = command_line(next((one for one in arguments if not one.startswith("-")), None)).parse_args(arguments)
+    from rd_utils.files import StoreError
+    from rd_utils.store import one_look
+    from rd_utils.study.explain import ParameterError
+    from rd_utils.workflow import turns
 
-        for name, n in lock.write(project_root()).items():
-            print(f"{name}: {n} packages")
-        return 0
     try:
-        if options.command == "execute":
-            execute_notebooks(options.names)
-            return 0
-        if options.command == "compare":
-            print(compare.run(options))
-            return 0
-        if options.command in ("adopt", "verify", "rerun", "trace"):
-            return {"adopt": adopt, "verify": verify, "rerun": rerun, "trace": trace}[options.command](options)
-        plan = planning.load_plan(options.study, options.base or None, inputs=options.command == "check")
-        if options.command == "check":
-            print(f"{options.study}: valid; {_size(plan)}")
-            print_notes(plan)
-        elif options.command == "plan":
-            print_plan(plan, options)
-        elif options.command == "prepare":
-            turns.begin(plan).leave()
-        elif options.command == "where":
-            print(f"report: {plan.folder / 'report.html'}")
-        else:
-            node_files.publish(plan)
+        with one_look():  # what a person owns is looked at once a command
+            return VERBS[options.command].run(options)
     except (ParameterError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
         print(f"error: {turns.told(error)}", file=sys.stderr)
-        return 2
+    return 2
+
+
+def of_study(options: argparse.Namespace) -> int:
+    """Run a command on a study's plan; return the exit status."""
+    from rd_utils.study import node_files
+    from rd_utils.study.plan import load_plan
+    from rd_utils.workflow import turns
+
+    plan = load_plan(options.study, options.base or None, inputs=options.command == "check")
+    if options.command == "check":
+        print(f"{options.study}: valid; {_size(plan)}")
+        print_notes(plan)
+    elif options.command == "plan":
+        print_plan(plan, options)
+    elif options.command == "prepare":
+        turns.begin(plan).leave()
+    elif options.command == "where":
+        print(f"report: {plan.folder / 'report.html'}")
+    else:
+        node_files.publish(plan)
     return 0
 
 
-def add_provenance(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands that say whether the store can be trusted."""
-    about = "compare every file of the store, or of one study in it, with what its manifest says; exit status 1 if one is damaged"
-    command = commands.add_parser("verify", help=about, description=about)
+def lock(options: argparse.Namespace) -> int:
+    """Write the lock; return the exit status."""
+    from rd_utils.store import project_root
+    from rd_utils.workflow import lock
+
+    for name, n in lock.write(project_root()).items():
+        print(f"{name}: {n} packages")
+    return 0
+
+
+def add_study(command: argparse.ArgumentParser) -> None:
+    """Add a study and its base."""
+    command.add_argument("study", help="a study file, such as params/embedded.yaml")
+    command.add_argument("--base", help="run it on another base: the name of a file in params/bases")
+
+
+def add_plan(command: argparse.ArgumentParser) -> None:
+    """Add what a plan is told."""
+    add_study(command)
+    command.add_argument(
+        "--device", help="h200, h100, a100, cpu, or a YAML file with peak, bandwidth, memory, watts (default: this machine)"
+    )
+    command.add_argument("--cores", type=_at_least_one, default=1, help="that work at the same time (default: 1)")
+    command.add_argument("--cells", action="store_true", help="a row a cell, not a row for all equal cells")
+    command.add_argument(
+        "--format", choices=("text", "csv", "json"), default="text", help="csv and json: every stage and cell, in SI units"
+    )
+
+
+_BASE = "the study as run on another base: the name of a file in params/bases"
+
+
+def add_verify(command: argparse.ArgumentParser) -> None:
+    """Add what is verified."""
     command.add_argument("study", nargs="?", help="a study file (default: everything in the store)")
     command.add_argument("--discard", action="store_true", help="delete what is damaged, unfinished or left over, so that it is made again")
-    base = "the study as run on another base: the name of a file in params/bases"
-    command.add_argument("--base", help=base)
-    about = "take over the artefacts of a store that 0.4.0 to 0.6.0 made, where they are the same bytes today; exit status 1 if some stay"
-    command = commands.add_parser("adopt", help=about, description=about)
+    command.add_argument("--base", help=_BASE)
+
+
+def add_adopt(command: argparse.ArgumentParser) -> None:
+    """Add what is adopted."""
     command.add_argument("outputs", nargs="?", help="the folder that holds the store (default: this project's outputs)")
     command.add_argument("--rounding", action="store_true", help="also what differs by the rounding of a learned teacher's scores")
-    about = (
-        "make one cell of a finished study again in an empty store, and say file by file whether it repeats; exit status 1 if it does not"
-    )
-    command = commands.add_parser("rerun", help=about, description=about)
+
+
+def add_rerun(command: argparse.ArgumentParser) -> None:
+    """Add what is made again."""
     command.add_argument("cell", help="a cell, or a row that is not trained, such as BM25")
     command.add_argument("--study", required=True, help="a study file, such as params/embedded.yaml")
-    command.add_argument("--base", help=base)
+    command.add_argument("--base", help=_BASE)
     command.add_argument("--seed", type=int, help="one seed of the cell (default: all)")
     command.add_argument("--folder", help="where the other store goes, and stays (default: a temporary folder)")
-    about = "walk from a cell's mean of a measure to the parameters, inputs, seeds, versions and hashes that it rests on"
-    command = commands.add_parser("trace", help=about, description=about)
+
+
+def add_trace(command: argparse.ArgumentParser) -> None:
+    """Add what is traced."""
     command.add_argument("study", help="a study file, such as params/embedded.yaml")
     command.add_argument("cell", help="a cell, or a row that is not trained, such as BM25")
     command.add_argument("measure", help="one of the study's, such as nDCG@10")
-    command.add_argument("--base", help=base)
+    command.add_argument("--base", help=_BASE)
     command.add_argument("--seed", type=int, help="one seed of the cell (default: all)")
     command.add_argument("--format", choices=("text", "json"), default="text", help="json: all that the manifests say")
 
 
+def add_execute(command: argparse.ArgumentParser) -> None:
+    """Add which notebooks are executed."""
+    command.add_argument("names", nargs="*", metavar="NOTEBOOK", help="their names, such as 07a_floor; all of them where none is named")
+
+
 def adopt(options: argparse.Namespace) -> int:
     """Take over the artefacts of an older layout; return the exit status."""
-    from rd_utils.store import adopt
+    from rd_utils.store import Store, adopt
     from rd_utils.workflow.progress import track
 
     done = adopt.adopt(Store(Path(options.outputs) / "store" if options.outputs else None), options.rounding, track)
@@ -142,10 +163,13 @@ def adopt(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Verify the store, or one study in it; return the exit status."""
+    from rd_utils.store import Store
+    from rd_utils.study.explain import ParameterError
+    from rd_utils.study.plan import load_plan
     from rd_utils.workflow import provenance
     from rd_utils.workflow.progress import track
 
-    specs = planning.load_plan(options.study, options.base or None).specs() if options.study else None
+    specs = load_plan(options.study, options.base or None).specs() if options.study else None
     if specs is None and options.base:
         raise ParameterError(f"--base {options.base}: only a study has a base; name it")
     found = provenance.verify(Store(), specs, track)
@@ -161,10 +185,12 @@ def rerun(options: argparse.Namespace) -> int:
     """
     import tempfile
 
+    from rd_utils.store import Store
+    from rd_utils.study.plan import load_plan
     from rd_utils.workflow import provenance
     from rd_utils.workflow.progress import track
 
-    plan, store = planning.load_plan(options.study, options.base or None), Store()
+    plan, store = load_plan(options.study, options.base or None), Store()
     threads = provenance.recorded_threads(plan, options.cell, store)
     if threads != os.environ.get("OMP_NUM_THREADS"):
         chosen = {key: value for key in ("study", "base", "seed", "folder") if (value := getattr(options, key)) is not None}
@@ -179,16 +205,21 @@ def rerun(options: argparse.Namespace) -> int:
 
 def trace(options: argparse.Namespace) -> int:
     """Print what a number rests on; return the exit status."""
+    from rd_utils.store import Store
+    from rd_utils.study.plan import load_plan
     from rd_utils.workflow import provenance
 
-    plan = planning.load_plan(options.study, options.base or None)
+    plan = load_plan(options.study, options.base or None)
     found = provenance.trace(plan, options.cell, options.measure, Store(), options.seed)
     print(json.dumps(found, indent=1) if options.format == "json" else provenance.say_trace(found))
     return 0
 
 
-def print_plan(plan: planning.Plan, options: argparse.Namespace) -> None:
+def print_plan(plan: Plan, options: argparse.Namespace) -> None:
     """Print what the study will cost and what of it is left; as CSV or JSON nothing else."""
+    from rd_utils.cost import devices, estimates
+    from rd_utils.store import Store
+
     found = estimates.estimate(plan, Store(), devices.device_of(options.device))
     if options.format == "text":
         print(f"study {plan.study.name}: {plan.study.question}\n{_size(plan)}\n")
@@ -197,12 +228,18 @@ def print_plan(plan: planning.Plan, options: argparse.Namespace) -> None:
     print(estimates.show(found, options.format, cells=options.cells, cores=options.cores))
 
 
-def print_notes(plan: planning.Plan) -> None:
+def print_notes(plan: Plan) -> None:
     """Print what a study will be able to show, and what not."""
     from rd_utils.analysis import questions
 
     for line in questions.before(plan):
         print(f"note: {line}")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Execute notebooks; return the exit status."""
+    execute_notebooks(options.names)
+    return 0
 
 
 def execute_notebooks(names: Sequence[str]) -> None:
@@ -213,6 +250,9 @@ def execute_notebooks(names: Sequence[str]) -> None:
     Raises:
         ParameterError: a name that no notebook has.
     """
+    from rd_utils.store import project_root
+    from rd_utils.study.explain import ParameterError, nearest
+
     folder = project_root() / "notebooks"
     known = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
     if unknown := next((name for name in names if name not in known), None):
@@ -260,9 +300,66 @@ def _at_least_one(text: str) -> int:
     return int(text)
 
 
-def _size(plan: planning.Plan) -> str:
+def _size(plan: Plan) -> str:
     students = sum(len(cell.students) for cell in plan.cells)
     return f"{len(plan.cells)} cells, {students} students, {len(plan.baselines)} baseline rows, {len(plan.nodes)} notebook runs"
+
+
+def _nothing(command: argparse.ArgumentParser) -> None:
+    """Add no argument."""
+
+
+def _elsewhere(about: str, module: str) -> Verb:
+    """Return a command that a module has, whose ``run`` returns what is printed; imported where it is asked for."""
+
+    def add(command: argparse.ArgumentParser) -> None:
+        importlib.import_module(f"rd_utils.{module}").add_arguments(command)
+
+    def run(options: argparse.Namespace) -> int:
+        print(importlib.import_module(f"rd_utils.{module}").run(options))
+        return 0
+
+    return Verb(about, add, run)
+
+
+VERBS = {  # in the order in which they are listed
+    "new": _elsewhere("look into a collection, say what it holds, and write a study of it that runs", "companions.new_study"),
+    "check": Verb("validate a study file and the names in it; start nothing", add_study, of_study),
+    "plan": Verb("print what the study will cost and what of it is done", add_plan, of_study),
+    "where": Verb("print where the study's report is", add_study, of_study),
+    "compare": _elsewhere(
+        "say whether B differs from A, is equivalent, how sure that is, and at what cost: two cells of a study, or two TREC runs",
+        "analysis.compare",
+    ),
+    "power": _elsewhere(
+        "say what so many queries and seeds can prove, and how many a margin needs, before anything is run", "analysis.asked_power"
+    ),
+    "export": _elsewhere(
+        "write groups with a teacher's scores as other trainers read them, or a student with a model card", "companions.export"
+    ),
+    "verify": Verb(
+        "compare every file of the store, or of one study in it, with what its manifest says; exit status 1 if one is damaged",
+        add_verify,
+        verify,
+    ),
+    "trace": Verb(
+        "walk from a cell's mean of a measure to the parameters, inputs, seeds, versions and hashes that it rests on", add_trace, trace
+    ),
+    "rerun": Verb(
+        "make one cell of a finished study again in an empty store, and say file by file whether it repeats; exit status 1 if it does not",
+        add_rerun,
+        rerun,
+    ),
+    "adopt": Verb(
+        "take over the artefacts of a store that 0.4.0 to 0.6.0 made, where they are the same bytes today; exit status 1 if some stay",
+        add_adopt,
+        adopt,
+    ),
+    "prepare": Verb("write the parameters of every notebook run (the workflow does this itself)", add_study, of_study),
+    "publish": Verb("copy the executed notebooks beside the report (the workflow does this itself)", add_study, of_study),
+    "execute": Verb("execute notebooks in place on their defaults, as they are committed", add_execute, execute),
+    "lock": Verb("write constraints.txt and locks/ from what is installed", _nothing, lock),
+}
 
 
 if __name__ == "__main__":

@@ -73,28 +73,38 @@ def compare_runs(options: argparse.Namespace) -> Result:
     Raises:
         ParameterError: a file or a measure is not what it should be.
     """
+    settings, measures = asked_settings(options, DEFAULTS), tuple(dict.fromkeys(options.measure or MEASURES))
+    (first, second), about = measured_runs((options.a, options.b), options.qrels, measures)
+    comparisons = [compare_values(first[measure], second[measure], settings, measure=measure) for measure in measures]
+    return Result(options.a, options.b, settings, about, comparisons, [], notes_on(comparisons, settings))
+
+
+def measured_runs(paths: tuple[str, str], judged_by: str, measures: tuple[str, ...]) -> tuple[list[dict[str, pd.DataFrame]], list[str]]:
+    """Measure two runs.
+
+    Returns:
+        For each of them the values by measure, (n_queries, 1), indexed by ``(test_collection, query_id)``; and what the qrels know of them.
+
+    Raises:
+        ParameterError: a file or a measure is not what it should be.
+    """
     from rd_utils.evaluation.measures import EvaluationError, try_measures
 
-    settings, measures = asked_settings(options, DEFAULTS), tuple(dict.fromkeys(options.measure or MEASURES))
     try:
         parsed = try_measures(measures)
     except EvaluationError as error:
         raise ParameterError(f"--measure: {error}") from None
-    if options.a == options.b or Path(options.a).resolve() == Path(options.b).resolve():
-        raise ParameterError(f"A and B are one file, {options.a}; name two runs")
-    read, qrels = _read_all((options.a, options.b), options.qrels)
-    _check_relevance(qrels, options.qrels, parsed)
-    about, values = [f"qrels: {options.qrels}; {qrels['query_id'].nunique()} judged queries"], []
-    for name, path, (pairs, contradicted) in zip("AB", (options.a, options.b), read, strict=True):
-        table, counts = _measured(path, pairs, qrels, measures, options.qrels)
-        values.append(table.assign(test_collection=options.qrels))
+    if paths[0] == paths[1] or Path(paths[0]).resolve() == Path(paths[1]).resolve():
+        raise ParameterError(f"A and B are one file, {paths[0]}; name two runs")
+    read, qrels = _read_all(paths, judged_by)
+    _check_relevance(qrels, judged_by, parsed)
+    about, values = [f"qrels: {judged_by}; {qrels['query_id'].nunique()} judged queries"], []
+    for name, path, (pairs, contradicted) in zip("AB", paths, read, strict=True):
+        table, counts = _measured(path, pairs, qrels, measures, judged_by)
+        table = table.assign(test_collection=judged_by)
+        values.append({measure: by_query_and_seed(table, measure) for measure in measures})
         about += _said_of_run(name, counts, _judged(pairs, qrels), contradicted)
-    first, second = values
-    comparisons = [
-        compare_values(by_query_and_seed(first, measure), by_query_and_seed(second, measure), settings, measure=measure)
-        for measure in measures
-    ]
-    return Result(options.a, options.b, settings, about, comparisons, [], notes_on(comparisons, settings))
+    return values, about
 
 
 def _measured(

@@ -377,7 +377,7 @@ def check_source(collection: Collection, queries: bool = True) -> None:
             raise CollectionError(f"{collection.path}: there is no such folder; put the collection there, or correct the path")
         missing = [name for name in (CORPUS, QUERIES, f"qrels/{collection.split}.tsv") if reading.present(folder / name) is None]
         if missing:
-            near = nearest(collection.split, _splits(folder)) if missing[-1].startswith("qrels") else ""
+            near = nearest(collection.split, splits(folder)) if missing[-1].startswith("qrels") else ""
             raise CollectionError(f"{collection.path}: no file {' and no '.join(missing)}; a BEIR folder needs it{near}")
         problems = []
         for check in (_check_corpus, *((_check_queries,) if queries else ())):
@@ -439,11 +439,12 @@ def _qrels_file(collection: FolderCollection) -> Path:
     folder = resolve_path(collection.path)
     path = file_of(folder, f"qrels/{collection.split}.tsv")
     if not path.is_file():
-        raise CollectionError(f"{folder}: no qrels for split {collection.split!r}{nearest(collection.split, _splits(folder))}")
+        raise CollectionError(f"{folder}: no qrels for split {collection.split!r}{nearest(collection.split, splits(folder))}")
     return path
 
 
-def _splits(folder: Path) -> list[str]:
+def splits(folder: Path) -> list[str]:
+    """Return the names of a folder's files of qrels."""
     return sorted({path.name.partition(".tsv")[0] for path in (folder / "qrels").glob("*.tsv*")})
 
 
@@ -467,12 +468,12 @@ def own_tests(collection: Collection) -> tuple[Collection, ...]:
     """
     match collection:
         case PseudoQueries(documents=IrDatasetsCollection() as documents):
-            return own_tests(documents) or ((documents,) if _is_judged(documents.id) else ())
+            return own_tests(documents) or ((documents,) if is_judged(documents.id) else ())
         case PseudoQueries(documents=EmbeddedCollection() | FolderCollection() as documents):
             return own_tests(documents) or ((documents,) if documents.split == "test" else ())
         case IrDatasetsCollection(id=name):
             ids = (f"{name.rpartition('/')[0]}/test", f"{name}/test")
-            return tuple(collection.model_copy(update=_WHOLE | {"id": test}) for test in ids if test != name and _is_judged(test))[:1]
+            return tuple(collection.model_copy(update=_WHOLE | {"id": test}) for test in ids if test != name and is_judged(test))[:1]
         case EmbeddedCollection(split="train" | "validation"):
             return (collection.model_copy(update={"max_queries": None, "split": "test"}),)
         case FolderCollection(path=path, split=split):
@@ -482,7 +483,7 @@ def own_tests(collection: Collection) -> tuple[Collection, ...]:
             return ()
 
 
-def _is_judged(name: str) -> bool:
+def is_judged(name: str) -> bool:
     """Tell whether ir_datasets knows an id that has queries and qrels; downloads nothing."""
     import ir_datasets
 

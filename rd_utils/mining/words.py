@@ -186,6 +186,15 @@ def scripts(texts: Iterable[str]) -> dict[str, float]:
     return {script: count / counted.total() for script, count in counted.most_common()}
 
 
+def stemmers_of(script: str) -> tuple[str, ...]:
+    """Return the stemmers of the languages that are written in a script.
+
+    >>> stemmers_of("ARABIC")
+    ('arabic', 'persian')
+    """
+    return _LANGUAGES_OF.get(script, tuple(name for name in STEMMERS if name not in _NOT_LATIN))
+
+
 def misfit(retriever: BM25, texts: Iterable[str]) -> str:
     """Say why an analysis does not fit texts, and which does; nothing where their scripts give no reason to doubt it.
 
@@ -205,7 +214,7 @@ def misfit(retriever: BM25, texts: Iterable[str]) -> str:
             "set the retriever's words: character_pairs"
         )
     script, share = next(iter(shares.items()), ("LATIN", 1.0))
-    fitting = _LANGUAGES_OF.get(script, () if script in paired else tuple(name for name in STEMMERS if name not in _NOT_LATIN))
+    fitting = () if script in paired else stemmers_of(script)
     if share < 0.5 or script not in _LANGUAGES_OF and script != "LATIN" or retriever.stemmer in (*fitting, "none"):
         return ""
     choices = " or ".join(fitting) if script in _LANGUAGES_OF else "that of the language"

@@ -31,9 +31,9 @@ FAMILIES = ("bert", "electra", *POSITIONS_FROM_PADDING)
 # Lengths are rounded up to a multiple: fewer attention calls for a few tokens of padding. Calls cost more on an accelerator.
 MULTIPLE = 4
 MULTIPLE_ON_ACCELERATOR = 32
-# On a CPU, texts shorter than this are attended in fp32 in a pass in bf16: oneDNN compiles each small product for its shape, for longer
-# than it computes, and shapes of short texts seldom recur.
-SHORT = 64
+# On a CPU, blocks whose products have fewer multiplications are attended in fp32 in a pass in bf16: oneDNN compiles each product for its
+# shape, about 1 ms, for longer than it computes, and the shapes of small ones seldom recur. A hundred million take 3 ms in fp32.
+SMALL = 100_000_000
 
 
 class Block(NamedTuple):
@@ -400,11 +400,11 @@ class _Attention(torch.autograd.Function):
         output = states.new_empty(len(states) if queries is None else len(queries), width)
         kept: list[Tensor] = []
         row = 0
-        for block, keep in zip(blocks, keeps, strict=True):
+        for block, keep, (_, asked, length) in zip(blocks, keeps, shapes, strict=True):
             tokens = states[block.start : block.start + block.texts * block.length]
-            dtype = _attended_in(states, block.length, queries is not None)
+            dtype = _attended_in(states, block.texts * asked * length * width)
             by_head = _copied(_by_head(tokens, block.texts, parts, heads), dtype).view(parts, block.texts * heads, block.length, -1)
-            rows = slice(row, row + block.texts * (block.length if queries is None else 1))
+            rows = slice(row, row + block.texts * asked)
             row = rows.stop
             q = by_head[0] if queries is None else queries[rows].to(dtype).view(block.texts * heads, 1, -1)
             k, v = by_head[-2], by_head[-1]
@@ -487,10 +487,10 @@ def _is_fused(states: Tensor, first_only: bool) -> bool:
     return suits and not torch.is_grad_enabled() and not first_only
 
 
-def _attended_in(states: Tensor, length: int, first_only: bool) -> torch.dtype:
-    """Return the type that texts of a length are attended in by plain products; see :data:`SHORT`."""
-    rough = states.device.type == "cpu" and states.dtype == torch.bfloat16
-    return torch.float32 if rough and (first_only or length < SHORT) else states.dtype
+def _attended_in(states: Tensor, multiplications: int) -> torch.dtype:
+    """Return the type that a block is attended in by plain products of so many multiplications; see :data:`SMALL`."""
+    small = states.device.type == "cpu" and states.dtype == torch.bfloat16 and multiplications < SMALL
+    return torch.float32 if small else states.dtype
 
 
 def _copied(values: Tensor, dtype: torch.dtype) -> Tensor:

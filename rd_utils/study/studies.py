@@ -18,6 +18,7 @@ from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, ValidationEr
 from rd_utils.data.leakage import ids_overlap
 from rd_utils.mining.retrievers import Pooled, Reranked
 from rd_utils.mining.strategies import Graph, Ranked
+from rd_utils.store import project_root
 from rd_utils.study import yaml_files
 from rd_utils.study.bounds import (
     LONGEST_NAME,
@@ -497,7 +498,9 @@ def _on_base(settings: yaml_files.Settings, above: tuple[str, ...] = ()) -> tupl
 
 
 def _base_folders(path: Path) -> list[Path]:
-    return [folder / "bases" for folder in path.resolve().parents if (folder / "bases").is_dir()]
+    """Return where the bases of a study are looked for: beside it and above, nearest first, then among the project's own."""
+    places = [*path.resolve().parents, project_root() / "params"]
+    return list(dict.fromkeys(folder / "bases" for folder in places if (folder / "bases").is_dir()))
 
 
 def _bases(path: Path) -> list[str]:

@@ -28,7 +28,7 @@ DEV = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
 CLUSTER = [Requirement(text) for text in PROJECT["optional-dependencies"]["cluster"]]
 ENERGY = [Requirement(text) for text in PROJECT["optional-dependencies"]["energy"]]
 IMPORT_NAMES = {"ir-datasets": "ir_datasets", "ir-measures": "ir_measures", "pystemmer": "Stemmer", "pyyaml": "yaml", "faiss-cpu": "faiss"}
-IMPORT_NAMES |= {"ipython": "IPython", "pillow": "PIL", "scikit-learn": "sklearn"}
+IMPORT_NAMES |= {"huggingface-hub": "huggingface_hub", "ipython": "IPython", "pillow": "PIL", "scikit-learn": "sklearn"}
 IMPORT_NAMES |= {"sentence-transformers": "sentence_transformers", "vl-convert-python": "vl_convert"}
 NOT_IMPORTED = {"jsonschema", "jupyterlab", "snakemake"}  # programs
 
@@ -260,3 +260,10 @@ def test_nothing_is_unpickled_or_run_from_what_is_read():
     assert len(sources) > 50 and len(cells) > 50
     for source in (*sources, *("\n".join(line for line in cell.splitlines() if not line.startswith(("%", "!"))) for cell in cells)):
         assert unsafe(source) == []
+
+
+def test_the_command_rd_is_this_package_and_begins_at_once():
+    assert PROJECT["scripts"] == {"rd": "rd_utils.__main__:main"}
+    code = "import sys; from rd_utils.__main__ import main; sys.argv = ['rd', '--help']\ntry: main()\nfinally: print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert told.stdout.startswith("usage: rd ") and not {"numpy", "pandas", "torch", "pydantic"} & set(told.stdout.splitlines()[-1].split())

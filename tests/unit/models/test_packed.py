@@ -166,7 +166,9 @@ def test_tokens_that_fill_a_pass_change_neither_states_nor_gradients(monkeypatch
                 torch.testing.assert_close(one, other, rtol=0, atol=tolerance * max(1.0, float(other.abs().max())))
 
 
-def test_short_texts_in_bf16_are_attended_in_fp32():
+@pytest.mark.parametrize("small, share", [(packed.SMALL, 1 / 256), (0, 1 / 16)])  # rounded once; rounded at every product
+def test_small_blocks_in_bf16_are_attended_in_fp32(monkeypatch, small, share):
+    monkeypatch.setattr(packed, "SMALL", small)
     torch.manual_seed(0)
     stream = lay_out(texts(), 0)
     states = torch.randn(len(stream.ids), 72).bfloat16().requires_grad_()
@@ -177,8 +179,9 @@ def test_short_texts_in_bf16_are_attended_in_fp32():
         for output, values in zip(outputs, (states, exact), strict=True)
     ]
     for rough, true in ([output.detach() for output in outputs], gradients):
-        assert rough.dtype == torch.bfloat16 and float((rough.double() - true).abs().max()) <= float(true.abs().max()) / 256  # rounded once
-    assert packed._attended_in(states, packed.SHORT, False) == torch.bfloat16 and packed._attended_in(states, 8, False) == torch.float32
+        assert rough.dtype == torch.bfloat16 and float((rough.double() - true).abs().max()) <= float(true.abs().max()) * share
+    assert packed._attended_in(states, small) == torch.bfloat16 and packed._attended_in(states, small - 1) == torch.float32
+    assert packed._attended_in(exact, small - 1) == torch.float64
 
 
 @pytest.mark.parametrize("instructions, chosen", [("avx2", False), ("avx512", False), ("avx512_bf16", False), ("amx", True)])

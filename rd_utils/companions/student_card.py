@@ -1,0 +1,211 @@
+"""A trained student in a folder of its own, with a model card made from its manifest, its study's results and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rd_utils.study.kinds import BiArchitecture
+from rd_utils.study.params import ParameterError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rd_utils.store import Store
+    from rd_utils.store.manifests import Manifest
+    from rd_utils.study.plan import Cell, Plan
+    from rd_utils.study.specs import StudentSpec
+
+LEVEL = 0.95  # of the intervals
+_KNOWN_ELSEWHERE = ("sentence-transformers", "transformers", "torch")
+
+
+class Measured(NamedTuple):
+    """A measure's mean over a test collection's queries, with a t interval over queries at :data:`LEVEL`."""
+
+    test_collection: str
+    first_stage: str
+    measure: str
+    n_queries: int
+    mean: float
+    low: float
+    high: float
+
+
+def write(plan: Plan, point: Cell, seed: int, student: StudentSpec, store: Store, folder: Path) -> None:
+    """Write a finished student's model and its card into a folder.
+
+    Raises:
+        StoreError: the student, or an evaluation of it, is not in the store as it was made.
+    """
+    from rd_utils.study.params import StudentSystem
+
+    system = StudentSystem(student=student)
+    evaluations = plan.evaluations(system, point.collection)
+    for spec in (student, *evaluations):
+        store.verify(spec)
+    shutil.copytree(store.folder(student) / "model", folder)
+    found = [one for spec in evaluations for one in measured(store.folder(spec), spec.collection.label, spec.first_stage.label)]
+    card = as_card(plan, point, seed, student, store.manifest(student), found, list(_verdicts(plan, point)))
+    card.save(folder / "README.md")
+
+
+def measured(folder: Path, test_collection: str, first_stage: str) -> Iterator[Measured]:
+    """Yield the measures of an evaluation's folder, with intervals over queries: ``mean +- t(n - 1) sd / sqrt(n)``."""
+    import pandas as pd
+
+    values: pd.DataFrame = pd.read_parquet(folder / "per_query.parquet")
+    for measure, own in values.groupby("measure", sort=False)["value"]:
+        yield Measured(test_collection, first_stage, str(measure), len(own), *_interval(own))
+
+
+def _interval(values: pd.Series) -> tuple[float, float, float]:
+    from scipy import special
+
+    mean, n = float(values.mean()), len(values)
+    half = float(special.stdtrit(n - 1, (1 + LEVEL) / 2)) * float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    return mean, mean - half, mean + half
+
+
+def _verdicts(plan: Plan, point: Cell) -> Iterator[dict[str, Any]]:
+    """Yield the comparisons of a cell with BM25 and with its untrained self, as far as the store has both, by the study's own measure."""
+    from rd_utils.analysis import compare
+    from rd_utils.store import StoreError
+
+    parser = argparse.ArgumentParser()
+    compare.add_arguments(parser)
+    for other in ("bm25", "untrained"):
+        asked = [other, point.name, "--study", plan.path, "--measure", plan.study.analysis.measure, "--json"]
+        try:
+            found = json.loads(compare.run(parser.parse_args(asked)))
+        except (ParameterError, StoreError):  # no such row, or it is not finished
+            continue
+        yield from ({"other": other, **row} for row in found["comparisons"] if row["collection"] == point.collection)
+
+
+# --- the card -------------------------------------------------------------------------------------------------------------------
+
+
+def as_card(
+    plan: Plan, point: Cell, seed: int, student: StudentSpec, manifest: Manifest, found: list[Measured], verdicts: list[dict[str, Any]]
+) -> Any:
+    """Return the model card of a student, as huggingface_hub writes it."""
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+    is_bi = isinstance(student.architecture, BiArchitecture)
+    task = "sentence-similarity" if is_bi else "text-ranking"
+    base = getattr(student.architecture, "model", None)
+    data = ModelCardData(
+        model_name=f"{plan.study.name} {point.name}, seed {seed}",
+        library_name="sentence-transformers",
+        pipeline_tag=task,
+        tags=["sentence-transformers", "ranking-distillation", "bi-encoder" if is_bi else "cross-encoder"],
+        base_model=base if base and "/" in base and not base.startswith(("package:", "/", ".")) and not Path(base).exists() else None,
+        eval_results=[
+            EvalResult(
+                task_type=task,
+                dataset_type=one.test_collection,
+                dataset_name=one.test_collection,
+                dataset_config=one.first_stage,
+                metric_type=one.measure,
+                metric_value=round(one.mean, 6),
+            )
+            for one in found
+        ],
+    )
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_body(plan, point, seed, student, manifest, found, verdicts)}")
+
+
+def _body(
+    plan: Plan, point: Cell, seed: int, student: StudentSpec, manifest: Manifest, found: list[Measured], verdicts: list[dict[str, Any]]
+) -> str:
+    from tabulate import tabulate
+
+    groups, training = student.groups, student.training
+    cost, pairs = manifest["cost"], sum(charge["scored_now"] for charge in manifest["scoring"])
+    joules = cost["energy"]["joules"]
+    energy = "" if joules is None else f", {joules / 3600:.3g} Wh ({cost['energy']['method']})"
+    teacher = (
+        "none: labels"
+        if student.teacher is None
+        else f"{point.teacher}, {student.teacher.kind}, temperature {manifest['counts']['temperature']:g}"
+    )
+    recipe = {
+        "base": getattr(student.architecture, "model", None) or f"from scratch ({student.architecture.kind})",
+        "trained on": groups.collection.label,
+        "negatives": f"{point.strategy}, {groups.strategy.kind}, groups of {groups.group_size}",
+        "loss": student.loss,
+        "teacher": teacher,
+        "documents seen": f"{manifest['counts'].get('documents_seen', training.documents):,}",
+        "queries a step": f"{training.queries_per_batch}",
+        "learning rate": f"{manifest['counts'].get('learning_rate', training.learning_rate):g}",
+        "seed": str(seed),
+        "training took": f"{cost['cpu_seconds']:,.1f} CPU s{energy}; {pairs:,} pairs were scored by the teacher meanwhile",
+    }
+    measures = [
+        (one.test_collection, one.first_stage, one.measure, f"{one.mean:.4f}", f"{one.low:.4f} to {one.high:.4f}", one.n_queries)
+        for one in found
+    ]
+    against = [
+        (row["other"], row["test_collection"], row["first_stage"], row["measure"], f"{row['difference']:+.4f}",
+         f"{row['low']:+.4f} to {row['high']:+.4f}", row["verdict"])
+        for row in verdicts
+    ]  # fmt: skip
+    parts = [
+        f"# {plan.study.name}: {point.name}, seed {seed}",
+        plan.study.question,
+        "## Use",
+        _use(student),
+        "## Recipe",
+        tabulate([*recipe.items()], ["", ""], tablefmt="github", disable_numparse=True),
+        "## Measures",
+        f"Means over test queries, with intervals over queries at {LEVEL:.0%}.",
+        tabulate(
+            measures, ["test collection", "first stage", "measure", "mean", "interval", "queries"], tablefmt="github", disable_numparse=True
+        ),
+    ]
+    if against:
+        heads = ["against", "test collection", "first stage", "measure", "difference", "interval", "verdict"]
+        parts += [
+            "The recipe, all its seeds, against what it was not trained to be; intervals over queries and seeds:",
+            tabulate(against, heads, tablefmt="github", disable_numparse=True),
+        ]
+    machine = manifest["machine"]
+    versions = ", ".join(
+        f"{name} {manifest['packages'][name]}" for name in ("rd-utils", *_KNOWN_ELSEWHERE) if manifest["packages"].get(name)
+    )
+    parts += [
+        "## Limits",
+        "Measured on the collections above alone. Its licence is its base model's and its training texts'; none is granted here.",
+        "## Provenance",
+        f"Student `{manifest['identity']}` of the study `{plan.study.name}`; {versions}; processor {machine.get('processor')}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _use(student: StudentSpec) -> str:
+    """Return how a saved student is loaded and asked."""
+    if isinstance(student.architecture, BiArchitecture):
+        return """\
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("FOLDER")
+queries = model.encode_query(["a question"])
+documents = model.encode_document(["a document", "another one"])
+print(queries @ documents.T)
+```"""
+    trust = ", trust_remote_code=True" if student.architecture.kind == "interaction_cross" else ""
+    needs = "It needs the package rd-utils installed.\n\n" if trust else ""
+    return f"""\
+{needs}```python
+from sentence_transformers import CrossEncoder
+
+model = CrossEncoder("FOLDER"{trust})
+print(model.predict([("a question", "a document"), ("a question", "another one")]))
+```"""
