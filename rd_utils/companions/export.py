@@ -220,7 +220,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> str:
     """Write what the options name into a new folder; return what to print.
 
-    Of groups, what is missing in the store (candidates, groups, scores) is made first; nothing is trained.
+    Of groups, what is missing in the store is made first: candidates, groups, scores, a teacher or retriever that is trained; no student.
 
     Raises:
         ParameterError: an option or a name is not what it should be, or the folder exists.
@@ -259,7 +259,7 @@ def _write_student(plan: Plan, options: argparse.Namespace, folder: Path) -> str
         base = f" BASE={options.base}" if options.base else ""
         raise StoreError(f"{options.cell}, seed {seed}, is not trained yet; `make study STUDY={options.study}{base}` trains it")
     with _new(folder) as draft:
-        student_card.write(plan, cell, seed, student, store, draft)
+        student_card.write(plan, cell, seed, student, store, draft, (options.study, options.base))
     return f"{folder}: {options.cell}, seed {seed}, with a model card (README.md) that says how it is loaded"
 
 

@@ -37,8 +37,17 @@ class Measured(NamedTuple):
     high: float
 
 
-def write(plan: Plan, point: Cell, seed: int, student: StudentSpec, store: Store, folder: Path) -> None:
+def write(plan: Plan, point: Cell, seed: int, student: StudentSpec, store: Store, folder: Path, named: tuple[str, str | None]) -> None:
     """Write a finished student's model and its card into a folder.
+
+    Args:
+        plan: of the study.
+        point: the student's cell.
+        seed: the student's.
+        student: what it is.
+        store: where it lies.
+        folder: where it goes.
+        named: the study's file and base, as a person names them.
 
     Raises:
         StoreError: the student, or an evaluation of it, is not in the store as it was made.
@@ -51,7 +60,7 @@ def write(plan: Plan, point: Cell, seed: int, student: StudentSpec, store: Store
         store.verify(spec)
     shutil.copytree(store.folder(student) / "model", folder)
     found = [one for spec in evaluations for one in measured(store.folder(spec), spec.collection.label, spec.first_stage.label)]
-    card = as_card(plan, point, seed, student, store.manifest(student), found, list(_verdicts(plan, point)))
+    card = as_card(plan, point, seed, student, store.manifest(student), found, list(_verdicts(plan, point, named)))
     card.save(folder / "README.md")
 
 
@@ -72,17 +81,18 @@ def _interval(values: pd.Series) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def _verdicts(plan: Plan, point: Cell) -> Iterator[dict[str, Any]]:
+def _verdicts(plan: Plan, point: Cell, named: tuple[str, str | None]) -> Iterator[dict[str, Any]]:
     """Yield the comparisons of a cell with BM25 and with its untrained self, as far as the store has both, by the study's own measure."""
     from rd_utils.analysis import compare
     from rd_utils.store import StoreError
 
     parser = argparse.ArgumentParser()
     compare.add_arguments(parser)
+    study, base = named
+    settings = ["--study", study, *(["--base", base] if base else []), "--measure", plan.study.analysis.measure, "--json"]
     for other in ("bm25", "untrained"):
-        asked = [other, point.name, "--study", plan.path, "--measure", plan.study.analysis.measure, "--json"]
         try:
-            found = json.loads(compare.run(parser.parse_args(asked)))
+            found = json.loads(compare.run(parser.parse_args([other, point.name, *settings])))
         except (ParameterError, StoreError):  # no such row, or it is not finished
             continue
         yield from ({"other": other, **row} for row in found["comparisons"] if row["collection"] == point.collection)
