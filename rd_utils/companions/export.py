@@ -55,6 +55,11 @@ class Exported(NamedTuple):
             scores = None if self.scores is None else self.scores[part]
             yield self._replace(query_rows=self.query_rows[part], doc_rows=self.doc_rows[part], scores=scores)
 
+    @property
+    def n_parts(self) -> int:
+        """Return how many parts there are."""
+        return -(-len(self.query_rows) // AT_ONCE)
+
     def query(self, column: str) -> list[str]:
         """Return a column of the groups' queries, (n,)."""
         return self.queries[column].take(self.query_rows).tolist()
@@ -92,7 +97,7 @@ def _rows_to_parquet(columns: Callable[[Exported], dict[str, Any]], name: str = 
 
         path, writer = folder / f"{name}.parquet", None
         try:
-            for part in track([*groups.parts()], f"writing {path.name}"):
+            for part in track(groups.parts(), f"writing {path.name}", groups.n_parts):
                 table = pa.table(columns(part))
                 writer = writer or pq.ParquetWriter(path, table.schema)
                 writer.write_table(table)
@@ -109,7 +114,7 @@ def _rows_to_jsonl(rows: Callable[[Exported], Iterator[dict[str, Any]]]) -> Call
     def write(groups: Exported, folder: Path, track: Track) -> None:
         path = folder / "train.jsonl"
         with path.open("w", encoding="utf-8") as file:
-            for part in track([*groups.parts()], f"writing {path.name}"):
+            for part in track(groups.parts(), f"writing {path.name}", groups.n_parts):
                 file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(part))
 
     return write
