@@ -73,7 +73,8 @@ def test_a_pilot_gives_the_spread_of_its_differences(tmp_path):
         asked("--pilot", tmp_path / "a", tmp_path / "same", "--qrels", tmp_path / "qrels")
 
 
-def test_a_study_gives_its_spread_margin_and_alpha():
+def test_a_study_gives_its_spread_margin_and_alpha(monkeypatch, tmp_path):
+    monkeypatch.setenv("RD_OUTPUTS", str(tmp_path))  # where no study has measured anything
     found = record("--study", "params/smallest.yaml", "--architecture", "static")
     assert found["basis"] == "assumed for static" and found["spread"]["seed"] == 0.002
     assert found["margin"] == 0.02 and found["alpha"] == 0.05
