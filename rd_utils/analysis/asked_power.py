@@ -11,11 +11,12 @@ from typing import NamedTuple
 from tabulate import tabulate
 
 from rd_utils.analysis import crossed
+from rd_utils.analysis.compare_runs import DEFAULTS
 from rd_utils.analysis.crossed import Spread
 from rd_utils.study.explain import nearest
 from rd_utils.study.params import ParameterError
 
-MARGIN, ALPHA = 0.02, 0.05  # of a comparison of runs, too
+MARGIN, ALPHA = DEFAULTS["margin"], DEFAULTS["alpha"]
 POWER = 0.8
 QUERIES = (50, 100, 300, 1000, 3000, 10_000)  # rows of the table
 SEEDS = (1, 3, 5, 10)  # its columns

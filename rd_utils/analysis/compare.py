@@ -79,7 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> str:
-    """Compare what the options name; return the text to print.
+    """Compare what the options name; return the text to print."""
+    result = answer(options)
+    return json.dumps(as_record(result), indent=1, allow_nan=False) if options.json else as_text(result)
+
+
+def answer(options: argparse.Namespace) -> Result:
+    """Compute what :func:`run` prints.
 
     Raises:
         ParameterError: an option, a file, a measure or a cell is not what it should be.
@@ -98,8 +104,7 @@ def run(options: argparse.Namespace) -> str:
             check_path(text if text is not None else "none")
         except ValueError as error:
             raise ParameterError(f"{name}: {error}") from None
-    result = _of_cells(options) if options.study else compare_runs(options)
-    return json.dumps(as_record(result), indent=1, allow_nan=False) if options.json else as_text(result)
+    return _of_cells(options) if options.study else compare_runs(options)
 
 
 # --- two cells --------------------------------------------------------------------------------------------------------------------
@@ -122,7 +127,7 @@ def _of_cells(options: argparse.Namespace) -> Result:
                 raise ParameterError(
                     f"--measure: study {plan.study.name} has no {measure!r}{nearest(measure, plan.study.evaluation.measures)}"
                 )
-    a, b = _side(plans[0], options.a, options.b), _side(plans[-1], options.b, options.a)
+    a, b = side_of(plans[0], options.a, options.b), side_of(plans[-1], options.b, options.a)
     comparisons: list[Comparison] = []
     left_out: dict[str, None] = {}  # in order, each once
     pairs: list[tuple[Side, Side]] = []
@@ -156,7 +161,7 @@ def _of_cells(options: argparse.Namespace) -> Result:
     return Result(a.name, b.name, settings, about, comparisons, _costs(store, cells), notes)
 
 
-def _side(plan: Plan, name: str, other: str) -> Side:
+def side_of(plan: Plan, name: str, other: str) -> Side:
     """Return a row of a study by its name: a cell, or a baseline; ``untrained`` and ``teacher`` are those of the other cell.
 
     Raises:

@@ -300,10 +300,11 @@ def _write_groups(plan: Plan, options: argparse.Namespace, folder: Path) -> str:
 
 def _chosen(plan: Plan, options: argparse.Namespace) -> tuple[Cell, int, Any, Any]:
     """Return the cell on its collection, the seed, the student, and the teacher of its groups."""
-    cells = {cell.collection: cell for cell in plan.cells if cell.name == options.cell}
+    from rd_utils.analysis.compare import side_of
+
+    cells = side_of(plan, options.cell, options.cell).cells
     if not cells:
-        names = list(dict.fromkeys(cell.name for cell in plan.cells))
-        raise ParameterError(f"study {plan.study.name} has no cell {options.cell!r}{nearest(options.cell, names)}")
+        raise ParameterError(f"{options.cell} is a row of study {plan.study.name} that it does not train; name one of its cells")
     label = options.collection or next(iter(cells))
     if label not in cells:
         raise ParameterError(f"--collection: {options.cell} is not trained on {label!r}{nearest(label, cells)}")

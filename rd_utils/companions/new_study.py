@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SAMPLE = 1_000  # texts that tell languages and lengths
 SPLITS = {"train": ("train",), "validation": ("validation", "dev", "valid", "val"), "test": ("test",)}
+_OF_SPLIT = re.compile(f"/({'|'.join(name for names in SPLITS.values() for name in names)})$")
 VALIDATION_SHARE = 0.15  # of the training queries, where no split is for validation
 SHARES = (0.6, 0.1, 0.3)  # of all queries, where there is one split
 GROUP_SIZE, QUERIES_PER_BATCH = 16, 32  # of the base
@@ -151,7 +152,7 @@ def _splits(named: str) -> dict[str, Documents]:
         return {name: parse(FolderCollection, {"path": path, "split": name}, named) for name in names}
     import ir_datasets
 
-    stem = re.sub(r"/(train|test|dev|valid(ation)?|val)$", "", named)
+    stem = _OF_SPLIT.sub("", named)
     own = [name for names in SPLITS.values() for name in names if f"{stem}/{name}" in ir_datasets.registry]
     ids = {name: f"{stem}/{name}" for name in own if collections.is_judged(f"{stem}/{name}")}
     if not ids and collections.is_judged(named):
@@ -171,7 +172,7 @@ def _path(folder: Path) -> str:
 
 
 def _name(named: str) -> str:
-    stem = re.sub(r"/(train|test|dev|valid(ation)?|val)$", "", named.rstrip("/")).removeprefix("beir/")
+    stem = _OF_SPLIT.sub("", named.rstrip("/")).removeprefix("beir/")
     last = Path(stem).expanduser().resolve().name if Path(named).expanduser().is_dir() else stem
     return re.sub(r"[^a-z0-9]+", "_", last.lower()).strip("_") or "own"
 
@@ -185,10 +186,6 @@ def _part(
     known = [is_known for text in asked for is_known in are_known(text)]
     each, unknown = len(known) / max(1, len(asked)), 1 - sum(known) / max(1, len(known))
     return Part(collection, positives["query_id"].nunique() - without, len(positives) - absent, absent, each, unknown)
-
-
-def _words(texts: Iterable[str]) -> list[str]:
-    return [word for text in texts for word in re.findall(r"\w+", text.lower())]
 
 
 def _shared(read: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[int, int]:
@@ -210,7 +207,8 @@ def analysis_of(texts: Sequence[str] | pd.Series) -> BM25:
     plain = BM25(stemmer="none", stopwords="none")
     if words.misfit(plain, sample):
         return BM25(words="character_pairs", stemmer="none", stopwords="none")
-    said = _words(sample)
+    split = words.splitter(plain)
+    said = [word for text in sample for word in split(text)]
     script = next(iter(words.scripts(sample)), "LATIN")
     shares = {
         name: sum(word in stop for word in said) / max(1, len(said))
@@ -344,13 +342,15 @@ def _prospect(path: Path) -> str:
     """Return what a study will cost and can show, and how it is run."""
     from rd_utils.analysis import questions
     from rd_utils.cost import devices, estimates
-    from rd_utils.store import Store, project_root
+    from rd_utils.store import Store
     from rd_utils.study.plan import load_plan
 
     plan = load_plan(path)
     students = sum(len(cell.students) for cell in plan.cells)
     cost = estimates.show(estimates.estimate(plan, Store(), devices.device_of(None)), "text", cells=False, cores=1).splitlines()[0]
-    place, root = path.resolve(), project_root()
-    shown = place.relative_to(root) if place.is_relative_to(root) else place
-    lines = [f"written: {shown}; {len(plan.cells)} cells, {students} students", cost, *(f"note: {line}" for line in questions.before(plan))]
-    return "\n".join([*lines, "", f"run it with: make study STUDY={shown}"])
+    lines = [
+        f"written: {plan.path}; {len(plan.cells)} cells, {students} students",
+        cost,
+        *(f"note: {line}" for line in questions.before(plan)),
+    ]
+    return "\n".join([*lines, "", f"run it with: make study STUDY={plan.path}"])

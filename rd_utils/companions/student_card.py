@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shutil
 from collections.abc import Iterator
@@ -16,10 +15,13 @@ from rd_utils.study.params import ParameterError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rd_utils.analysis.comparison import Comparison
     from rd_utils.store import Store
     from rd_utils.store.manifests import Manifest
     from rd_utils.study.plan import Cell, Plan
     from rd_utils.study.specs import StudentSpec
+
+    Verdict = tuple[str, Comparison]  # what a cell is compared with, and how it compares
 
 LEVEL = 0.95  # of the intervals
 _KNOWN_ELSEWHERE = ("sentence-transformers", "transformers", "torch")
@@ -68,20 +70,15 @@ def measured(folder: Path, test_collection: str, first_stage: str) -> Iterator[M
     """Yield the measures of an evaluation's folder, with intervals over queries: ``mean +- t(n - 1) sd / sqrt(n)``."""
     import pandas as pd
 
+    from rd_utils.analysis.crossed import crossed
+
     values: pd.DataFrame = pd.read_parquet(folder / "per_query.parquet")
     for measure, own in values.groupby("measure", sort=False)["value"]:
-        yield Measured(test_collection, first_stage, str(measure), len(own), *_interval(own))
+        bounds = crossed(own.to_numpy()[None]).interval(LEVEL) if len(own) > 1 else (math.nan, math.nan)
+        yield Measured(test_collection, first_stage, str(measure), len(own), float(own.mean()), *bounds)
 
 
-def _interval(values: pd.Series) -> tuple[float, float, float]:
-    from scipy import special
-
-    mean, n = float(values.mean()), len(values)
-    half = float(special.stdtrit(n - 1, (1 + LEVEL) / 2)) * float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
-    return mean, mean - half, mean + half
-
-
-def _verdicts(plan: Plan, point: Cell, named: tuple[str, str | None]) -> Iterator[dict[str, Any]]:
+def _verdicts(plan: Plan, point: Cell, named: tuple[str, str | None]) -> Iterator[Verdict]:
     """Yield the comparisons of a cell with BM25 and with its untrained self, as far as the store has both, by the study's own measure."""
     from rd_utils.analysis import compare
     from rd_utils.store import StoreError
@@ -89,23 +86,25 @@ def _verdicts(plan: Plan, point: Cell, named: tuple[str, str | None]) -> Iterato
     parser = argparse.ArgumentParser()
     compare.add_arguments(parser)
     study, base = named
-    settings = ["--study", study, *(["--base", base] if base else []), "--measure", plan.study.analysis.measure, "--json"]
+    settings = ["--study", study, *(["--base", base] if base else []), "--measure", plan.study.analysis.measure]
     for other in ("bm25", "untrained"):
         try:
-            found = json.loads(compare.run(parser.parse_args([other, point.name, *settings])))
+            found = compare.answer(parser.parse_args([other, point.name, *settings]))
         except (ParameterError, StoreError):  # no such row, or it is not finished
             continue
-        yield from ({"other": other, **row} for row in found["comparisons"] if row["collection"] == point.collection)
+        yield from ((other, row) for row in found.comparisons if row.collection == point.collection)
 
 
 # --- the card -------------------------------------------------------------------------------------------------------------------
 
 
 def as_card(
-    plan: Plan, point: Cell, seed: int, student: StudentSpec, manifest: Manifest, found: list[Measured], verdicts: list[dict[str, Any]]
+    plan: Plan, point: Cell, seed: int, student: StudentSpec, manifest: Manifest, found: list[Measured], verdicts: list[Verdict]
 ) -> Any:
     """Return the model card of a student, as huggingface_hub writes it."""
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+    from rd_utils.store import resolve_path
 
     is_bi = isinstance(student.architecture, BiArchitecture)
     task = "sentence-similarity" if is_bi else "text-ranking"
@@ -115,7 +114,7 @@ def as_card(
         library_name="sentence-transformers",
         pipeline_tag=task,
         tags=["sentence-transformers", "ranking-distillation", "bi-encoder" if is_bi else "cross-encoder"],
-        base_model=base if base and "/" in base and not base.startswith(("package:", "/", ".")) and not Path(base).exists() else None,
+        base_model=base if base and not resolve_path(base).is_dir() else None,  # a hub's
         eval_results=[
             EvalResult(
                 task_type=task,
@@ -132,7 +131,7 @@ def as_card(
 
 
 def _body(
-    plan: Plan, point: Cell, seed: int, student: StudentSpec, manifest: Manifest, found: list[Measured], verdicts: list[dict[str, Any]]
+    plan: Plan, point: Cell, seed: int, student: StudentSpec, manifest: Manifest, found: list[Measured], verdicts: list[Verdict]
 ) -> str:
     from tabulate import tabulate
 
@@ -162,9 +161,9 @@ def _body(
         for one in found
     ]
     against = [
-        (row["other"], row["test_collection"], row["first_stage"], row["measure"], f"{row['difference']:+.4f}",
-         f"{row['low']:+.4f} to {row['high']:+.4f}", row["verdict"])
-        for row in verdicts
+        (other, row.test_collection, row.first_stage, row.measure, f"{row.difference:+.4f}",
+         f"{row.low:+.4f} to {row.high:+.4f}", row.verdict)
+        for other, row in verdicts
     ]  # fmt: skip
     parts = [
         f"# {plan.study.name}: {point.name}, seed {seed}",

@@ -269,9 +269,9 @@ def specs_of(plan: Plan, name: str, seed: int | None = None) -> tuple[list[int],
 
 def _evaluations(plan: Plan, name: str, seed: int | None) -> list[tuple[str, int, EvaluationSpec]]:
     """Return the evaluations of a row of a study: training collection, seed, spec."""
-    from rd_utils.analysis.compare import _side
+    from rd_utils.analysis.compare import side_of
 
-    side = _side(plan, name, name)
+    side = side_of(plan, name, name)
     seeds = sorted({own for systems in side.systems.values() for own in systems})
     if seed is not None and seed not in seeds:
         raise ParameterError(f"the row {side.name} of study {plan.study.name} has no seed {seed}; it has {', '.join(map(str, seeds))}")

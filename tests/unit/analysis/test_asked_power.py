@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import json
+import functools
 
 import numpy as np
 import pytest
@@ -12,18 +11,13 @@ from scipy import stats as scipy_stats
 from rd_utils.analysis import asked_power, crossed, power
 from rd_utils.analysis.crossed import Spread
 from rd_utils.study.params import ParameterError
+from tests import commands
 
 QRELS = "".join(f"q{n} 0 r 1\n" for n in range(40))
 
 
-def asked(*arguments) -> str:
-    parser = argparse.ArgumentParser()
-    asked_power.add_arguments(parser)
-    return asked_power.run(parser.parse_args([str(argument) for argument in arguments]))
-
-
-def record(*arguments) -> dict:
-    return json.loads(asked(*arguments, "--json"))
+asked = functools.partial(commands.asked, asked_power)
+record = functools.partial(commands.recorded, asked_power)
 
 
 def test_without_seeds_it_is_the_exact_power_of_paired_tost():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
+import functools
 import gzip
-import json
 import re
 from pathlib import Path
 
@@ -19,19 +18,14 @@ from rd_utils.scoring.teachers import PairScores
 from rd_utils.store import Store, StoreError, upstream, write_manifest
 from rd_utils.study import params, plan
 from rd_utils.study.params import ParameterError
+from tests import commands
 
 ROOT = Path(__file__).resolve().parents[3]
 KL, LCE = "static-bm25-oracle-kl", "static-bm25-lce"
 
 
-def asked(*arguments) -> str:
-    parser = argparse.ArgumentParser()
-    compare.add_arguments(parser)
-    return compare.run(parser.parse_args([str(argument) for argument in arguments]))
-
-
-def record(*arguments) -> dict:
-    return json.loads(asked(*arguments, "--json"))
+asked = functools.partial(commands.asked, compare)
+record = functools.partial(commands.recorded, compare)
 
 
 def table(text: str, column: str) -> list[str]:

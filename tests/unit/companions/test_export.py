@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import functools
 import json
 
 import numpy as np
@@ -16,14 +16,12 @@ from rd_utils.study import plan as planning
 from rd_utils.study.params import ParameterError, StudentSystem
 from rd_utils.study.specs import ScoresSpec
 from rd_utils.workflow.pipeline import Pipeline
+from tests import commands
 
 STUDY, KL, LCE = "params/smallest.yaml", "static-bm25-oracle-kl", "static-bm25-lce"
 
 
-def asked(*arguments) -> str:
-    parser = argparse.ArgumentParser()
-    export.add_arguments(parser)
-    return export.run(parser.parse_args([str(argument) for argument in arguments]))
+asked = functools.partial(commands.asked, export)
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +157,7 @@ def test_a_cell_without_a_teacher_has_groups_and_takes_a_named_one(exported, tmp
         (("groups", KL, "new"), "--to is missing; (choices: triplets"),
         (("student", KL, "new", "--to", "lists"), "--to is for groups"),
         (("student", KL, "."), ". exists"),
+        (("student", "bm25", "new"), "bm25 is a row of study smallest that it does not train"),
         (("groups", KL, "new", "--to", "list"), "there is no format 'list'; did you mean 'lists'?"),
         (("groups", KL, ".", "--to", "lists"), ". exists; name a folder that does not"),
         (("groups", "static-bm25-kl", "new", "--to", "lists"), "did you mean"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import functools
 import json
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from rd_utils.companions import new_study
 from rd_utils.study import plan as planning
 from rd_utils.study.params import ParameterError
 from rd_utils.workflow.progress import untracked
+from tests import commands
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "collections"
 WORDS = [f"word{number}" for number in range(60)]
@@ -36,10 +37,7 @@ def toy(tmp_path):
     return folder_of(tmp_path / "My Docs", {"train": train, "test": [(f"q{n}", f"d{n}", 1) for n in range(40, 60)]}, texts, queries)
 
 
-def asked(*arguments) -> str:
-    parser = argparse.ArgumentParser()
-    new_study.add_arguments(parser)
-    return new_study.run(parser.parse_args([str(argument) for argument in arguments]))
+asked = functools.partial(commands.asked, new_study)
 
 
 def test_what_is_found_is_counted(toy):
