@@ -18,7 +18,6 @@ LOCKED := --quiet --require-hashes --no-deps --no-build-isolation
 FOR_CUDA = $(BIN)/python -c 'from importlib.metadata import requires; exit(not any("nvidia" in need for need in requires("torch")))' 2>/dev/null
 export PATH := $(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
-SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules reason --show-failed-logs
 
 .PHONY: help study test lint all-tests unit notebooks-test browser end-to-end zoo fuzz faults test-slurm lab plan check notebooks lock bench bench-short bench-setup bench-gpu scale tables clean
 
@@ -27,9 +26,7 @@ help:  ## list what can be made
 	@echo "  variables: STUDY=$(STUDY) CORES=$(CORES) PYTHON=$(PYTHON)"
 
 study: $(READY)  ## run a study (STUDY=params/x.yaml BASE=name CORES=2 NURSERY=1) and print where its report is
-	@python -m rd_utils check $(STUDY) --base '$(BASE)'
-	@RD_MAKE=$$PPID $(SNAKEMAKE) --config study=$(STUDY) base='$(BASE)' nursery=$(NURSERY)
-	@python -m rd_utils where $(STUDY) --base '$(BASE)'
+	@RD_ENDS_WITH=$$PPID python -m rd_utils run $(STUDY) --base '$(BASE)' --cores $(CORES) $(if $(filter 0,$(NURSERY)),--plain)
 
 # tests without a network and with one thread each, a file of them on each core; tests/conftest.py says which files go first
 PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q

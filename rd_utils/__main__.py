@@ -1,7 +1,6 @@
-"""Command line: ``python -m rd_utils check|plan|where|prepare|publish STUDY``, ``compare A B``, ``power``, ``export groups|student``.
+"""Command line: ``rd init|new|check|plan|run|status|lab``, then ``compare``, ``power``, ``export``; :data:`VERBS` has all of them.
 
-``verify [STUDY]``, ``rerun CELL --study STUDY`` and ``trace STUDY CELL MEASURE`` say whether results can be trusted; for developers
-``execute|lock``.
+``python -m rd_utils`` is the same. ``verify``, ``rerun`` and ``trace`` say whether results can be trusted; for developers ``execute|lock``.
 """
 
 from __future__ import annotations
@@ -47,12 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = command_line(next((one for one in arguments if not one.startswith("-")), None)).parse_args(arguments)
     from rd_utils.files import StoreError
-    from rd_utils.store import one_look
+    from rd_utils.store import one_look, project_of
     from rd_utils.study.explain import ParameterError
     from rd_utils.workflow import turns
 
     try:
-        with one_look():  # what a person owns is looked at once a command
+        studies = getattr(options, "study", None)
+        with project_of(studies[0] if isinstance(studies, list) else studies), one_look():  # what a person owns is looked at once
             return VERBS[options.command].run(options)
     except (ParameterError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -75,8 +75,6 @@ def of_study(options: argparse.Namespace) -> int:
         print_plan(plan, options)
     elif options.command == "prepare":
         turns.begin(plan).leave()
-    elif options.command == "where":
-        print(f"report: {plan.folder / 'report.html'}")
     else:
         node_files.publish(plan)
     return 0
@@ -310,23 +308,29 @@ def _nothing(command: argparse.ArgumentParser) -> None:
 
 
 def _elsewhere(about: str, module: str) -> Verb:
-    """Return a command that a module has, whose ``run`` returns what is printed; imported where it is asked for."""
+    """Return a command that a module has, whose ``run`` returns what is printed, or its exit status; imported where it is asked for."""
 
     def add(command: argparse.ArgumentParser) -> None:
         importlib.import_module(f"rd_utils.{module}").add_arguments(command)
 
     def run(options: argparse.Namespace) -> int:
-        print(importlib.import_module(f"rd_utils.{module}").run(options))
+        found = importlib.import_module(f"rd_utils.{module}").run(options)
+        if isinstance(found, int):
+            return found
+        print(found)
         return 0
 
     return Verb(about, add, run)
 
 
 VERBS = {  # in the order in which they are listed
+    "init": _elsewhere("make a folder a project: studies, notebooks to edit, outputs", "companions.new_project"),
     "new": _elsewhere("look into a collection, say what it holds, and write a study of it that runs", "companions.new_study"),
     "check": Verb("validate a study file and the names in it; start nothing", add_study, of_study),
     "plan": Verb("print what the study will cost and what of it is done", add_plan, of_study),
-    "where": Verb("print where the study's report is", add_study, of_study),
+    "run": _elsewhere("run a study, or go on with it, and print where its report is", "workflow.running"),
+    "status": _elsewhere("say how far a study is, from any terminal; exit status 1 where a notebook has failed", "workflow.status"),
+    "lab": _elsewhere("open JupyterLab on the project's notebooks, for this machine alone and with its token", "workflow.lab"),
     "compare": _elsewhere(
         "say whether B differs from A, is equivalent, how sure that is, and at what cost: two cells of a study, or two TREC runs",
         "analysis.compare",

@@ -48,6 +48,7 @@ else:  # a node's command, which does not import the package
 
 ADDRESS = "RD_NURSERY"  # the environment variable that holds the folder of the nursery's socket
 RUN = "RD_RUN"  # the one that holds the run's own process, as HOST PID STARTED
+ENDS_WITH = "RD_ENDS_WITH"  # the one that holds the process that started a run, which ends with it
 SOCKET = "socket"
 NURSERY = "rd-nursery-"  # begins the name of that folder
 SEAL = "rd_utils"  # the key of a notebook's metadata under which its checksum stands
@@ -158,20 +159,27 @@ def _answers(folder: Path) -> bool:
 # --- what ends together -----------------------------------------------------------------------------------------------------------
 
 
-def begin_run(ends_with: str | None = None) -> None:
-    """Name this process to the nodes that it will start as the run that they belong to.
-
-    Args:
-        ends_with: a process, such as the `make` that started this one: when it has ended, this process is killed, and so its nodes end.
-    """
+def begin_run() -> None:
+    """Name this process to its nodes as the run that they belong to; it ends with the process that started it, where that is named."""
     os.environ[RUN] = f"{socket.gethostname()} {os.getpid()} {durable.started(os.getpid())}"
-    if ends_with and ends_with.isdigit() and (began := durable.started(int(ends_with))) is not None:
+    end_with_the_process_above()
 
-        def end() -> None:
-            print("study: make has ended, so its run ends; make again to go on", file=sys.stderr, flush=True)
-            os.kill(os.getpid(), signal.SIGKILL)
 
-        _watch({int(ends_with): began}, end)
+def end_with_the_process_above() -> None:
+    """Kill this process, and so what it has started, when the process has ended that started it, such as `make`, and named itself."""
+    above = os.environ.pop(ENDS_WITH, "")
+    if not above.isdigit():
+        return
+
+    def end() -> None:
+        print("study: what started this run has ended, so it ends too; run again to go on", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    began = durable.started(int(above))
+    if began is None:
+        end()
+    else:
+        _watch({int(above): began}, end)
 
 
 def _above() -> dict[int, str]:

@@ -261,8 +261,8 @@ def _write_student(plan: Plan, options: argparse.Namespace, folder: Path) -> str
     cell, seed, student, _ = _chosen(plan, options)
     store = Store()
     if not store.has(student):
-        base = f" BASE={options.base}" if options.base else ""
-        raise StoreError(f"{options.cell}, seed {seed}, is not trained yet; `make study STUDY={options.study}{base}` trains it")
+        base = f" --base {options.base}" if options.base else ""
+        raise StoreError(f"{options.cell}, seed {seed}, is not trained yet; `rd run {options.study}{base}` trains it")
     with _new(folder) as draft:
         student_card.write(plan, cell, seed, student, store, draft, (options.study, options.base))
     return f"{folder}: {options.cell}, seed {seed}, with a model card (README.md) that says how it is loaded"

@@ -353,4 +353,4 @@ def _prospect(path: Path) -> str:
         cost,
         *(f"note: {line}" for line in questions.before(plan)),
     ]
-    return "\n".join([*lines, "", f"run it with: make study STUDY={plan.path}"])
+    return "\n".join([*lines, "", f"run it with: rd run {plan.path}"])

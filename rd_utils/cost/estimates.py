@@ -28,7 +28,7 @@ from rd_utils.cost import energy
 from rd_utils.cost.devices import Benchmark, Device, read_benchmarks
 from rd_utils.cost.workload import Asked, Counter, Known, Work, demanded
 from rd_utils.stages.search import search_evaluations
-from rd_utils.store import Store, identity, one_look, project_root
+from rd_utils.store import Store, identity, one_look, shipped
 from rd_utils.store.canonical import versions
 from rd_utils.store.manifests import Manifest
 from rd_utils.study import node_files, params
@@ -277,6 +277,7 @@ class Estimate(NamedTuple):
         nodes, nodes_done: notebook runs.
         assumed: names of collections whose texts' lengths are assumed.
         precisions: that the device does not compute in, priced as fp32.
+        artefacts: of every artefact by its identity, the pairs that teachers score left out.
     """
 
     device: Device
@@ -287,6 +288,7 @@ class Estimate(NamedTuple):
     nodes_done: int
     assumed: list[str]
     precisions: list[str]
+    artefacts: dict[str, Cost]
 
     @property
     def total(self) -> Cost:
@@ -307,7 +309,7 @@ def estimate(plan: planning.Plan, store: Store, device: Device, benchmarks: list
     Returns:
         The sums. An artefact in the store costs nothing more (``left_*``), but is in the sums.
     """
-    benchmarks = read_benchmarks(project_root() / "benchmarks" / "results") if benchmarks is None else benchmarks
+    benchmarks = read_benchmarks(shipped("benchmarks/results")) if benchmarks is None else benchmarks
     known = Known(store)
     counter, prices, settings = Counter(known), Prices(device, benchmarks), plan.study.analysis
     if device.here:
@@ -338,7 +340,15 @@ def estimate(plan: planning.Plan, store: Store, device: Device, benchmarks: list
     assumed = [c.label for c in read.values() if json.dumps(c.model_dump(mode="json"), sort_keys=True) not in tables]
     lacking = {spec.training.precision for spec in specs if isinstance(spec, params.StudentSpec)} - device.peak.keys()
     return Estimate(
-        device, stages, _of_cells(plan, costs), _of_helpers(plan, costs, of_cells), len(plan.nodes), done, assumed, sorted(lacking)
+        device,
+        stages,
+        _of_cells(plan, costs),
+        _of_helpers(plan, costs, of_cells),
+        len(plan.nodes),
+        done,
+        assumed,
+        sorted(lacking),
+        costs,
     )
 
 

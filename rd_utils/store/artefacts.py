@@ -104,7 +104,7 @@ class Store:
         """
         folder = self.folder(spec)
         if not (folder / MANIFEST).is_file():
-            raise StoreError(f"the {spec.stage} artefact {folder.name} does not exist; run the notebook of its stage, or make study")
+            raise StoreError(f"the {spec.stage} artefact {folder.name} does not exist; run the notebook of its stage, or rd run")
         return read_manifest(folder)
 
     @contextmanager

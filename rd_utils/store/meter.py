@@ -87,6 +87,8 @@ def _surroundings() -> str:
     root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str | None:
+        if not (root / ".git").exists():  # an installed package may lie inside somebody's repository
+            return None
         try:
             done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20)
         except (OSError, subprocess.TimeoutExpired):
@@ -101,7 +103,7 @@ def _surroundings() -> str:
             versions[package] = None
     status = git("status", "--porcelain", "--untracked-files=no")
     record = {
-        "git": {"revision": git("rev-parse", "HEAD"), "modified": None if status is None else bool(status)},
+        "git": {"revision": git("rev-parse", "HEAD") or _installed_revision(), "modified": None if status is None else bool(status)},
         "packages": versions,
         "machine": {
             "system": platform.platform(),
@@ -112,6 +114,15 @@ def _surroundings() -> str:
         },
     }
     return json.dumps(record)
+
+
+def _installed_revision() -> str | None:
+    """Return the revision that pip installed the package from, where it was told a repository."""
+    try:
+        record = importlib.metadata.distribution("rd-utils").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return json.loads(record or "{}").get("vcs_info", {}).get("commit_id")
 
 
 def surroundings() -> Surroundings:

@@ -140,9 +140,7 @@ def publish(plan: Plan) -> Path:
     for node in plan.nodes:
         executed = node_folder(node.id) / "notebook.ipynb"
         if damage := kernels.damage(executed, strictly=False):
-            raise StoreError(
-                f"{node.name} has not been executed with the code as it is now ({damage}); run `make study STUDY={plan.path}` again"
-            )
+            raise StoreError(f"{node.name} has not been executed with the code as it is now ({damage}); `rd run {plan.path}` again")
         copy, content = target / f"{node.name}.ipynb", executed.read_bytes()
         if not copy.is_file() or copy.read_bytes() != content:
             durable.write_bytes(copy, content)

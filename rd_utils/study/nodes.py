@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import chain, count
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
 
-from rd_utils.store import identity, one_look, project_root, upstream
+from rd_utils.store import identity, one_look, shipped, upstream
 from rd_utils.study import params
 from rd_utils.study.params import ParameterError
 
@@ -385,6 +385,5 @@ def stage_of(notebook: str) -> str:
 
 def notebook_digest(notebook: str) -> str:
     """Return the SHA-256 of a notebook's cells, outputs left out."""
-    path = project_root() / "notebooks" / f"{notebook}.ipynb"
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    cells = json.loads(shipped(f"notebooks/{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
     return hashlib.sha256(json.dumps([[c["cell_type"], "".join(c["source"])] for c in cells]).encode()).hexdigest()

@@ -26,6 +26,7 @@ from rd_utils.store import (
     outside_content,
     project_root,
     resolve_path,
+    suite_root,
     upstream,
 )
 from rd_utils.study import checks, params, studies
@@ -192,11 +193,9 @@ def load_plan(path: str | Path, base: str | None = None, *, inputs: bool = False
     """
     draft = studies.read_study(path, base)
     plan, problems = None, [*draft.problems, *map(draft.line, outside_problems(draft.sound))]
-    path = Path(path).resolve()
-    root = project_root()
     if draft.study is not None:
         try:
-            plan = Plan(draft.study, str(path.relative_to(root)) if path.is_relative_to(root) else str(path))
+            plan = Plan(draft.study, _named(draft.path.resolve()))
         except PlanError as error:
             problems += map(draft.line, error.problems)
     if plan is not None and not problems:
@@ -208,6 +207,12 @@ def load_plan(path: str | Path, base: str | None = None, *, inputs: bool = False
     except CollectionError as error:
         raise ParameterError(f"study {plan.study.name}: {error}") from None
     return plan
+
+
+def _named(path: Path) -> str:
+    """Return a study's file as its notebooks are told it, which :func:`rd_utils.store.resolve_path` finds again."""
+    root = next((root for root in (project_root(), suite_root()) if path.is_relative_to(root)), None)
+    return str(path.relative_to(root) if root else path)
 
 
 class PlanError(ParameterError):

@@ -18,7 +18,7 @@ from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, ValidationEr
 from rd_utils.data.leakage import ids_overlap
 from rd_utils.mining.retrievers import Pooled, Reranked
 from rd_utils.mining.strategies import Graph, Ranked
-from rd_utils.store import project_root
+from rd_utils.store import project_root, resolve_path, suite_root
 from rd_utils.study import yaml_files
 from rd_utils.study.bounds import (
     LONGEST_NAME,
@@ -445,7 +445,7 @@ def read_study(path: str | Path, base: str | None = None) -> Draft:
     Raises:
         ParameterError: a file cannot be read, or there is no such base.
     """
-    path = Path(path)
+    path = file_of(path)
     settings = yaml_files.read(path, "study")
     values = dict(settings.values)
     if base is not None and base != values.get("base"):
@@ -464,6 +464,12 @@ def read_study(path: str | Path, base: str | None = None) -> Draft:
             parts = cast("SimpleNamespace", sound(Study, context.resolved()))
         return Draft(path, None, parts, [line(problem) for problem in [*problems_of(error, Study), *rules(parts, values)]], line)
     return Draft(path, study, study, [], line)
+
+
+def file_of(path: str | Path) -> Path:
+    """Return a study's file: as it is named from the working folder, else from the project's root, else among the suite's own."""
+    path = Path(path).expanduser()
+    return path if path.exists() or not (found := resolve_path(str(path))).is_file() else found
 
 
 def _paired(values: dict[str, object]) -> dict[str, object]:
@@ -498,8 +504,8 @@ def _on_base(settings: yaml_files.Settings, above: tuple[str, ...] = ()) -> tupl
 
 
 def _base_folders(path: Path) -> list[Path]:
-    """Return where the bases of a study are looked for: beside it and above, nearest first, then among the project's own."""
-    places = [*path.resolve().parents, project_root() / "params"]
+    """Return where the bases of a study are looked for: beside it and above, nearest first, then the project's and the suite's own."""
+    places = [*path.resolve().parents, project_root() / "params", suite_root() / "params"]
     return list(dict.fromkeys(folder / "bases" for folder in places if (folder / "bases").is_dir()))
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from rd_utils.store.paths import shipped
 from rd_utils.study.bounds import SHOWN, shown
 from rd_utils.study.explain import ParameterError, nearest
 
@@ -71,7 +72,7 @@ def _text(path: Path, what: str) -> str:
             there = sorted(entry.name for entry in path.glob("*.yaml"))
             raise ParameterError(f"{path} is a folder, no {what} file; name a file in it{_listed(there)}")
         if not path.is_file():
-            folder = path.parent if path.parent.is_dir() else Path("params")
+            folder = path.parent if path.parent.is_dir() else shipped("params")
             there = sorted(entry.name for entry in folder.glob("*.yaml"))
             raise ParameterError(f"no {what} file {shown(str(path))[1:-1]}{nearest(path.name, there)}")
         if path.stat().st_size > MOST_BYTES:

@@ -200,12 +200,16 @@ class Pushed:
         self.track, self.description = track, description
         self.steps: Iterator[int] | None = None
         self.shown = 0
+        self.told = time.monotonic()
 
-    def __call__(self, done: int, total: int, *rest: object) -> None:
-        """Show that ``done`` of ``total`` steps are done."""
+    def __call__(self, done: int, total: int, loss: float | None = None, *rest: object) -> None:
+        """Show that ``done`` of ``total`` steps are done; where they have a loss, the log says it now and then, and the last."""
         if self.steps is None:
             self.steps = iter(self.track(range(total), self.description, total))
             next(self.steps, None)
         while self.shown < done:
             next(self.steps, None)
             self.shown += 1
+        if loss is not None and (done == total or time.monotonic() - self.told > SECONDS_BETWEEN_LINES):
+            self.told = time.monotonic()
+            LOGGER.info("%s: loss %.4g after %d of %d steps", self.description, loss, done, total)

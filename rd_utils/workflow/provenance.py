@@ -94,7 +94,7 @@ def verify(store: Store, specs: Iterable[Spec] | None = None, track: Track = unt
             folders = [store.folder(spec) for spec in specs]
             kept = [folder for spec in specs if (folder := store.checkpoints(spec)).is_dir()]
         findings += [
-            Finding("missing", folder, f"{folder.parent.name} {folder.name} was not made yet; make study makes it")
+            Finding("missing", folder, f"{folder.parent.name} {folder.name} was not made yet; rd run makes it")
             for folder in folders
             if not folder.exists()
         ]
@@ -313,7 +313,7 @@ def rerun(plan: Plan, name: str, store: Store, folder: Path, seed: int | None = 
     missing = Counter(spec.stage for spec in specs.values() if not store.folder(spec).exists())
     if missing:
         counts = ", ".join(f"{number} {stage}" for stage, number in missing.items())
-        raise StoreError(f"{name} is not finished, so there is nothing to compare with: the store lacks {counts}; run make study first")
+        raise StoreError(f"{name} is not finished, so there is nothing to compare with: the store lacks {counts}; rd run it first")
     for spec in track(specs.values(), "verifying what is compared with", len(specs)):
         store.verify(spec)
     began = time.monotonic()

@@ -26,7 +26,7 @@ import yaml
 from tests.faults.campaign import HERE, ROOT, contents
 
 STUDY = HERE / "least.yaml"
-KILLED = ("snakemake", "make", "nursery", "shell", "command", "papermill", "kernel")
+KILLED = ("snakemake", "run", "make", "nursery", "shell", "command", "papermill", "kernel")
 SECONDS = 1200.0  # after which a run hangs
 ORPHAN_SECONDS = 30.0  # within which everything ends with a process
 
@@ -64,11 +64,13 @@ def kind_of(process: Process, by_pid: dict[int, Process]) -> str:
         return "kernel"
     if command.startswith("make "):
         return "make"
+    if "rd_utils run " in command and " -c " not in command:
+        return "run"
     if "/papermill " in command:
         return "papermill"
     if "kernels.py" in command:
         return "shell" if " -c " in command else "command"
-    return "snakemake" if "snakemake --cores" in command and " -c " not in command else ""
+    return "snakemake" if "-m snakemake --cores" in command and " -c " not in command else ""
 
 
 def start(outputs: Path, study: Path, nursery: int, cores: int) -> subprocess.Popen:

@@ -289,7 +289,8 @@ RUN_OF_A_STUDY = """
 import os, subprocess, sys
 sys.path.insert(0, {place!r})
 from rd_utils import kernels
-kernels.begin_run(ends_with={ends_with!r})
+os.environ[kernels.ENDS_WITH] = {ends_with!r}
+kernels.begin_run()
 nursery = kernels.start(dict(os.environ), cwd="notebooks") if {forked} else None
 os.environ["RD_OUTPUTS"] = {place!r}  # differs from the nursery's, as a node's variables may
 job = subprocess.Popen(["bash", "-c", {command!r} + "; echo never > {place}/went-on-{name}"])
@@ -332,7 +333,7 @@ def test_nothing_computes_on_when_one_process_is_killed(empty_place, forked, kil
     assert not (empty_place.folder / f"node-{name}" / "notebook.ipynb").exists()
 
 
-def test_a_run_ends_with_the_make_that_started_it(empty_place):
+def test_a_run_ends_with_what_started_it(empty_place):
     make = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     run, pids = study(empty_place, "made", ends_with=str(make.pid))
     make.kill()

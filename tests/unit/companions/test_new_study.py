@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 
 import pytest
@@ -13,28 +12,14 @@ from rd_utils.study import plan as planning
 from rd_utils.study.params import ParameterError
 from rd_utils.workflow.progress import untracked
 from tests import commands
+from tests.toys import write_words
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "collections"
-WORDS = [f"word{number}" for number in range(60)]
-
-
-def folder_of(place: Path, qrels: dict[str, list[tuple[str, str, int]]], texts: dict[str, str], queries: dict[str, str]) -> Path:
-    (place / "qrels").mkdir(parents=True)
-    for name, rows in (("corpus", texts), ("queries", queries)):
-        (place / f"{name}.jsonl").write_text("".join(json.dumps({"_id": key, "text": text}) + "\n" for key, text in rows.items()))
-    for split, rows in qrels.items():
-        lines = "".join(f"{query}\t{doc}\t{grade}\n" for query, doc, grade in rows)
-        (place / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + lines)
-    return place
 
 
 @pytest.fixture
 def toy(tmp_path):
-    """60 documents of a word and its neighbour, a query a document: 40 for training, 20 for testing."""
-    texts = {f"d{n}": f"the {WORDS[n]} and the {WORDS[n - 1]} of it" for n in range(60)} | {"twin": "the word3 and the word2 of it"}
-    queries = {f"q{n}": f"{WORDS[n]} unseen" for n in range(60)}
-    train = [(f"q{n}", f"d{n}", 1) for n in range(40)] + [("q0", "d1", 2), ("q1", "d5", 0), ("q2", "gone", 1)]
-    return folder_of(tmp_path / "My Docs", {"train": train, "test": [(f"q{n}", f"d{n}", 1) for n in range(40, 60)]}, texts, queries)
+    return write_words(tmp_path / "My Docs")
 
 
 asked = functools.partial(commands.asked, new_study)
@@ -66,7 +51,7 @@ def test_what_is_written_is_a_study_that_runs(toy, tmp_path):
         "judged, no document",
         "6 cells, 18 students",
         "core",
-        "run it with: make study STUDY=",
+        "run it with: rd run ",
         "20 queries",
     ):
         assert part in said
