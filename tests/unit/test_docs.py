@@ -147,7 +147,7 @@ def test_commands_exist_and_studies_that_they_name_are_there(page, capsys):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     code = "\n".join("".join(found) for found in re.findall(r"^```\w*\n(.*?)^```$|`([^`\n]+)`|^    ([^\n]+)$", TEXTS[page], re.S | re.M))
     assert set(re.findall(r"\bmake ([a-z-]+)", code)) <= targets
-    assert set(re.findall(r"python -m rd_utils ([a-z]+)", code)) <= commands
+    assert set(re.findall(r"(?:python -m rd_utils|(?:^|&& )rd) ([a-z]+)", code, re.M)) <= commands
     for name in re.findall(r"params/[\w/]+\.yaml", code):
         assert name.startswith("params/own/") or (ROOT / name).is_file(), name  # a reader's own
 
