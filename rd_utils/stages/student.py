@@ -21,13 +21,14 @@ from rd_utils.stages.groups import GROUPS
 from rd_utils.stages.queries import QUERIES
 from rd_utils.stages.scores import SCORES
 from rd_utils.stages.search import SEARCH
-from rd_utils.store import Draft
+from rd_utils.store import Draft, identity
 from rd_utils.study.graph import architecture_inputs, collection_inputs
 from rd_utils.study.kinds import Architecture, BiArchitecture
 from rd_utils.study.settings import Augmentation, Training
 from rd_utils.study.specs import DescriptionSpec, Refresh, ScoresSpec, StudentSpec, search_spec, with_rate
 from rd_utils.study.stage import Given, Inputs, Stage, prefixed
 from rd_utils.training import augmentation
+from rd_utils.training.reporting import reporting
 from rd_utils.workflow.progress import Pushed
 
 if TYPE_CHECKING:
@@ -57,16 +58,17 @@ def _make(spec: StudentSpec, given: Given, draft: Draft) -> None:
     if spec.search is not None:
         draft.counts["learning_rate"] = settings.learning_rate
     groups, temperature = training_groups(spec, given)
-    progress = Pushed(given.track, f"training {spec.architecture.kind}, {spec.loss}, seed {spec.seed}")
-    if settings.processes > 1:
-        from rd_utils.training import launch
+    named = f"{spec.architecture.kind}, {spec.loss}, seed {spec.seed}"
+    with reporting(f"{named}, {identity(spec)}", Pushed(given.track, f"training {named}")) as progress:
+        if settings.processes > 1:
+            from rd_utils.training import launch
 
-        launch.train_student(spec, groups, temperature, given.store, draft, settings.processes, progress)
-    else:
-        student = on_device(untrained(spec.architecture, spec.seed, given))
-        record = train(student, spec, groups, temperature, given, progress)
-        save(student, record, draft.folder)
-        draft.counts |= {"steps": record.steps, "documents_seen": record.documents_seen, "tokens_seen": record.tokens_seen}
+            launch.train_student(spec, groups, temperature, given.store, draft, settings.processes, progress)
+        else:
+            student = on_device(untrained(spec.architecture, spec.seed, given))
+            record = train(student, spec, groups, temperature, given, progress)
+            save(student, record, draft.folder)
+            draft.counts |= {"steps": record.steps, "documents_seen": record.documents_seen, "tokens_seen": record.tokens_seen}
     draft.counts |= {"temperature": temperature}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import os
 import sys
@@ -19,6 +20,8 @@ SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_BARS = 1.0  # and before the first: short work shows none
 _TERMINAL = {"mininterval": _SECONDS_BETWEEN_BARS, "delay": _SECONDS_BETWEEN_BARS, "leave": False}
 _COLUMNS = 90  # of a bar below a cell
+_CURVES = (560, 160)  # pixels of the losses below a cell
+_POINTS = 200  # of one curve
 
 
 def untracked(iterable: Iterable[Any], description: str, total: int | None) -> Iterable[Any]:
@@ -119,6 +122,7 @@ class Cells:
         self.shell = shell
         self.shown = True  # by the cell that runs now, which began before anyone looked
         self.bars: list[CellBar] = []
+        self.curves: dict[str, list[tuple[float, float]]] = {}  # by training: share of its steps done, loss
         self.name: str | None = None
         shell.events.register("pre_run_cell", self._begin)
         shell.display_pub.register_hook(self._note)
@@ -141,11 +145,23 @@ class Cells:
         if self.name is None:
             return
         if self.bars or self.shown:  # by the work itself
-            self._publish({"text/plain": "\n".join(bar.line for bar in self.bars)} if self.bars else {}, update=True)
+            self._publish(self._content() if self.bars else {}, update=True)
         else:
             self.shell.display_pub.clear_output()
         if not self.bars:
             self.name = None
+
+    def note_loss(self, description: str, done: int, total: int, loss: float) -> None:
+        """Let the curve of a training below the cell that runs grow by a loss; it is drawn with the next bar."""
+        curve = self.curves.setdefault(description, [])
+        if not curve or done == total or done / total - curve[-1][0] >= 1 / _POINTS:
+            curve.append((done / total, loss))
+
+    def _content(self) -> dict[str, str]:
+        lines = "\n".join(bar.line for bar in self.bars)
+        if not self.curves:
+            return {"text/plain": lines}
+        return {"text/plain": lines, "text/html": f"<pre>{html.escape(lines)}</pre>{curves_svg(self.curves)}"}
 
     def _publish(self, data: dict[str, str], update: bool) -> None:
         before = self.shown
@@ -153,12 +169,36 @@ class Cells:
         self.shown = before
 
     def _begin(self, *_: object) -> None:
-        self.shown, self.bars, self.name = False, [], None
+        self.shown, self.bars, self.curves, self.name = False, [], {}, None
 
     def _note(self, message: dict[str, object]) -> dict[str, object]:
         if message["msg_type"] in ("stream", "display_data"):
             self.shown = True
         return message
+
+
+def curves_svg(curves: dict[str, list[tuple[float, float]]]) -> str:
+    """Return the losses of trainings as a chart that a page shows at once: the last one in front, those before it pale.
+
+    Args:
+        curves: by training, points of the share of its steps that is done and the loss there.
+    """
+    width, height = _CURVES
+    losses = [loss for points in curves.values() for _, loss in points]
+    low, high = min(losses), max(losses)
+    span = (high - low) or 1.0
+    drawn = []
+    for number, (name, points) in enumerate(curves.items(), start=1):
+        path = " ".join(f"{share * width:.1f},{(high - loss) / span * height:.1f}" for share, loss in points)
+        last = number == len(curves)
+        style = 'stroke="#4c78a8" stroke-width="2"' if last else 'stroke="#999" stroke-opacity="0.4"'
+        drawn.append(f'<polyline fill="none" {style} points="{path}"><title>{html.escape(name)}</title></polyline>')
+    named, (_, now) = html.escape(name), points[-1]
+    text = f"loss {now:.4g} (drawn from {low:.4g} to {high:.4g}), {named}, over its steps"
+    return (
+        f'<svg viewBox="-4 -4 {width + 8} {height + 24}" width="{width + 8}" role="img" aria-label="{text}" font-family="sans-serif">'
+        f'{"".join(drawn)}<text x="0" y="{height + 16}" font-size="12" fill="currentColor">{text}</text></svg>'
+    )
 
 
 class CellBar:
@@ -203,7 +243,9 @@ class Pushed:
         self.told = time.monotonic()
 
     def __call__(self, done: int, total: int, loss: float | None = None, *rest: object) -> None:
-        """Show that ``done`` of ``total`` steps are done; where they have a loss, the log says it now and then, and the last."""
+        """Show that ``done`` of ``total`` steps are done; a loss grows a curve below a notebook's cell, and the log says it."""
+        if loss is not None and _CELLS is not None:
+            _CELLS.note_loss(self.description, done, total, loss)
         if self.steps is None:
             self.steps = iter(self.track(range(total), self.description, total))
             next(self.steps, None)

@@ -20,6 +20,7 @@ from rd_utils import kernels
 from rd_utils.store import project_root, shipped, suite_root
 from rd_utils.study.explain import ParameterError, nearest
 from rd_utils.study.plan import Plan, load_plan
+from rd_utils.training import reporting
 from rd_utils.workflow.status import SECONDS_BETWEEN_LOOKS, Watch, drawn
 
 ALWAYS = ("--nolock", "--rerun-incomplete", "--rerun-triggers", "mtime", "--show-failed-logs")
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", help="how a cluster runs it: slurm, kubernetes, or a folder with a config.yaml of Snakemake")
     parser.add_argument("--threads", type=int, help="of one notebook (default: 1)")
     parser.add_argument("--plain", action="store_true", help="start every notebook in a process of its own, not by a fork")
+    parser.add_argument("--report-to", default="", metavar="TRACKER", help="tell losses to tensorboard, trackio or wandb, or several: a,b")
     parser.add_argument(
         "--snakemake", action="append", default=[], metavar="OPTION", help="hand it to Snakemake: --snakemake=--dry-run; as often as wanted"
     )
@@ -44,15 +46,16 @@ def run(options: argparse.Namespace) -> int:
     """Run a study; return Snakemake's exit status.
 
     Raises:
-        ParameterError: the study is not valid, or there is no such profile.
+        ParameterError: the study is not valid, or there is no such profile or tracker.
     """
     kernels.end_with_the_process_above()
+    told = {reporting.TO: ",".join(trackers)} if (trackers := reporting.trackers(options.report_to or None)) else {}
     plan = load_plan(options.study, options.base or None, inputs=True)
     shown = sys.stderr.isatty() and not options.snakemake
     child = subprocess.Popen(
         [*command_of(options, plan), "--quiet", "rules", "reason", *(("host", "progress") if shown else ())],
         cwd=project_root(),
-        env=os.environ | {kernels.ENDS_WITH: str(os.getpid()), "PATH": _path()},
+        env=os.environ | {kernels.ENDS_WITH: str(os.getpid()), "PATH": _path()} | told,
         **({"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"} if shown else {}),
     )
     signal.signal(signal.SIGINT, lambda *_: None)  # a terminal's Ctrl-C reaches Snakemake too, which ends its notebooks
