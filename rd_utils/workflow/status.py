@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 State = Literal["done", "running", "failed", "stopped", "waiting"]
 SECONDS_BETWEEN_LOOKS = 2.0  # of who watches
 LINES = 12  # of a failed notebook's log that are shown
-LEAST_LEFT = 0.1  # of a notebook that runs longer than expected
+LEAST = 5.0  # seconds that a notebook is expected to take, whatever it makes
+OVERDUE = 0.25  # of the seconds that a notebook has been running: what it still needs at least
+_CHATTER = ("Executing Cell", "Ending Cell", "[IPKernelApp]", "Generating grammar")  # lines of a log that say nothing of the work
 FACTORS = (0.1, 10.0)  # between which what was measured corrects what was expected
 
 
@@ -122,7 +124,8 @@ class Watch:
         for look in looks:
             if look.state != "done":
                 whole = factor * self.expected[look.node.id]
-                left += max(LEAST_LEFT * whole, whole - (look.seconds or 0.0))
+                elapsed = look.seconds or 0.0
+                left += max(whole - elapsed, OVERDUE * elapsed)
         return left / at_work
 
 
@@ -135,7 +138,7 @@ def _expected(plan: Plan, store: Store) -> dict[str, float]:
     of_node = {node.id: sum(seconds.get(identity(spec), 0.0) for spec in node.artefacts) for node in plan.nodes}
     rest = found.total.left_core_seconds + found.total.left_gpu_seconds - sum(of_node.values())  # pairs that are scored, starts
     left = [node.id for node in plan.nodes if not is_done(node, plan, store)]
-    return {node: seconds + max(0.0, rest) / len(left) * (node in left) for node, seconds in of_node.items()}
+    return {node: max(LEAST, seconds + max(0.0, rest) / len(left)) for node, seconds in of_node.items() if node in left}
 
 
 def _papermill(notebook: Path) -> dict[str, Any]:
@@ -154,7 +157,7 @@ def _last_lines(log: Path, n: int) -> tuple[str, ...]:
             lines = stream.read().decode(errors="replace").splitlines()
     except OSError:
         return ()
-    said = [line.rstrip() for line in lines if line.strip() and not line.startswith(("Executing Cell", "Ending Cell"))]
+    said = [line.rstrip() for line in lines if line.strip() and not line.startswith(_CHATTER)]
     return tuple(said[-n:])
 
 

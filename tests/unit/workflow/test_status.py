@@ -97,19 +97,20 @@ def test_the_time_left_is_corrected_by_what_was_done(watch, plan):
     put(plan.nodes[2], running(os.getpid()), book(10.0))
     found = watch.look()
     assert found.seconds_left == pytest.approx(20.0 * (n - 3) + 10.0, abs=2.0)
-    put(plan.nodes[3], running(os.getpid()), book(1_000.0))  # takes longer than expected: a tenth stays; two share the rest
-    assert watch.look().seconds_left == pytest.approx((20.0 * (n - 4) + 10.0 + 2.0) / 2, abs=2.0)
+    put(plan.nodes[3], running(os.getpid()), book(100.0))  # takes longer than expected: a quarter of that more; two share the rest
+    assert watch.look().seconds_left == pytest.approx((20.0 * (n - 4) + 10.0 + 25.0) / 2, abs=2.0)
 
 
 def test_expected_is_what_a_plan_expects_of_what_is_missing(plan):
-    """The nodes' seconds add up to those of the plan."""
+    """The nodes' seconds add up to those of the plan, but that none takes less than a notebook does."""
     from rd_utils.cost import devices, estimates
     from rd_utils.store import Store
 
     total = estimates.estimate(plan, Store(), devices.device_of(None)).total
     expected = status.Watch(plan).expected
-    assert expected.keys() == {node.id for node in plan.nodes} and min(expected.values()) > 0
-    assert sum(expected.values()) == pytest.approx(total.left_core_seconds + total.left_gpu_seconds, rel=0.01)
+    assert expected.keys() == {node.id for node in plan.nodes} and min(expected.values()) >= status.LEAST
+    planned = total.left_core_seconds + total.left_gpu_seconds
+    assert planned <= sum(expected.values()) <= planned + status.LEAST * len(plan.nodes)
 
 
 def test_the_command_says_it_to_people_and_programs(plan, gone, capsys):
