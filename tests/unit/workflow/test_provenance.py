@@ -53,7 +53,7 @@ def store(study, monkeypatch) -> Store:
 
 
 def evaluations(study) -> list[params.EvaluationSpec]:
-    return [spec for _, _, spec in provenance._evaluations(plan.load_plan(study), CELL, None)]
+    return [spec for _, _, spec in provenance.evaluations_of(plan.load_plan(study), CELL, None)]
 
 
 def said(capsys, *arguments: str) -> tuple[int, str, str]:
