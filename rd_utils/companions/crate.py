@@ -10,10 +10,10 @@ RO-Crate: Soiland-Reyes et al. 2022, Packaging research artefacts with RO-Crate,
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -71,15 +71,16 @@ def write(options: argparse.Namespace) -> str:
         store.verify(spec)
     manifests = [store.manifest(spec) for spec in specs]
     crate = _described(plan, options, manifests)
-    files = dict(_files(plan, options, store, manifests, crate))
+    _add_files(plan, options, store, manifests, crate)
     with export.fresh(folder) as draft:
         for entity in track(crate.data_entities, "writing the crate", len(crate.data_entities)):
             entity.write(draft)
         crate.metadata.write(draft)
+    n_files = len(crate.get_by_type("File"))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     held = "with their files" if options.artefacts else "by their manifests alone (--artefacts adds their files)"
     return (
-        f"{folder}: study {plan.study.name}, {len(specs):,} artefacts {held}, {len(files):,} files, {size / 1e6:,.1f} MB\n"
+        f"{folder}: study {plan.study.name}, {len(specs):,} artefacts {held}, {n_files:,} files, {size / 1e6:,.1f} MB\n"
         f"{METADATA}: SHA-256 {tree_sha256(folder / METADATA)}\n"
         f"`python -m rd_utils verify --crate {folder}` compares every file with it"
     )
@@ -98,56 +99,47 @@ def _check_finished(plan: Plan, specs: list[Spec], store: Store, command: str) -
         raise StoreError(f"the executed notebook {absent.name} is not in {plan.folder / 'notebooks'}; `{command}` puts it there")
 
 
-def _files(plan: Plan, options: argparse.Namespace, store: Store, manifests: list[Manifest], crate: ROCrate) -> Iterator[tuple[str, None]]:
-    """Add every file to a crate, with its size and SHA-256; yield their names."""
+def _add_files(plan: Plan, options: argparse.Namespace, store: Store, manifests: list[Manifest], crate: ROCrate) -> None:
+    """Add every file to a crate, with its size and SHA-256."""
     from rd_utils.store import MANIFEST, project_root
     from rd_utils.study import studies
     from rd_utils.workflow import provenance
     from rd_utils.workflow.progress import track
 
-    def add(source: Path | str, name: PurePosixPath, digest: str | None = None, **about: Any) -> tuple[str, None]:
+    def add(source: Path | str, name: PurePosixPath, digest: str | None = None, **about: Any) -> Any:
         if isinstance(source, str):
-            size, digest = len(source.encode()), _sha256(source)
+            size, digest = len(source.encode()), hashlib.sha256(source.encode()).hexdigest()
         else:
             size, digest = source.stat().st_size, digest or tree_sha256(source)
         properties = {"name": name.name, "contentSize": str(size), "sha256": digest, **about}
-        crate.add_file(io.StringIO(source) if isinstance(source, str) else source, str(name), properties=properties)
-        return str(name), None
+        return crate.add_file(io.StringIO(source) if isinstance(source, str) else source, str(name), properties=properties)
 
     own, *bases = studies.files_of(options.study, options.base or None)
     says = {"encodingFormat": "application/yaml"}
-    yield add(own, PurePosixPath("params", own.name), **says, description="the study")
+    crate.mainEntity = add(own, PurePosixPath("params", own.name), **says, description="the study")
+    made_from = [crate.mainEntity]
     for path in bases:
-        yield add(path, PurePosixPath("params/bases", path.name), **says, description="what the study is based on")
-    crate.mainEntity = crate.dereference(f"params/{own.name}")
+        made_from.append(add(path, PurePosixPath("params/bases", path.name), **says, description="what the study is based on"))
     reported = sorted(path for path in plan.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     for path in track(reported, "reading the report", len(reported)):
-        yield add(path, OUTPUTS / plan.study.name / path.relative_to(plan.folder).as_posix())
+        add(path, OUTPUTS / plan.study.name / path.relative_to(plan.folder).as_posix())
+    report = crate.dereference(f"{OUTPUTS}/{plan.study.name}/report.html")
+    action = {"name": f"make study {plan.study.name}"}
+    crate.add_action(crate.dereference("#rd-utils"), "#study", object=made_from, result=[report], properties=action)
     root = project_root()
     for path in (path for pattern in _LOCKS for path in sorted(root.glob(pattern))):
-        yield add(path, ENVIRONMENT / path.relative_to(root).as_posix())
-    yield add(json.dumps(_made_by(manifests), indent=1, sort_keys=True) + "\n", ENVIRONMENT / MADE_BY)
-    yield add(_readme(plan, options, own, manifests), PurePosixPath("README.md"), encodingFormat="text/markdown")
+        add(path, ENVIRONMENT / path.relative_to(root).as_posix())
+    add(json.dumps(_made_by(manifests), indent=1, sort_keys=True) + "\n", ENVIRONMENT / MADE_BY)
+    add(_readme(plan, options, own, manifests), PurePosixPath("README.md"), encodingFormat="text/markdown")
+    places = {manifest["identity"]: PurePosixPath(manifest["stage"], manifest["identity"]) for manifest in manifests}
     for manifest in track(manifests, "adding artefacts", len(manifests)):
-        place = store.root / manifest["stage"] / manifest["identity"]
-        within = STORE / manifest["stage"] / manifest["identity"]
-        yield add(place / MANIFEST, within / MANIFEST, encodingFormat="application/json")
+        place = places[manifest["identity"]]
+        add(store.root / place / MANIFEST, STORE / place / MANIFEST, encodingFormat="application/json")
         for name, digest in manifest["files"].items() if options.artefacts else ():
-            yield add(place / name, within / name, digest)
-    folders = [store.root / manifest["stage"] / manifest["identity"] for manifest in manifests] if options.artefacts else []
-    for folder in provenance.pairs_of(store, folders):
+            add(store.root / place / name, STORE / place / name, digest)
+    for folder in provenance.pairs_of(store, [store.root / place for place in places.values()]) if options.artefacts else ():
         for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
-            yield add(path, STORE / path.relative_to(store.root).as_posix())
-    report = crate.dereference(f"outputs/{plan.study.name}/report.html")
-    made_from = [crate.dereference(f"params/{own.name}"), *(crate.dereference(f"params/bases/{path.name}") for path in bases)]
-    software = crate.dereference("#rd-utils")
-    crate.add_action(software, "#study", object=made_from, result=[report], properties={"name": f"make study {plan.study.name}"})
-
-
-def _sha256(text: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(text.encode()).hexdigest()
+            add(path, STORE / path.relative_to(store.root).as_posix())
 
 
 def _described(plan: Plan, options: argparse.Namespace, manifests: list[Manifest]) -> ROCrate:

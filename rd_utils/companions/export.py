@@ -1,8 +1,9 @@
 """What leaves the store: groups with a teacher's scores, as other people's trainers read them, and what other modules write.
 
-Students with a card are written by :mod:`student_card`, runs and qrels by :mod:`trec_files`, a whole study by :mod:`crate`. A format is a class of files and says which of its consumer's losses take it.
-Texts stand in the files, so that nothing else is needed to train; ``provenance.json`` beside them says what they are. Scores are the
-teacher's own, undivided and not augmented; the positive is first.
+Students with a card are written by :mod:`student_card`, runs and qrels by :mod:`trec_files`, a whole study by :mod:`crate`.
+
+A format is a class of files and says which of its consumer's losses take it. Texts stand in the files, so that nothing else is needed to
+train; ``provenance.json`` beside them says what they are. Scores are the teacher's own, undivided and not augmented; the positive is first.
 """
 
 from __future__ import annotations

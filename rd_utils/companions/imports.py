@@ -223,7 +223,8 @@ def _by_system(
     """
     of_queries, of_docs = _Lookup(known.queries, form.by_text), _Lookup(known.docs, form.by_text)
     gathered: dict[str, list[Found]] = {}
-    read, seen = 0, dict.fromkeys(())
+    read = 0
+    seen: dict[str, None] = {}
     first: others.Pairs | None = None
     for part in chunks:
         seen[part.system] = None

@@ -325,8 +325,8 @@ def pairs(path: Path, form: Form, kind: Kind, error: type[ValueError] = FileErro
     if form in (RUN, TRIPLES):
         frame = (trec.run if form is RUN else trec.triples)(path, error).frame
         if len(frame):
-            columns = (frame[name].tolist() for name in ("query_id", "doc_id"))
-            yield Pairs("", *columns, frame["score"].to_numpy(dtype=np.float64), np.zeros(len(frame), dtype=bool))
+            queries, docs = frame["query_id"].tolist(), frame["doc_id"].tolist()
+            yield Pairs("", queries, docs, frame["score"].to_numpy(dtype=np.float64), np.zeros(len(frame), dtype=bool))
         return
     waiting: dict[str, list[Listed]] = {}
     count = 0

@@ -24,7 +24,7 @@ QRELS_FORMS = (
 )
 RUN_FORM = "expected lines of six fields: query_id Q0 doc_id rank score tag"
 SCORES_FORM = "expected query_id, doc_id and score in a Parquet file, or a TREC run with lines: query_id Q0 doc_id rank score tag"
-TRIPLES_FORM = "expected lines of three fields between white space: query_id doc_id score; a header may stand first"
+TRIPLES_FORM = "expected lines of three fields between white space: query_id doc_id score; a header that ends with score may stand first"
 AGAIN = "score the pair again, in fp32 where a lower precision overflowed"
 
 LOWEST_GRADE, HIGHEST_GRADE = -10, 100
@@ -109,7 +109,7 @@ def run(path: Path, error: type[ValueError] = FileError) -> Table:
 
 
 def triples(path: Path, error: type[ValueError] = FileError) -> Table:
-    """Read scored pairs as lines of three fields between white space, ``query_id doc_id score``; a first line of names is passed over.
+    """Read scored pairs as lines of three fields between white space, ``query_id doc_id score``; a first line that says score is passed over.
 
     Returns:
         Frame query_id, doc_id (str), score (float64), in the order of the file.
@@ -121,7 +121,7 @@ def triples(path: Path, error: type[ValueError] = FileError) -> Table:
     parts: Parts = []
     for start, block, _ in blocks(problems):
         lines = block.splitlines()
-        if start == 1 and len(head := lines[0].split()) == 3 and re.fullmatch(rb"[A-Za-z_-]+", head[2]) and math.isnan(_number(head[2])):
+        if start == 1 and len(head := lines[0].split()) == 3 and b"score" in head[2].lower():
             lines[0] = b""
         numbers, columns = _columns(lines, start, 3, None, TRIPLES_FORM, problems)
         query_ids, doc_ids, values = columns

@@ -155,7 +155,6 @@ def test_a_cell_without_a_teacher_has_groups_and_takes_a_named_one(exported, tmp
     "arguments, said",
     [
         (("groups", KL, "new"), "--to is missing; (choices: triplets"),
-        (("student", KL, "new", "--to", "lists"), "--to is for groups"),
         (("student", KL, "."), ". exists"),
         (("student", "bm25", "new"), "bm25 is a row of study smallest that it does not train"),
         (("groups", KL, "new", "--to", "list"), "there is no format 'list'; did you mean 'lists'?"),
