@@ -201,7 +201,7 @@ FORMATS = {
         _rows_to_parquet(_lists),
     ),
     "tevatron": Format("tevatron: query, positive_passages, negative_passages", False, _rows_to_jsonl(_tevatron)),
-    "flagembedding": Format("FlagEmbedding: query, pos, neg, pos_scores, neg_scores", False, _rows_to_jsonl(_flag_embedding)),
+    "flagembedding": Format("FlagEmbedding (the file): query, pos, neg, pos_scores, neg_scores", False, _rows_to_jsonl(_flag_embedding)),
     "pylate": Format("PyLate: tables of ids and scores, queries and documents; KDProcessing, Distillation", True, _write_pylate),
     "parquet": Format("anything: query_id, doc_ids, query, docs, scores", False, _rows_to_parquet(_ids)),
 }  # fmt: skip

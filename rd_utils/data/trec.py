@@ -109,7 +109,7 @@ def run(path: Path, error: type[ValueError] = FileError) -> Table:
 
 
 def triples(path: Path, error: type[ValueError] = FileError) -> Table:
-    """Read scored pairs as lines of three fields between white space, ``query_id doc_id score``; a first line that says score is passed over.
+    """Read scored pairs as lines of three fields between white space, ``query_id doc_id score``, below a header or without.
 
     Returns:
         Frame query_id, doc_id (str), score (float64), in the order of the file.
