@@ -1,4 +1,4 @@
-"""Command line: ``rd init|new|check|plan|run|status|lab``, then ``compare``, ``power``, ``export``; :data:`VERBS` has all of them.
+"""Command line: ``rd init|new|check|plan|run|status|lab``, then ``compare``, ``power``, ``export``, ``import``; all are in :data:`VERBS`.
 
 ``python -m rd_utils`` is the same. ``verify``, ``rerun`` and ``trace`` say whether results can be trusted; for developers ``execute|lock``.
 """
@@ -117,6 +117,7 @@ def add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("study", nargs="?", help="a study file (default: everything in the store)")
     command.add_argument("--discard", action="store_true", help="delete what is damaged, unfinished or left over, so that it is made again")
     command.add_argument("--base", help=_BASE)
+    command.add_argument("--crate", metavar="FOLDER", help="what `export study` wrote, compared with its own hashes, instead of the store")
 
 
 def add_adopt(command: argparse.ArgumentParser) -> None:
@@ -167,6 +168,14 @@ def verify(options: argparse.Namespace) -> int:
     from rd_utils.workflow import provenance
     from rd_utils.workflow.progress import track
 
+    if options.crate:
+        from rd_utils.companions import crate
+
+        if options.study or options.base or options.discard:
+            raise ParameterError("--crate is compared with its own hashes, as a whole; leave the study, --base and --discard out")
+        found = crate.check(Path(options.crate), track)
+        print(crate.say_checked(Path(options.crate), found))
+        return int(found.damaged)
     specs = load_plan(options.study, options.base or None).specs() if options.study else None
     if specs is None and options.base:
         raise ParameterError(f"--base {options.base}: only a study has a base; name it")
@@ -339,7 +348,11 @@ VERBS = {  # in the order in which they are listed
         "say what so many queries and seeds can prove, and how many a margin needs, before anything is run", "analysis.asked_power"
     ),
     "export": _elsewhere(
-        "write groups with a teacher's scores as other trainers read them, or a student with a model card", "companions.export"
+        "write for others: groups with a teacher's scores, a student with a model card, TREC runs and qrels, a study as an RO-Crate",
+        "companions.export",
+    ),
+    "import": _elsewhere(
+        "make what others ranked, scored or mined a part of a study: TREC runs, scores, hard negatives, groups", "companions.imports"
     ),
     "verify": Verb(
         "compare every file of the store, or of one study in it, with what its manifest says; exit status 1 if one is damaged",

@@ -1,4 +1,6 @@
-"""What leaves the store: groups with a teacher's scores, as other people's trainers read them, and students (:mod:`student_card`).
+"""What leaves the store: groups with a teacher's scores, as other people's trainers read them, and what other modules write.
+
+Students with a card are written by :mod:`student_card`, runs and qrels by :mod:`trec_files`, a whole study by :mod:`crate`.
 
 A format is a class of files and says which of its consumer's losses take it. Texts stand in the files, so that nothing else is needed to
 train; ``provenance.json`` beside them says what they are. Scores are the teacher's own, undivided and not augmented; the positive is first.
@@ -199,7 +201,7 @@ FORMATS = {
         _rows_to_parquet(_lists),
     ),
     "tevatron": Format("tevatron: query, positive_passages, negative_passages", False, _rows_to_jsonl(_tevatron)),
-    "flagembedding": Format("FlagEmbedding: query, pos, neg, pos_scores, neg_scores", False, _rows_to_jsonl(_flag_embedding)),
+    "flagembedding": Format("FlagEmbedding (the file): query, pos, neg, pos_scores, neg_scores", False, _rows_to_jsonl(_flag_embedding)),
     "pylate": Format("PyLate: tables of ids and scores, queries and documents; KDProcessing, Distillation", True, _write_pylate),
     "parquet": Format("anything: query_id, doc_ids, query, docs, scores", False, _rows_to_parquet(_ids)),
 }  # fmt: skip
@@ -210,48 +212,77 @@ FORMATS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to a parser."""
-    parser.add_argument("what", choices=("groups", "student"), help="groups with their teacher's scores, or a student with a model card")
+    from rd_utils.companions import crate, trec_files
+
+    parts = parser.add_subparsers(dest="what", required=True)
+    groups = parts.add_parser("groups", help="a cell's groups with a teacher's scores, as other trainers read them")
+    forms = "; ".join(f"{name}: {form.about}" for name, form in FORMATS.items())
+    _add_cell(groups)
+    groups.add_argument("--to", metavar="FORMAT", help=forms)
+    groups.add_argument("--teacher", metavar="NAME", help="of the study's teachers, for groups of a cell that has none")
+    _add_cell(parts.add_parser("student", help="a trained student with a model card"))
+    trec_files.add_run(parts.add_parser("run", help="what a cell or a row that is not trained ranked, as TREC runs"))
+    trec_files.add_qrels(parts.add_parser("qrels", help="a collection's qrels in TREC's form"))
+    crate.add_arguments(parts.add_parser("study", help="a finished study as an RO-Crate that a stranger can check"))
+
+
+def _add_cell(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cell", metavar="CELL", help="of the study: its collection, strategy, group size, cut and teacher are taken")
     parser.add_argument("folder", metavar="FOLDER", help="where the files go; it must not exist")
     parser.add_argument("--study", required=True, metavar="FILE", help="a study file, such as params/embedded.yaml")
     parser.add_argument("--base", metavar="NAME", help="the study as run on another base: the name of a file in params/bases")
-    forms = "; ".join(f"{name}: {form.about}" for name, form in FORMATS.items())
-    parser.add_argument("--to", metavar="FORMAT", help=f"of groups: {forms}")
     parser.add_argument("--collection", metavar="LABEL", help="the training collection, where the study has several")
     parser.add_argument("--seed", type=int, help="of the cell's students (default: the least)")
-    parser.add_argument("--teacher", metavar="NAME", help="of the study's teachers, for groups of a cell that has none")
 
 
 def run(options: argparse.Namespace) -> str:
-    """Write what the options name into a new folder; return what to print.
+    """Write what the options name into a new folder or file; return what to print.
 
     Of groups, what is missing in the store is made first: candidates, groups, scores, a teacher or retriever that is trained; no student.
 
     Raises:
-        ParameterError: an option or a name is not what it should be, or the folder exists.
-        StoreError: a student is not finished, or the disk refuses.
+        ParameterError: an option or a name is not what it should be, or what is to be written exists.
+        StoreError: what is asked for is not finished, or the disk refuses.
     """
+    from rd_utils.companions import crate, trec_files
+
+    others = {"run": trec_files.write_runs, "qrels": trec_files.write_qrels, "study": crate.write}
+    if options.what in others:
+        return others[options.what](options)
     from rd_utils.study.plan import load_plan
 
-    folder = Path(options.folder).expanduser()
     if options.what == "groups" and options.to not in FORMATS:
         unknown = "--to is missing" if options.to is None else f"--to: there is no format {options.to!r}"
         raise ParameterError(f"{unknown}{nearest(options.to or '', FORMATS)}")
-    if options.what == "student" and (options.to or options.teacher):
-        raise ParameterError(f"--{'to' if options.to else 'teacher'} is for groups; a student is what it was trained to be")
-    if folder.exists():
-        raise ParameterError(f"{folder} exists; name a folder that does not")
+    folder = absent(options.folder)
     plan = load_plan(options.study, options.base or None)
     return (_write_groups if options.what == "groups" else _write_student)(plan, options, folder)
 
 
+def absent(place: str, what: str = "folder") -> Path:
+    """Return where something is to be written.
+
+    Raises:
+        ParameterError: something stands there.
+    """
+    path = Path(place).expanduser()
+    if path.exists():
+        raise ParameterError(f"{path} exists; name a {what} that does not")
+    return path
+
+
 @contextmanager
-def _new(folder: Path) -> Iterator[Path]:
-    """Yield where to write what will stand in a folder, whole or not at all."""
+def fresh(folder: Path) -> Iterator[Path]:
+    """Yield where to write what will stand in a folder or a file, whole or not at all."""
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with durable.replacing(folder) as draft:
             yield draft
+
+
+def write_provenance(folder: Path, record: dict[str, Any]) -> None:
+    """Write what files are beside them."""
+    (folder / PROVENANCE).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_student(plan: Plan, options: argparse.Namespace, folder: Path) -> str:
@@ -263,7 +294,7 @@ def _write_student(plan: Plan, options: argparse.Namespace, folder: Path) -> str
     if not store.has(student):
         base = f" --base {options.base}" if options.base else ""
         raise StoreError(f"{options.cell}, seed {seed}, is not trained yet; `rd run {options.study}{base}` trains it")
-    with _new(folder) as draft:
+    with fresh(folder) as draft:
         student_card.write(plan, cell, seed, student, store, draft, (options.study, options.base))
     return f"{folder}: {options.cell}, seed {seed}, with a model card (README.md) that says how it is loaded"
 
@@ -290,10 +321,10 @@ def _write_groups(plan: Plan, options: argparse.Namespace, folder: Path) -> str:
         "scores": None if scored is None else {"identity": identity(scored), "parameters": scored.teacher.model_dump(mode="json")},
         "counts": {"groups": len(query_rows), "queries": len(np.unique(query_rows)), "documents_a_group": doc_rows.shape[1]},
     }
-    with _new(folder) as draft:
+    with fresh(folder) as draft:
         draft.mkdir()
         form.write(groups, draft, pipeline.track)
-        (draft / PROVENANCE).write_text(json.dumps(provenance, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_provenance(draft, provenance)
     files = ", ".join(sorted(path.name for path in folder.iterdir()))
     return f"{folder}: {len(query_rows):,} groups of {doc_rows.shape[1]} documents, for {form.about}\n{files}"
 
@@ -313,7 +344,7 @@ def _chosen(plan: Plan, options: argparse.Namespace) -> tuple[Cell, int, Any, An
     if seed not in students:
         raise ParameterError(f"--seed: {options.cell} has the seeds {', '.join(map(str, students))}, not {seed}")
     teachers = plan.study.teachers
-    if options.teacher is None:
+    if getattr(options, "teacher", None) is None:
         return cells[label], seed, students[seed], students[seed].teacher
     if options.teacher not in teachers:
         raise ParameterError(f"--teacher: the study has no {options.teacher!r}{nearest(options.teacher, teachers)}")

@@ -50,6 +50,29 @@ def texts(path: Path, error: type[ValueError] = FileError, *, titles: bool = Fal
         yield from zip(names, values, strict=True)
 
 
+def objects(path: Path, error: type[ValueError] = FileError) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the objects of a file of JSON lines with their line numbers; a whole number is the text that stands there.
+
+    After the first wrong line nothing more is yielded: those that follow are only counted.
+
+    Raises:
+        error: the file cannot be read, or a line is no object or repeats a key.
+    """
+    problems = Problems(path, error)
+    for start, _, text in blocks(problems):
+        for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=start):
+            if not line.strip():
+                continue
+            try:
+                row = _parsed(line.strip())
+            except ValueError as problem:
+                problems.add(number, str(problem).replace(JSON_FORM, "expected one object a line"))
+                continue
+            if not problems.count:
+                yield number, row
+    problems.check()
+
+
 def _text_blocks(
     path: Path, error: type[ValueError], titles: bool, most: int | None = None
 ) -> Iterator[tuple[Sequence[int], Sequence[str], Sequence[str]]]:

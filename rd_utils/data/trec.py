@@ -24,6 +24,7 @@ QRELS_FORMS = (
 )
 RUN_FORM = "expected lines of six fields: query_id Q0 doc_id rank score tag"
 SCORES_FORM = "expected query_id, doc_id and score in a Parquet file, or a TREC run with lines: query_id Q0 doc_id rank score tag"
+TRIPLES_FORM = "expected lines of three fields between white space: query_id doc_id score; a header that ends with score may stand first"
 AGAIN = "score the pair again, in fp32 where a lower precision overflowed"
 
 LOWEST_GRADE, HIGHEST_GRADE = -10, 100
@@ -103,6 +104,33 @@ def run(path: Path, error: type[ValueError] = FileError) -> Table:
             parts.append((numbers, queries, docs, scores, np.array([ranks[place] for place in places], dtype=np.float64)))
     problems.check()
     table = _table(parts, "score", "rank")
+    _refuse_twice(table, problems, "scores", "score")
+    return table
+
+
+def triples(path: Path, error: type[ValueError] = FileError) -> Table:
+    """Read scored pairs as lines of three fields between white space, ``query_id doc_id score``, below a header or without.
+
+    Returns:
+        Frame query_id, doc_id (str), score (float64), in the order of the file.
+
+    Raises:
+        error: a line has fewer or more than three fields, an id is none, a score no finite number, or a pair stands twice.
+    """
+    problems = Problems(path, error)
+    parts: Parts = []
+    for start, block, _ in blocks(problems):
+        lines = block.splitlines()
+        if start == 1 and len(head := lines[0].split()) == 3 and b"score" in head[2].lower():
+            lines[0] = b""
+        numbers, columns = _columns(lines, start, 3, None, TRIPLES_FORM, problems)
+        query_ids, doc_ids, values = columns
+        found = _scores(values, query_ids, doc_ids, numbers, problems)
+        queries, docs = (_ids(names, numbers, key, problems) for names, key in ((query_ids, "query id"), (doc_ids, "document id")))
+        if not problems.count:
+            parts.append((numbers, queries, docs, found))
+    problems.check()
+    table = _table(parts, "score")
     _refuse_twice(table, problems, "scores", "score")
     return table
 

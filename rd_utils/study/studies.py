@@ -446,13 +446,7 @@ def read_study(path: str | Path, base: str | None = None) -> Draft:
         ParameterError: a file cannot be read, or there is no such base.
     """
     path = file_of(path)
-    settings = yaml_files.read(path, "study")
-    values = dict(settings.values)
-    if base is not None and base != values.get("base"):
-        name = values.get("name")
-        values |= {"base": base} | ({"name": f"{name}_{base}"} if isinstance(name, str) else {})
-        values.pop("collections", None)
-    values, files = _on_base(settings._replace(values=values))
+    values, files = _whole(path, base)
 
     def line(problem: str) -> str:
         return f"{_line(problem, files)}{problem}"
@@ -470,6 +464,26 @@ def file_of(path: str | Path) -> Path:
     """Return a study's file: as it is named from the working folder, else from the project's root, else among the suite's own."""
     path = Path(path).expanduser()
     return path if path.exists() or not (found := resolve_path(str(path))).is_file() else found
+
+
+def files_of(path: str | Path, base: str | None = None) -> list[Path]:
+    """Return the files that say a study, its own first, then its base and what that is based on.
+
+    Raises:
+        ParameterError: a file cannot be read, or there is no such base.
+    """
+    return [settings.path for settings in _whole(file_of(path), base)[1]]
+
+
+def _whole(path: Path, base: str | None) -> tuple[dict[str, object], list[yaml_files.Settings]]:
+    """Return a study's values, merged with those of its base or of another, and the files that they are from, its own first."""
+    settings = yaml_files.read(path, "study")
+    values = dict(settings.values)
+    if base is not None and base != values.get("base"):
+        name = values.get("name")
+        values |= {"base": base} | ({"name": f"{name}_{base}"} if isinstance(name, str) else {})
+        values.pop("collections", None)
+    return _on_base(settings._replace(values=values))
 
 
 def _paired(values: dict[str, object]) -> dict[str, object]:

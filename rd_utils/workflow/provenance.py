@@ -99,7 +99,7 @@ def verify(store: Store, specs: Iterable[Spec] | None = None, track: Track = unt
             if not folder.exists()
         ]
         folders = [folder for folder in folders if folder.exists()]
-        pairs = _pairs_of(store, folders)
+        pairs = pairs_of(store, folders)
     count, size = 0, 0
     for folder in track(folders, "verifying artefacts", len(folders)):
         findings += _of_artefact(folder)
@@ -160,7 +160,7 @@ def _of_artefact(folder: Path) -> Iterator[Finding]:
             yield Finding("unknown", path, "the artefact has no such file, and nothing reads it; it may be deleted", path)
 
 
-def _pairs_of(store: Store, folders: Iterable[Path]) -> list[Path]:
+def pairs_of(store: Store, folders: Iterable[Path]) -> list[Path]:
     """Return where the scores lie that artefacts used."""
     used = set()
     for folder in folders:
@@ -261,13 +261,13 @@ def specs_of(plan: Plan, name: str, seed: int | None = None) -> tuple[list[int],
     """
     found: dict[str, Spec] = {}
     seeds: set[int] = set()
-    for _, own, spec in _evaluations(plan, name, seed):
+    for _, own, spec in evaluations_of(plan, name, seed):
         seeds.add(own)
         found |= upstream(spec) | {identity(spec): spec}
     return sorted(seeds), found
 
 
-def _evaluations(plan: Plan, name: str, seed: int | None) -> list[tuple[str, int, EvaluationSpec]]:
+def evaluations_of(plan: Plan, name: str, seed: int | None) -> list[tuple[str, int, EvaluationSpec]]:
     """Return the evaluations of a row of a study: training collection, seed, spec."""
     from rd_utils.analysis.compare import side_of
 
@@ -286,7 +286,7 @@ def _evaluations(plan: Plan, name: str, seed: int | None) -> list[tuple[str, int
 
 def recorded_threads(plan: Plan, name: str, store: Store) -> str | None:
     """Return how many threads made a row's results, as their manifests say; None where none was set."""
-    for _, _, spec in _evaluations(plan, name, None):
+    for _, _, spec in evaluations_of(plan, name, None):
         if store.has(spec):
             threads = store.manifest(spec)["machine"]["threads"]
             return None if threads is None else str(threads)
@@ -313,7 +313,7 @@ def rerun(plan: Plan, name: str, store: Store, folder: Path, seed: int | None = 
     missing = Counter(spec.stage for spec in specs.values() if not store.folder(spec).exists())
     if missing:
         counts = ", ".join(f"{number} {stage}" for stage, number in missing.items())
-        raise StoreError(f"{name} is not finished, so there is nothing to compare with: the store lacks {counts}; rd run it first")
+        raise StoreError(f"{name} is not finished, so there is nothing to compare with: the store lacks {counts}; run it first")
     for spec in track(specs.values(), "verifying what is compared with", len(specs)):
         store.verify(spec)
     began = time.monotonic()
@@ -461,7 +461,7 @@ def trace(plan: Plan, name: str, measure: str, store: Store, seed: int | None = 
         raise ParameterError(f"study {plan.study.name} has no measure {measure!r}{nearest(measure, plan.study.evaluation.measures)}")
     numbers: dict[tuple[str, str, str], dict[str, Any]] = {}
     specs: dict[str, Spec] = {}
-    for label, own, spec in _evaluations(plan, name, seed):
+    for label, own, spec in evaluations_of(plan, name, seed):
         store.verify(spec)
         values = pd.read_parquet(store.folder(spec) / "per_query.parquet")
         values = values.loc[values["measure"] == measure, "value"]

@@ -204,3 +204,15 @@ def test_the_report_opens_in_a_browser_without_errors_and_draws_its_charts(outpu
     charts = len(re.findall(r"<script[^>]*data-chart=", page.read_text()))
     assert charts >= 5
     assert len(re.findall(r'<div[^>]*class="chart[^"]*\bdrawn\b', done.stdout)) == charts
+
+
+def test_a_stranger_can_check_the_finished_study(outputs, planned, root, tmp_path, monkeypatch):
+    """As a crate with its artefacts: by its own hashes, and artefact by artefact where it lies."""
+    from rd_utils import __main__ as command
+
+    monkeypatch.setenv("RD_OUTPUTS", str(outputs))
+    assert command.main(["export", "study", str(root / STUDY), "--to", str(tmp_path / "crate"), "--artefacts"]) == 0
+    assert command.main(["verify", "--crate", str(tmp_path / "crate")]) == 0
+    monkeypatch.setenv("RD_OUTPUTS", str(tmp_path / "crate" / "outputs"))
+    assert command.main(["verify", str(tmp_path / "crate" / "params" / Path(STUDY).name)]) == 0
+    assert all(Store().has(spec) for spec in planned.specs())

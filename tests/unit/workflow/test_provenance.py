@@ -53,7 +53,7 @@ def store(study, monkeypatch) -> Store:
 
 
 def evaluations(study) -> list[params.EvaluationSpec]:
-    return [spec for _, _, spec in provenance._evaluations(plan.load_plan(study), CELL, None)]
+    return [spec for _, _, spec in provenance.evaluations_of(plan.load_plan(study), CELL, None)]
 
 
 def said(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -156,7 +156,7 @@ def test_a_cell_that_is_not_finished_or_unknown_is_said_before_anything_is_made(
     for name, message in (
         (
             "static-bm25-lce",
-            "is not finished, so there is nothing to compare with: the store lacks .*2 student, 4 evaluation; run make study",
+            "is not finished, so there is nothing to compare with: the store lacks .*2 student, 4 evaluation; run it first",
         ),
         ("static-bm25-oracl-kl", "has no cell 'static-bm25-oracl-kl'; did you mean 'static-bm25-oracle-kl'"),
     ):
