@@ -142,7 +142,7 @@ def test_what_is_published_is_what_was_executed_whatever_stood_there(finished):
     }
     assert {path for path in copies.iterdir() if path.stat().st_mtime_ns != stamps[path]} == {first, copies / names[1]}  # the others stand
     empty(node_files.node_folder(finished.nodes[0].id) / "notebook.ipynb")
-    with pytest.raises(StoreError, match="has not been executed .*notebook.ipynb is damaged.*make study"):
+    with pytest.raises(StoreError, match="has not been executed .*notebook.ipynb is damaged.*rd run"):
         node_files.publish(finished)
 
 
