@@ -18,7 +18,7 @@ LOCKED := --quiet --require-hashes --no-deps --no-build-isolation
 FOR_CUDA = $(BIN)/python -c 'from importlib.metadata import requires; exit(not any("nvidia" in need for need in requires("torch")))' 2>/dev/null
 export PATH := $(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
-SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules reason --show-failed-logs
+SNAKEMAKE := snakemake --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime --quiet rules reason --show-failed-logs $(if $(NO_COLOR),--nocolor)
 
 .PHONY: help study test lint all-tests unit notebooks-test browser end-to-end zoo fuzz faults test-slurm lab plan check notebooks lock bench bench-short bench-setup bench-gpu scale tables clean
 
