@@ -405,6 +405,7 @@ VERBS = {  # in the order in which they are listed
     "check": Verb("validate a study file and the names in it; start nothing", add_asked, of_study),
     "plan": Verb("print what the study will cost and what of it is done", add_plan, of_study),
     "where": Verb("print where the study's report is", add_asked, of_study),
+    "index": _elsewhere("write one page over all finished studies: every cell, with links to the reports", "companions.all_studies"),
     "compare": _elsewhere(
         "say whether B differs from A, is equivalent, how sure that is, and at what cost: two cells of a study, or two TREC runs",
         "analysis.compare",
@@ -454,6 +455,7 @@ EXAMPLES = {
     "check": ("check params/smallest.yaml", "check params/ablations/losses.yaml --base scifact"),
     "plan": ("plan params/embedded.yaml --cores 2", "plan params/paper/msmarco.yaml --device h200 --json"),
     "where": ("where params/tour.yaml",),
+    "index": ("index", "index --to all.html"),
     "compare": (
         "compare bi-bm25-lce bi-pooled-lce --study params/embedded.yaml",
         "compare a.run b.run --qrels qrels.txt --measure nDCG@10 --margin 0.02",
