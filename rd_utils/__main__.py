@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -249,7 +249,7 @@ def rerun(options: argparse.Namespace) -> int:
     return int(not found.repeats)
 
 
-def _as_json(record: dict[str, object]) -> str:
+def _as_json(record: Mapping[str, object]) -> str:
     """Return a record as JSON; tuples with names in its lists become objects, paths texts."""
     plain = {key: [one._asdict() if hasattr(one, "_asdict") else one for one in value] if isinstance(value, list) else value
              for key, value in record.items()}  # fmt: skip

@@ -104,8 +104,8 @@ def read(folder: Path) -> Read:
     costs |= {"total_teacher_calls": "teacher_calls"}
     cells = cells.merge(points[[*PLACE, "cell", *costs]].rename(columns=costs), on=[*PLACE, "cell"], how="left", validate="one_to_one")
     links = _links(folder)
-    pairs = [*cells[["collection", "test_collection"]].itertuples(index=False, name=None)]
-    cells["link"] = [links(*pair, len(set(pairs))) for pair in pairs]
+    pairs = list(zip(cells["collection"], cells["test_collection"], strict=True))
+    cells["link"] = [links(train, test, len(set(pairs))) for train, test in pairs]
     cells = cells.assign(study=said["study"], measure=analysis["measure"])
     about = {
         "study": said["study"],
@@ -206,7 +206,7 @@ def _studies_table(studies: list[Read], before: str) -> Table:
 
     rows = []
     for study in studies:
-        best = study.cells.loc[study.cells["mean"].idxmax()]
+        best = study.cells.iloc[study.cells["mean"].to_numpy().argmax()]
         verdicts = study.cells["verdict, strategy"].dropna().str.split(",").str[0].value_counts()
         said = ", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items()))
         shown = {key: value for key, value in study.about.items() if key != "link"}
@@ -222,7 +222,7 @@ def _cells_table(cells: pd.DataFrame, before: str) -> Table:
 
     cells = cells.sort_values("mean", ascending=False, kind="stable").reset_index(drop=True)
     table = cells[["study"]].copy()
-    table["collection"] = [_collection(*pair) for pair in cells[["collection", "test_collection"]].itertuples(index=False, name=None)]
+    table["collection"] = [_collection(train, test) for train, test in zip(cells["collection"], cells["test_collection"], strict=True)]
     table["first stage"] = cells["first_stage"]
     for name in ("strategy", "teacher", "loss", "architecture"):
         table[name] = [as_text(value) or "–" for value in cells[name]]

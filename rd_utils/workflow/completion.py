@@ -53,7 +53,7 @@ def script(shell: str) -> str:
                     kind, dict.fromkeys(SHELLS, f"_rd_{kind}")
                 )
     preamble = "".join(_PREAMBLE[shell].format(name=name, pattern=pattern) for name, pattern in STEMS.items())
-    return shtab.complete(parser, shell, preamble={shell: preamble})
+    return shtab.complete(parser, shell, preamble=preamble)
 
 
 def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

@@ -20,7 +20,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PACKAGE = "rd-utils"
 SHOWN = ("torch", "sentence-transformers", "transformers", "numpy")  # packages with a line of their own
@@ -255,7 +255,7 @@ def _loaded() -> Found:
     except subprocess.TimeoutExpired:
         yield "note", f"{', '.join(COMPILED)} did not load within {_SECONDS:.0f} s", "the disk or the machine is busy; ask again"
         return
-    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    said: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     last = said[-1] if said else {"loading": "Python"}
     if "devices" not in last:
         reason = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit status {done.returncode}")
