@@ -255,8 +255,8 @@ def _loaded() -> Found:
     except subprocess.TimeoutExpired:
         yield "note", f"{', '.join(COMPILED)} did not load within {_SECONDS:.0f} s", "the disk or the machine is busy; ask again"
         return
-    said: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    last = said[-1] if said else {"loading": "Python"}
+    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    last: dict[str, Any] = said[-1] if said else {"loading": "Python"}
     if "devices" not in last:
         reason = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit status {done.returncode}")
         yield "problem", f"{last['loading']} does not load: {reason}", _REPAIR
