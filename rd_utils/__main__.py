@@ -1,6 +1,7 @@
 """Command line: ``rd init|new|check|plan|run|status|lab``, then ``compare``, ``power``, ``export``, ``import``; all are in :data:`VERBS`.
 
-``python -m rd_utils`` is the same. ``verify``, ``rerun`` and ``trace`` say whether results can be trusted; for developers ``execute|lock``.
+``python -m rd_utils`` is the same. ``verify``, ``rerun`` and ``trace`` say whether results can be trusted, ``doctor`` whether this machine
+is ready; for developers ``execute|lock``.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import argparse
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,22 +32,48 @@ class Verb(NamedTuple):
     run: Callable[[argparse.Namespace], int]
 
 
-def command_line(asked: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser of all commands, with the arguments of the one that is asked for: others' modules take seconds to import."""
-    named = "rd" if Path(sys.argv[0]).name == "rd" else "python -m rd_utils"
-    parser = argparse.ArgumentParser(prog=named, description="Studies of ranking distillation.")
+def command_line(*asked: str | None, named: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of all commands, with the arguments of those that are asked for: others' modules take seconds to import.
+
+    Args:
+        asked: names of commands.
+        named: what the program is called in its help (default: as it was started).
+    """
+    named = named or ("rd" if Path(sys.argv[0]).name == "rd" else "python -m rd_utils")
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=named, description="Studies of ranking distillation.", epilog=STATUS, formatter_class=as_written)
     commands = parser.add_subparsers(dest="command", required=True)
+    width = shutil.get_terminal_size().columns - 2
     for name, verb in VERBS.items():
-        command = commands.add_parser(name, help=verb.about, description=verb.about)
-        if name == asked:
+        shown = "".join(f"\n  {named} {example}" for example in EXAMPLES.get(name, ()))
+        command = commands.add_parser(
+            name,
+            help=verb.about,
+            description=textwrap.fill(verb.about, width),
+            epilog=f"examples:{shown}" if shown else None,
+            formatter_class=as_written,
+        )
+        if name in asked:
             verb.add(command)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit status."""
+    """Run one command; return its exit status, as :data:`STATUS` says."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = command_line(next((one for one in arguments if not one.startswith("-")), None)).parse_args(arguments)
+    try:
+        options = command_line(next((one for one in arguments if not one.startswith("-")), None)).parse_args(arguments)
+        run = VERBS[options.command].run
+        return run(options) if options.command in ALONE else _told(run, options)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "rd_utils":
+            raise
+        print(f"error: the package {error.name} is not installed; `rd doctor` says what else is missing", file=sys.stderr)
+    return 2
+
+
+def _told(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Run a command; tell what it refuses, and return the exit status."""
     from rd_utils.files import StoreError
     from rd_utils.store import one_look, project_of
     from rd_utils.study.explain import ParameterError
@@ -53,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         studies = getattr(options, "study", None)
         with project_of(studies[0] if isinstance(studies, list) else studies), one_look():  # what a person owns is looked at once
-            return VERBS[options.command].run(options)
+            return run(options)
     except (ParameterError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
@@ -69,8 +98,7 @@ def of_study(options: argparse.Namespace) -> int:
 
     plan = load_plan(options.study, options.base or None, inputs=options.command == "check")
     if options.command == "check":
-        print(f"{options.study}: valid; {_size(plan)}")
-        print_notes(plan)
+        print_check(plan, options)
     elif options.command == "plan":
         print_plan(plan, options)
     elif options.command == "prepare":
@@ -96,6 +124,23 @@ def add_study(command: argparse.ArgumentParser) -> None:
     command.add_argument("--base", help="run it on another base: the name of a file in params/bases")
 
 
+def add_asked(command: argparse.ArgumentParser) -> None:
+    """Add a study, its base, and the form of the answer."""
+    add_study(command)
+    add_json(command)
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """Add the form of the answer."""
+    command.add_argument("--json", action="store_true", help="print the same as one JSON object")
+
+
+def _add_format(command: argparse.ArgumentParser, *others: str, about: str) -> None:
+    """Add the form of the answer, where there are more than two."""
+    command.add_argument("--format", choices=("text", *others, "json"), default="text", help=about)
+    command.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
+
+
 def add_plan(command: argparse.ArgumentParser) -> None:
     """Add what a plan is told."""
     add_study(command)
@@ -104,9 +149,7 @@ def add_plan(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--cores", type=_at_least_one, default=1, help="that work at the same time (default: 1)")
     command.add_argument("--cells", action="store_true", help="a row a cell, not a row for all equal cells")
-    command.add_argument(
-        "--format", choices=("text", "csv", "json"), default="text", help="csv and json: every stage and cell, in SI units"
-    )
+    _add_format(command, "csv", about="csv and json: every stage and cell, in SI units")
 
 
 _BASE = "the study as run on another base: the name of a file in params/bases"
@@ -118,6 +161,7 @@ def add_verify(command: argparse.ArgumentParser) -> None:
     command.add_argument("--discard", action="store_true", help="delete what is damaged, unfinished or left over, so that it is made again")
     command.add_argument("--base", help=_BASE)
     command.add_argument("--crate", metavar="FOLDER", help="what `export study` wrote, compared with its own hashes, instead of the store")
+    add_json(command)
 
 
 def add_adopt(command: argparse.ArgumentParser) -> None:
@@ -133,6 +177,7 @@ def add_rerun(command: argparse.ArgumentParser) -> None:
     command.add_argument("--base", help=_BASE)
     command.add_argument("--seed", type=int, help="one seed of the cell (default: all)")
     command.add_argument("--folder", help="where the other store goes, and stays (default: a temporary folder)")
+    add_json(command)
 
 
 def add_trace(command: argparse.ArgumentParser) -> None:
@@ -142,7 +187,7 @@ def add_trace(command: argparse.ArgumentParser) -> None:
     command.add_argument("measure", help="one of the study's, such as nDCG@10")
     command.add_argument("--base", help=_BASE)
     command.add_argument("--seed", type=int, help="one seed of the cell (default: all)")
-    command.add_argument("--format", choices=("text", "json"), default="text", help="json: all that the manifests say")
+    _add_format(command, about="json: all that the manifests say")
 
 
 def add_execute(command: argparse.ArgumentParser) -> None:
@@ -181,7 +226,7 @@ def verify(options: argparse.Namespace) -> int:
         raise ParameterError(f"--base {options.base}: only a study has a base; name it")
     found = provenance.verify(Store(), specs, track)
     discarded = provenance.discard(found.findings) if options.discard else []
-    print(provenance.say_verified(found, discarded))
+    print(_as_json(found._asdict() | {"discarded": discarded}) if options.json else provenance.say_verified(found, discarded))
     return int(found.damaged)
 
 
@@ -202,12 +247,20 @@ def rerun(options: argparse.Namespace) -> int:
     if threads != os.environ.get("OMP_NUM_THREADS"):
         chosen = {key: value for key in ("study", "base", "seed", "folder") if (value := getattr(options, key)) is not None}
         command = [sys.executable, "-m", "rd_utils", "rerun", options.cell, *(f"--{key}={value}" for key, value in chosen.items())]
+        command += ["--json"] * options.json
         environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
         return subprocess.run(command, env=environment | ({"OMP_NUM_THREADS": threads} if threads else {})).returncode
     with tempfile.TemporaryDirectory(prefix="rd-rerun-", ignore_cleanup_errors=True) as folder:
         found = provenance.rerun(plan, options.cell, store, Path(options.folder or folder), options.seed, track)
-    print(provenance.say_rerun(found))
+    print(_as_json(found._asdict() | {"repeats": found.repeats}) if options.json else provenance.say_rerun(found))
     return int(not found.repeats)
+
+
+def _as_json(record: Mapping[str, object]) -> str:
+    """Return a record as JSON; tuples with names in its lists become objects, paths texts."""
+    plain = {key: [one._asdict() if hasattr(one, "_asdict") else one for one in value] if isinstance(value, list) else value
+             for key, value in record.items()}  # fmt: skip
+    return json.dumps(plain, indent=1, default=str)
 
 
 def trace(options: argparse.Namespace) -> int:
@@ -220,6 +273,19 @@ def trace(options: argparse.Namespace) -> int:
     found = provenance.trace(plan, options.cell, options.measure, Store(), options.seed)
     print(json.dumps(found, indent=1) if options.format == "json" else provenance.say_trace(found))
     return 0
+
+
+def print_check(plan: Plan, options: argparse.Namespace) -> None:
+    """Print that a study is valid, how large it is, and what it will be able to show."""
+    from rd_utils.analysis import questions
+
+    if options.json:
+        counts = {"cells": len(plan.cells), "students": sum(len(cell.students) for cell in plan.cells), "baselines": len(plan.baselines)}
+        record = {"study": plan.study.name, "valid": True, **counts, "notebook_runs": len(plan.nodes), "notes": [*questions.before(plan)]}
+        print(json.dumps(record, indent=1))
+    else:
+        print(f"{options.study}: valid; {_size(plan)}")
+        print_notes(plan)
 
 
 def print_plan(plan: Plan, options: argparse.Namespace) -> None:
@@ -335,11 +401,12 @@ def _elsewhere(about: str, module: str) -> Verb:
 VERBS = {  # in the order in which they are listed
     "init": _elsewhere("make a folder a project: studies, notebooks to edit, outputs", "companions.new_project"),
     "new": _elsewhere("look into a collection, say what it holds, and write a study of it that runs", "companions.new_study"),
-    "check": Verb("validate a study file and the names in it; start nothing", add_study, of_study),
+    "check": Verb("validate a study file and the names in it; start nothing", add_asked, of_study),
     "plan": Verb("print what the study will cost and what of it is done", add_plan, of_study),
     "run": _elsewhere("run a study, or go on with it, and print where its report is", "workflow.running"),
     "status": _elsewhere("say how far a study is, from any terminal; exit status 1 where a notebook has failed", "workflow.status"),
     "lab": _elsewhere("open JupyterLab on the project's notebooks, for this machine alone and with its token", "workflow.lab"),
+    "index": _elsewhere("write one page over all finished studies: every cell, with links to the reports", "companions.all_studies"),
     "compare": _elsewhere(
         "say whether B differs from A, is equivalent, how sure that is, and at what cost: two cells of a study, or two TREC runs",
         "analysis.compare",
@@ -353,6 +420,10 @@ VERBS = {  # in the order in which they are listed
     ),
     "import": _elsewhere(
         "make what others ranked, scored or mined a part of a study: TREC runs, scores, hard negatives, groups", "companions.imports"
+    ),
+    "doctor": _elsewhere(
+        "say what is installed, what this machine can do, and whether project, outputs and store are sound; exit status 1 on a problem",
+        "workflow.doctor",
     ),
     "verify": Verb(
         "compare every file of the store, or of one study in it, with what its manifest says; exit status 1 if one is damaged",
@@ -376,6 +447,40 @@ VERBS = {  # in the order in which they are listed
     "publish": Verb("copy the executed notebooks beside the report (the workflow does this itself)", add_study, of_study),
     "execute": Verb("execute notebooks in place on their defaults, as they are committed", add_execute, execute),
     "lock": Verb("write constraints.txt and locks/ from what is installed", _nothing, lock),
+    "completion": _elsewhere("print a script by which bash or zsh completes the commands, their options and files", "workflow.completion"),
+}
+ALONE = {"doctor", "completion"}  # which need nothing of the store, and tell by themselves what is wrong
+STATUS = """\
+exit status:
+  0  done
+  1  done, and something was found (adopt, doctor, rerun, status, verify); of run and lab it is the program's own
+  2  refused; standard error says why, and what helps"""
+EXAMPLES = {
+    "init": ("init mine", "init mine --collection data/own"),
+    "new": ("new data/own", "new beir/scifact"),
+    "check": ("check params/smallest.yaml", "check params/ablations/losses.yaml --base scifact"),
+    "plan": ("plan params/embedded.yaml --cores 2", "plan params/paper/msmarco.yaml --device h200 --json"),
+    "run": ("run params/tour.yaml --cores 2", "run params/paper/msmarco.yaml --profile slurm --report-to tensorboard"),
+    "status": ("status params/tour.yaml", "status params/tour.yaml --watch"),
+    "lab": ("lab", "lab -- --no-browser --port 8889"),
+    "index": ("index", "index --to all.html"),
+    "compare": (
+        "compare bi-bm25-lce bi-pooled-lce --study params/embedded.yaml",
+        "compare a.run b.run --qrels qrels.txt --measure nDCG@10 --margin 0.02",
+    ),
+    "power": ("power --study params/embedded.yaml --architecture bi --queries 200", "power --sd-queries 0.2 --sd-seeds 0.01 --json"),
+    "export": (
+        "export groups bi-bm25-teacher-kl groups --study params/embedded.yaml --to margins",
+        "export student bi-bm25-teacher-kl student --study params/embedded.yaml",
+    ),
+    "import": ("import run team.run --name team --collection data/own",),
+    "doctor": ("doctor", "doctor --json"),
+    "verify": ("verify", "verify params/smallest.yaml --json"),
+    "trace": ("trace params/smallest.yaml static-bm25-lce nDCG@10",),
+    "rerun": ("rerun static-bm25-lce --study params/smallest.yaml --seed 0",),
+    "adopt": ("adopt", "adopt outputs --rounding"),
+    "execute": ("execute", "execute 07a_floor"),
+    "completion": ("completion bash", "completion zsh"),
 }
 
 

@@ -46,6 +46,7 @@ class Table(NamedTuple):
         hrefs: By the name of a column or index level, a relative path for each row that its entry leads to; "" where there is none.
         secondary: Columns that are folded until a reader asks for them: then they stand below the others.
         verdicts: Columns whose entries end with a verdict, which is set in its colour.
+        whole: Whether all columns stand beside each other, however wide they are.
         name: What other parts of the page refer to it by.
         data: What its CSV holds; the frame by default.
     """
@@ -58,6 +59,7 @@ class Table(NamedTuple):
     hrefs: Mapping[str, Sequence[str]] = {}
     secondary: Sequence[str] = ()
     verdicts: Sequence[str] = ("verdict",)
+    whole: bool = False
     name: str = ""
     data: pd.DataFrame | None = None
 
@@ -134,7 +136,7 @@ def html_report(
     sections: Sequence[Section],
     title: str,
     path: str | Path,
-    imprint: Imprint,
+    imprint: Imprint | None,
     *,
     about: str = "",
     short: Short | None = None,
@@ -150,7 +152,7 @@ def html_report(
         sections: What the report says, in order.
         title: Of the page.
         path: The file to write; missing folders are made.
-        imprint: Of the page.
+        imprint: Of the page; None where it is no study's, and then it has no contents beside it either, whose room its tables take.
         about: One line under the title.
         short: What stands above everything.
         language: Of the prose, as a language tag.
@@ -167,7 +169,7 @@ def html_report(
     text = _template().render(
         sections=shown,
         title=title,
-        **imprint._asdict(),
+        imprint=imprint,
         about=about,
         short=short,
         points=[_point_view(point, places) for point in (short.points if short else ())],
@@ -275,7 +277,7 @@ def _table_parts(table: Table) -> list[dict[str, object]]:
     folded = [place for place, name in names.items() if name in table.secondary]
     shown = [place for place in names if place not in folded]
     lead = columns.lead(texts, shown, judged)
-    parts = [(False, part) for part in columns.in_parts(texts, shown, lead)]
+    parts = [(False, part) for part in ([shown] if table.whole else columns.in_parts(texts, shown, lead))]
     parts += [(True, [*lead, *part]) for part in columns.spread(texts, folded, lead)]
     return [{"folded": fold, "head": _head(texts, part), "rows": _body(texts, part, entries)} for fold, part in parts]
 

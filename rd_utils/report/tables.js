@@ -63,6 +63,7 @@ document.querySelectorAll(".parts").forEach(equip);
 
 const places = [...document.querySelectorAll("nav a")].map(link => [link, document.getElementById(link.hash.slice(1))]);
 function mark() {
+  if (!places.length) return;
   const above = places.filter(([, place]) => place.getBoundingClientRect().top < innerHeight / 3);
   places.forEach(([link]) => link.removeAttribute("aria-current"));
   (above.at(-1) ?? places[0])[0].setAttribute("aria-current", "true");

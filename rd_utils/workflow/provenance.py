@@ -140,10 +140,20 @@ def _listed(root: Path) -> tuple[list[Path], list[Finding]]:
     return folders, findings
 
 
+def glance(root: Path) -> tuple[int, list[Finding]]:
+    """Return how many artefacts a store holds, and what of it is unfinished, left over or unknown, by names alone: no file is read."""
+    folders, findings = _listed(root)
+    return len(folders), [*findings, *(_unfinished(folder) for folder in folders if not (folder / MANIFEST).is_file())]
+
+
+def _unfinished(folder: Path) -> Finding:
+    text = f"it has no {MANIFEST}, so it counts as not made; delete it, or run again, which replaces it"
+    return Finding("unfinished", folder, text, folder)
+
+
 def _of_artefact(folder: Path) -> Iterator[Finding]:
     if not (folder / MANIFEST).is_file():
-        text = f"it has no {MANIFEST}, so it counts as not made; delete it, or run again, which replaces it"
-        yield Finding("unfinished", folder, text, folder)
+        yield _unfinished(folder)
         return
     try:
         damage = damage_of(folder, _EVERYTHING)

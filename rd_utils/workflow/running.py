@@ -31,7 +31,7 @@ LOUD = ("study: ", "error: ")  # what is shown at once, as it begins
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to a parser."""
     parser.add_argument("study", help="a study file, such as params/embedded.yaml")
-    parser.add_argument("--base", default="", help="run it on another base: the name of a file in params/bases")
+    parser.add_argument("--base", help="run it on another base: the name of a file in params/bases")
     parser.add_argument("--cores", type=int, help="notebooks at the same time (default: all cores, or what the profile says)")
     parser.add_argument("--profile", help="how a cluster runs it: slurm, kubernetes, or a folder with a config.yaml of Snakemake")
     parser.add_argument("--threads", type=int, help="of one notebook (default: 1)")
@@ -84,7 +84,8 @@ def command_of(options: argparse.Namespace, plan: Plan) -> list[str]:
     config = {"study": plan.path, "base": options.base or "", "nursery": int(not options.plain)}
     config |= {"threads": options.threads} if options.threads else {}
     snakefile = ("--snakefile", str(suite_root() / "Snakefile"))
-    return [*command, *snakefile, *ALWAYS, *options.snakemake, "--config", *(f"{key}={value}" for key, value in config.items())]
+    plain = ("--nocolor",) if os.environ.get("NO_COLOR") else ()
+    return [*command, *snakefile, *ALWAYS, *plain, *options.snakemake, "--config", *(f"{key}={value}" for key, value in config.items())]
 
 
 def _path() -> str:

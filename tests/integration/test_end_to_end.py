@@ -180,6 +180,18 @@ def test_what_is_lost_is_made_again_and_nothing_else(part, root, monkeypatch):
     assert store.manifest(lost)["files"] == before  # the same bytes
 
 
+def test_the_page_over_all_studies_leads_to_the_tables_of_its_report(outputs, planned, results, tmp_path, capsys):
+    from rd_utils import __main__ as command
+
+    assert command.main(["index", "--to", str(tmp_path / "all.html")]) == 0
+    text, report = (tmp_path / "all.html").read_text(encoding="utf-8"), (outputs / "smallest" / "report.html").read_text(encoding="utf-8")
+    rows = results[(results.system == "student") & (results.measure == planned.study.analysis.measure)]
+    assert f"1 study, {len(rows) // rows.seed.nunique()} rows" in capsys.readouterr().out
+    (anchor,) = set(re.findall(r'href="[^"]*smallest/report\.html#([\w-]+)"', text))
+    table = report.partition(f'id="{anchor}"')[2].partition("</figure>")[0]
+    assert "All systems on " in table and all(cell.name in table.replace("<wbr>", "") for cell in planned.cells)
+
+
 def cells_run(outputs: Path) -> dict[str, set[tuple[tuple[str, int | None], ...]]]:
     """Return what was run of each notebook by its nodes, and in which order; parameters aside."""
     found: dict[str, set] = {}

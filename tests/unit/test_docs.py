@@ -154,9 +154,9 @@ def test_commands_exist_and_studies_that_they_name_are_there(page, capsys):
 
 def test_the_readme_is_a_front_door():
     words = re.sub(r"<!--.*?-->|https?://\S+|\(\S+\)", "", README).split()
-    assert len(words) < 800
+    assert len(words) < 900
     assert "`make test` runs what continuous integration runs" in README
-    (picture,) = re.findall(r"!\[[^]]+\]\((\S+)\)", README)
+    (picture,) = (path for path in re.findall(r"!\[[^]]+\]\((\S+)\)", README) if not path.startswith("docs/badges/"))
     assert (ROOT / picture).stat().st_size < 300_000
 
 

@@ -29,11 +29,16 @@ def words(study: Findings) -> list[str]:
     ]
 
 
+def all_systems(collection: str, test_collection: str, pairs: int) -> str:
+    """Return the caption of the table of all systems of a pair of collections, of so many; by it the table is found in a report."""
+    return f"All systems on {test_collection}" + (f", trained on {collection}." if pairs > 1 else ".")
+
+
 def blocks(study: Findings) -> Iterator[Table | Figure]:
     """Yield a table of all systems a pair of collections, macro means, charts of cells and queries, and the strategies' spread."""
     for number, pair in enumerate(study.pairs.values()):
         shown = main_table(study.summary, measures=study.plan.study.evaluation.measures, **pair)
-        caption = f"All systems on {pair['test_collection']}" + (f", trained on {pair['collection']}." if len(study.pairs) > 1 else ".")
+        caption = all_systems(pair["collection"], pair["test_collection"], len(study.pairs))
         hrefs = {"cell": [study.notebooks.evaluated.get((pair["collection"], cell), "") for cell in shown.index]}
         # the box above everything refers to the first of these tables
         yield Table(shown, caption, highlight=True, hrefs=hrefs, name="" if number else "effectiveness")

@@ -441,6 +441,20 @@ document.body.append(Object.assign(document.createElement("pre"), {id: "measured
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the path")
+def test_browser_shows_a_whole_table_on_a_page_of_no_study(tmp_path: Path) -> None:
+    """Without contents beside it there is room for columns that a report's page would spread over two parts."""
+    frame = pd.DataFrame({f"column {n}": ["textofwords"] * 10 for n in range(13)})
+    table = page.Table(frame, "Wide.", whole=True)
+    made = page.html_report([page.Section("One", [], [table])], "Title", tmp_path / "r.html", None).read_text(encoding="utf-8")
+    assert made.count("<table ") == 1 and "<nav" not in made and "<footer" not in made
+    assert page_of(tmp_path, table._replace(whole=False)).count("<table ") == 2
+    (tmp_path / "r.html").write_text(made.replace("</body>", MEASURED + "</body>"), encoding="utf-8")
+    document, console = browse(tmp_path / "r.html", tmp_path / "profile")
+    assert console == [] and dict(re.findall(r'<pre id="(\w+)">(.*?)</pre>', document))["measured"] == "1280,true,true"
+    assert document.count("<button>") == 13 and 'class="filter"' in document
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on the path")
 def test_browser_shows_every_column_in_a_window_of_1280_pixels(tmp_path: Path) -> None:
     numbers = {f"measure@{n} of all": ["0.512 ± 0.004"] * 2 for n in range(15)}
     wide = pd.DataFrame(numbers, index=pd.Index(["interaction_cross-pooled_filtered-teacher-margin_mse"] * 2, name="cell"))

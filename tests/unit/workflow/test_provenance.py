@@ -132,6 +132,10 @@ def test_a_cell_repeats_to_the_byte(study, store, capsys, monkeypatch):
     lines = out.splitlines()
     assert status == 0 and all(line.startswith("same bytes") for line in lines[:-1]) and len(lines) > 10
     number = len(lines) - 1
+    status, out, _ = said(capsys, "rerun", CELL, "--study", str(study), "--seed", "1", "--json")
+    answer = json.loads(out)
+    assert status == 0 and answer["repeats"] and answer["seeds"] == [1] and len(answer["artefacts"]) == len(lines) - 1
+    assert {one["outcome"] for one in answer["artefacts"]} == {"same"}
     assert re.match(rf"{CELL} \(seeds 1\) made again in \d+ s: {number} of {number} artefacts are the same, byte for byte", lines[-1])
 
 
