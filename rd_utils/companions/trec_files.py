@@ -44,7 +44,7 @@ def add_collection(parser: argparse.ArgumentParser, *name: str, **settings: Any)
     )
     parser.add_argument("--study", metavar="FILE", help="a study file, such as params/embedded.yaml")
     parser.add_argument("--base", metavar="NAME", help="the study as run on another base: the name of a file in params/bases")
-    parser.add_argument("--split", metavar="NAME", help="of a folder: the name of a file of qrels (default: the only one)")
+    parser.add_argument("--split", metavar="NAME", help="of a folder: the name of a file of qrels, where it has several")
 
 
 def write_runs(options: argparse.Namespace) -> str:

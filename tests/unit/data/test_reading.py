@@ -329,3 +329,13 @@ def test_a_file_is_found_under_its_packed_name(tmp_path):
     assert reading.present(tmp_path / "a.tsv") == tmp_path / "a.tsv.gz"
     written(tmp_path, b"", "a.tsv")
     assert reading.present(tmp_path / "a.tsv") == tmp_path / "a.tsv"
+
+
+def test_lines_of_three_fields_are_scored_pairs_below_a_header_or_without(tmp_path):
+    rows = [["q1", "007", 2.0], ["NA", "d", -0.5]]
+    for head in ("", "qid\tpid\tce-score\n"):
+        table = trec.triples(written(tmp_path, f"{head}q1 007 2\n\nNA\td\t-.5\n"))
+        assert table.frame.values.tolist() == rows and table.lines.tolist() == ([2, 4] if head else [1, 3])
+    refused(trec.triples, written(tmp_path, "q1 d1 nan\n"), "line 1: the score 'nan' of query 'q1', document 'd1' is no finite number")
+    refused(trec.triples, written(tmp_path, "q1 d1 1\nq1 d1\n"), "line 2: 'q1 d1' has 2 fields; expected lines of three fields")
+    refused(trec.triples, written(tmp_path, "q1 d1 1\nq1 d1 2\n"), "line 2: scores query 'q1', document 'd1' again, after line 1")
