@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from rd_utils import __version__
 from rd_utils.files import StoreError, tree_sha256
 from rd_utils.study.params import ParameterError
 from rd_utils.workflow.progress import Track, untracked
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 METADATA = "ro-crate-metadata.json"
 OUTPUTS, STORE, ENVIRONMENT = PurePosixPath("outputs"), PurePosixPath("outputs/store"), PurePosixPath("environment")
-MADE_BY = "made_by.json"
+MADE_BY, OURS = "made_by.json", "rd-utils"
 LICENCE = "None is granted here: what is in it is under the licences of the project, of the collections and of the checkpoints."
 _LOCKS = ("pyproject.toml", "environment.yml", "constraints.txt", "locks/*.txt")
 
@@ -125,7 +126,7 @@ def _add_files(plan: Plan, options: argparse.Namespace, store: Store, manifests:
         add(path, OUTPUTS / plan.study.name / path.relative_to(plan.folder).as_posix())
     report = crate.dereference(f"{OUTPUTS}/{plan.study.name}/report.html")
     action = {"name": f"rd run {plan.study.name}"}
-    crate.add_action(crate.dereference("#rd-utils"), "#study", object=made_from, result=[report], properties=action)
+    crate.add_action(crate.dereference(f"#{OURS}"), "#study", object=made_from, result=[report], properties=action)
     root = suite_root()
     for path in (path for pattern in _LOCKS for path in sorted(root.glob(pattern))):
         add(path, ENVIRONMENT / path.relative_to(root).as_posix())
@@ -150,11 +151,10 @@ def _described(plan: Plan, options: argparse.Namespace, manifests: list[Manifest
     crate = ROCrate()
     crate.name, crate.description = f"Study {plan.study.name}", plan.study.question
     crate.license = options.licence
-    packages = Counter((name, said) for manifest in manifests for name, said in manifest["packages"].items() if said)
-    for name, said in sorted(packages):
-        identifier = f"#{name}" if name == "rd-utils" else f"#{name}-{said}"
-        about = {"@type": "SoftwareApplication", "name": name, "softwareVersion": said}
-        crate.add(ContextEntity(crate, identifier, about))
+    packages = {(name, said) for manifest in manifests for name, said in manifest["packages"].items() if said and name != OURS}
+    made_by = sorted({manifest["packages"].get(OURS) or __version__ for manifest in manifests})
+    for identifier, name, said in ((f"#{OURS}", OURS, made_by), *((f"#{name}-{said}", name, said) for name, said in sorted(packages))):
+        crate.add(ContextEntity(crate, identifier, {"@type": "SoftwareApplication", "name": name, "softwareVersion": said}))
     folders = {(one["stage"], one["identity"]): f"{STORE}/{one['stage']}/{one['identity']}/" for one in manifests}
     for manifest in manifests:
         key = manifest["stage"], manifest["identity"]

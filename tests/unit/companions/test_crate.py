@@ -57,6 +57,7 @@ def test_a_crate_describes_every_file_and_what_artefacts_are_made_from(study, tm
     assert {one["@id"] for one in graph[f"outputs/store/student/{identity(student)}/"]["isBasedOn"]} == below
     assert graph["./"]["mainEntity"] == {"@id": "params/study.yaml"} and graph["./"]["description"] == study.study.question
     assert graph["#torch-2.13.0"]["softwareVersion"] == "2.13.0" and graph[f"#outside-{'f' * 20}"]["name"] == "data/own"
+    assert graph["#study"]["instrument"] == {"@id": "#rd-utils"} and graph["#rd-utils"]["softwareVersion"] == ["0.6.0"]
     assert json.loads((folder / "environment" / crate.MADE_BY).read_text()) == [{"artefacts": len(study.specs())} | MADE]
     assert file_sha256(folder / crate.METADATA) in said
     assert command.main(["verify", "--crate", str(folder)]) == 0
