@@ -25,7 +25,7 @@ FILES = {  # in the order in which they are installed
     "locks/cluster.txt": "what the extra cluster needs besides",
     "locks/energy.txt": "what the extra energy needs besides",
 }
-_BUILD = {"setuptools"}
+_BUILD = {"setuptools", "hatchling", "packaging", "pathspec", "pluggy", "trove-classifiers"}
 _CUDA = re.compile(r"(nvidia|cuda)-.+|triton")
 _ENTRY = re.compile(r"^([a-z0-9-]+)==(\S+)(.*(?:\n    .*)*)", re.MULTILINE)
 
