@@ -220,7 +220,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_cell(groups)
     groups.add_argument("--to", metavar="FORMAT", help=forms)
     groups.add_argument("--teacher", metavar="NAME", help="of the study's teachers, for groups of a cell that has none")
-    _add_cell(parts.add_parser("student", help="a trained student with a model card"))
+    student = parts.add_parser("student", help="a trained student with a model card")
+    _add_cell(student)
+    student.add_argument("--best", action="store_true", help="the seed that is best on validation queries; CELL best: also the best cell")
     trec_files.add_run(parts.add_parser("run", help="what a cell or a row that is not trained ranked, as TREC runs"))
     trec_files.add_qrels(parts.add_parser("qrels", help="a collection's qrels in TREC's form"))
     crate.add_arguments(parts.add_parser("study", help="a finished study as an RO-Crate that a stranger can check"))
@@ -286,17 +288,38 @@ def write_provenance(folder: Path, record: dict[str, Any]) -> None:
 
 
 def _write_student(plan: Plan, options: argparse.Namespace, folder: Path) -> str:
-    from rd_utils.companions import student_card
-    from rd_utils.store import Store, StoreError
+    from rd_utils.companions import best_student, student_card
+    from rd_utils.store import StoreError
+    from rd_utils.workflow.pipeline import Pipeline
 
-    cell, seed, student, _ = _chosen(plan, options)
-    store = Store()
-    if not store.has(student):
+    pipeline, choice = Pipeline(), None
+    if options.best or options.cell == best_student.ALL:
+        if options.seed is not None:
+            raise ParameterError("--seed and --best: one or the other")
+        choice = best_student.choose(plan, _asked_cells(plan, options), pipeline)
+        cell, seed, student = choice.cell, choice.seed, choice.cell.students[choice.seed]
+    else:
+        cell, seed, student, _ = _chosen(plan, options)
+    if not pipeline.store.has(student):
         base = f" --base {options.base}" if options.base else ""
         raise StoreError(f"{options.cell}, seed {seed}, is not trained yet; `rd run {options.study}{base}` trains it")
     with fresh(folder) as draft:
-        student_card.write(plan, cell, seed, student, store, draft, (options.study, options.base))
-    return f"{folder}: {options.cell}, seed {seed}, with a model card (README.md) that says how it is loaded"
+        student_card.write(plan, cell, seed, student, pipeline.store, draft, (options.study, options.base), choice)
+    said = "" if choice is None else f"\n{best_student.as_text(choice)}"
+    return f"{folder}: {cell.name}, seed {seed}, with a model card (README.md) that says how it is loaded{said}"
+
+
+def _asked_cells(plan: Plan, options: argparse.Namespace) -> list[Cell]:
+    """Return the cells of one collection among which the best is chosen."""
+    from rd_utils.companions import best_student
+
+    every = [cell for cell in plan.cells if cell.name == best_student.ALL]
+    if options.cell != best_student.ALL or every:
+        return [_chosen(plan, options)[0]]
+    label = options.collection or plan.labels[0]
+    if label not in plan.labels:
+        raise ParameterError(f"--collection: the study does not train on {label!r}{nearest(label, plan.labels)}")
+    return [cell for cell in plan.cells if cell.collection == label]
 
 
 def _write_groups(plan: Plan, options: argparse.Namespace, folder: Path) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import shutil
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rd_utils.companions import best_student
 from rd_utils.study.kinds import BiArchitecture
 from rd_utils.study.params import ParameterError
 
@@ -16,12 +18,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rd_utils.analysis.comparison import Comparison
+    from rd_utils.companions.best_student import Choice
     from rd_utils.store import Store
     from rd_utils.store.manifests import Manifest
     from rd_utils.study.plan import Cell, Plan
     from rd_utils.study.specs import StudentSpec
 
     Verdict = tuple[str, Comparison]  # what a cell is compared with, and how it compares
+
+Means = dict[tuple[str, str, str], list[float]]  # by test collection, first stage and measure: a mean a seed
 
 LEVEL = 0.95  # of the intervals
 _KNOWN_ELSEWHERE = ("sentence-transformers", "transformers", "torch")
@@ -39,7 +44,16 @@ class Measured(NamedTuple):
     high: float
 
 
-def write(plan: Plan, point: Cell, seed: int, student: StudentSpec, store: Store, folder: Path, named: tuple[str, str | None]) -> None:
+def write(
+    plan: Plan,
+    point: Cell,
+    seed: int,
+    student: StudentSpec,
+    store: Store,
+    folder: Path,
+    named: tuple[str, str | None],
+    choice: Choice | None = None,
+) -> None:
     """Write a finished student's model and its card into a folder.
 
     Args:
@@ -50,6 +64,7 @@ def write(plan: Plan, point: Cell, seed: int, student: StudentSpec, store: Store
         store: where it lies.
         folder: where it goes.
         named: the study's file and base, as a person names them.
+        choice: how it was chosen, where it was.
 
     Raises:
         StoreError: the student, or an evaluation of it, is not in the store as it was made.
@@ -62,7 +77,9 @@ def write(plan: Plan, point: Cell, seed: int, student: StudentSpec, store: Store
         store.verify(spec)
     shutil.copytree(store.folder(student) / "model", folder)
     found = [one for spec in evaluations for one in measured(store.folder(spec), spec.collection.label, spec.first_stage.label)]
-    card = as_card(plan, point, seed, student, store.manifest(student), found, list(_verdicts(plan, point, named)))
+    said = "" if choice is None else best_student.as_text(choice)
+    verdicts = list(_verdicts(plan, point, named))
+    card = as_card(plan, point, seed, student, store.manifest(student), found, _of_seeds(plan, point, store), verdicts, said)
     card.save(folder / "README.md")
 
 
@@ -76,6 +93,19 @@ def measured(folder: Path, test_collection: str, first_stage: str) -> Iterator[M
     for measure, own in values.groupby("measure", sort=False)["value"]:
         bounds = crossed(own.to_numpy()[None]).interval(LEVEL) if len(own) > 1 else (math.nan, math.nan)
         yield Measured(test_collection, first_stage, str(measure), len(own), float(own.mean()), *bounds)
+
+
+def _of_seeds(plan: Plan, point: Cell, store: Store) -> Means:
+    """Return the means over queries of every student of a cell that the store has evaluated."""
+    from rd_utils.study.params import StudentSystem
+
+    found: Means = {}
+    for student in point.students.values():
+        for spec in plan.evaluations(StudentSystem(student=student), point.collection):
+            if store.has(spec):
+                for one in measured(store.folder(spec), spec.collection.label, spec.first_stage.label):
+                    found.setdefault((one.test_collection, one.first_stage, one.measure), []).append(one.mean)
+    return found
 
 
 def _verdicts(plan: Plan, point: Cell, named: tuple[str, str | None]) -> Iterator[Verdict]:
@@ -99,7 +129,15 @@ def _verdicts(plan: Plan, point: Cell, named: tuple[str, str | None]) -> Iterato
 
 
 def as_card(
-    plan: Plan, point: Cell, seed: int, student: StudentSpec, manifest: Manifest, found: list[Measured], verdicts: list[Verdict]
+    plan: Plan,
+    point: Cell,
+    seed: int,
+    student: StudentSpec,
+    manifest: Manifest,
+    found: list[Measured],
+    of_seeds: Means,
+    verdicts: list[Verdict],
+    choice: str = "",
 ) -> Any:
     """Return the model card of a student, as huggingface_hub writes it."""
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -127,11 +165,20 @@ def as_card(
             for one in found
         ],
     )
-    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_body(plan, point, seed, student, manifest, found, verdicts)}")
+    body = _body(plan, point, seed, student, manifest, found, of_seeds, verdicts, choice)
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
 
 
 def _body(
-    plan: Plan, point: Cell, seed: int, student: StudentSpec, manifest: Manifest, found: list[Measured], verdicts: list[Verdict]
+    plan: Plan,
+    point: Cell,
+    seed: int,
+    student: StudentSpec,
+    manifest: Manifest,
+    found: list[Measured],
+    of_seeds: Means,
+    verdicts: list[Verdict],
+    choice: str,
 ) -> str:
     from tabulate import tabulate
 
@@ -157,9 +204,10 @@ def _body(
         "training took": f"{cost['cpu_seconds']:,.1f} CPU s{energy}; {pairs:,} pairs were scored by the teacher meanwhile",
     }
     measures = [
-        (one.test_collection, one.first_stage, one.measure, f"{one.mean:.4f}", f"{one.low:.4f} to {one.high:.4f}", one.n_queries)
+        (one.test_collection, one.first_stage, one.measure, f"{one.mean:.4f}", f"{one.low:.4f} to {one.high:.4f}", one.n_queries,
+         _over_seeds(of_seeds.get((one.test_collection, one.first_stage, one.measure), [])))
         for one in found
-    ]
+    ]  # fmt: skip
     against = [
         (other, row.test_collection, row.first_stage, row.measure, f"{row.difference:+.4f}",
          f"{row.low:+.4f} to {row.high:+.4f}", row.verdict)
@@ -168,14 +216,18 @@ def _body(
     parts = [
         f"# {plan.study.name}: {point.name}, seed {seed}",
         plan.study.question,
+        *([choice] if choice else []),
         "## Use",
         _use(student),
         "## Recipe",
         tabulate([*recipe.items()], ["", ""], tablefmt="github", disable_numparse=True),
         "## Measures",
-        f"Means over test queries, with intervals over queries at {LEVEL:.0%}.",
+        f"Means over test queries, with intervals over queries at {LEVEL:.0%}; and the recipe's mean over its seeds, with their SD.",
         tabulate(
-            measures, ["test collection", "first stage", "measure", "mean", "interval", "queries"], tablefmt="github", disable_numparse=True
+            measures,
+            ["test collection", "first stage", "measure", "mean", "interval", "queries", "over seeds"],
+            tablefmt="github",
+            disable_numparse=True,
         ),
     ]
     if against:
@@ -195,6 +247,12 @@ def _body(
         f"Student `{manifest['identity']}` of the study `{plan.study.name}`; {versions}; processor {machine.get('processor')}.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _over_seeds(means: list[float]) -> str:
+    if len(means) < 2:
+        return "one seed"
+    return f"{statistics.mean(means):.4f}, SD {statistics.stdev(means):.4f} ({len(means)})"
 
 
 def _use(student: StudentSpec) -> str:
