@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from rd_utils import durable
+from rd_utils.companions import as_folder
 from rd_utils.data import collections
 from rd_utils.data.sources import Documents, FolderCollection, IrDatasetsCollection, RandomSplit
 from rd_utils.mining import words
@@ -314,7 +315,11 @@ def _figures(part: Part) -> tuple[str, ...]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to a parser."""
-    parser.add_argument("collection", metavar="COLLECTION", help="a folder in BEIR's layout, or an id of ir_datasets")
+    parser.add_argument(
+        "collection",
+        metavar="COLLECTION",
+        help="a folder, in BEIR's layout or of Parquet files; an id of ir_datasets; a hub's data set",
+    )
     parser.add_argument("--to", metavar="FILE", help="where the study goes; it must not exist (default: params/own/NAME.yaml)")
 
 
@@ -329,13 +334,15 @@ def run(options: argparse.Namespace) -> str:
 
     if options.to and Path(options.to).expanduser().exists():
         raise ParameterError(f"{options.to} exists; name another file, or remove it")
-    found = look(options.collection, track)
+    folder = as_folder.folder_of(options.collection, project_root() / "data" / _name(options.collection), track)
+    found = look(options.collection if folder is None else str(folder), track)
     path = Path(options.to).expanduser() if options.to else project_root() / "params" / "own" / f"{found.name}.yaml"
     if path.exists():
         raise ParameterError(f"{path} exists; name another file with --to, or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     durable.write_text(path, as_yaml(found))
-    return f"{as_text(found)}\n\n{_prospect(path)}"
+    where = "" if folder is None else f"{options.collection} lies in {_path(folder)} now, in BEIR's layout\n"
+    return f"{where}{as_text(found)}\n\n{_prospect(path)}"
 
 
 def _prospect(path: Path) -> str:
