@@ -328,7 +328,7 @@ VERBS = {  # in the order in which they are listed
     "plan": Verb("print what the study will cost and what of it is done", add_plan, of_study),
     "where": Verb("print where the study's report is", add_study, of_study),
     "compare": _elsewhere(
-        "say whether B differs from A, is equivalent, how sure that is, and at what cost: two cells of a study, or two TREC runs",
+        "say whether systems differ or are equivalent, how sure that is, at what cost: cells of studies, files, models on a collection",
         "analysis.compare",
     ),
     "power": _elsewhere(

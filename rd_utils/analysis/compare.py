@@ -1,7 +1,8 @@
 """Two systems or more: do they differ, are they equivalent, how sure is that, and at what cost?
 
 ``python -m rd_utils compare A B [C ...]`` compares files (runs with ``--qrels``, or results query by query, see :mod:`compare_runs`), or
-finished rows of studies (``--study``, or ``STUDY:CELL``): cells, or a baseline by its name, such as ``bm25``, ``untrained`` or ``teacher``.
+finished rows of studies (``--study``, or ``STUDY:CELL``): cells, or a baseline by its name, such as ``bm25``, ``untrained`` or ``teacher``;
+or runs models on a ``--collection`` (see :mod:`compare_models`).
 Difference and equivalence are two questions with a test each, in which queries and seeds vary (see :mod:`crossed`); the answer names both.
 Of rows of studies nothing is ever built here: what is not in the store yet is an error that says which command makes it.
 """
@@ -16,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from rd_utils.analysis import comparison, systems
+from rd_utils.analysis import compare_models, comparison, systems
 from rd_utils.analysis.compare_runs import compare_runs
 from rd_utils.analysis.comparison import COST_PARTS, Place, Result, Values, asked_settings, by_query_and_seed
 from rd_utils.analysis.systems import Costs, Family, between, letter
@@ -73,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alpha", type=float, help="of each test (default: the study's own; 0.05 for files)")
     parser.add_argument("--level", type=float, help="of the intervals (default: the study's own; 0.95 for files)")
     parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
+    compare_models.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the same numbers as one JSON object")
 
 
@@ -91,7 +93,14 @@ def answer(options: argparse.Namespace) -> Result | Family:
         StoreError: a cell is not finished.
     """
     sides = options.sides
-    of_studies = [side for side in sides if _parted(side) is not None]
+    if options.collection:
+        for name in ("study", "qrels"):
+            if value := getattr(options, name):
+                said = "a row of a study is STUDY.yaml:CELL there" if name == "study" else "it has qrels"
+                raise ParameterError(f"--collection and --{name} {value} exclude each other: {said}; leave --{name} out")
+    elif alone := next((name for name in compare_models.OPTIONS if getattr(options, name) is not None), None):
+        raise ParameterError(f"--{alone.replace('_', '-')} needs --collection: an ir_datasets id, or a folder in BEIR's layout")
+    of_studies = [] if options.collection else [side for side in sides if parted(side) is not None]
     if not 2 <= len(sides) <= systems.MOST:
         raise ParameterError(f"{len(sides)} systems are named; name two to {systems.MOST}")
     if options.study and options.qrels:
@@ -99,22 +108,24 @@ def answer(options: argparse.Namespace) -> Result | Family:
     if of_studies and options.qrels:
         raise ParameterError(f"{of_studies[0]} is a row of a study, which has qrels; leave --qrels out, and compare rows of studies alone")
     if of_studies and not options.study and len(of_studies) < len(sides):
-        other = next(side for side in sides if _parted(side) is None)
+        other = next(side for side in sides if parted(side) is None)
         raise ParameterError(f"{of_studies[0]} is a row of a study, {other} is not; name it as STUDY.yaml:CELL, or its study with --study")
-    if options.base and not options.study and not of_studies:
+    if options.base and not options.study and not any(map(parted, sides)):
         raise ParameterError(f"--base {options.base}: only a study has a base; name it with --study")
     for name, text in (*((letter(number), side) for number, side in enumerate(sides)), ("--qrels", options.qrels)):
         try:
             check_path(text if text is not None else "none")
         except ValueError as error:
             raise ParameterError(f"{name}: {error}") from None
+    if options.collection:
+        return compare_models.compare_models(options)
     return _of_cells(options) if options.study or of_studies else compare_runs(options)
 
 
-def _parted(side: str) -> tuple[str, str] | None:
+def parted(side: str) -> tuple[str, str] | None:
     """Return the study and the row that a side names; None where it names no study.
 
-    >>> _parted("params/embedded.yaml:bm25"), _parted("bm25")
+    >>> parted("params/embedded.yaml:bm25"), parted("bm25")
     (('params/embedded.yaml', 'bm25'), None)
     """
     study, mark, row = side.partition(".yaml:")
@@ -180,7 +191,7 @@ def _named(options: argparse.Namespace) -> list[tuple[str, str]]:
         often = "twice for A's study and B's" if len(sides) == 2 else f"{len(sides)} times, once a row"
         raise ParameterError(f"--study is given {len(studies)} times; give it once, or {often}")
     of_each = studies if len(studies) == len(sides) else (studies or [""]) * len(sides)
-    named = [_parted(side) or (study, side) for study, side in zip(of_each, sides, strict=True)]
+    named = [parted(side) or (study, side) for study, side in zip(of_each, sides, strict=True)]
     for number, one in enumerate(named):
         if (first := named.index(one)) < number:
             raise ParameterError(f"{letter(first)} and {letter(number)} are one cell, {one[1]}; name two")

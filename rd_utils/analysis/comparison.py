@@ -234,7 +234,7 @@ def as_text(result: Result) -> str:
     lines = [_answer(result)]
     if len(rows) > 1:
         lines += [f"  {label_of(row, rows)}{sentence(row, settings)}" for row in rows]
-    lines += [_cost_sentence(cost, several=len(result.costs) > 1) for cost in result.costs]
+    lines += [_cost_sentence(cost, len(result.costs) > 1, rows[0].n_seeds is not None) for cost in result.costs]
     fixed = [
         f"{TITLES[name]}: {getattr(rows[0], name)}"
         for name in PLACE[1:]
@@ -272,10 +272,8 @@ def as_text(result: Result) -> str:
         del tests["p over queries"], tests["seeds needed"]
     lines += [*table_lines(place | numbers), "", *table_lines(place | tests)]
     if result.costs:
-        own = {
-            TITLES["collection"]: [cost.collection for cost in result.costs for _ in "AB"],
-            "CPU seconds a seed": [name for _ in result.costs for name in "AB"],
-        }
+        place_title, seconds_title = cost_titles(rows[0].n_seeds is not None)
+        own = {place_title: [cost.collection for cost in result.costs for _ in "AB"], seconds_title: ["A", "B"] * len(result.costs)}
         both = [part for cost in result.costs for part in (cost.cpu_seconds_a, cost.cpu_seconds_b)]
         lines += ["", *table_lines(own | {part: [f"{seconds[part]:,.1f}" for seconds in both] for part in COST_PARTS})]
     return "\n".join([*lines, "", *(f"note: {note}" for note in result.notes)])
@@ -305,8 +303,13 @@ def _answer(result: Result) -> str:
     return f"{len(rows)} comparisons of B with A{spread}: {verdicts} (equivalence at {result.settings.margin:g})"
 
 
-def _cost_sentence(cost: Cost, several: bool) -> str:
-    totals = f"{cost.cpu_seconds_b['total']:,.1f} CPU seconds a seed against {cost.cpu_seconds_a['total']:,.1f}"
+def cost_titles(trained: bool) -> tuple[str, str]:
+    """Return what a table of costs calls the collection and the seconds: of what was trained, or of what was run as it is."""
+    return (TITLES["collection"], "CPU seconds a seed") if trained else ("collection", "CPU seconds")
+
+
+def _cost_sentence(cost: Cost, several: bool, trained: bool) -> str:
+    totals = f"{cost.cpu_seconds_b['total']:,.1f} {cost_titles(trained)[1]} against {cost.cpu_seconds_a['total']:,.1f}"
     ratio = "A's is 0, so there is no ratio" if cost.ratio is None else f"{cost.ratio:.2f} times as much"
     return f"B costs {totals}, {ratio}" + (f", on {cost.collection}" if several else "")
 
@@ -335,7 +338,7 @@ def interval_text(low: float, high: float, digits: int = 4) -> str:
 
 def table_lines(columns: dict[str, list[str]]) -> list[str]:
     """Return aligned lines: names left, everything else right."""
-    left = {"measure", "verdict", "CPU seconds a seed", "system", "pair", "group", *TITLES.values()}
+    left = {"measure", "verdict", "CPU seconds a seed", "CPU seconds", "collection", "system", "pair", "group", *TITLES.values()}
     widths = {name: max(len(name), *map(len, cells)) for name, cells in columns.items()}
     header = {name: name for name in columns}
     body = [{name: cells[number] for name, cells in columns.items()} for number in range(len(next(iter(columns.values()))))]

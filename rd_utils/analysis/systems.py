@@ -21,6 +21,7 @@ from rd_utils.analysis.comparison import (
     Settings,
     Values,
     compare_values,
+    cost_titles,
     interval_text,
     notes_on,
     p_text,
@@ -222,7 +223,8 @@ def _tables(matrix: Matrix) -> list[str]:
 
 def _costs(family: Family) -> list[str]:
     every = [(cost, key, parts) for cost in family.costs for key, parts in zip(family.names, cost.cpu_seconds, strict=True)]
-    own = {TITLES["collection"]: [cost.collection for cost, *_ in every], "CPU seconds a seed": [key for _, key, _ in every]}
+    place, seconds = cost_titles(any(max(matrix.n_seeds.values()) > 1 or matrix.place[1] is not None for matrix in family.matrices))
+    own = {place: [cost.collection for cost, *_ in every], seconds: [key for _, key, _ in every]}
     return table_lines(own | {part: [f"{parts[part]:,.1f}" for *_, parts in every] for part in every[0][2]})
 
 

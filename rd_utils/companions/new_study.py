@@ -148,7 +148,7 @@ def _splits(named: str) -> dict[str, Documents]:
         names = collections.splits(folder)
         if not names:
             raise ParameterError(f"{named}: qrels holds no .tsv file; qrels/all.tsv with query-id, corpus-id and score is enough")
-        path = _path(folder)
+        path = folder_path(folder)
         return {name: parse(FolderCollection, {"path": path, "split": name}, named) for name in names}
     import ir_datasets
 
@@ -163,7 +163,7 @@ def _splits(named: str) -> dict[str, Documents]:
     return {name: parse(IrDatasetsCollection, {"id": one}, named) for name, one in ids.items()}
 
 
-def _path(folder: Path) -> str:
+def folder_path(folder: Path) -> str:
     """Return a folder as a study names it: relative to the project's root where it lies inside."""
     from rd_utils.store import project_root
 
