@@ -13,8 +13,10 @@ import argparse
 import copy
 import difflib
 import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rd_utils.analysis import compare_models, comparison, systems
@@ -75,14 +77,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--level", type=float, help="of the intervals (default: the study's own; 0.95 for files)")
     parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
     compare_models.add_arguments(parser)
+    parser.add_argument("--report", metavar="FILE.html", help="also write the comparison as a page of its own")
     parser.add_argument("--json", action="store_true", help="print the same numbers as one JSON object")
 
 
 def run(options: argparse.Namespace) -> str:
     """Compare what the options name; return the text to print."""
+    if options.report and (not options.report.endswith(".html") or Path(options.report).is_dir()):
+        raise ParameterError(f"--report {options.report}: expected the name of a page to write, such as comparison.html")
     result = answer(options)
-    said = systems if isinstance(result, Family) else comparison
-    return json.dumps(said.as_record(result), indent=1, allow_nan=False) if options.json else said.as_text(result)
+    if options.report:
+        from rd_utils.report import comparison_page
+
+        comparison_page.write(result, Path(options.report).expanduser(), _command(options))
+    if options.json:
+        record = systems.as_record(result) if isinstance(result, Family) else comparison.as_record(result)
+        return json.dumps(record, indent=1, allow_nan=False)
+    return systems.as_text(result) if isinstance(result, Family) else comparison.as_text(result)
+
+
+def _command(options: argparse.Namespace) -> str:
+    """Return the command that the options are of, without what only says how it is shown."""
+    words = ["rd", "compare", *options.sides]
+    for name, value in vars(options).items():
+        if name not in ("command", "sides", "json", "report") and value not in (None, False) and (name, value) != ("seed", 0):
+            flag = f"--{name.replace('_', '-')}"
+            words += (
+                [flag]
+                if value is True
+                else [word for each in (value if isinstance(value, list) else [value]) for word in (flag, str(each))]
+            )
+    return shlex.join(words)
 
 
 def answer(options: argparse.Namespace) -> Result | Family:
@@ -210,7 +235,7 @@ def _beside(named: Sequence[tuple[str, str]], number: int) -> list[str]:
     return [row for _, row in sorted(others, key=lambda one: one[0] != named[number][0])]
 
 
-def side_of(plan: Plan, name: str, *others: str) -> Side:
+def side_of(plan: Plan, name: str, *beside: str) -> Side:
     """Return a row of a study by its name: a cell, or a baseline; ``untrained`` and ``teacher`` are those of the first other cell.
 
     Raises:
@@ -224,13 +249,13 @@ def side_of(plan: Plan, name: str, *others: str) -> Side:
             label: {seed: StudentSystem(student=each) for seed, each in cell.students.items()} for label, cell in cells.items()
         }
         return Side(name, plan, students, cells)
-    beside = next((cell for other in others for cell in plan.cells if cell.name == other), None)
+    first = next((cell for other in beside for cell in plan.cells if cell.name == other), None)
     teachers = list(dict.fromkeys(row.teacher for row in plan.baselines if row.system == "teacher"))
     wanted = name
-    if name == "untrained" and beside is not None:
-        wanted = f"untrained {beside.architecture}"
+    if name == "untrained" and first is not None:
+        wanted = f"untrained {first.architecture}"
     if name == "teacher" and teachers:
-        wanted = f"teacher {(beside.teacher if beside is not None else '') or teachers[0]}"
+        wanted = f"teacher {(first.teacher if first is not None else '') or teachers[0]}"
     rows = [row for row in plan.baselines if row.name.lower() == wanted.lower()]
     if rows:
         return Side(rows[0].name, plan, {plan.labels[row.pair]: row.systems for row in rows}, {})

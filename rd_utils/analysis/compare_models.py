@@ -270,7 +270,7 @@ def _cost(specs: Sequence[EvaluationSpec], pipeline: Pipeline) -> dict[str, floa
     """Return the CPU seconds of a side by part, a seed's mean: of the evaluation and of all that it is made from but the texts."""
     from rd_utils.store import identity, upstream
 
-    parts = dict.fromkeys(COST_PARTS, 0.0)
+    parts: dict[str, float] = {part: 0.0 for part in COST_PARTS}
     for spec in specs:
         every: dict[str, Spec] = upstream(spec) | {identity(spec): spec}
         for one in every.values():

@@ -234,7 +234,7 @@ def as_text(result: Result) -> str:
     lines = [_answer(result)]
     if len(rows) > 1:
         lines += [f"  {label_of(row, rows)}{sentence(row, settings)}" for row in rows]
-    lines += [_cost_sentence(cost, len(result.costs) > 1, rows[0].n_seeds is not None) for cost in result.costs]
+    lines += [cost_sentence(cost, len(result.costs) > 1, rows[0].n_seeds is not None) for cost in result.costs]
     fixed = [
         f"{TITLES[name]}: {getattr(rows[0], name)}"
         for name in PLACE[1:]
@@ -308,7 +308,8 @@ def cost_titles(trained: bool) -> tuple[str, str]:
     return (TITLES["collection"], "CPU seconds a seed") if trained else ("collection", "CPU seconds")
 
 
-def _cost_sentence(cost: Cost, several: bool, trained: bool) -> str:
+def cost_sentence(cost: Cost, several: bool, trained: bool) -> str:
+    """Return what B costs beside A, in a sentence."""
     totals = f"{cost.cpu_seconds_b['total']:,.1f} {cost_titles(trained)[1]} against {cost.cpu_seconds_a['total']:,.1f}"
     ratio = "A's is 0, so there is no ratio" if cost.ratio is None else f"{cost.ratio:.2f} times as much"
     return f"B costs {totals}, {ratio}" + (f", on {cost.collection}" if several else "")

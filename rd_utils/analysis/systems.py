@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from rd_utils.analysis.comparison import (
@@ -168,13 +168,13 @@ def as_text(family: Family) -> str:
     settings, matrices = family.settings, family.matrices
     lines = [answer(family)]
     if len(matrices) > 1:
-        lines += [f"  {_label(matrix, matrices)}: {_sentence(matrix, family)}" for matrix in matrices]
+        lines += [f"  {label_of(matrix, matrices)}: {sentence(matrix, family)}" for matrix in matrices]
     lines += ["", *(f"{key}: {name}" for key, name in family.names.items()), *family.about]
     if len(matrices) == 1:
         lines += [f"{TITLES[name]}: {value}" for name, value in zip(TITLES, matrices[0].place[1:], strict=True) if value is not None]
     lines.append(f"margin {settings.margin:g}, alpha {settings.alpha:g}, intervals at level {settings.level:g}")
     for matrix in matrices:
-        lines += ["", *([f"{_label(matrix, matrices)}:"] if len(matrices) > 1 else []), *_tables(matrix)]
+        lines += ["", *([f"{label_of(matrix, matrices)}:"] if len(matrices) > 1 else []), *_tables(matrix)]
     if family.costs:
         lines += ["", *_costs(family)]
     return "\n".join([*lines, "", *(f"note: {note}" for note in family.notes)])
@@ -231,13 +231,14 @@ def _costs(family: Family) -> list[str]:
 def answer(family: Family) -> str:
     """Return the answer in one sentence."""
     if len(family.matrices) == 1:
-        return _sentence(family.matrices[0], family)
+        return sentence(family.matrices[0], family)
     verdicts = Counter(verdict for matrix in family.matrices for verdict in matrix.pairs["verdict"])
     counted = ", ".join(f"{count} {name}" for name, count in verdicts.items())
     return f"{len(family.names)} systems in {len(family.matrices)} places: {counted} (equivalence at {family.settings.margin:g})"
 
 
-def _sentence(matrix: Matrix, family: Family) -> str:
+def sentence(matrix: Matrix, family: Family) -> str:
+    """Return what one place says, in a sentence."""
     ordered = sorted(matrix.means, key=lambda name: -matrix.means[name])
     means = ", ".join(f"{name} {matrix.means[name]:.3f}" for name in ordered)
     counted = ", ".join(f"{count} {name}" for name, count in Counter(matrix.pairs["verdict"]).items())
@@ -249,7 +250,8 @@ def _sentence(matrix: Matrix, family: Family) -> str:
     return f"{first}: {matrix.place[0]} of {means}; {pairs}"
 
 
-def _label(matrix: Matrix, matrices: Sequence[Matrix]) -> str:
+def label_of(matrix: Matrix, matrices: Sequence[Matrix]) -> str:
+    """Return what tells one place from the others."""
     varying = [at for at in range(4) if len({other.place[at] for other in matrices}) > 1]
     return ", ".join(str(matrix.place[at]) for at in varying)
 
@@ -295,6 +297,6 @@ def as_record(family: Family) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _pair(row: Mapping[str, object]) -> dict[str, object]:
+def _pair(row: Mapping[Hashable, object]) -> dict[str, object]:
     """Return a pair with what is not known as None."""
     return {"a": row["system_a"], "b": row["system_b"]} | {name: None if row[name] != row[name] else row[name] for name in _PAIR}

@@ -63,7 +63,6 @@ def read(path: Path, error: type[ValueError] = FileError) -> Contents:
     if len(set(names) & set(COLUMNS)) >= 2:
         text = head + "".join(text for *_, text in parts)
         return Contents("results", _of_table(text, between, problems), {})
-    parts.close()
     return Contents("run", nothing, {})
 
 
