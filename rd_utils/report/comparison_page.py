@@ -13,6 +13,7 @@ import pandas as pd
 from rd_utils.analysis import comparison, systems
 from rd_utils.analysis.comparison import Result
 from rd_utils.analysis.systems import Family, letter
+from rd_utils.analysis.tables import records
 from rd_utils.analysis.verdicts import verdict_word
 from rd_utils.report.charts import forest_chart, matrix_chart, query_differences_chart
 from rd_utils.report.drawing import DIMENSIONS
@@ -61,7 +62,7 @@ def _pairs(result: Result | Family) -> pd.DataFrame:
     if isinstance(result, Family):
         for matrix in result.matrices:
             place = dict(zip(("measure", "collection", "test_collection", "first_stage"), matrix.place, strict=True))
-            rows += [place | row for row in matrix.pairs.to_dict("records")]
+            rows += [place | row for row in records(matrix.pairs)]
     else:
         for row in result.comparisons:
             word = verdict_word(row.verdict)
@@ -112,7 +113,7 @@ def _short(result: Result | Family, answer: str, pairs: pd.DataFrame) -> Short:
 def _differences(result: Result | Family, pairs: pd.DataFrame) -> Section:
     settings, blocks = result.settings, []
     for (measure, collection, test), part in pairs.groupby(["measure", "collection", "test_collection"], sort=False):
-        name = " ".join(filter(None, ("differences", measure, collection, test)))
+        name = " ".join(str(part) for part in ("differences", measure, collection, test) if part)
         caption = f"Differences in {measure} with intervals at level {settings.level:g}; the band is the equivalence margin"
         blocks.append(figure(name, forest_chart(part), caption))
     if isinstance(result, Family):
@@ -155,10 +156,10 @@ def _queries(result: Result | Family, pairs: pd.DataFrame) -> Section:
     chosen = pairs
     if len(pairs) > PANELS:
         top = {place: max(values, key=lambda key, at=place: float(values[key][at].to_numpy().mean())) for place in values["A"]}
-        best = pd.Series([top[_place(row)] for row in pairs.to_dict("records")], index=pairs.index)
+        best = pd.Series([top[_place(row)] for row in records(pairs)], index=pairs.index)
         chosen = pairs[(pairs["system_a"] == best) | (pairs["system_b"] == best)].head(PANELS)
     frames, extremes = [], []
-    for row in chosen.to_dict("records"):
+    for row in records(chosen):
         a, b = (values[row[key]][_place(row)].mean(axis=1) for key in ("system_a", "system_b"))
         delta = (b - a.reindex(b.index)).sort_values(kind="stable")
         panel = f"{row['contrast']} · {row['place']}"

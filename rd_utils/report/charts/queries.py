@@ -43,7 +43,7 @@ def query_differences_chart(differences: pd.DataFrame, *, equivalence_margin: fl
     once = base.transform_aggregate(mean="mean(mean)", groupby=["panel", "margin_low", "margin_high"])
     layers = [
         once.mark_rect(color=BAND, opacity=0.8).encode(y=alt.Y("margin_low:Q"), y2="margin_high:Q"),
-        base.mark_bar(size=max(1.0, min(14.0, 0.8 * width / most))).encode(
+        base.mark_bar(size=max(1.0, min(40.0, 0.8 * width / most))).encode(
             x=alt.X(
                 "rank:Q", title="queries by difference", axis=alt.Axis(tickMinStep=1, grid=False), scale=alt.Scale(nice=False, padding=6)
             ),

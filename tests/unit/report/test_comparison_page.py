@@ -56,7 +56,7 @@ def test_a_page_of_two_says_the_verdict_first_and_shows_every_query(results):
     assert forest["difference"][0] == pytest.approx((results["b"] - results["a"]).mean(), rel=1e-5)
     assert (forest["margin_low"][0], forest["margin_high"][0]) == (-0.02, 0.02)
     assert queries["difference"].tolist() == pytest.approx(sorted(results["b"] - results["a"]), rel=1e-5)
-    assert "rd compare r.csv#a r.csv#b" in page.replace("&#39;", "") and "Comparison r.csv#a against r.csv#b · identity" in page
+    assert "rd compare 'r.csv#a' 'r.csv#b'" in html.unescape(page) and "Comparison r.csv#a against r.csv#b · identity" in page
     first = Path("two.html").read_bytes()
     commands.asked(compare, "r.csv#a", "r.csv#b", "--report", "two.html")
     assert Path("two.html").read_bytes() == first
