@@ -151,12 +151,12 @@ def _ranker(options: argparse.Namespace, number: int, bm25: BM25, collection: Co
     if _is_cross(side):
         teacher = parse(LoadedTeacher, lengths | {"precision": options.precision or "fp32"}, letter(number))
         _served(teacher, letter(number))
-        said = f"cross-encoder {side}, re-ranks {again.label}, {limit} tokens at most"
+        said = f"cross-encoder {side}, re-ranks {again.label}, {limit} tokens at most, or its own limit"
         return Ranker(side, said, {-1: TeacherSystem(teacher=teacher)}, again)
     architecture = parse(BiEncoder, lengths | _compared_by(side), letter(number))
     _served(architecture, letter(number))
     does = f"re-ranks {again.label}" if options.rerank else "searches all documents"
-    said = f"bi-encoder {side}, compared by {architecture.similarity}, {does}, {limit} tokens at most"
+    said = f"bi-encoder {side}, compared by {architecture.similarity}, {does}, {limit} tokens at most, or its own limit"
     return Ranker(side, said, {-1: _before(architecture, collection)}, whole)
 
 

@@ -122,6 +122,22 @@ def test_students_of_a_study_are_run_where_they_are_trained_and_no_others(collec
     assert not list(Store().root.glob("student/*"))
 
 
+def test_a_study_s_students_are_run_on_a_collection_with_all_their_seeds(collection, tmp_path):
+    from rd_utils.study.plan import load_plan
+    from rd_utils.workflow.pipeline import Pipeline
+    from rd_utils.workflow.progress import untracked
+
+    study = Path(__file__).resolve().parents[3] / "params" / "smallest.yaml"
+    (cell,) = [cell for cell in load_plan(study).cells if cell.name == "static-bm25-lce"]
+    for student in cell.students.values():
+        Pipeline(track=untracked).build(student)
+    found = record("bm25", f"{study}:static-bm25-lce", f"{study}:bm25", "--collection", collection)
+    (matrix,) = found["matrices"]
+    assert matrix["n_seeds"] == {"A": 1, "B": len(cell.students), "C": 1} and matrix["means"]["A"] == matrix["means"]["C"]
+    assert any(line.startswith("B is static-bm25-lce of the study smallest, seeds 0, 1") for line in found["about"])
+    assert found["costs"][0]["B"]["train"] > 0 and found["costs"][0]["A"]["train"] == 0
+
+
 @pytest.mark.parametrize(
     ("sides", "options", "message"),
     [
