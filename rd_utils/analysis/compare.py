@@ -54,13 +54,14 @@ class Side(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to a parser."""
     parser.add_argument(
-        "sides",
-        nargs="+",
-        metavar="A B",
-        help="two or more; A is what B is compared with. Files: a TREC run or MTEB's predictions (with --qrels), or PyTerrier's results, "
-        "of several systems FILE#NAME; several seeds of a side: a1.run,a2.run or 'a*.run'. Or rows of a study: a cell, bm25, untrained or "
-        "teacher (with --study), or STUDY.yaml:CELL",
+        "a",
+        metavar="A",
+        help="what the others are compared with. A file: a TREC run or MTEB's predictions (with --qrels), or PyTerrier's results, of several "
+        "systems FILE#NAME; several seeds of a side: a1.run,a2.run or 'a*.run'. Or a row of a study: a cell, bm25, untrained or teacher "
+        "(with --study), or STUDY.yaml:CELL. Or with --collection a model",
     )
+    parser.add_argument("b", metavar="B", help="the other one")
+    parser.add_argument("more", metavar="C", nargs="*", help="and more: then every pair is compared, as one family")
     parser.add_argument(
         "--study",
         metavar="FILE",
@@ -96,11 +97,18 @@ def run(options: argparse.Namespace) -> str:
     return systems.as_text(result) if isinstance(result, Family) else comparison.as_text(result)
 
 
+_NOT_SAID = ("command", "a", "b", "more", "sides", "json", "report")
+
+
 def _command(options: argparse.Namespace) -> str:
     """Return the command that the options are of, without what only says how it is shown."""
     words = ["rd", "compare", *options.sides]
     for name, value in vars(options).items():
-        if name not in ("command", "sides", "json", "report") and value not in (None, False) and (name, value) != ("seed", 0):
+        if (
+            name not in ("command", "a", "b", "more", "sides", "json", "report")
+            and value not in (None, False)
+            and (name, value) != ("seed", 0)
+        ):
             flag = f"--{name.replace('_', '-')}"
             words += (
                 [flag]
@@ -117,7 +125,7 @@ def answer(options: argparse.Namespace) -> Result | Family:
         ParameterError: an option, a file, a measure or a cell is not what it should be.
         StoreError: a cell is not finished.
     """
-    sides = options.sides
+    sides = options.sides = [options.a, options.b, *options.more]
     if options.collection:
         for name in ("study", "qrels"):
             if value := getattr(options, name):

@@ -161,6 +161,11 @@ def test_a_file_without_seeds_stands_beside_every_seed(folder):
     assert any(line.startswith("A is one file, which stands beside every seed") for line in found["about"])
 
 
+def test_options_may_stand_between_the_sides(folder):
+    results({"first": A, "second": B}).to_csv("two.csv")
+    assert record("two.csv#first", "--margin", "0.05", "two.csv#second") == record("two.csv#first", "two.csv#second", "--margin", "0.05")
+
+
 # --- refused ------------------------------------------------------------------------------------------------------------------
 
 HEAD = "name,qid,measure,value\n"
@@ -223,7 +228,7 @@ def test_a_record_a_line_is_refused_by_its_line(folder):
         (("y.csv,short.csv", "two.csv#first"), "y.csv and short.csv are not of the same queries: 3 in one alone, the first is '3'"),
         (("y.csv", "a.run"), "--qrels is missing"),
         (("y.csv", "a.run#one", "--qrels", "qrels"), "a.run is a TREC run, one system; leave #one out"),
-        (("y.csv",), "1 systems are named; name two to 26"),
+        (tuple(f"y{n}.csv" for n in range(27)), "27 systems are named; name two to 26"),
     ],
 )
 def test_sides_that_are_refused(folder, arguments, message):
