@@ -56,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "a",
         metavar="A",
-        help="what the others are compared with. A file: a TREC run or MTEB's predictions (with --qrels), or PyTerrier's results, of several "
-        "systems FILE#NAME; several seeds of a side: a1.run,a2.run or 'a*.run'. Or a row of a study: a cell, bm25, untrained or teacher "
+        help="what the others are compared with. A file: a TREC run or MTEB's predictions (with --qrels), or PyTerrier's results, of "
+        "several systems FILE#NAME; several seeds of a side: a1.run,a2.run or 'a*.run'. Or a row of a study: a cell, bm25, untrained or teacher "
         "(with --study), or STUDY.yaml:CELL. Or with --collection a model",
     )
     parser.add_argument("b", metavar="B", help="the other one")
@@ -104,11 +104,7 @@ def _command(options: argparse.Namespace) -> str:
     """Return the command that the options are of, without what only says how it is shown."""
     words = ["rd", "compare", *options.sides]
     for name, value in vars(options).items():
-        if (
-            name not in ("command", "a", "b", "more", "sides", "json", "report")
-            and value not in (None, False)
-            and (name, value) != ("seed", 0)
-        ):
+        if name not in _NOT_SAID and value not in (None, False) and (name, value) != ("seed", 0):
             flag = f"--{name.replace('_', '-')}"
             words += (
                 [flag]
