@@ -408,7 +408,7 @@ VERBS = {  # in the order in which they are listed
     "lab": _elsewhere("open JupyterLab on the project's notebooks, for this machine alone and with its token", "workflow.lab"),
     "index": _elsewhere("write one page over all finished studies: every cell, with links to the reports", "companions.all_studies"),
     "compare": _elsewhere(
-        "say whether B differs from A, is equivalent, how sure that is, and at what cost: two cells of a study, or two TREC runs",
+        "say whether systems differ or are equivalent, how sure that is, at what cost: cells of studies, files, models on a collection",
         "analysis.compare",
     ),
     "power": _elsewhere(

@@ -34,8 +34,9 @@ class Comparison(NamedTuple):
     """What one measure in one place says of B against A; ``difference`` is ``mean_b - mean_a``.
 
     ``low``, ``high``, both p-values and the verdict are over queries and seeds, where there are several; those with ``queries`` in their
-    names are the t test over queries alone, on values averaged over seeds. ``collection``, ``first_stage`` and ``n_seeds`` are None for
-    runs. The variance over seeds is that of these two systems alone; a study's report may pool it over strategies.
+    names are the t test over queries alone, on values averaged over seeds. ``collection`` and ``first_stage`` are None for files, and
+    ``n_seeds`` where each side is one file; where the sides have different numbers of seeds it counts both. The variance over seeds is
+    that of these two systems alone; a study's report may pool it over strategies.
     """
 
     measure: str
@@ -72,8 +73,21 @@ class Cost(NamedTuple):
     ratio: float | None
 
 
+Place = tuple[str, str | None, str, str | None]  # measure, training collection, test collection, first stage
+
+
+class Values(NamedTuple):
+    """A system's values in each place, (n_queries, n_seeds), indexed by ``(test_collection, query_id)``."""
+
+    name: str
+    values: Mapping[Place, pd.DataFrame]
+
+
 class Result(NamedTuple):
-    """All that is printed: ``about`` says what was compared, ``notes`` what a reader of the numbers has to know."""
+    """All that is printed: ``about`` says what was compared, ``notes`` what a reader of the numbers has to know.
+
+    ``systems`` are both with their values, and ``costs`` what they cost.
+    """
 
     a: str
     b: str
@@ -82,6 +96,7 @@ class Result(NamedTuple):
     comparisons: list[Comparison]
     costs: list[Cost]
     notes: list[str]
+    systems: Sequence[Values] = ()
 
 
 def asked_settings(options: argparse.Namespace, defaults: Mapping[str, float]) -> Settings:
@@ -103,7 +118,7 @@ def compare_values(
 
     Args:
         a: (n_queries, n_seeds) values, indexed by ``(test_collection, query_id)``; the columns are the seeds. One column for what has none.
-        b: the same queries and seeds.
+        b: the same queries, and the same seeds; or as many others as there are, which then have nothing in common with those of ``a``.
         settings: margin, alpha, level, and the seed of the resampling.
         measure: its name.
         collection: label of the training collection; None for runs.
@@ -115,9 +130,9 @@ def compare_values(
     from rd_utils.analysis import stats, verdicts
 
     try:
-        before, after = verdicts.aligned(a, b)
+        before, after = verdicts.aligned(a, b, apart=True)
         found, estimated = verdicts.said_of(before, after, settings.level, settings.margin, settings.alpha, None)
-        p_randomisation = stats.randomisation_test((after - before).mean(axis=1), seed=settings.seed)
+        p_randomisation = stats.randomisation_test(after.mean(axis=1) - before.mean(axis=1), seed=settings.seed)
     except ValueError as error:
         raise ParameterError(f"{measure}: {error}") from error
     verdict = stats.VERDICTS[found.p_difference < settings.alpha, found.p_equivalence < settings.alpha]
@@ -127,7 +142,7 @@ def compare_values(
         test_collection=str(a.index[0][0]),
         first_stage=first_stage,
         n_queries=found.n_queries,
-        n_seeds=None if collection is None else found.n_seeds,
+        n_seeds=None if collection is None and found.n_seeds == 1 else found.n_seeds,
         mean_a=found.mean_a,
         mean_b=found.mean_b,
         difference=found.difference,
@@ -172,11 +187,11 @@ def notes_on(comparisons: Sequence[Comparison], settings: Settings) -> list[str]
     if any(row.n_seeds == 1 for row in comparisons):
         notes.append("one seed: how much the difference varies with the seed is not known; verdicts are about these students only")
     for row in comparisons:
-        label = _label(row, comparisons)
+        label = label_of(row, comparisons)
         if (row.p_queries < settings.alpha) != (row.p_randomisation < settings.alpha):
             notes.append(f"{label}the t-test and the randomisation test disagree at {settings.alpha:g}; take the verdict with care")
         if row.p_queries < settings.alpha <= row.p_difference:
-            notes.append(f"{label}these very students differ (p over queries {_p(row.p_queries)}), but other seeds may not")
+            notes.append(f"{label}these very students differ (p over queries {p_text(row.p_queries)}), but other seeds may not")
     return notes
 
 
@@ -209,8 +224,8 @@ def sentence(row: Comparison, settings: Settings) -> str:
         + comma
         + only
     )
-    p, tost = (f"p {_p(value).replace('<', '< ')}" for value in (row.p_difference, row.p_equivalence))
-    return f"{start} {_interval(row.low, row.high, 3)}: {verdict} ({p}, TOST {tost})"
+    p, tost = (f"p {p_text(value).replace('<', '< ')}" for value in (row.p_difference, row.p_equivalence))
+    return f"{start} {interval_text(row.low, row.high, 3)}: {verdict} ({p}, TOST {tost})"
 
 
 def as_text(result: Result) -> str:
@@ -218,12 +233,16 @@ def as_text(result: Result) -> str:
     rows, settings = result.comparisons, result.settings
     lines = [_answer(result)]
     if len(rows) > 1:
-        lines += [f"  {_label(row, rows)}{sentence(row, settings)}" for row in rows]
-    lines += [_cost_sentence(cost, several=len(result.costs) > 1) for cost in result.costs]
-    fixed = [f"{TITLES[name]}: {getattr(rows[0], name)}" for name in PLACE[1:] if name not in _varying(rows) and result.costs]
+        lines += [f"  {label_of(row, rows)}{sentence(row, settings)}" for row in rows]
+    lines += [cost_sentence(cost, len(result.costs) > 1, rows[0].n_seeds is not None) for cost in result.costs]
+    fixed = [
+        f"{TITLES[name]}: {getattr(rows[0], name)}"
+        for name in PLACE[1:]
+        if name not in varying(rows) and result.costs and getattr(rows[0], name) is not None
+    ]
     fixed.append(f"margin {settings.margin:g}, alpha {settings.alpha:g}, intervals at level {settings.level:g}, seed {settings.seed}")
     lines += ["", f"A: {result.a}", f"B: {result.b}", *result.about, *fixed, ""]
-    place = {TITLES.get(name, name): [getattr(row, name) for row in rows] for name in PLACE if name in ("measure", *_varying(rows))}
+    place = {TITLES.get(name, name): [getattr(row, name) for row in rows] for name in PLACE if name in ("measure", *varying(rows))}
     several = (rows[0].n_seeds or 1) > 1
     numbers = {
         "queries": [str(row.n_queries) for row in rows],
@@ -231,19 +250,19 @@ def as_text(result: Result) -> str:
         "A": [f"{row.mean_a:.4f}" for row in rows],
         "B": [f"{row.mean_b:.4f}" for row in rows],
         "B - A": [f"{row.difference:+.4f}" for row in rows],
-        "over queries and seeds": [_interval(row.low, row.high) for row in rows],
-        "over queries": [_interval(row.low_queries, row.high_queries) for row in rows],
+        "over queries and seeds": [interval_text(row.low, row.high) for row in rows],
+        "over queries": [interval_text(row.low_queries, row.high_queries) for row in rows],
     }
     if not several:
         numbers.pop("over queries and seeds")
     if rows[0].n_seeds is None:
         numbers.pop("seeds")
     tests = {
-        "p": [_p(row.p_difference) for row in rows],
-        "p over queries": [_p(row.p_queries) for row in rows],
-        "p randomisation": [_p(row.p_randomisation) for row in rows],
-        f"TOST p at {settings.margin:g}": [_p(row.p_equivalence) for row in rows],
-        f"TOST p at {STRICT_MARGIN:g}": [_p(row.p_equivalence_strict) for row in rows],
+        "p": [p_text(row.p_difference) for row in rows],
+        "p over queries": [p_text(row.p_queries) for row in rows],
+        "p randomisation": [p_text(row.p_randomisation) for row in rows],
+        f"TOST p at {settings.margin:g}": [p_text(row.p_equivalence) for row in rows],
+        f"TOST p at {STRICT_MARGIN:g}": [p_text(row.p_equivalence_strict) for row in rows],
         "verdict": [row.verdict for row in rows],
         "smallest margin": [f"{row.smallest_margin:.4f}" for row in rows],
         "queries needed": ["none suffice" if row.queries_needed is None else f"{row.queries_needed:,}" for row in rows],
@@ -251,14 +270,12 @@ def as_text(result: Result) -> str:
     }
     if not several:
         del tests["p over queries"], tests["seeds needed"]
-    lines += [*_table(place | numbers), "", *_table(place | tests)]
+    lines += [*table_lines(place | numbers), "", *table_lines(place | tests)]
     if result.costs:
-        own = {
-            TITLES["collection"]: [cost.collection for cost in result.costs for _ in "AB"],
-            "CPU seconds a seed": [name for _ in result.costs for name in "AB"],
-        }
+        place_title, seconds_title = cost_titles(rows[0].n_seeds is not None)
+        own = {place_title: [cost.collection for cost in result.costs for _ in "AB"], seconds_title: ["A", "B"] * len(result.costs)}
         both = [part for cost in result.costs for part in (cost.cpu_seconds_a, cost.cpu_seconds_b)]
-        lines += ["", *_table(own | {part: [f"{seconds[part]:,.1f}" for seconds in both] for part in COST_PARTS})]
+        lines += ["", *table_lines(own | {part: [f"{seconds[part]:,.1f}" for seconds in both] for part in COST_PARTS})]
     return "\n".join([*lines, "", *(f"note: {note}" for note in result.notes)])
 
 
@@ -282,38 +299,47 @@ def _answer(result: Result) -> str:
         return sentence(rows[0], result.settings)
     verdicts = ", ".join(f"{count} {name}" for name, count in Counter(row.verdict for row in rows).items())
     differences = [row.difference for row in rows]
-    spread = f", B - A from {min(differences):+.3f} to {max(differences):+.3f} {rows[0].measure}" if "measure" not in _varying(rows) else ""
+    spread = f", B - A from {min(differences):+.3f} to {max(differences):+.3f} {rows[0].measure}" if "measure" not in varying(rows) else ""
     return f"{len(rows)} comparisons of B with A{spread}: {verdicts} (equivalence at {result.settings.margin:g})"
 
 
-def _cost_sentence(cost: Cost, several: bool) -> str:
-    totals = f"{cost.cpu_seconds_b['total']:,.1f} CPU seconds a seed against {cost.cpu_seconds_a['total']:,.1f}"
+def cost_titles(trained: bool) -> tuple[str, str]:
+    """Return what a table of costs calls the collection and the seconds: of what was trained, or of what was run as it is."""
+    return (TITLES["collection"], "CPU seconds a seed") if trained else ("collection", "CPU seconds")
+
+
+def cost_sentence(cost: Cost, several: bool, trained: bool) -> str:
+    """Return what B costs beside A, in a sentence."""
+    totals = f"{cost.cpu_seconds_b['total']:,.1f} {cost_titles(trained)[1]} against {cost.cpu_seconds_a['total']:,.1f}"
     ratio = "A's is 0, so there is no ratio" if cost.ratio is None else f"{cost.ratio:.2f} times as much"
     return f"B costs {totals}, {ratio}" + (f", on {cost.collection}" if several else "")
 
 
-def _varying(rows: Sequence[Comparison]) -> list[str]:
+def varying(rows: Sequence[Comparison]) -> list[str]:
+    """Return in what of their places comparisons differ."""
     return [name for name in PLACE if len({getattr(row, name) for row in rows}) > 1]
 
 
-def _label(row: Comparison, rows: Sequence[Comparison]) -> str:
+def label_of(row: Comparison, rows: Sequence[Comparison]) -> str:
     """Return what tells one comparison from the others, with a colon; nothing where it is the only one."""
-    parts = [str(getattr(row, name)) for name in _varying(rows)]
+    parts = [str(getattr(row, name)) for name in varying(rows)]
     return f"{', '.join(parts)}: " if parts else ""
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """Write a p-value to three decimals, or as below the smallest that they can show."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _interval(low: float, high: float, digits: int = 4) -> str:
+def interval_text(low: float, high: float, digits: int = 4) -> str:
+    """Write an interval."""
     shown = (f"{round(bound, digits) + 0.0:.{digits}f}" for bound in (low, high))  # no minus before a zero
     return f"[{', '.join(shown)}]"
 
 
-def _table(columns: dict[str, list[str]]) -> list[str]:
+def table_lines(columns: dict[str, list[str]]) -> list[str]:
     """Return aligned lines: names left, everything else right."""
-    left = {"measure", "verdict", "CPU seconds a seed", *TITLES.values()}
+    left = {"measure", "verdict", "CPU seconds a seed", "CPU seconds", "collection", "system", "pair", "group", *TITLES.values()}
     widths = {name: max(len(name), *map(len, cells)) for name, cells in columns.items()}
     header = {name: name for name in columns}
     body = [{name: cells[number] for name, cells in columns.items()} for number in range(len(next(iter(columns.values()))))]

@@ -13,7 +13,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from rd_utils.analysis.crossed import Crossed, Pooled, crossed, pooled_between, queries_needed, seeds_needed, with_pooled
+from rd_utils.analysis.crossed import (
+    Crossed,
+    Pooled,
+    crossed,
+    crossed_apart,
+    pooled_between,
+    queries_needed,
+    seeds_needed,
+    with_pooled,
+)
 
 THESE_ONLY = ", these students only"  # of a verdict that rests on one seed
 
@@ -93,13 +102,19 @@ def contrast(
 def said_of(
     before: np.ndarray, after: np.ndarray, level: float, equivalence_margin: float, alpha: float, pooled: Pooled | None
 ) -> tuple[Contrast, Crossed]:
-    """Return what (n_queries, n_seeds) values of two systems say, and the estimate behind it; see :func:`contrast`."""
+    """Return what (n_queries, n_seeds) values of two systems say, and the estimate behind it; see :func:`contrast`.
+
+    Where the systems have different numbers of seeds, these have nothing in common (:func:`crossed_apart`), ``n_seeds`` counts both, and
+    what is needed takes each system to have their harmonic mean, rounded down.
+    """
     for name, setting, upper in (("level", level, 1), ("alpha", alpha, 0.5), ("equivalence_margin", equivalence_margin, math.inf)):
         if not 0 < setting < upper:
             raise ValueError(f"{name} is {setting}; expected a number above 0 and below {upper}")
-    found = with_pooled(crossed((after - before).T), pooled)
+    apart = before.shape[1] != after.shape[1]
+    found = crossed_apart(before.T, after.T) if apart else with_pooled(crossed((after - before).T), pooled)
     students = found._replace(by_seed=0.0, residual=0.0)
-    spread, variance = found.spread(), found.by_query + max(0.0, found.by_seed - found.residual)
+    n_each = 2 / (1 / before.shape[1] + 1 / after.shape[1]) if apart else found.n_seeds
+    spread, variance = found._replace(n_seeds=n_each).spread(), found.by_query + max(0.0, found.by_seed - found.residual)
     several = found.n_seeds > 1
     low, high = found.interval(level)
     low_queries, high_queries = students.interval(level)
@@ -114,7 +129,7 @@ def said_of(
         p_difference=found.p_difference(),
         p_equivalence=found.p_equivalence(equivalence_margin),
         smallest_margin=found.smallest_margin(alpha),
-        queries_needed=queries_needed(spread, equivalence_margin, found.n_seeds, alpha=alpha),
+        queries_needed=queries_needed(spread, equivalence_margin, max(1, int(n_each)), alpha=alpha),
         seeds_needed=seeds_needed(spread, equivalence_margin, found.n_queries, alpha=alpha) if several else None,
         low_queries=low_queries,
         high_queries=high_queries,
@@ -125,15 +140,16 @@ def said_of(
         residual_sd=spread.residual if several else math.nan,
         seed_share=1 - max(0.0, found.by_query - found.residual) / variance if several and variance > 0 else math.nan,
         seed_freedom=found.seed_freedom if several else 0.0,
-        seeds_pooled=pooled.n if several and pooled is not None and pooled.allowed() else 1,
+        seeds_pooled=pooled.n if several and not apart and pooled is not None and pooled.allowed() else 1,
     )
     return row, found
 
 
-def aligned(a: pd.DataFrame, b: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def aligned(a: pd.DataFrame, b: pd.DataFrame, *, apart: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return (n_queries, n_seeds) values of two systems on the same queries, in one order, and with the same seeds.
 
-    A system of one column stands beside every seed of the other.
+    A system of one column stands beside every seed of the other. With ``apart`` two systems may have different numbers of seeds, which then
+    have nothing in common.
 
     Raises:
         ValueError: an index or the columns have duplicates, a value is missing, or queries or seeds differ.
@@ -143,7 +159,8 @@ def aligned(a: pd.DataFrame, b: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(f"{name} has seed {frame.columns[frame.columns.duplicated()][0]} twice; expected one column per seed")
         if frame.shape[1] < 1:
             raise ValueError(f"{name} has no columns; expected one per seed")
-    if min(a.shape[1], b.shape[1]) > 1 and (only_one := set(a.columns) ^ set(b.columns)):
+    several = min(a.shape[1], b.shape[1]) > 1
+    if several and not (apart and a.shape[1] != b.shape[1]) and (only_one := set(a.columns) ^ set(b.columns)):
         raise ValueError(
             f"the systems were not trained with the same seeds: a has {list(a.columns)}, b has {list(b.columns)}; expected the "
             f"same columns: train with, or leave out, seed {sorted(only_one)[0]}"
@@ -161,6 +178,8 @@ def aligned(a: pd.DataFrame, b: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(
                 f"{name} has {int(np.isnan(found).sum())} missing values, the first for {queries[query]}; evaluate every query first"
             )
+    if several:
+        return values[0], values[1]
     n_seeds = max(found.shape[1] for found in values)
     before, after = (np.broadcast_to(found, (len(queries), n_seeds)) for found in values)
     return before, after
@@ -212,7 +231,13 @@ def verdict_word(verdict: str) -> str:
 
 
 def pairwise(
-    values: Mapping[str, pd.DataFrame], *, level: float, equivalence_margin: float, alpha: float, margins: Iterable[float] = ()
+    values: Mapping[str, pd.DataFrame],
+    *,
+    level: float,
+    equivalence_margin: float,
+    alpha: float,
+    margins: Iterable[float] = (),
+    apart: bool = False,
 ) -> pd.DataFrame:
     """Compare every pair of systems on the same queries and seeds, with both questions corrected for the number of pairs.
 
@@ -222,6 +247,7 @@ def pairwise(
         equivalence_margin: in units of the measure, fixed beforehand.
         alpha: of each family of tests.
         margins: further margins at which equivalence is tested, in units of the measure.
+        apart: whether two systems may have different numbers of seeds (:func:`aligned`).
 
     Where three systems or more with the same seeds are compared, the variance over seeds of their differences is pooled over all
     (:func:`pooled_between`) if that is allowed; a system of one column has no part in it.
@@ -249,7 +275,7 @@ def pairwise(
     together, rows = pooled_between(np.stack(several)) if alike else None, []
     for (system_a, a), (system_b, b) in itertools.combinations(values.items(), 2):
         pooled = together if min(a.shape[1], b.shape[1]) > 1 else None
-        found, estimated = said_of(*aligned(a, b), level, equivalence_margin, alpha, pooled)
+        found, estimated = said_of(*aligned(a, b, apart=apart), level, equivalence_margin, alpha, pooled)
         row = {"system_a": system_a, "system_b": system_b} | found._asdict()
         rows.append(row | {name: estimated.p_equivalence(margin) for name, margin in named.items()})
     return decide(pd.DataFrame(rows), [], alpha=alpha, margins=named)

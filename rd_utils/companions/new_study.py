@@ -149,7 +149,7 @@ def _splits(named: str) -> dict[str, Documents]:
         names = collections.splits(folder)
         if not names:
             raise ParameterError(f"{named}: qrels holds no .tsv file; qrels/all.tsv with query-id, corpus-id and score is enough")
-        path = _path(folder)
+        path = folder_path(folder)
         return {name: parse(FolderCollection, {"path": path, "split": name}, named) for name in names}
     import ir_datasets
 
@@ -164,7 +164,7 @@ def _splits(named: str) -> dict[str, Documents]:
     return {name: parse(IrDatasetsCollection, {"id": one}, named) for name, one in ids.items()}
 
 
-def _path(folder: Path) -> str:
+def folder_path(folder: Path) -> str:
     """Return a folder as a study names it: relative to the project's root where it lies inside."""
     from rd_utils.store import project_root
 
@@ -341,7 +341,7 @@ def run(options: argparse.Namespace) -> str:
         raise ParameterError(f"{path} exists; name another file with --to, or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     durable.write_text(path, as_yaml(found))
-    where = "" if folder is None else f"{options.collection} lies in {_path(folder)} now, in BEIR's layout\n"
+    where = "" if folder is None else f"{options.collection} lies in {folder_path(folder)} now, in BEIR's layout\n"
     return f"{where}{as_text(found)}\n\n{_prospect(path)}"
 
 

@@ -111,6 +111,7 @@ def _of_seeds(plan: Plan, point: Cell, store: Store) -> Means:
 def _verdicts(plan: Plan, point: Cell, named: tuple[str, str | None]) -> Iterator[Verdict]:
     """Yield the comparisons of a cell with BM25 and with its untrained self, as far as the store has both, by the study's own measure."""
     from rd_utils.analysis import compare
+    from rd_utils.analysis.comparison import Result
     from rd_utils.store import StoreError
 
     parser = argparse.ArgumentParser()
@@ -122,7 +123,8 @@ def _verdicts(plan: Plan, point: Cell, named: tuple[str, str | None]) -> Iterato
             found = compare.answer(parser.parse_args([other, point.name, *settings]))
         except (ParameterError, StoreError):  # no such row, or it is not finished
             continue
-        yield from ((other, row) for row in found.comparisons if row.collection == point.collection)
+        if isinstance(found, Result):  # of two rows
+            yield from ((other, row) for row in found.comparisons if row.collection == point.collection)
 
 
 # --- the card -------------------------------------------------------------------------------------------------------------------

@@ -124,12 +124,14 @@ class Imprint(NamedTuple):
         identity: The study's identity.
         made_by: Relative path of the executed notebook that made the report.
         date: A date to show; none by default, so that the same study gives the same bytes.
+        kind: What the report is of.
     """
 
     study: str
     identity: str
     made_by: str = ""
     date: str | None = None
+    kind: str = "Study"
 
 
 def html_report(

@@ -1,6 +1,6 @@
 """Can what a store holds be trusted, does it repeat, and where does a number come from?
 
-``python -m rd_utils verify [STUDY]`` compares every file with what its manifest says of it. ``rerun CELL --study STUDY`` makes a cell, and
+``rd verify [STUDY]`` compares every file with what its manifest says of it. ``rerun CELL --study STUDY`` makes a cell, and
 all that it is made from, again in an empty store and compares both file by file. ``trace STUDY CELL MEASURE`` walks from a number to the
 parameters, inputs, seeds, versions and hashes that it rests on.
 

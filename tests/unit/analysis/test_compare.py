@@ -509,7 +509,7 @@ def test_an_unfinished_cell_is_an_error_that_says_what_makes_it_and_nothing_is_b
     assert f"the cell {KL} on {cell.collection} is not finished: the store has no student artefact {missing}, of seed 0" in str(
         refused.value
     )
-    assert "(missing in all: 2 student, 4 evaluation); `make study STUDY=" in str(refused.value)
+    assert "(missing in all: 2 student, 4 evaluation); `rd run " in str(refused.value)
     assert str(refused.value).endswith(f"STUDY={study}` makes what is missing")
     assert sorted(store.root.rglob("*")) == before
 
@@ -517,7 +517,7 @@ def test_an_unfinished_cell_is_an_error_that_says_what_makes_it_and_nothing_is_b
 def test_the_command_that_makes_a_cell_names_the_base(outputs):
     study = ROOT / "params" / "ablations" / "losses.yaml"
     first, second = list(dict.fromkeys(cell.name for cell in plan.load_plan(study, "scifact").cells))[:2]
-    with pytest.raises(StoreError, match=f"`make study STUDY={study} BASE=scifact` makes what is missing"):
+    with pytest.raises(StoreError, match=f"`rd run {study} --base scifact` makes what is missing"):
         asked(first, second, "--study", study, "--base", "scifact")
 
 
