@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pyarrow as pa
 
@@ -123,10 +123,8 @@ def _of_parquet(named: str) -> Tables:
 
 def _of_hub(named: str) -> Tables:
     """Return the tables of a hub's data set in the layout of BEIR or MTEB; judgements may be a data set of their own, ``NAME-qrels``."""
-    try:
-        import datasets
-    except ModuleNotFoundError:
-        raise ParameterError(f"{named}: no folder, and no id of ir_datasets; a hub's data set needs `pip install datasets`") from None
+    import datasets
+
     try:
         configs = datasets.get_dataset_config_names(named)
         config = next((name for name in ("qrels", "default") if name in configs), None)
@@ -144,7 +142,8 @@ def _of_hub(named: str) -> Tables:
         ) from error
 
     def batches(data: datasets.Dataset) -> Batches:
-        return lambda: (batch for table in data.with_format("arrow").iter(BATCH) for batch in table.to_batches())
+        rows = data.with_format("arrow")
+        return lambda: (batch for table in rows.iter(BATCH) for batch in cast("pa.Table", table).to_batches())
 
     texts = {part: batches(datasets.concatenate_datasets(list(loaded[part].values()))) for part in ("corpus", "queries")}
     prints = {f"{part}/{split}": data._fingerprint for part, parts in loaded.items() for split, data in parts.items()}

@@ -15,7 +15,6 @@ from rd_utils.workflow.progress import untracked
 from tests.commands import asked
 from tests.toys import write_words
 
-datasets = pytest.importorskip("datasets")
 CARD = """\
 ---
 configs:
