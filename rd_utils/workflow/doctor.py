@@ -186,8 +186,9 @@ def extras() -> Found:
     """What makes a package's extras."""
     for extra, needed in _declared()[1].items():
         missing = [name for name in map(_name, needed) if _version(name) is None]
-        lock = f"locks/{extra}.txt" if (_ROOT / "locks" / f"{extra}.txt").is_file() else "constraints.txt"
-        remedy = f"where it is wanted: `pip install --require-hashes --no-deps -r {lock}`"
+        locked = next((name for name in (f"locks/{extra}.txt", "constraints.txt") if (_ROOT / name).is_file()), None)
+        install = f"--require-hashes --no-deps -r {locked}" if locked else f"'{PACKAGE}[{extra}]'"
+        remedy = f"where it is wanted: `pip install {install}`"
         if missing:
             yield "note", f"{extra}: missing {', '.join(missing)}", remedy
         elif outside := _outside(needed):
