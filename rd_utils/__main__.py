@@ -214,7 +214,7 @@ def verify(options: argparse.Namespace) -> int:
     from rd_utils.workflow.progress import track
 
     if options.crate:
-        from rd_utils.companions import crate
+        from rd_utils.exchange import crate
 
         if options.study or options.base or options.discard:
             raise ParameterError("--crate is compared with its own hashes, as a whole; leave the study, --base and --discard out")
@@ -399,14 +399,14 @@ def _elsewhere(about: str, module: str) -> Verb:
 
 
 VERBS = {  # in the order in which they are listed
-    "init": _elsewhere("make a folder a project: studies, notebooks to edit, outputs", "companions.new_project"),
-    "new": _elsewhere("look into a collection, say what it holds, and write a study of it that runs", "companions.new_study"),
+    "init": _elsewhere("make a folder a project: studies, notebooks to edit, outputs", "exchange.new_project"),
+    "new": _elsewhere("look into a collection, say what it holds, and write a study of it that runs", "exchange.new_study"),
     "check": Verb("validate a study file and the names in it; start nothing", add_asked, of_study),
     "plan": Verb("print what the study will cost and what of it is done", add_plan, of_study),
     "run": _elsewhere("run a study, or go on with it, and print where its report is", "workflow.running"),
     "status": _elsewhere("say how far a study is, from any terminal; exit status 1 where a notebook has failed", "workflow.status"),
     "lab": _elsewhere("open JupyterLab on the project's notebooks, for this machine alone and with its token", "workflow.lab"),
-    "index": _elsewhere("write one page over all finished studies: every cell, with links to the reports", "companions.all_studies"),
+    "index": _elsewhere("write one page over all finished studies: every cell, with links to the reports", "report.all_studies"),
     "compare": _elsewhere(
         "say whether systems differ or are equivalent, how sure that is, at what cost: cells of studies, files, models on a collection",
         "analysis.compare",
@@ -416,10 +416,10 @@ VERBS = {  # in the order in which they are listed
     ),
     "export": _elsewhere(
         "write for others: groups with a teacher's scores, a student with a model card, TREC runs and qrels, a study as an RO-Crate",
-        "companions.export",
+        "exchange.export",
     ),
     "import": _elsewhere(
-        "make what others ranked, scored or mined a part of a study: TREC runs, scores, hard negatives, groups", "companions.imports"
+        "make what others ranked, scored or mined a part of a study: TREC runs, scores, hard negatives, groups", "exchange.imports"
     ),
     "doctor": _elsewhere(
         "say what is installed, what this machine can do, and whether project, outputs and store are sound; exit status 1 on a problem",

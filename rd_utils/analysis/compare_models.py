@@ -101,9 +101,9 @@ def collection_of(named: str, split: str | None) -> Collection:
     Raises:
         ParameterError: there is none, or it has no such queries.
     """
-    from rd_utils.companions.new_study import folder_path
     from rd_utils.data import collections
     from rd_utils.data.sources import FolderCollection, IrDatasetsCollection
+    from rd_utils.exchange.new_study import folder_path
     from rd_utils.study.params import parse
 
     folder = Path(named).expanduser()
@@ -121,7 +121,7 @@ def collection_of(named: str, split: str | None) -> Collection:
 
 def _analysed(collection: Collection, pipeline: Pipeline) -> BM25:
     """Return BM25 with the analysis that fits the collection's texts."""
-    from rd_utils.companions.new_study import SAMPLE, analysis_of
+    from rd_utils.exchange.new_study import SAMPLE, analysis_of
 
     texts = pipeline.docs(collection)["text"]
     return analysis_of(texts.iloc[:: max(1, len(texts) // SAMPLE)].astype(str))

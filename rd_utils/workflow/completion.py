@@ -41,7 +41,7 @@ def script(shell: str) -> str:
     import shtab
 
     from rd_utils.__main__ import VERBS, command_line
-    from rd_utils.companions.export import FORMATS
+    from rd_utils.exchange.export import FORMATS
 
     parser = command_line(*VERBS, named="rd")
     for name, command in commands(parser).items():

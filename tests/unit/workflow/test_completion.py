@@ -9,7 +9,7 @@ import pytest
 from studies_on_disk import ROOT
 
 from rd_utils.__main__ import VERBS
-from rd_utils.companions.export import FORMATS
+from rd_utils.exchange.export import FORMATS
 from rd_utils.workflow import completion
 
 ASK = """

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> str:
     there = "" if folder.resolve() == Path.cwd() else f"cd {folder}; "
     if not options.collection:
         return "\n".join([*lines, f"begin with: {there}rd run {FIRST.as_posix()}"])
-    from rd_utils.companions import new_study
+    from rd_utils.exchange import new_study
 
     asked = argparse.Namespace(collection=options.collection, to=None)
     with project_of(folder / FIRST):

@@ -9,7 +9,7 @@ import ir_measures
 import pytest
 import yaml
 
-from rd_utils.companions import export
+from rd_utils.exchange import export
 from rd_utils.store import StoreError
 from rd_utils.study.params import EvaluationSpec, ParameterError, StudentSystem
 from rd_utils.study.plan import Plan, load_plan

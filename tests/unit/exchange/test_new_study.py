@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rd_utils.companions import new_study
+from rd_utils.exchange import new_study
 from rd_utils.study import plan as planning
 from rd_utils.study.params import ParameterError
 from rd_utils.workflow.progress import untracked

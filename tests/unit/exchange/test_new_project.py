@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rd_utils.companions import new_project
+from rd_utils.exchange import new_project
 from rd_utils.store import paths
 from rd_utils.study.nodes import NOTEBOOKS
 from rd_utils.study.params import ParameterError

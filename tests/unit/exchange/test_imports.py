@@ -13,7 +13,7 @@ from studies_on_disk import ROOT
 from toys import DOCS, QUERIES
 
 from rd_utils import __version__
-from rd_utils.companions import export, imports
+from rd_utils.exchange import export, imports
 from rd_utils.store import file_sha256
 from rd_utils.study import plan as planning
 from rd_utils.study.params import ParameterError

@@ -212,7 +212,7 @@ FORMATS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to a parser."""
-    from rd_utils.companions import crate, trec_files
+    from rd_utils.exchange import crate, trec_files
 
     parts = parser.add_subparsers(dest="what", required=True)
     groups = parts.add_parser("groups", help="a cell's groups with a teacher's scores, as other trainers read them")
@@ -246,7 +246,7 @@ def run(options: argparse.Namespace) -> str:
         ParameterError: an option or a name is not what it should be, or what is to be written exists.
         StoreError: what is asked for is not finished, or the disk refuses.
     """
-    from rd_utils.companions import crate, trec_files
+    from rd_utils.exchange import crate, trec_files
 
     others = {"run": trec_files.write_runs, "qrels": trec_files.write_qrels, "study": crate.write}
     if options.what in others:
@@ -288,7 +288,7 @@ def write_provenance(folder: Path, record: dict[str, Any]) -> None:
 
 
 def _write_student(plan: Plan, options: argparse.Namespace, folder: Path) -> str:
-    from rd_utils.companions import best_student, student_card
+    from rd_utils.exchange import best_student, student_card
     from rd_utils.store import StoreError
     from rd_utils.workflow.pipeline import Pipeline
 
@@ -311,7 +311,7 @@ def _write_student(plan: Plan, options: argparse.Namespace, folder: Path) -> str
 
 def _asked_cells(plan: Plan, options: argparse.Namespace) -> list[Cell]:
     """Return the cells of one collection among which the best is chosen."""
-    from rd_utils.companions import best_student
+    from rd_utils.exchange import best_student
 
     every = [cell for cell in plan.cells if cell.name == best_student.ALL]
     if options.cell != best_student.ALL or every:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import pyarrow as pa
 
-from rd_utils.companions import export
 from rd_utils.data.others import DOC_IDS, QUERY_IDS
+from rd_utils.exchange import export
 from rd_utils.study.params import ParameterError
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ def write(options: argparse.Namespace) -> str:
         ParameterError: the study is not valid, or the folder exists.
         StoreError: the study is not finished, or something of it is damaged.
     """
-    from rd_utils.companions import export
+    from rd_utils.exchange import export
     from rd_utils.store import Store
     from rd_utils.study.plan import load_plan
     from rd_utils.workflow.progress import track

@@ -13,8 +13,7 @@ import pandas as pd
 import pytest
 from commands import asked
 
-from rd_utils.companions import all_studies
-from rd_utils.report import page
+from rd_utils.report import all_studies, page
 from rd_utils.report.sections.effectiveness import all_systems
 from rd_utils.study.params import ParameterError
 from rd_utils.study.plan import DIMENSIONS, PLACE

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from studies_on_disk import ROOT
 
-from rd_utils.companions import export
+from rd_utils.exchange import export
 from rd_utils.store import StoreError, file_sha256
 from rd_utils.study import plan as planning
 from rd_utils.study.params import ParameterError, StudentSystem

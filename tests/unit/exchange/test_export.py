@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from rd_utils.companions import export
+from rd_utils.exchange import export
 from rd_utils.store import StoreError
 from rd_utils.study import plan as planning
 from rd_utils.study.params import ParameterError, StudentSystem

@@ -54,7 +54,7 @@ def write_runs(options: argparse.Namespace) -> str:
         ParameterError: there is no such row, place or seed, or the folder exists.
         StoreError: a run is not in the store as it was made.
     """
-    from rd_utils.companions import export
+    from rd_utils.exchange import export
     from rd_utils.store import Store, file_sha256, identity
     from rd_utils.study.plan import load_plan
     from rd_utils.workflow.progress import track
@@ -133,8 +133,8 @@ def write_qrels(options: argparse.Namespace) -> str:
     Raises:
         ParameterError: there is no such collection, or the file exists.
     """
-    from rd_utils.companions import export
     from rd_utils.data import collections
+    from rd_utils.exchange import export
     from rd_utils.workflow.progress import track
 
     path = export.absent(options.file, "file")

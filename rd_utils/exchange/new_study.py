@@ -16,9 +16,9 @@ import numpy as np
 import yaml
 
 from rd_utils import durable
-from rd_utils.companions import as_folder
 from rd_utils.data import collections
 from rd_utils.data.sources import Documents, FolderCollection, IrDatasetsCollection, RandomSplit
+from rd_utils.exchange import as_folder
 from rd_utils.mining import words
 from rd_utils.study.params import BM25, ParameterError, parse
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rd_utils.companions import as_folder, new_study
+from rd_utils.exchange import as_folder, new_study
 from rd_utils.study.params import ParameterError
 from rd_utils.study.plan import load_plan
 from rd_utils.workflow.progress import untracked

@@ -11,7 +11,7 @@ from rocrate.rocrate import ROCrate
 from studies_on_disk import planned, seal
 
 from rd_utils import __main__ as command
-from rd_utils.companions import crate, export
+from rd_utils.exchange import crate, export
 from rd_utils.store import Store, StoreError, file_sha256, identity
 from rd_utils.study import node_files, studies
 from rd_utils.study.params import ParameterError

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rd_utils.companions import best_student
+from rd_utils.exchange import best_student
 from rd_utils.study.kinds import BiArchitecture
 from rd_utils.study.params import ParameterError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rd_utils.analysis.comparison import Comparison
-    from rd_utils.companions.best_student import Choice
+    from rd_utils.exchange.best_student import Choice
     from rd_utils.store import Store
     from rd_utils.store.manifests import Manifest
     from rd_utils.study.plan import Cell, Plan

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 
-from rd_utils.companions import export, trec_files
 from rd_utils.data import others
 from rd_utils.data.runs import arrow, rows_of
+from rd_utils.exchange import export, trec_files
 from rd_utils.study.bounds import LONGEST_NAME, NAME, shown
 from rd_utils.study.params import ParameterError
 
