@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 SHELLS = ("bash", "zsh")
 # What an argument names, by what the parser calls it; others are names of cells and measures, and numbers, which no shell knows.
@@ -45,8 +46,8 @@ def script(shell: str) -> str:
 
     parser = command_line(*VERBS, named="rd")
     for name, command in commands(parser).items():
-        for action in command._actions:
-            if (name, action.dest) == ("export", "to"):
+        for of, action in _actions(command):
+            if (name, of, action.dest) == ("export", "groups", "to"):
                 action.choices = [*FORMATS]
             elif action.choices is None and action.nargs != 0 and (kind := _kind(name, action)):
                 action.complete = {"file": shtab.FILE, "folder": shtab.DIRECTORY}.get(  # pyright: ignore[reportAttributeAccessIssue]
@@ -59,6 +60,16 @@ def script(shell: str) -> str:
 def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     """Return the parsers of the commands, by name."""
     return next(dict(action.choices) for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+
+
+def _actions(command: argparse.ArgumentParser, of: str = "") -> Iterator[tuple[str, argparse.Action]]:
+    """Yield a command's arguments, those of what it can be asked for with its name."""
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, part in action.choices.items():
+                yield from _actions(part, name)
+        else:
+            yield of, action
 
 
 def _kind(command: str, action: argparse.Action) -> str | None:
