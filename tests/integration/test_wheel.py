@@ -67,28 +67,31 @@ def engineer(place, commands) -> dict[str, str]:
     write_words(place / "data" / "mine")
     said = {}
     for command in [command for command in commands if "a.run" not in command]:
-        if command.startswith("rd run "):
-            command += " --cores 2"
-        said[command.split()[1] + (f" {command.split()[2]}" if "export" in command else "")] = run(place, command)
+        said[command] = run(place, f"{command} --cores 2" if command.startswith("rd run ") else command)
     return said
+
+
+def of(said: dict[str, str], begin: str) -> str:
+    """Return what the one command printed that begins so."""
+    (found,) = (text for command, text in said.items() if command.startswith(begin))
+    return found
 
 
 def test_the_package_is_the_wheels(place, root):
     found = Path(run(place, "python -c 'import rd_utils; print(rd_utils.__file__)'").strip())
     assert found.is_relative_to(place.parent) and (found.parent / "suite" / "Snakefile").is_file()
-    assert not any(
-        path.is_relative_to(root) for path in map(Path, run(place, "python -c 'import sys; print(*sys.path, sep=chr(10))'").split())
-    )
+    assert root not in map(Path, run(place, "python -c 'import sys; print(*sys.path, sep=chr(10))'").split())
     assert "params/own" not in run(place, f"ls -R {found.parent / 'suite'}")
 
 
 def test_an_own_folder_leads_to_a_verdict_and_a_model(place, engineer):
-    assert "61 documents" in engineer["new"] and "run it with: rd run params/own/mine.yaml" in engineer["new"]
-    report = Path(re.fullmatch(r"report: (.*)\n", engineer["run"])[1])
+    assert "61 documents" in of(engineer, "rd new") and "run it with: rd run params/own/mine.yaml" in of(engineer, "rd new")
+    report = Path(re.fullmatch(r"report: (.*)\n", of(engineer, "rd run"))[1])
     assert report == place / "outputs" / "mine" / "report.html" and report.is_file()
-    assert re.match(r"2 comparisons of B with A, B - A from .* nDCG@10", engineer["compare"])
+    assert re.match(r"2 comparisons of B with A, B - A from .* nDCG@10", of(engineer, "rd compare BM25 "))
     assert (place / "ranker" / "README.md").is_file() and (place / "groups" / "provenance.json").is_file()
     run(place, f"python -c {shlex.quote(WITHOUT_THE_PACKAGE)}")
+    assert "B is bi-encoder ranker, compared by dot, searches all documents" in of(engineer, "rd compare bm25 ranker")
 
 
 def test_the_study_says_that_it_is_done_and_whole(place, engineer):

@@ -510,7 +510,7 @@ def test_an_unfinished_cell_is_an_error_that_says_what_makes_it_and_nothing_is_b
         refused.value
     )
     assert "(missing in all: 2 student, 4 evaluation); `rd run " in str(refused.value)
-    assert str(refused.value).endswith(f"STUDY={study}` makes what is missing")
+    assert str(refused.value).endswith(f"`rd run {study}` makes what is missing")
     assert sorted(store.root.rglob("*")) == before
 
 
