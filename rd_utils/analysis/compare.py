@@ -26,6 +26,7 @@ from rd_utils.analysis.systems import Costs, Family, between, letter
 from rd_utils.store import Store, StoreError, identity, upstream
 from rd_utils.study.bounds import check_path, shown
 from rd_utils.study.params import ParameterError, nearest
+from rd_utils.study.studies import run_command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -320,11 +321,11 @@ def _check_finished(side: Side, label: str, store: Store, base: str | None) -> N
         return
     key, (seed, spec) = next(iter(missing.items()))
     counts = Counter(spec.stage for _, spec in missing.values())
-    command = f"rd run {side.study}" + (f" --base {base}" if base else "")
     kind, of_seed = ("cell", f", of seed {seed}") if side.cells else ("row", "")
     raise StoreError(
         f"the {kind} {side.name} on {label} is not finished: the store has no {spec.stage} artefact {key}{of_seed} (missing "
-        f"in all: {', '.join(f'{count} {stage}' for stage, count in counts.items())}); `{command}` makes what is missing"
+        f"in all: {', '.join(f'{count} {stage}' for stage, count in counts.items())}); "
+        f"`{run_command(side.study, base)}` makes what is missing"
     )
 
 

@@ -166,6 +166,7 @@ def _trained(side: str, options: argparse.Namespace, again: FirstStage, whole: F
     from rd_utils.store import Store, StoreError, identity, upstream
     from rd_utils.study.params import StudentSystem, serves
     from rd_utils.study.plan import load_plan
+    from rd_utils.study.studies import run_command
 
     study, name = parted(side) or ("", side)
     row = side_of(load_plan(study, options.base or None), name)
@@ -177,7 +178,7 @@ def _trained(side: str, options: argparse.Namespace, again: FirstStage, whole: F
         needed = [system.student] if isinstance(system, StudentSystem) else []
         for spec in [*needed, *(part for one in needed for part in upstream(one).values() if part.stage == "student")]:
             if not store.has(spec):
-                command = f"rd run {study}" + (f" --base {options.base}" if options.base else "")
+                command = run_command(study, options.base)
                 raise StoreError(f"{side} is not finished: the store has no student artefact {identity(spec)}; `{command}` makes it")
     stage = whole if all(_searches(system) or serves(system, whole) for system in systems.values()) else again
     does = "searches all documents" if stage.kind == "full" else f"re-ranks {stage.label}"

@@ -61,12 +61,13 @@ def write(options: argparse.Namespace) -> str:
     from rd_utils.exchange import export
     from rd_utils.store import Store
     from rd_utils.study.plan import load_plan
+    from rd_utils.study.studies import run_command
     from rd_utils.workflow.progress import track
 
     folder = export.absent(options.to)
     plan, store = load_plan(options.study, options.base or None), Store()
     specs = plan.specs()
-    command = f"rd run {options.study}" + (f" --base {options.base}" if options.base else "")
+    command = run_command(options.study, options.base)
     _check_finished(plan, specs, store, command)
     for spec in track(specs, "verifying artefacts", len(specs)) if options.artefacts else ():
         store.verify(spec)

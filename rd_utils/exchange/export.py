@@ -290,6 +290,7 @@ def write_provenance(folder: Path, record: dict[str, Any]) -> None:
 def _write_student(plan: Plan, options: argparse.Namespace, folder: Path) -> str:
     from rd_utils.exchange import best_student, student_card
     from rd_utils.store import StoreError
+    from rd_utils.study.studies import run_command
     from rd_utils.workflow.pipeline import Pipeline
 
     pipeline, choice = Pipeline(), None
@@ -301,10 +302,9 @@ def _write_student(plan: Plan, options: argparse.Namespace, folder: Path) -> str
     else:
         cell, seed, student, _ = _chosen(plan, options)
     if not pipeline.store.has(student):
-        base = f" --base {options.base}" if options.base else ""
-        raise StoreError(f"{options.cell}, seed {seed}, is not trained yet; `rd run {options.study}{base}` trains it")
+        raise StoreError(f"{options.cell}, seed {seed}, is not trained yet; `{run_command(options.study, options.base)}` trains it")
     with fresh(folder) as draft:
-        student_card.write(plan, cell, seed, student, pipeline.store, draft, (options.study, options.base), choice)
+        student_card.write(plan, cell, seed, pipeline.store, draft, (options.study, options.base), choice)
     said = "" if choice is None else f"\n{best_student.as_text(choice)}"
     return f"{folder}: {cell.name}, seed {seed}, with a model card (README.md) that says how it is loaded{said}"
 

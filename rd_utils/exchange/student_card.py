@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from rd_utils.store import Store
     from rd_utils.store.manifests import Manifest
     from rd_utils.study.plan import Cell, Plan
-    from rd_utils.study.specs import StudentSpec
+    from rd_utils.study.specs import EvaluationSpec, StudentSpec
 
     Verdict = tuple[str, Comparison]  # what a cell is compared with, and how it compares
-
-Means = dict[tuple[str, str, str], list[float]]  # by test collection, first stage and measure: a mean a seed
 
 LEVEL = 0.95  # of the intervals
 _KNOWN_ELSEWHERE = ("sentence-transformers", "transformers", "torch")
@@ -44,15 +42,32 @@ class Measured(NamedTuple):
     high: float
 
 
+class Told(NamedTuple):
+    """What a card tells.
+
+    Attributes:
+        plan: of the study.
+        point: the student's cell.
+        seed: the student's.
+        student: what it is.
+        manifest: its own.
+        measured: of every student of the cell that the store has evaluated, by seed.
+        verdicts: how the cell compares with what it was not trained to be.
+        choice: how the student was chosen; empty where it was asked for by name.
+    """
+
+    plan: Plan
+    point: Cell
+    seed: int
+    student: StudentSpec
+    manifest: Manifest
+    measured: dict[int, list[Measured]]
+    verdicts: list[Verdict]
+    choice: str
+
+
 def write(
-    plan: Plan,
-    point: Cell,
-    seed: int,
-    student: StudentSpec,
-    store: Store,
-    folder: Path,
-    named: tuple[str, str | None],
-    choice: Choice | None = None,
+    plan: Plan, point: Cell, seed: int, store: Store, folder: Path, named: tuple[str, str | None], choice: Choice | None = None
 ) -> None:
     """Write a finished student's model and its card into a folder.
 
@@ -60,7 +75,6 @@ def write(
         plan: of the study.
         point: the student's cell.
         seed: the student's.
-        student: what it is.
         store: where it lies.
         folder: where it goes.
         named: the study's file and base, as a person names them.
@@ -69,18 +83,29 @@ def write(
     Raises:
         StoreError: the student, or an evaluation of it, is not in the store as it was made.
     """
-    from rd_utils.study.params import StudentSystem
-
-    system = StudentSystem(student=student)
-    evaluations = plan.evaluations(system, point.collection)
-    for spec in (student, *evaluations):
+    student = point.students[seed]
+    for spec in (student, *_evaluations(plan, point, seed)):
         store.verify(spec)
     shutil.copytree(store.folder(student) / "model", folder)
-    found = [one for spec in evaluations for one in measured(store.folder(spec), spec.collection.label, spec.first_stage.label)]
+    of_seeds = {
+        each: [
+            one
+            for spec in _evaluations(plan, point, each)
+            if store.has(spec)
+            for one in measured(store.folder(spec), spec.collection.label, spec.first_stage.label)
+        ]
+        for each in point.students
+    }
     said = "" if choice is None else best_student.as_text(choice)
-    verdicts = list(_verdicts(plan, point, named))
-    card = as_card(plan, point, seed, student, store.manifest(student), found, _of_seeds(plan, point, store), verdicts, said)
-    card.save(folder / "README.md")
+    told = Told(plan, point, seed, student, store.manifest(student), of_seeds, list(_verdicts(plan, point, named)), said)
+    as_card(told).save(folder / "README.md")
+
+
+def _evaluations(plan: Plan, point: Cell, seed: int) -> list[EvaluationSpec]:
+    """Return what a student of a cell is tested by."""
+    from rd_utils.study.params import StudentSystem
+
+    return plan.evaluations(StudentSystem(student=point.students[seed]), point.collection)
 
 
 def measured(folder: Path, test_collection: str, first_stage: str) -> Iterator[Measured]:
@@ -93,19 +118,6 @@ def measured(folder: Path, test_collection: str, first_stage: str) -> Iterator[M
     for measure, own in values.groupby("measure", sort=False)["value"]:
         bounds = crossed(own.to_numpy()[None]).interval(LEVEL) if len(own) > 1 else (math.nan, math.nan)
         yield Measured(test_collection, first_stage, str(measure), len(own), float(own.mean()), *bounds)
-
-
-def _of_seeds(plan: Plan, point: Cell, store: Store) -> Means:
-    """Return the means over queries of every student of a cell that the store has evaluated."""
-    from rd_utils.study.params import StudentSystem
-
-    found: Means = {}
-    for student in point.students.values():
-        for spec in plan.evaluations(StudentSystem(student=student), point.collection):
-            if store.has(spec):
-                for one in measured(store.folder(spec), spec.collection.label, spec.first_stage.label):
-                    found.setdefault((one.test_collection, one.first_stage, one.measure), []).append(one.mean)
-    return found
 
 
 def _verdicts(plan: Plan, point: Cell, named: tuple[str, str | None]) -> Iterator[Verdict]:
@@ -130,27 +142,18 @@ def _verdicts(plan: Plan, point: Cell, named: tuple[str, str | None]) -> Iterato
 # --- the card -------------------------------------------------------------------------------------------------------------------
 
 
-def as_card(
-    plan: Plan,
-    point: Cell,
-    seed: int,
-    student: StudentSpec,
-    manifest: Manifest,
-    found: list[Measured],
-    of_seeds: Means,
-    verdicts: list[Verdict],
-    choice: str = "",
-) -> Any:
+def as_card(told: Told) -> Any:
     """Return the model card of a student, as huggingface_hub writes it."""
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     from rd_utils.store import resolve_path
 
+    student = told.student
     is_bi = isinstance(student.architecture, BiArchitecture)
     task = "sentence-similarity" if is_bi else "text-ranking"
     base = getattr(student.architecture, "model", None)
     data = ModelCardData(
-        model_name=f"{plan.study.name} {point.name}, seed {seed}",
+        model_name=f"{told.plan.study.name} {told.point.name}, seed {told.seed}",
         library_name="sentence-transformers",
         pipeline_tag=task,
         tags=["sentence-transformers", "ranking-distillation", "bi-encoder" if is_bi else "cross-encoder"],
@@ -164,26 +167,16 @@ def as_card(
                 metric_type=one.measure,
                 metric_value=round(one.mean, 6),
             )
-            for one in found
+            for one in told.measured[told.seed]
         ],
     )
-    body = _body(plan, point, seed, student, manifest, found, of_seeds, verdicts, choice)
-    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_body(told)}")
 
 
-def _body(
-    plan: Plan,
-    point: Cell,
-    seed: int,
-    student: StudentSpec,
-    manifest: Manifest,
-    found: list[Measured],
-    of_seeds: Means,
-    verdicts: list[Verdict],
-    choice: str,
-) -> str:
+def _body(told: Told) -> str:
     from tabulate import tabulate
 
+    plan, point, seed, student, manifest, of_seeds, verdicts, choice = told
     groups, training = student.groups, student.training
     cost, pairs = manifest["cost"], sum(charge["scored_now"] for charge in manifest["scoring"])
     joules = cost["energy"]["joules"]
@@ -207,8 +200,8 @@ def _body(
     }
     measures = [
         (one.test_collection, one.first_stage, one.measure, f"{one.mean:.4f}", f"{one.low:.4f} to {one.high:.4f}", one.n_queries,
-         _over_seeds(of_seeds.get((one.test_collection, one.first_stage, one.measure), [])))
-        for one in found
+         _over_seeds([other.mean for every in of_seeds.values() for other in every if other[:3] == one[:3]]))
+        for one in of_seeds[seed]
     ]  # fmt: skip
     against = [
         (other, row.test_collection, row.first_stage, row.measure, f"{row.difference:+.4f}",

@@ -460,6 +460,15 @@ def read_study(path: str | Path, base: str | None = None) -> Draft:
     return Draft(path, study, study, [], line)
 
 
+def run_command(study: str | Path, base: str | None = None) -> str:
+    """Return the command that runs a study, to be named as a remedy.
+
+    >>> run_command("params/tour.yaml", "scifact")
+    'rd run params/tour.yaml --base scifact'
+    """
+    return f"rd run {study}" + (f" --base {base}" if base else "")
+
+
 def file_of(path: str | Path) -> Path:
     """Return a study's file: as it is named from the working folder, else from the project's root, else among the suite's own."""
     path = Path(path).expanduser()

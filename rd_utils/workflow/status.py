@@ -90,7 +90,8 @@ class Watch:
         self.plan = plan
         store = Store()
         self.done = {node.id: 0.0 for node in plan.nodes if is_done(node, plan, store)}
-        self.expected = _expected(plan, store) if times and len(self.done) < len(plan.nodes) else {}
+        left = [node for node in plan.nodes if node.id not in self.done]
+        self.expected = _expected(plan, left, store) if times and left else {}
         self.took: dict[str, float] = {}  # of nodes done since the first look
 
     def look(self) -> Status:
@@ -129,16 +130,16 @@ class Watch:
         return left / at_work
 
 
-def _expected(plan: Plan, store: Store) -> dict[str, float]:
-    """Return the seconds that every node is expected to take for what is missing now."""
+def _expected(plan: Plan, left: list[Node], store: Store) -> dict[str, float]:
+    """Return the seconds that each of the nodes that are left is expected to take for what is missing now."""
     from rd_utils.cost import devices, estimates
 
     found = estimates.estimate(plan, store, devices.device_of(None))
     seconds = {key: cost.left_core_seconds + cost.left_gpu_seconds for key, cost in found.artefacts.items()}
-    of_node = {node.id: sum(seconds.get(identity(spec), 0.0) for spec in node.artefacts) for node in plan.nodes}
-    rest = found.total.left_core_seconds + found.total.left_gpu_seconds - sum(of_node.values())  # pairs that are scored, starts
-    left = [node.id for node in plan.nodes if not is_done(node, plan, store)]
-    return {node: max(LEAST, seconds + max(0.0, rest) / len(left)) for node, seconds in of_node.items() if node in left}
+    of_node = {node.id: sum(seconds.get(identity(spec), 0.0) for spec in node.artefacts) for node in left}
+    total = found.total
+    rest = total.left_core_seconds + total.left_gpu_seconds - sum(of_node.values())  # pairs that are scored, starts
+    return {node: max(LEAST, seconds + max(0.0, rest) / len(left)) for node, seconds in of_node.items()}
 
 
 def _papermill(notebook: Path) -> dict[str, Any]:
