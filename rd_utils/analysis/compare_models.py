@@ -103,12 +103,12 @@ def collection_of(named: str, split: str | None) -> Collection:
     """
     from rd_utils.data import collections
     from rd_utils.data.sources import FolderCollection, IrDatasetsCollection
-    from rd_utils.exchange.new_study import folder_path
+    from rd_utils.store import project_path
     from rd_utils.study.params import parse
 
     folder = Path(named).expanduser()
     if folder.is_dir() or named.startswith((".", "~", "/")):
-        found: Collection = parse(FolderCollection, {"path": folder_path(folder), "split": split or SPLIT}, "--collection")
+        found: Collection = parse(FolderCollection, {"path": project_path(folder), "split": split or SPLIT}, "--collection")
     else:
         judged = not split and collections.is_judged(named)
         found = parse(IrDatasetsCollection, {"id": named if judged else f"{named}/{split or SPLIT}"}, "--collection")

@@ -19,6 +19,7 @@ import pandas as pd
 from rd_utils.data import others
 from rd_utils.data.runs import arrow, rows_of
 from rd_utils.exchange import export, trec_files
+from rd_utils.store import project_path
 from rd_utils.study.bounds import LONGEST_NAME, NAME, shown
 from rd_utils.study.params import ParameterError
 
@@ -364,9 +365,11 @@ class _Parts:
     def _yaml(self) -> Iterator[str]:
         depths = {name: int(np.unique(found.queries, return_counts=True)[1].max()) for name, found in self.runs.items()}
         tables: dict[str, dict[str, dict[str, object]]] = {
-            "retrievers": {name: {"kind": "run_file", "path": _path(self.folder / f"{name}.trec"), "name": name} for name in self.runs},
+            "retrievers": {
+                name: {"kind": "run_file", "path": project_path(self.folder / f"{name}.trec"), "name": name} for name in self.runs
+            },
             "strategies": {name: {"kind": "candidates", "retriever": name, "depth": depth} for name, depth in depths.items()},
-            "teachers": {} if self.scores is None else {self.name: {"kind": "file", "path": _path(self.folder / SCORES)}},
+            "teachers": {} if self.scores is None else {self.name: {"kind": "file", "path": project_path(self.folder / SCORES)}},
         }
         for table, parts in tables.items():
             if parts:
@@ -384,14 +387,6 @@ def _ranks(queries: np.ndarray) -> np.ndarray:
 def _joined(parts: list[Found], known: Known) -> Found:
     """Return the pairs of all systems, each once."""
     return _once(Found(*map(np.concatenate, zip(*parts, strict=True))), known, LeftOut())
-
-
-def _path(path: Path) -> str:
-    """Return a path as a study names it: below the project's root where it is."""
-    from rd_utils.store import project_root
-
-    path, root = path.resolve(), project_root()
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def _inline(values: dict[str, object]) -> str:

@@ -20,6 +20,7 @@ from rd_utils.data import collections
 from rd_utils.data.sources import Documents, FolderCollection, IrDatasetsCollection, RandomSplit
 from rd_utils.exchange import as_folder
 from rd_utils.mining import words
+from rd_utils.store import project_path
 from rd_utils.study.params import BM25, ParameterError, parse
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _splits(named: str) -> dict[str, Documents]:
         names = collections.splits(folder)
         if not names:
             raise ParameterError(f"{named}: qrels holds no .tsv file; qrels/all.tsv with query-id, corpus-id and score is enough")
-        path = folder_path(folder)
+        path = project_path(folder)
         return {name: parse(FolderCollection, {"path": path, "split": name}, named) for name in names}
     import ir_datasets
 
@@ -162,14 +163,6 @@ def _splits(named: str) -> dict[str, Documents]:
         collections.check_source(parse(IrDatasetsCollection, {"id": named}, "collection"))
         raise ParameterError(f"{named}: ir_datasets knows no judged queries of it")
     return {name: parse(IrDatasetsCollection, {"id": one}, named) for name, one in ids.items()}
-
-
-def folder_path(folder: Path) -> str:
-    """Return a folder as a study names it: relative to the project's root where it lies inside."""
-    from rd_utils.store import project_root
-
-    place, root = folder.resolve(), project_root()
-    return place.relative_to(root).as_posix() if place.is_relative_to(root) else str(place)
 
 
 def _name(named: str) -> str:
@@ -341,7 +334,7 @@ def run(options: argparse.Namespace) -> str:
         raise ParameterError(f"{path} exists; name another file with --to, or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     durable.write_text(path, as_yaml(found))
-    where = "" if folder is None else f"{options.collection} lies in {folder_path(folder)} now, in BEIR's layout\n"
+    where = "" if folder is None else f"{options.collection} lies in {project_path(folder)} now, in BEIR's layout\n"
     return f"{where}{as_text(found)}\n\n{_prospect(path)}"
 
 

@@ -75,6 +75,12 @@ def outputs_root() -> Path:
     return Path(configured) if configured else project_root() / "outputs"
 
 
+def project_path(path: Path) -> str:
+    """Return a path as a study names it: relative to the project's root where it lies inside, as :func:`resolve_path` reads it."""
+    place, root = path.resolve(), project_root()
+    return place.relative_to(root).as_posix() if place.is_relative_to(root) else str(place)
+
+
 def resolve_path(name: str) -> Path:
     """Return the place of a model or collection folder: ``package:NAME/FOLDER``, absolute, or relative to the project's root.
 
