@@ -101,7 +101,7 @@ bench-short: bench-setup  ## the same with little work and one repeat: shows tha
 bench-gpu: $(READY)  ## what is measured where there is a GPU: training and scoring at BERT's size (10 minutes)
 	@python -m benchmarks.gpu
 
-bench-setup: $(READY)  ## install the peers of the benchmark into environments of their own, under benchmarks/.peers
+bench-setup: $(READY)  ## install the peers of the benchmark, and who reads exports, into environments of their own, under benchmarks/.peers
 	@python -m benchmarks setup
 
 clean:  ## delete the environment (outputs stay)

@@ -1,4 +1,7 @@
-"""The peers' virtual environments, one each under ``benchmarks/.peers``: pinned, installed once, never the project's own."""
+"""Virtual environments, one each under ``benchmarks/.peers``: pinned, installed once, never the project's own.
+
+They are of the benchmark's peers, and of those who read what the suite exports.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ PROJECT = "project"  # the environment that runs the suite
 
 @dataclass(frozen=True)
 class Environment:
-    """A peer's environment: what pip is asked for."""
+    """A peer's environment, or a reader's: what pip is asked for."""
 
     name: str
     requirements: tuple[str, ...]
@@ -54,6 +57,12 @@ ENVIRONMENTS = {
         # torchvision comes for another build of torch, and breaks the import of transformers
         Environment(
             "openvino", (TORCH, "sentence-transformers==6.2.0", "optimum-intel==2.2.0", "openvino==2026.4.1"), without=("torchvision",)
+        ),
+        # not for speed: these two, and tevatron, read what the suite exports (tests/integration/test_consumers.py)
+        # later releases need fast-plaid, which pins another torch; this one demands this sentence-transformers and this transformers
+        Environment("pylate", (TORCH, "pylate==1.2.0", "transformers==4.48.2", "datasets==4.4.2", "sentence-transformers==4.0.2")),
+        Environment(
+            "flagembedding", (TORCH, "FlagEmbedding==1.4.2", "transformers==4.57.6", "datasets==4.4.2", "sentence-transformers==5.1.2")
         ),
     )
 }

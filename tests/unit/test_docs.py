@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.environments import ENVIRONMENTS
 from docs import tables
 from rd_utils import __main__ as command_line
 from rd_utils.study.plan import load_plan
@@ -132,6 +133,13 @@ def test_messages_that_are_explained_are_still_said():
     fragments = [part for message in messages for part in re.split(r"\.\.\.|\'\w+\'|\d[\d.]*", message) if len(part.strip()) >= 10]
     assert len(messages) >= 8 and len(fragments) >= 8
     assert [part for part in fragments if part.strip() not in code] == []
+
+
+def test_readers_of_exports_are_named_in_the_versions_that_the_tests_run():
+    for form, package in {"tevatron": "tevatron", "flagembedding": "FlagEmbedding", "pylate": "PyLate"}.items():
+        pinned = dict(requirement.split("==") for requirement in ENVIRONMENTS[form].requirements)
+        version = {name.lower(): version for name, version in pinned.items()}[package.lower()]
+        assert f"| `{form}` | {package} {version}: " in TEXTS["docs/models.md"]
 
 
 def test_every_page_is_listed():
