@@ -21,12 +21,13 @@ SCRATCH_LENGTH, SCRATCH_QUERY_LENGTH = 256, 64  # most tokens that students from
 
 
 class StaticBi(BiArchitecture, FromScratch):
-    """Bi-encoder from scratch: the mean of token vectors, dot product times ``scale``."""
+    """Bi-encoder from scratch: the mean of token vectors, ``similarity`` (a dot product, or the cosine) times ``scale``."""
 
     kind: Literal["static_bi"] = "static_bi"
     dimension: Width = Field(default=64, ge=2)
     scale: Scale = 4.0
     initial_norm: Scale = 2.0
+    similarity: Literal["dot", "cosine"] = Field(default="dot", exclude_if=lambda value: value == "dot")
 
     @property
     def width(self) -> int:

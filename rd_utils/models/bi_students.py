@@ -19,7 +19,7 @@ from rd_utils.models import packed
 from rd_utils.models.shared import SENTENCE, TEXTS, Context, features_of, same_tokenizer
 from rd_utils.models.students import GroupBatch, Progress, Student, in_order, kept_end, long, packed_encoder
 from rd_utils.models.tokens import TokenTable, gather, is_token, join, length_buckets, plain_copy, take, tokenize
-from rd_utils.study.kinds import BiArchitecture
+from rd_utils.study.kinds import BiArchitecture, FromScratch
 
 
 class BiStudent(Student):
@@ -31,6 +31,7 @@ class BiStudent(Student):
     def __init__(self, architecture: BiArchitecture, model: SentenceTransformer) -> None:
         super().__init__(architecture, model)
         self.is_static = isinstance(model[0], StaticEmbedding)
+        self._is_mean_alone = len(model) == 1 or isinstance(architecture, FromScratch)  # but for its length
         self._prompts = {kind: model.prompts.get(kind) or "" for kind in self._prompts}
         self._excluded: dict[str, int] = {}  # tokens of each kind's prompt, its special tokens included, that pooling leaves out
         self._max_lengths: dict[str, int | None]  # most tokens of each kind
@@ -182,8 +183,10 @@ class BiStudent(Student):
 
     def _embed(self, texts: TokenTable, max_tokens: int, kind: str | None = None) -> Tensor:
         """Embed prepared texts, all of one kind where pooling leaves its prompt out: (n, dimension)."""
-        if self.is_static and len(self.model) == 1 and self.device.type == "cpu" and torch.is_grad_enabled():
+        if self.is_static and self._is_mean_alone and self.device.type == "cpu" and torch.is_grad_enabled():
             embeddings = _MeanOfTokens.apply(self._token_embeddings(), texts)
+            if len(self.model) > 1:
+                embeddings = F.normalize(embeddings, dim=1)
         elif self.is_static:
             features = {"input_ids": long(texts.ids, self.device), "offsets": long(texts.offsets[:-1], self.device)}
             embeddings = self.model(features)["sentence_embedding"]

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from rd_utils.study.specs import ModelTokenizer
 
 
+_LEAST_GATE = 1e-3  # of a word of no document, which has no inverse document frequency
+
+
 def build(architecture: Architecture, *, seed: int, lexicon: Path | None = None) -> Student:
     """Build a student before its first step.
 
@@ -186,14 +189,19 @@ def scratch_tokenizer(architecture: FromScratch, lexicon: Path | None) -> PreTra
 def static_bi(architecture: architectures.StaticBi, lexicon: Path | None) -> BiStudent:
     """Build a student of this architecture from a lexicon."""
     tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
-    module = StaticEmbedding(tokenizer, embedding_weights=_noisy(vectors * architecture.initial_norm))
-    return BiStudent(architecture, SentenceTransformer(modules=[module], device="cpu", similarity_fn_name="dot"))
+    modules: list[nn.Module] = [StaticEmbedding(tokenizer, embedding_weights=_noisy(vectors * architecture.initial_norm))]
+    if architecture.similarity == "cosine":
+        modules.append(Normalize())
+    return BiStudent(architecture, SentenceTransformer(modules=modules, device="cpu", similarity_fn_name=architecture.similarity))
 
 
 def interaction_cross(architecture: architectures.InteractionCross, lexicon: Path | None) -> CrossStudent:
     """Build a student of this architecture from a lexicon."""
     tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
     module = KernelInteraction(tokenizer.backend_tokenizer, _noisy(vectors), architecture.kernels, architecture.hidden)
+    if architecture.word_weights != "equal":
+        with torch.no_grad():
+            module.gate.weight.copy_(vectors.norm(dim=1, keepdim=True).clamp(min=_LEAST_GATE).log())
     return CrossStudent(architecture, CrossEncoder(modules=[module], device="cpu", activation_fn=nn.Identity()))
 
 

@@ -124,6 +124,52 @@ def token_vectors(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: i
     return vectors
 
 
+def word_weights(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: int) -> np.ndarray:
+    """Return each word's inverse document frequency, log((N + 1) / (n + 1/2)) over its mean over the words that occur.
+
+    Args:
+        token_ids: The documents' token ids, flat, as :func:`token_vectors` takes them.
+        offsets: Where each of the N documents begins and ends, (N + 1,).
+        vocabulary_size: V, the specials included.
+
+    Returns:
+        float32 (V,); 0 for specials and for words of no document.
+
+    Example:
+        >>> ids = np.array([5, 6, 5, 7])  # word 5 stands in both documents
+        >>> word_weights(ids, np.array([0, 2, 4]), 8).round(2).tolist()
+        [0.0, 0.0, 0.0, 0.0, 0.0, 0.35, 1.33, 1.33]
+    """
+    _check(token_ids, offsets, vocabulary_size, 1)
+    words, _, counts = _by_frequency(token_ids, offsets)
+    weights = np.zeros(vocabulary_size, dtype=np.float32)
+    if len(words):
+        found = np.log(len(offsets) / ((counts > 0).sum(axis=0) + 0.5))
+        weights[words] = found / found.mean()
+    return weights
+
+
+def principal_components(embeddings: np.ndarray, dimension: int) -> np.ndarray:
+    """Return the principal components of words' embeddings, each row scaled to length 1.
+
+    Args:
+        embeddings: (V, m), those of the specials first; these are left out and are 0 in the result.
+        dimension: Columns of the result; those beyond m are 0.
+
+    Returns:
+        float32 (V, dimension); in each column's direction the entry of largest magnitude is positive.
+    """
+    vectors = np.zeros((len(embeddings), dimension), dtype=np.float32)
+    words = np.asarray(embeddings[len(SPECIALS) :], dtype=np.float64)
+    words = words - words.mean(axis=0)
+    directions = np.linalg.eigh(words.T @ words)[1][:, ::-1][:, :dimension]
+    directions = directions * np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(directions.shape[1])])
+    found = words @ directions
+    length = np.linalg.norm(found, axis=1, keepdims=True)
+    vectors[len(SPECIALS) :, : found.shape[1]] = np.where(length > 1e-9, found / np.maximum(length, 1e-9), 0)
+    return vectors
+
+
 def _by_frequency(token_ids: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, sp.csr_array]:
     """Return the words, the most frequent first, how often each stands there, and their counts (n_docs, n_words)."""
     is_word, n_docs = token_ids >= len(SPECIALS), len(offsets) - 1

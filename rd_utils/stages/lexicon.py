@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from rd_utils.cost import flops
@@ -11,6 +13,9 @@ from rd_utils.store import Draft
 from rd_utils.study.specs import LexiconSpec
 from rd_utils.study.stage import Given, Stage
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 
 def _make(spec: LexiconSpec, given: Given, draft: Draft) -> None:
     from rd_utils.models import lexicon
@@ -19,10 +24,31 @@ def _make(spec: LexiconSpec, given: Given, draft: Draft) -> None:
     texts = given(DOCS).frame["text"].tolist()
     tokenizer = lexicon.build_tokenizer(texts)
     table = tokenize(texts, tokenizer)
-    vectors = lexicon.token_vectors(table.ids, table.offsets, tokenizer.get_vocab_size(), spec.dimension)
+    size = tokenizer.get_vocab_size()
+    if spec.encoder is None:
+        vectors = lexicon.token_vectors(table.ids, table.offsets, size, spec.dimension)
+    else:
+        vectors = lexicon.principal_components(_embedded_words(spec.encoder, tokenizer, given), spec.dimension)
+    if spec.weights == "idf":
+        vectors *= lexicon.word_weights(table.ids, table.offsets, size)[:, None]
     tokenizer.save(str(draft.folder / "tokenizer.json"))
     np.save(draft.folder / "vectors.npy", vectors)
     draft.counts |= {"words": tokenizer.get_vocab_size(), "tokens": len(table.ids)}
+
+
+def _embedded_words(encoder: str, tokenizer: Tokenizer, given: Given) -> np.ndarray:
+    """Embed each word of the tokenizer by itself, as a sentence encoder embeds a text: (V, m)."""
+    from rd_utils import models
+    from rd_utils.models.architectures import BiEncoder
+    from rd_utils.models.encoding import encoded, on_device
+    from rd_utils.models.tokens import tokenize
+    from rd_utils.workflow.progress import Pushed
+
+    architecture = BiEncoder(model=encoder, similarity="cosine")
+    student = on_device(models.build(architecture, seed=0))
+    words = [tokenizer.id_to_token(number) for number in range(tokenizer.get_vocab_size())]
+    table = tokenize(words, models.tokenizer_of(architecture))
+    return encoded(student, table, kind="document", progress=Pushed(given.track, "embedding words"))
 
 
 def _work(spec: LexiconSpec, counter: Counter) -> Work:

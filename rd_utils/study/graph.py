@@ -31,7 +31,8 @@ def collection_inputs(collection: Collection) -> Inputs:
 def lexicon_of(architecture: Architecture | Teacher, collection: Collection) -> LexiconSpec | None:
     """Return the lexicon that a from-scratch architecture starts from; None for checkpoints."""
     if isinstance(architecture, FromScratch):
-        return LexiconSpec(docs=docs_of(collection), dimension=architecture.dimension)
+        words = {"weights": architecture.word_weights, "encoder": architecture.encoder}
+        return LexiconSpec(docs=docs_of(collection), dimension=architecture.dimension, **words)
     return None
 
 

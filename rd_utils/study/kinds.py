@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, TypeAdapter, model_validator
 
-from rd_utils.study.bounds import Count, Depth, Temperature, shown
+from rd_utils.study.bounds import Count, Depth, ModelText, Temperature, shown
 from rd_utils.study.context import Context, Impossible, Misnamed, UnknownName, Unsound, current
 
 if TYPE_CHECKING:
@@ -486,10 +486,24 @@ class BiArchitecture(Architecture):
 
 
 class FromScratch(Architecture):
-    """An architecture whose vocabulary and token vectors come from the documents that it is trained on."""
+    """An architecture whose vocabulary comes from the documents that it is trained on, and whose token vectors start from them.
+
+    ``word_weights`` multiplies the vector of a word that stands in n of N documents by its inverse document frequency,
+    log((N + 1) / (n + 1/2)), over the mean of that over the words; ``equal`` leaves all at length 1. ``encoder``, a sentence encoder by hub
+    name, folder, or ``package:NAME/FOLDER``, gives the vectors instead of the documents' co-occurrences: the principal components of its
+    embeddings of the single words.
+    """
+
+    word_weights: Literal["equal", "idf"] = Field(default="equal", exclude_if=lambda value: value == "equal")
+    encoder: ModelText | None = Field(default=None, exclude_if=lambda value: value is None)
 
     if TYPE_CHECKING:
         dimension: int
+
+    @property
+    def outside(self) -> tuple[Named, ...]:
+        """Return the encoder of its words."""
+        return () if self.encoder is None else (Named("model", self.encoder),)
 
 
 class Teacher(Kind):

@@ -354,6 +354,13 @@ class LexiconSpec(Spec):
     stage: ClassVar[str] = "lexicon"
     docs: DocsSpec
     dimension: Width = Field(ge=2)
+    weights: Literal["equal", "idf"] = Field(default="equal", exclude_if=lambda value: value == "equal")
+    encoder: ModelText | None = Field(default=None, exclude_if=lambda value: value is None)
+
+    @property
+    def outside(self) -> tuple[Named, ...]:
+        """Return the encoder."""
+        return () if self.encoder is None else (Named("model", self.encoder),)
 
 
 class ModelTokenizer(Tokenizer):

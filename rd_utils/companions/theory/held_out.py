@@ -219,10 +219,10 @@ def steepness(pipeline: Pipeline, parameters: TheoryParameters, samples: Sequenc
         The bound, and on what it rests.
     """
     architecture = parameters.architecture
-    if isinstance(architecture, params.StaticBi):
+    if isinstance(architecture, params.StaticBi) and architecture.similarity == "dot":
         longest = np.linalg.norm(pipeline.student(parameters.student()).token_vectors().astype(np.float64), axis=1).max()
         return Steepness(float(architecture.scale * longest), True, "a query is a mean of token vectors: scale x the longest of them")
-    if isinstance(architecture, params.BiEncoder) and architecture.similarity == "cosine":
+    if isinstance(architecture, (params.StaticBi, params.BiEncoder)) and architecture.similarity == "cosine":
         return Steepness(float(architecture.scale), True, "every query has length 1: the scale")
     vectors = np.concatenate([sample.query_vectors for sample in samples])
     largest = float(np.linalg.norm(vectors, axis=1).max())

@@ -10,7 +10,7 @@ import tokenizers
 
 from rd_utils.data.synthetic import EmbeddedCollection, generate
 from rd_utils.models import lexicon
-from rd_utils.models.lexicon import SPECIALS, build_tokenizer, token_vectors
+from rd_utils.models.lexicon import SPECIALS, build_tokenizer, principal_components, token_vectors, word_weights
 
 TEXTS = ["The cat sat.", "The dog, the cat!", "A state-of-the-art DOG"]
 # the 4, cat 2, dog 2, then once each: a, art, of, sat, state
@@ -206,3 +206,34 @@ def test_mean_vectors_retrieve_far_better_than_chance(smallest: tuple) -> None:
     nearest = np.argsort(-(queries @ means(ids, offsets).T), axis=1, kind="stable")[:, :10]
     assert relevant.mean() < 0.03
     assert np.take_along_axis(relevant, nearest, axis=1).mean() > 0.4
+
+
+# --- weights and an encoder's vectors ---------------------------------------------------------------------------------
+
+
+def test_word_weights_by_hand() -> None:
+    tokenizer = build_tokenizer(TEXTS)
+    ids, offsets = tokens_of(TEXTS, tokenizer)
+    in_documents = np.array([3, 2, 2, 1, 1, 1, 1, 1])  # the, cat, dog, a, art, of, sat, state
+    expected = np.log(4 / (in_documents + 0.5))
+    weights = word_weights(ids, offsets, tokenizer.get_vocab_size())
+    np.testing.assert_allclose(weights[len(SPECIALS) :], expected / expected.mean(), rtol=1e-6)
+    assert (weights[: len(SPECIALS)] == 0).all()
+
+
+def test_principal_components_keep_the_angles_of_centred_embeddings_where_nothing_is_cut() -> None:
+    embeddings = np.random.default_rng(3).normal(size=(40, 6))
+    vectors = principal_components(embeddings, 8)
+    words = embeddings[len(SPECIALS) :] - embeddings[len(SPECIALS) :].mean(axis=0)
+    unit = words / np.linalg.norm(words, axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors[len(SPECIALS) :] @ vectors[len(SPECIALS) :].T, unit @ unit.T, atol=1e-5)
+    assert (vectors[: len(SPECIALS)] == 0).all()
+    assert (vectors[:, 6:] == 0).all()
+
+
+def test_the_first_component_is_where_the_words_differ_most() -> None:
+    embeddings = np.zeros((45, 4))
+    embeddings[5:, 2] = np.linspace(-3, 3, 40)
+    embeddings[5:, 0] = np.random.default_rng(0).normal(scale=0.01, size=40)
+    vectors = principal_components(embeddings, 1)
+    assert np.array_equal(vectors[5:, 0], np.sign(np.linspace(-3, 3, 40)))

