@@ -144,7 +144,8 @@ def word_weights(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: in
     words, _, counts = _by_frequency(token_ids, offsets)
     weights = np.zeros(vocabulary_size, dtype=np.float32)
     if len(words):
-        found = np.log(len(offsets) / ((counts > 0).sum(axis=0) + 0.5))
+        in_documents = np.diff(sp.csc_array(counts).indptr)  # counts hold no zero, and each pair of document and word once
+        found = np.log(len(offsets) / (in_documents + 0.5))
         weights[words] = found / found.mean()
     return weights
 

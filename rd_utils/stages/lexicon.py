@@ -46,7 +46,8 @@ def _embedded_words(encoder: str, tokenizer: Tokenizer, given: Given) -> np.ndar
 
     architecture = BiEncoder(model=encoder, similarity="cosine")
     student = on_device(models.build(architecture, seed=0))
-    words = [tokenizer.id_to_token(number) for number in range(tokenizer.get_vocab_size())]
+    vocabulary = tokenizer.get_vocab()
+    words = sorted(vocabulary, key=vocabulary.__getitem__)
     table = tokenize(words, models.tokenizer_of(architecture))
     return encoded(student, table, kind="document", progress=Pushed(given.track, "embedding words"))
 
