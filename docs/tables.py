@@ -199,6 +199,18 @@ def studies(up: str) -> str:
     return markdown(table.rename(columns={"takes": "takes, once set up"}), words=3)
 
 
+def claims(up: str) -> str:
+    """Return the claims' contrasts."""
+    from rd_utils.companions.claims import CLAIMS
+
+    rows = [
+        (f"{claim.number}. {claim.words}" if not number else "", claim.holds if not number else "", contrast.name, contrast.expects)
+        for claim in CLAIMS
+        for number, contrast in enumerate(claim.contrasts)
+    ]
+    return markdown(pd.DataFrame(rows, columns=["claim", "needs", "contrast", "expected"]), words=4)
+
+
 def costs(up: str) -> str:
     """Return what four studies cost."""
     table = data("studies").set_index("study")
@@ -374,6 +386,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     "notebook_titles": notebook_titles,
     "rooms": rooms,
     "studies": studies,
+    "claims": claims,
     "costs": costs,
     "plan_msmarco": plan_msmarco,
     "estimates": plain("estimates", 2, "study", "what", "estimated, CPU s", "measured, CPU s"),

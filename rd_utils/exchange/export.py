@@ -212,7 +212,7 @@ FORMATS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to a parser."""
-    from rd_utils.exchange import crate, trec_files
+    from rd_utils.exchange import crate, results, trec_files
 
     parts = parser.add_subparsers(dest="what", required=True)
     groups = parts.add_parser("groups", help="a cell's groups with a teacher's scores, as other trainers read them")
@@ -225,6 +225,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     student.add_argument("--best", action="store_true", help="the seed that is best on validation queries; CELL best: also the best cell")
     trec_files.add_run(parts.add_parser("run", help="what a cell or a row that is not trained ranked, as TREC runs"))
     trec_files.add_qrels(parts.add_parser("qrels", help="a collection's qrels in TREC's form"))
+    results.add_arguments(parts.add_parser("results", help="the tables of a finished study that conclusions rest on, as Parquet"))
     crate.add_arguments(parts.add_parser("study", help="a finished study as an RO-Crate that a stranger can check"))
 
 
@@ -246,9 +247,9 @@ def run(options: argparse.Namespace) -> str:
         ParameterError: an option or a name is not what it should be, or what is to be written exists.
         StoreError: what is asked for is not finished, or the disk refuses.
     """
-    from rd_utils.exchange import crate, trec_files
+    from rd_utils.exchange import crate, results, trec_files
 
-    others = {"run": trec_files.write_runs, "qrels": trec_files.write_qrels, "study": crate.write}
+    others = {"run": trec_files.write_runs, "qrels": trec_files.write_qrels, "study": crate.write, "results": results.write}
     if options.what in others:
         return others[options.what](options)
     from rd_utils.study.plan import load_plan

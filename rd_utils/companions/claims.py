@@ -1,0 +1,430 @@
+"""The study's five claims, what each predicts of cells of a grid, and what a set of finished studies says of them.
+
+A claim is a few *contrasts*: weighted sums of cells, each expected above zero, at zero, not below zero, or away from it, by a margin that
+is fixed beforehand. One collection gives one estimate of a contrast, paired over queries and seeds (:mod:`rd_utils.analysis.crossed`);
+estimates are combined over collections (:mod:`rd_utils.analysis.meta`), each architecture by itself, and a verdict follows from the
+combined effect. The claims are those of section 1 of A. Parry, D. Ganguly, S. MacAvaney, Disentangling Locality and Entropy in Ranking
+Distillation, arXiv 2505.21058, 2025; which contrasts stand for them is this suite's protocol (docs/protocol.md).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+
+from rd_utils.analysis import crossed, meta, stats
+from rd_utils.analysis.contrasts import by_seed
+
+Expects = Literal["above", "zero", "not below", "away"]
+Verdict = Literal["confirmed", "refuted", "undecided"]
+MARGIN = 0.01
+ALPHA = 0.05
+FIRST_STAGE = {"bi": "full", "cross": "bm25@100"}  # where an architecture's verdict is read; other architectures: any first stage
+HARD = ("bm25", "dense", "teacher", "pooled", "pooled_filtered", "graph")
+_UNSAID = {"augmentation": "none", "cut": "all"}
+
+
+class Term(NamedTuple):
+    """A weight, and the cells whose mean it multiplies: a value or several for each dimension that is named."""
+
+    weight: float
+    cells: Mapping[str, str | float | tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One weighted sum of cells that a claim says something of.
+
+    Attributes:
+        name: What it is, in words.
+        terms: Of the sum.
+        expects: ``above``: the effect is above 0, and not below the margin. ``zero``: it is within the margin. ``not below``: it is not
+            below minus the margin. ``away``: it differs from 0.
+    """
+
+    name: str
+    terms: tuple[Term, ...]
+    expects: Expects
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the study.
+
+    Attributes:
+        number: In the study's order.
+        title: In a few words.
+        words: What it says.
+        section: Of the paper.
+        contrasts: That stand for it.
+        holds: Whether the claim needs ``all`` of them, or ``any``.
+    """
+
+    number: int
+    title: str
+    words: str
+    section: str
+    contrasts: tuple[Contrast, ...]
+    holds: Literal["all", "any"]
+
+
+def _cells(strategy: str | tuple[str, ...], loss: str = "kl", **more: str | float) -> dict[str, str | float | tuple[str, ...]]:
+    dialled = {} if loss == "lce" else {"teacher": "teacher", "target_entropy": 0.4}
+    return {"strategy": strategy, "loss": loss} | dialled | more
+
+
+def _dialled(strategy: str | tuple[str, ...], entropy: float, **more: str) -> dict[str, str | float | tuple[str, ...]]:
+    return _cells(strategy, teacher="unfloored", target_entropy=entropy, **more)
+
+
+def _gain_lost(loss: str, name: str) -> Contrast:
+    """Return by how much the mean gain of the mined strategies over corpus-random is smaller under a loss than under LCE."""
+    terms = (
+        Term(1, _cells(HARD, "lce")), Term(-1, _cells("corpus_random", "lce")),
+        Term(-1, _cells(HARD, loss)), Term(1, _cells("corpus_random", loss)),
+    )  # fmt: skip
+    return Contrast(f"gain of mined negatives under LCE, less that under {name}", terms, "above")
+
+
+CLAIMS = (
+    Claim(
+        1,
+        "negatives under distillation",
+        "Negatives that help under a contrastive loss can be spurious or harmful under distillation.",
+        "1, 5",
+        (
+            _gain_lost("kl", "KL"),
+            _gain_lost("margin_mse", "MarginMSE"),
+            _gain_lost("ranknet", "RankNet"),
+        ),
+        "any",
+    ),
+    Claim(
+        2,
+        "locality and entropy act separately",
+        "The locality of groups and the entropy of the teacher on them act separately.",
+        "3, 4",
+        (
+            Contrast(
+                "locality x entropy",
+                (
+                    Term(1, _dialled("diameter_90", 0.8)), Term(-1, _dialled("diameter_10", 0.8)),
+                    Term(-1, _dialled("diameter_90", 0.2)), Term(1, _dialled("diameter_10", 0.2)),
+                ),
+                "zero",
+            ),
+            Contrast(
+                "wide less local groups",
+                (
+                    Term(0.5, _dialled("diameter_90", 0.8)), Term(-0.5, _dialled("diameter_10", 0.8)),
+                    Term(0.5, _dialled("diameter_90", 0.2)), Term(-0.5, _dialled("diameter_10", 0.2)),
+                ),
+                "away",
+            ),
+            Contrast(
+                "an unsure less a sure teacher",
+                (
+                    Term(1, _dialled(("diameter_10", "diameter_90"), 0.8)),
+                    Term(-1, _dialled(("diameter_10", "diameter_90"), 0.2)),
+                ),
+                "away",
+            ),
+        ),
+        "all",
+    ),
+    Claim(
+        3,
+        "moderate entropy is best",
+        "Moderate teacher entropy is best: a surer teacher is trivially met, a flatter one is noise.",
+        "4, 5",
+        (
+            Contrast(
+                "moderate (0.4 bits) less sure (0.1)",
+                (Term(1, _dialled(("corpus_random", "bm25"), 0.4)), Term(-1, _dialled(("corpus_random", "bm25"), 0.1))),
+                "above",
+            ),
+            Contrast(
+                "moderate (0.4 bits) less unsure (0.8)",
+                (Term(1, _dialled(("corpus_random", "bm25"), 0.4)), Term(-1, _dialled(("corpus_random", "bm25"), 0.8))),
+                "above",
+            ),
+        ),
+        "all",
+    ),
+    Claim(
+        4,
+        "augmentation trades bias for variance",
+        "Augmenting inputs or targets can trade bias for variance, where groups are local or the teacher is sure.",
+        "4",
+        (
+            Contrast(
+                "random documents or dropped words, less neither, on pooled negatives",
+                (
+                    Term(0.5, _cells("pooled", augmentation="random_third")), Term(0.5, _cells("pooled", augmentation="query_dropout")),
+                    Term(-1, _cells("pooled")),
+                ),
+                "above",
+            ),
+            Contrast(
+                "smoothed or half hard targets, less neither, of a sure teacher",
+                (
+                    Term(0.5, _dialled("pooled", 0.1, augmentation="smoothing")),
+                    Term(0.5, _dialled("pooled", 0.1, augmentation="hard_half")),
+                    Term(-1, _dialled("pooled", 0.1)),
+                ),
+                "above",
+            ),
+        ),
+        "any",
+    ),
+    Claim(
+        5,
+        "cheaper negatives do as well",
+        "Much cheaper training data does as well as negatives of many retrievers that a cross-encoder has filtered.",
+        "5, 6",
+        (
+            Contrast(
+                "BM25 less pooled and filtered, under KL",
+                (Term(1, _cells("bm25")), Term(-1, _cells("pooled_filtered"))),
+                "not below",
+            ),
+            Contrast(
+                "corpus-random less pooled and filtered, under KL",
+                (Term(1, _cells("corpus_random")), Term(-1, _cells("pooled_filtered"))),
+                "not below",
+            ),
+        ),
+        "any",
+    ),
+)  # fmt: skip
+
+
+# --- one estimate a collection ----------------------------------------------------------------------------------------------------
+
+
+def estimates(per_query: pd.DataFrame, claims: Iterable[Claim] = CLAIMS) -> pd.DataFrame:
+    """Return every contrast's estimate in every collection, for every architecture and first stage that has all of its cells.
+
+    Args:
+        per_query: of finished studies, one measure, with the columns of a report's ``per_query.parquet``.
+        claims: Whose contrasts are asked for.
+
+    Returns:
+        One row a contrast and place: ``claim, contrast, study, collection, test_collection, architecture, first_stage, estimate, variance``
+        (of the estimate, over queries and seeds), ``n_queries``, ``n_seeds``.
+
+    Raises:
+        ValueError: A term of a contrast meets two cells of one name, or seeds differ between its cells.
+    """
+    trained = per_query[per_query["system"] == "student"]
+    rows = []
+    places = ["study", "collection", "test_collection", "architecture", "first_stage"]
+    for place, here in trained.groupby(places, sort=False, observed=True):
+        laid_out = {str(key): by_seed(part) for key, part in here.groupby("cell", sort=False, observed=True)}
+        cells = here.drop_duplicates("cell").set_index("cell")
+        for claim in claims:
+            for contrast in claim.contrasts:
+                delta = _sum(contrast, cells, laid_out)
+                if delta is None:
+                    continue
+                found = crossed.crossed(delta.to_numpy(dtype=float).T)
+                variance = max(found.by_query, found.by_query + found.by_seed - found.residual)
+                values = [found.mean, variance, found.n_queries, found.n_seeds]
+                rows.append([claim.number, contrast.name, *place, *values])
+    return pd.DataFrame(rows, columns=["claim", "contrast", *places, "estimate", "variance", "n_queries", "n_seeds"])
+
+
+def _sum(contrast: Contrast, cells: pd.DataFrame, laid_out: dict[str, pd.DataFrame]) -> pd.DataFrame | None:
+    """Return the weighted sum of cells, a row a query and a column a seed; None where a cell is not there."""
+    total: pd.DataFrame | None = None
+    for weight, wanted in contrast.terms:
+        several = {name: value if isinstance(value, tuple) else (value,) for name, value in (_UNSAID | dict(wanted)).items()}
+        combinations = list(itertools.product(*several.values()))
+        for combination in combinations:
+            met = cells
+            for name, value in zip(several, combination, strict=True):
+                met = met[np.isclose(met[name].astype(float), value) if isinstance(value, float) else met[name] == value]
+            if met.empty:
+                return None
+            if len(met) > 1:
+                raise ValueError(f"{contrast.name!r} meets {len(met)} cells, {', '.join(met.index[:3])}, where one is meant")
+            part = laid_out[met.index[0]] * (weight / len(combinations))
+            if total is not None and list(total.columns) != list(part.columns):
+                raise ValueError(f"{contrast.name!r}: {met.index[0]} has the seeds {list(part.columns)}, others {list(total.columns)}")
+            total = part if total is None else total + part
+    return total
+
+
+# --- over collections -------------------------------------------------------------------------------------------------------------
+
+
+def combine(estimates: pd.DataFrame, *, margin: float = MARGIN, alpha: float = ALPHA, claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
+    """Combine the estimates of every contrast over collections, each architecture by itself, where its verdict is read.
+
+    Confirming and refuting are two families of one-sided tests, each corrected by Holm over all contrasts and architectures. With ``m`` the
+    margin and ``t`` the mean effect over collections:
+
+    ========= ================================== =============================
+    expects   confirmed when                     refuted when
+    ========= ================================== =============================
+    above     t > 0, and not refuted             t < m
+    zero      -m < t < m                         t < -m or t > m
+    not below t > -m                             t < -m
+    away      t < 0 or t > 0, and not refuted    -m < t < m
+    ========= ================================== =============================
+
+    Args:
+        estimates: of :func:`estimates`; of more than one first stage that of :data:`FIRST_STAGE` counts.
+        margin: The smallest effect that matters, in units of the measure.
+        alpha: Level of each family.
+        claims: That were asked about.
+
+    Returns:
+        One row a contrast and architecture: ``claim, contrast, expects, architecture, n`` (collections), ``estimate, low, high`` (the
+        interval at 1 - alpha), ``low_next, high_next`` (in which one more collection's effect lies), ``tau, i_squared,
+        p_heterogeneity, p_confirm, p_refute`` (Holm-corrected), ``verdict``.
+    """
+    asked: dict[tuple[int, str], Expects] = {
+        (claim.number, contrast.name): contrast.expects for claim in claims for contrast in claim.contrasts
+    }
+    counted = estimates[[FIRST_STAGE.get(a, f) == f for a, f in zip(estimates["architecture"], estimates["first_stage"], strict=True)]]
+    rows = []
+    for (number, name, architecture), part in counted.groupby(["claim", "contrast", "architecture"], sort=False):
+        expects = asked.get((cast("int", number), str(name)))
+        if len(part) < 2 or expects is None:
+            continue
+        found = meta.combined(part["estimate"], part["variance"])
+        about = {"claim": number, "contrast": name, "expects": expects, "architecture": architecture, "n": found.n}
+        low, high = found.interval(1 - alpha)
+        low_next, high_next = found.prediction(1 - alpha)
+        about |= {"estimate": found.estimate, "low": low, "high": high, "low_next": low_next, "high_next": high_next, "tau": found.tau}
+        about |= {"i_squared": found.i_squared, "p_heterogeneity": found.p_heterogeneity}
+        rows.append(about | dict(zip(("p_confirm", "p_refute"), _tests(found, expects, margin), strict=True)))
+    if not rows:
+        raise ValueError("no contrast has estimates of two collections or more; add finished studies of the claims' grid")
+    table = pd.DataFrame(rows)
+    for name in ("p_confirm", "p_refute"):
+        table[name] = stats.holm(table[name])
+    table["verdict"] = [_verdict(*both, alpha) for both in zip(table["p_confirm"], table["p_refute"], strict=True)]
+    return table
+
+
+def _tests(found: meta.Combined, expects: Expects, margin: float) -> tuple[float, float]:
+    """Return the p-values that confirm and that refute, uncorrected."""
+    above, below = found.p_above, found.p_below
+    within = max(above(-margin), below(margin))
+    if expects == "above":
+        return above(0.0), below(margin)
+    if expects == "not below":
+        return above(-margin), below(-margin)
+    if expects == "zero":
+        return within, min(1.0, 2 * min(above(margin), below(-margin)))
+    return min(1.0, 2 * min(above(0.0), below(0.0))), within
+
+
+def _verdict(p_confirm: float, p_refute: float, alpha: float) -> Verdict:
+    if p_refute < alpha:
+        return "refuted"  # also an effect that is surely there, and surely below the margin
+    return "confirmed" if p_confirm < alpha else "undecided"
+
+
+# --- a verdict a claim ------------------------------------------------------------------------------------------------------------
+
+
+def verdicts(
+    estimates: pd.DataFrame,
+    kinds: Mapping[str, str] | None = None,
+    *,
+    margin: float = MARGIN,
+    alpha: float = ALPHA,
+    claims: Sequence[Claim] = CLAIMS,
+) -> pd.DataFrame:
+    """Return one verdict a claim: confirmed, refuted, undecided, or what it depends on.
+
+    An architecture's verdict: with ``all``, confirmed when every contrast is, refuted when one is; with ``any`` the other way round. A
+    claim's: that of all architectures where they agree; *depends on the architecture* where one confirms and another refutes; *depends on
+    the kind of text* where, for one architecture, the collections of one kind confirm and those of another refute; else undecided.
+
+    Args:
+        estimates: of :func:`estimates`.
+        kinds: Study to kind of text, such as ``made`` and ``real``; studies that are not named are one kind of their own.
+        margin: As in :func:`combine`.
+        alpha: As in :func:`combine`.
+        claims: That were asked about.
+
+    Returns:
+        One row a claim: ``claim, title, verdict, why`` (the verdicts that it follows from, in words).
+    """
+    whole = combine(estimates, margin=margin, alpha=alpha, claims=claims)
+    named = pd.Series([(kinds or {}).get(str(study), "other") for study in estimates["study"]], index=estimates.index)
+    by_kind: dict[str, pd.DataFrame] = {}
+    for kind, part in estimates.groupby(named):
+        if part["study"].nunique() > 1:
+            by_kind[str(kind)] = combine(part, margin=margin, alpha=alpha, claims=claims)
+    rows = []
+    for claim in claims:
+        found = of_architectures(whole, claim)
+        if not found:
+            continue
+        split = {kind: of_architectures(table, claim) for kind, table in by_kind.items()}
+        verdict, why = _of_claim(found, split)
+        rows.append([claim.number, claim.title, verdict, why])
+    return pd.DataFrame(rows, columns=["claim", "title", "verdict", "why"])
+
+
+def of_architectures(combined: pd.DataFrame, claim: Claim) -> dict[str, Verdict]:
+    """Return the verdict of every architecture that has all of a claim's contrasts."""
+    of_claim = combined[combined["claim"] == claim.number]
+    found: dict[str, Verdict] = {}
+    for architecture, part in of_claim.groupby("architecture", sort=False):
+        each = set(part["verdict"])
+        if len(part) < len(claim.contrasts):
+            continue
+        first, last = ("refuted", "confirmed") if claim.holds == "all" else ("confirmed", "refuted")
+        found[str(architecture)] = first if first in each else last if each == {last} else "undecided"
+    return found
+
+
+def _of_claim(found: dict[str, Verdict], split: dict[str, dict[str, Verdict]]) -> tuple[str, str]:
+    said = ", ".join(f"{name}: {verdict}" for name, verdict in found.items())
+    if len(set(found.values())) == 1 and "undecided" not in found.values():
+        return next(iter(found.values())), said
+    if {"confirmed", "refuted"} <= set(found.values()):
+        return "depends on the architecture", said
+    for architecture in found:
+        of_kinds = {kind: each.get(architecture, "undecided") for kind, each in split.items()}
+        if {"confirmed", "refuted"} <= set(of_kinds.values()):
+            return "depends on the kind of text", f"{architecture}: " + ", ".join(f"{kind} {verdict}" for kind, verdict in of_kinds.items())
+    return "undecided", said
+
+
+def standing(per_query: pd.DataFrame) -> pd.DataFrame:
+    """Return how many cells of each study end below their untrained self, or below BM25, on average over queries and seeds.
+
+    Returns:
+        One row a study, architecture and first stage where verdicts are read: ``cells``, ``below_untrained``, ``below_first_stage``, the
+        means ``first_stage_mean``, ``untrained``, ``best``, ``teacher`` (NaN where there is none).
+    """
+    means = per_query.groupby(["study", "first_stage", "system", "architecture", "cell", "collection"], observed=True)["value"].mean()
+    means = means.reset_index()
+    rows = []
+    for (study, architecture), part in means[means["system"] == "student"].groupby(["study", "architecture"], sort=False, observed=True):
+        stage = FIRST_STAGE.get(str(architecture), part["first_stage"].iloc[0])
+        here = means[(means["study"] == study) & (means["first_stage"] == stage)]
+        cells = part.loc[part["first_stage"] == stage, "value"]
+
+        def of(system: str, here: pd.DataFrame = here, architecture: object = architecture) -> float:
+            rows = here[(here["system"] == system) & (here["architecture"].isin([architecture, ""]))]
+            return float(rows["value"].iloc[0]) if len(rows) else math.nan
+
+        first, untrained, teacher = of("first_stage"), of("untrained"), of("teacher")
+        values = [len(cells), int((cells < untrained).sum()), int((cells < first).sum()), first, untrained, cells.max(), teacher]
+        rows.append([study, architecture, stage, *values])
+    names = ["cells", "below_untrained", "below_first_stage", "first_stage_mean", "untrained", "best", "teacher"]
+    return pd.DataFrame(rows, columns=["study", "architecture", "first_stage", *names])

@@ -1,0 +1,128 @@
+"""What a finished study found, small enough to be committed: the tables of its report that conclusions rest on, with where they come from.
+
+A folder of results holds ``per_query.parquet`` (the study's own measure alone), ``means.parquet``, ``differences.parquet``,
+``factorial.parquet`` where two things were dialled, ``learning_rates.parquet`` and ``cells.parquet`` (each student's identity and cost), and
+``results.json``: the study, its command, the version, the day, the processor, and the SHA-256 of each table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rd_utils.study.params import ParameterError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ABOUT = "results.json"
+PER_QUERY = "per_query"
+_COSTS = ("mine", "score", "train", "evaluate", "total")
+_PLACES = ["collection", "test_collection", "first_stage"]
+_CELL = ["cell", "system", "strategy", "teacher", "loss", "architecture", "augmentation", "cut", "temperature", "target_entropy"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``export results``."""
+    parser.add_argument("study", metavar="STUDY", help="a study file, such as params/embedded.yaml, whose report is finished")
+    parser.add_argument("folder", metavar="FOLDER", help="where the tables go; it must not exist")
+    parser.add_argument("--base", metavar="NAME", help="the study as run on another base: the name of a file in params/bases")
+
+
+def write(options: argparse.Namespace) -> str:
+    """Write a finished study's results into a folder; return what to print.
+
+    Raises:
+        ParameterError: the study's report is not finished, or the folder exists.
+    """
+    import rd_utils
+    from rd_utils.exchange import export
+    from rd_utils.processor import processor
+    from rd_utils.store import file_sha256, outputs_root
+    from rd_utils.study.plan import load_plan
+    from rd_utils.study.studies import run_command
+
+    folder = export.absent(options.folder)
+    plan = load_plan(options.study, options.base or None)
+    report = outputs_root() / plan.study.name
+    if not (report / "study.json").is_file():
+        raise ParameterError(f"{report} holds no finished report; `{run_command(options.study, options.base)}` makes it")
+    with export.fresh(folder) as draft:
+        draft.mkdir()
+        files = {}
+        for name, table in _tables(report, plan.study.analysis.measure).items():
+            path = draft / f"{name}.parquet"
+            table.to_parquet(path, compression="zstd", compression_level=19, index=False)
+            files[path.name] = {"rows": len(table), "sha256": file_sha256(path)}
+        record: dict[str, Any] = {
+            "study": plan.study.name,
+            "question": plan.study.question,
+            "command": run_command(options.study, options.base),
+            "version": rd_utils.__version__,
+            "date": _day(report / "study.json"),
+            "processor": processor().kind,
+            "measure": plan.study.analysis.measure,
+            "files": files,
+        }
+        (draft / ABOUT).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    return f"{folder}: {len(files)} tables of {plan.study.name}, {size / 1e6:.2f} MB"
+
+
+def _day(path: Path) -> str:
+    import datetime
+
+    return datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).date().isoformat()
+
+
+def _tables(report: Path, measure: str) -> dict[str, pd.DataFrame]:
+    """Return what is kept of a report's tables: one measure, no column that another table has, numbers in single precision."""
+    import pandas as pd
+
+    def read(name: str) -> pd.DataFrame:
+        return pd.read_parquet(report / f"{name}.parquet")
+
+    per_query, means, differences, rates = read("per_query"), read("summary"), read("differences"), read("learning_rates")
+    cells = read("cells")
+    spent = [f"{step}_cpu_seconds" for step in _COSTS] + ["total_teacher_calls", "total_joules", "documents_seen"]
+    tables = {
+        PER_QUERY: per_query.loc[per_query["measure"] == measure, [*_CELL, "seed", *_PLACES, "query_id", "value"]],
+        "means": means.loc[means["measure"] == measure, [*_PLACES, *_CELL, "mean", "sd", "n_seeds"]],
+        "differences": differences.drop(columns=[name for name in differences if name.startswith(("low_q", "high_q", "p_queries"))]),
+        "cells": cells[["cell", "collection", "seed", "identity", *spent]],
+        "learning_rates": rates,
+    }
+    if (report / "variance.parquet").is_file():  # where two things were dialled
+        tables["factorial"] = read("variance")
+    return {name: _compact(table) for name, table in tables.items()}
+
+
+def _compact(table: pd.DataFrame) -> pd.DataFrame:
+    single = {name: "float32" for name in table.select_dtypes("float64")}
+    return table.astype(single).reset_index(drop=True)
+
+
+def read_per_query(folders: Sequence[Path]) -> pd.DataFrame:
+    """Return the values per query of several folders of results, with the name of each one's ``study``.
+
+    Raises:
+        ParameterError: a folder holds no results, or two are of one study.
+    """
+    import pandas as pd
+
+    found: dict[str, pd.DataFrame] = {}
+    for folder in folders:
+        if not (folder / ABOUT).is_file():
+            raise ParameterError(f"{folder} holds no results ({ABOUT}); `rd export results` writes them")
+        name = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["study"]
+        if name in found:
+            raise ParameterError(f"{folder}: the study {name} stands in another folder too; name one of them")
+        table = pd.read_parquet(folder / f"{PER_QUERY}.parquet").astype({"value": "float64"})
+        texts = [column for column in table if pd.api.types.is_string_dtype(table[column])]
+        found[name] = table.astype(dict.fromkeys(texts, "category")).assign(study=name)
+    if not found:
+        raise ParameterError("no folder of results is named")
+    return pd.concat(found.values(), ignore_index=True)
