@@ -293,7 +293,8 @@ def combine(estimates: pd.DataFrame, *, margin: float = MARGIN, alpha: float = A
     asked: dict[tuple[int, str], Expects] = {
         (claim.number, contrast.name): contrast.expects for claim in claims for contrast in claim.contrasts
     }
-    counted = estimates[[FIRST_STAGE.get(a, f) == f for a, f in zip(estimates["architecture"], estimates["first_stage"], strict=True)]]
+    places = zip(estimates["architecture"], estimates["first_stage"], strict=True)
+    counted = estimates[[FIRST_STAGE.get(architecture, stage) == stage for architecture, stage in places]]
     rows = []
     for (number, name, architecture), part in counted.groupby(["claim", "contrast", "architecture"], sort=False):
         expects = asked.get((cast("int", number), str(name)))

@@ -1,8 +1,8 @@
 """What a finished study found, small enough to be committed: the tables of its report that conclusions rest on, with where they come from.
 
 A folder of results holds ``per_query.parquet`` (the study's own measure alone), ``means.parquet``, ``differences.parquet``,
-``factorial.parquet`` where two things were dialled, ``learning_rates.parquet`` and ``cells.parquet`` (each student's identity and cost), and
-``results.json``: the study, its command, the version, the day, the processor, and the SHA-256 of each table.
+``factorial.parquet`` where two things were dialled, ``learning_rates.parquet`` and ``cells.parquet`` (each student's identity and
+cost), and ``results.json``: the study, its command, the version, the day, the processor, and the SHA-256 of each table.
 """
 
 from __future__ import annotations
