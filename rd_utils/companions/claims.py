@@ -26,6 +26,23 @@ Verdict = Literal["confirmed", "refuted", "undecided"]
 MARGIN = 0.01
 ALPHA = 0.05
 FIRST_STAGE = {"bi": "full", "cross": "bm25@100"}  # where an architecture's verdict is read; other architectures: any first stage
+MADE = "made"  # the kind of text whose teacher is exact
+TASKS = {
+    "arguana": "arguments",
+    "checkthat20": "claims",
+    "scifact": "claims",
+    "cosqa": "code",
+    "pystdlib": "code",
+    "documented_code_search": "code",
+    "stard": "questions",
+    "xquadr_de": "questions",
+    "xquadr_ar": "questions",
+    "datafinder": "other search",
+    "documented_see_also": "other search",
+    "reversedict": "other search",
+    "vaswani": "other search",
+}
+"""Kinds of text by the study, without ``claims_``; a world of the embedded collection is :data:`MADE`."""
 HARD = ("bm25", "dense", "teacher", "pooled", "pooled_filtered", "graph")
 _UNSAID = {"augmentation": "none", "cut": "all"}
 
@@ -261,6 +278,16 @@ def _sum(contrast: Contrast, cells: pd.DataFrame, laid_out: dict[str, pd.DataFra
     return total
 
 
+def task(study: str) -> str:
+    """Return the kind of text of a study of the claims: one of :data:`TASKS`, ``made`` for a world, else ``own``.
+
+    >>> task("claims_cosqa"), task("claims_world_additive"), task("mine")
+    ('code', 'made', 'own')
+    """
+    name = study.removeprefix("claims_")
+    return MADE if name.startswith("world_") else TASKS.get(name, "own")
+
+
 # --- over collections -------------------------------------------------------------------------------------------------------------
 
 
@@ -354,7 +381,7 @@ def verdicts(
 
     Args:
         estimates: of :func:`estimates`.
-        kinds: Study to kind of text, such as ``made`` and ``real``; studies that are not named are one kind of their own.
+        kinds: Study to kind of text, within which verdicts are looked at alone; by default made text and real text.
         margin: As in :func:`combine`.
         alpha: As in :func:`combine`.
         claims: That were asked about.
@@ -363,7 +390,8 @@ def verdicts(
         One row a claim: ``claim, title, verdict, why`` (the verdicts that it follows from, in words).
     """
     whole = combine(estimates, margin=margin, alpha=alpha, claims=claims)
-    named = pd.Series([(kinds or {}).get(str(study), "other") for study in estimates["study"]], index=estimates.index)
+    known = kinds or {study: MADE if task(study) == MADE else "real" for study in estimates["study"].unique()}
+    named = pd.Series([known[study] for study in estimates["study"]], index=estimates.index)
     by_kind: dict[str, pd.DataFrame] = {}
     for kind, part in estimates.groupby(named):
         if part["study"].nunique() > 1:
@@ -429,3 +457,40 @@ def standing(per_query: pd.DataFrame) -> pd.DataFrame:
         rows.append([study, architecture, stage, *values])
     names = ["cells", "below_untrained", "below_first_stage", "first_stage_mean", "untrained", "best", "teacher"]
     return pd.DataFrame(rows, columns=["study", "architecture", "first_stage", *names])
+
+
+def shown(estimates: pd.DataFrame, combined: pd.DataFrame, number: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what :func:`rd_utils.report.charts.claim_chart` draws of a claim: its estimates with their kinds of text, and their mean."""
+    together = combined[combined["claim"] == number]
+    counted = {(row.contrast, row.architecture) for row in together.itertuples()}
+    of_claim = estimates[estimates["claim"] == number]
+    stages = zip(of_claim["contrast"], of_claim["architecture"], of_claim["first_stage"], strict=True)
+    kept = [(name, architecture) in counted and FIRST_STAGE.get(architecture, stage) == stage for name, architecture, stage in stages]
+    drawn = of_claim[kept]
+    names = [study.removeprefix("claims_") for study in drawn["study"]]
+    return drawn.assign(collection=names, kind=[task(study) for study in drawn["study"]]), together
+
+
+def fragile(
+    estimates: pd.DataFrame, *, margin: float = MARGIN, margins: Sequence[float] = (0.005, 0.02), claims: Sequence[Claim] = CLAIMS
+) -> pd.DataFrame:
+    """Return what moves each claim's verdict: a collection that is left out, or another margin.
+
+    Returns:
+        One row a claim: ``claim, verdict``, and ``moved_by``: each change with the verdict that it gives, or nothing.
+    """
+
+    def judged(part: pd.DataFrame, margin: float) -> dict[int, str]:
+        table = verdicts(part, margin=margin, claims=claims)
+        return dict(zip(table["claim"], table["verdict"], strict=True))
+
+    whole = judged(estimates, margin)
+    changes = {f"margin {other:g}": judged(estimates, other) for other in margins if other != margin}
+    studies = list(dict.fromkeys(estimates["study"]))
+    for study in studies if len(studies) > 2 else ():
+        changes[f"without {study.removeprefix('claims_')}"] = judged(estimates[estimates["study"] != study], margin)
+    rows = []
+    for number, verdict in whole.items():
+        moved = [f"{change}: {table[number]}" for change, table in changes.items() if table.get(number, verdict) != verdict]
+        rows.append([number, verdict, "; ".join(moved)])
+    return pd.DataFrame(rows, columns=["claim", "verdict", "moved_by"])

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rd_utils.study.params import ParameterError
+from rd_utils.study.params import ParameterError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +91,7 @@ def _tables(report: Path, measure: str) -> dict[str, pd.DataFrame]:
     tables = {
         PER_QUERY: per_query.loc[per_query["measure"] == measure, [*_CELL, "seed", *_PLACES, "query_id", "value"]],
         "means": means.loc[means["measure"] == measure, [*_PLACES, *_CELL, "mean", "sd", "n_seeds"]],
-        "differences": differences.drop(columns=[name for name in differences if name.startswith(("low_q", "high_q", "p_queries"))]),
+        "differences": differences.drop(columns=[name for name in differences if str(name).startswith(("low_q", "high_q", "p_queries"))]),
         "cells": cells[["cell", "collection", "seed", "identity", *spent]],
         "learning_rates": rates,
     }
@@ -105,24 +105,51 @@ def _compact(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype(single).reset_index(drop=True)
 
 
-def read_per_query(folders: Sequence[Path]) -> pd.DataFrame:
-    """Return the values per query of several folders of results, with the name of each one's ``study``.
+def read(pattern: str, leave_out: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the values per query of folders of results, with the name of each one's ``study``.
+
+    Args:
+        pattern: of folders, such as ``docs/results/claims_*``, relative to the project's root, or what ships where there is none.
+        leave_out: studies that are not read.
 
     Raises:
-        ParameterError: a folder holds no results, or two are of one study.
+        ParameterError: no folder of the pattern holds results, a table is not as it was written, two folders are of one study, or a study
+            to be left out is not among them.
     """
     import pandas as pd
 
     found: dict[str, pd.DataFrame] = {}
-    for folder in folders:
-        if not (folder / ABOUT).is_file():
-            raise ParameterError(f"{folder} holds no results ({ABOUT}); `rd export results` writes them")
+    for folder in _folders(pattern):
         name = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["study"]
         if name in found:
             raise ParameterError(f"{folder}: the study {name} stands in another folder too; name one of them")
-        table = pd.read_parquet(folder / f"{PER_QUERY}.parquet").astype({"value": "float64"})
+        table = pd.read_parquet(_checked(folder, f"{PER_QUERY}.parquet")).astype({"value": "float64"})
         texts = [column for column in table if pd.api.types.is_string_dtype(table[column])]
         found[name] = table.astype(dict.fromkeys(texts, "category")).assign(study=name)
-    if not found:
-        raise ParameterError("no folder of results is named")
-    return pd.concat(found.values(), ignore_index=True)
+    for name in leave_out:
+        if name not in found:
+            raise ParameterError(f"leave_out: there are no results of {name!r}{nearest(name, found)}")
+    kept = [table for name, table in found.items() if name not in leave_out]
+    if not kept:
+        raise ParameterError("leave_out leaves nothing; leave in two studies at least")
+    together = pd.concat(kept, ignore_index=True)  # categories that differ become texts
+    return together.astype(dict.fromkeys((name for name in together if pd.api.types.is_string_dtype(together[name])), "category"))
+
+
+def _folders(pattern: str) -> list[Path]:
+    from rd_utils.store.paths import project_root, suite_root
+
+    for root in (project_root(), suite_root()):
+        found = sorted(path.parent for path in root.glob(f"{pattern}/{ABOUT}"))
+        if found:
+            return found
+    raise ParameterError(f"no folder {pattern} holds results ({ABOUT}); `rd export results STUDY FOLDER` writes those of a finished study")
+
+
+def _checked(folder: Path, name: str) -> Path:
+    from rd_utils.store import file_sha256
+
+    said = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["files"][name]["sha256"]
+    if file_sha256(folder / name) != said:
+        raise ParameterError(f"{folder / name} is not what {ABOUT} beside it says; take both from one place, or export the results again")
+    return folder / name

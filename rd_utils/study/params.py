@@ -316,6 +316,14 @@ class AdviseParameters(Part):
     pilot: Count = Field(default=200, ge=10)
 
 
+class ClaimsParameters(Part):
+    """Parameters of ``10_claims``: folders of results by a pattern, the studies that are left out, and the smallest effect that matters."""
+
+    results: PathText
+    leave_out: Annotated[tuple[Name, ...], Unique] = ()
+    margin: float = Field(default=0.01, gt=0, lt=1)
+
+
 def untrained_seeds(architecture: Architecture, seeds: tuple[int, ...]) -> tuple[int, ...]:
     """Return the seeds that an untrained student differs by: one is enough for a checkpoint's embeddings, which hold nothing random."""
     return (0,) if isinstance(architecture, BiEncoder) else tuple(seeds)

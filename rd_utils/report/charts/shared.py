@@ -227,12 +227,26 @@ def intervals(shown: alt.Chart, x: alt.X, y: alt.Y, colour: alt.Color, shape: al
 
 
 def forest(
-    frame: pd.DataFrame, x: alt.X, marks: tuple[alt.Color, alt.Shape], told: list[alt.Tooltip], *, width: int, step: int, beside: int
+    frame: pd.DataFrame,
+    x: alt.X,
+    marks: tuple[alt.Color, alt.Shape],
+    told: list[alt.Tooltip],
+    *,
+    width: int,
+    step: int,
+    beside: int,
+    margin: float | None = None,
 ) -> alt.LayerChart | alt.FacetChart:
-    """Draw the values of ``row`` with their intervals and the zero rule, in panels; ``beside`` pixels go to labels and legend."""
+    """Draw the values of ``row`` with their intervals and the zero rule, in panels; ``beside`` pixels go to labels and legend.
+
+    A ``margin`` is a dashed rule on either side of zero.
+    """
     rows = distinct(frame["row"])
     y = alt.Y("row:N", sort=rows, title=None, scale=alt.Scale(domain=rows), axis=alt.Axis(grid=True))
     base = alt.Chart()
-    zero = base.transform_aggregate(rows="count()", groupby=["panel"]).mark_rule(color=INK).encode(x=alt.datum(0))
+    once = base.transform_aggregate(rows="count()", groupby=["panel"])
+    rules = [once.mark_rule(color=INK).encode(x=alt.datum(0))]
+    for end in () if margin is None else (-margin, margin):
+        rules.append(once.mark_rule(color=MUTED, strokeDash=[4, 3]).encode(x=alt.datum(end)))
     columns = fitting(width, frame["panel"].nunique(), beside)
-    return facet([zero, *intervals(base, x, y, *marks, told)], frame, width, step * len(rows) + 8, columns)
+    return facet([*rules, *intervals(base, x, y, *marks, told)], frame, width, step * len(rows) + 8, columns)

@@ -141,7 +141,9 @@ def test_a_claim_depends_on_what_its_architectures_or_kinds_of_text_disagree_on(
     split = claims.verdicts(found_in(up | down), kinds, claims=[TOY_CLAIM])
     assert split["verdict"].item() == "depends on the kind of text"
     assert split["why"].item() == "bi: made confirmed, real refuted"
-    assert claims.verdicts(found_in(up | down), claims=[TOY_CLAIM])["verdict"].item() == "undecided"
+    assert claims.verdicts(found_in(up | down), dict.fromkeys("abcdef", "one"), claims=[TOY_CLAIM])["verdict"].item() == "undecided"
+    worlds = {f"claims_world_{name}": value for name, value in up.items()}
+    assert claims.verdicts(found_in(worlds | down), claims=[TOY_CLAIM])["why"].item() == "bi: made confirmed, real refuted"
 
 
 @pytest.mark.parametrize(("holds", "verdict"), [("all", "refuted"), ("any", "confirmed")])
