@@ -363,6 +363,26 @@ def locality_x_entropy_shares(up: str) -> str:
     return cited("locality_x_entropy_shares", wide)
 
 
+def worlds(up: str) -> str:
+    """Return what the worlds of the embedded collection are like."""
+    table = data("worlds")
+    shown = pd.DataFrame(
+        {
+            "world": "`" + table["world"] + "`",
+            "words of a document": table["document_words"],
+            "of a query": table["query_words"],
+            "documents of grade 1, 2, 3": table["grade_1"] + ", " + table["grade_2"] + ", " + table["grade_3"],
+            "unlabelled in BM25's 20": table["unlabelled_20"],
+            "in its 100": table["unlabelled_100"],
+            "BM25": table["bm25"],
+            "oracle, re-ranking": table["oracle_reranking"],
+            "oracle": table["oracle"],
+            "pairwise entropy": table["pairwise_entropy"],
+        }
+    )
+    return cited("worlds", shown)
+
+
 def scifact(up: str) -> str:
     """Return the results on SciFact."""
     table = data("scifact")
@@ -390,6 +410,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     "costs": costs,
     "plan_msmarco": plan_msmarco,
     "estimates": plain("estimates", 2, "study", "what", "estimated, CPU s", "measured, CPU s"),
+    "worlds": worlds,
     "languages": plain("languages", 1, "collection", "English words", "fitting analysis", "analysis"),
     "benchmark": benchmark_range,
     "scale": scale_table,

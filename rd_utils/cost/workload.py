@@ -19,6 +19,7 @@ import numpy as np
 from rd_utils.cost import flops
 from rd_utils.cost.flops import Flops
 from rd_utils.data.sources import EmbeddedCollection, FolderCollection, IrDatasetsCollection, PseudoQueries
+from rd_utils.data.worlds import SPLITS, WORLDS, profile_of
 from rd_utils.store import Store, resolve_path
 from rd_utils.store.manifests import Manifest
 from rd_utils.study.graph import docs_of, lexicon_of, tokenizer_of
@@ -195,9 +196,7 @@ class Known:
             case PseudoQueries():
                 return sum(collection.words) / 2, self.words(collection.documents)[1]
             case EmbeddedCollection():
-                from rd_utils.data.latent import PROFILES
-
-                profile = PROFILES[collection.profile]
+                profile = profile_of(collection.profile, collection.world)
                 shortest, longest = profile.document_length
                 drawn = profile.query_lengths
                 queries = sum(n * share for n, share in enumerate(drawn)) / sum(drawn)
@@ -241,11 +240,10 @@ def listed(collection: Collection) -> Sizes:
             queries = _part(collection, collection.queries)
             return Sizes(listed(collection.documents).docs, queries, queries)
         case EmbeddedCollection():
-            from rd_utils.data.latent import PROFILES, SPLITS
-
-            profile = PROFILES[collection.profile]
+            profile = profile_of(collection.profile, collection.world)
             queries = profile.n_queries[SPLITS.index(collection.split)]
-            return _limited(collection, Sizes(profile.n_docs, queries, queries))
+            labels = WORLDS[collection.world].labels if collection.split == "train" else 1
+            return _limited(collection, Sizes(profile.n_docs, queries, queries * labels))
         case FolderCollection():
             from rd_utils.data import collections, reading, trec
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-SPLITS = ("train", "validation", "test")
+from rd_utils.data.worlds import Profile, World
 
 TOPIC, FACET, DOMAIN, ENTITY, BACKGROUND = range(5)
 LAY, TECHNICAL = range(2)
+IN_PASSING = 2
 
 GRADES = np.array([[3, 2, 1], [2, 1, 0], [1, 0, 0]], dtype=np.int8)
 """Grade of a pair of one topic, by facet relation (same, same group, other) and the document's aboutness (0, 1, 2)."""
@@ -27,76 +28,6 @@ FUNCTION_WORDS = {"the": 12, "of": 8, "and": 6, "in": 4, "for": 3, "with": 3, "t
 
 CONSONANTS, VOWELS, LAST_VOWELS = "bdfklmnprstvz", "aeiou", "aou"
 REFUSED = re.compile("puta|puto|pedo|kaka|dodo|nazi")
-
-
-@dataclass(frozen=True)
-class Profile:
-    """The size of an embedded collection and its percentages.
-
-    Attributes:
-        n_docs: Number of documents.
-        n_queries: Number of train, validation and test queries.
-        n_domains: Number of domains.
-        topics_per_domain: Topics in each domain.
-        n_facets: Number of facets, in groups of ``facets_per_group``.
-        n_background: Words of the background.
-        n_names: Rare words of the background.
-        document_roles: For aboutness 0, 1, 2: per mille of tokens from topic, facet, domain, entity, background.
-        query_roles: The same for queries.
-        mentions: Percentages of background tokens that are: any topic's form, any facet's form, any domain's word, any
-            entity, a name, a background word.
-    """
-
-    n_docs: int
-    n_queries: tuple[int, int, int]
-    n_domains: int
-    topics_per_domain: int
-    n_facets: int
-    facets_per_group: int = 4
-    n_background: int = 400
-    n_names: int = 1200
-    topic_concepts: int = 8
-    facet_concepts: int = 6
-    specific_concepts: int = 3
-    domain_words: int = 20
-    entities: int = 2
-    shared: int = 35
-    homonyms: int = 30
-    leak: int = 15
-    lay_documents: int = 45
-    lay_queries: int = 85
-    aboutness: tuple[int, int, int] = (3, 4, 3)
-    document_roles: tuple[tuple[int, ...], ...] = (
-        (300, 160, 120, 50, 370),
-        (200, 110, 120, 20, 550),
-        (120, 70, 120, 4, 686),
-    )
-    query_roles: tuple[int, ...] = (410, 220, 50, 100, 220)
-    mentions: tuple[int, ...] = (12, 1, 3, 6, 12, 66)
-    document_length: tuple[int, int] = (20, 60)
-    query_lengths: tuple[int, ...] = (0, 0, 0, 2, 4, 4, 3, 2, 1)
-
-    @property
-    def n_topics(self) -> int:
-        """Return the number of topics over all domains."""
-        return self.n_domains * self.topics_per_domain
-
-
-PROFILES = {
-    "default": Profile(n_docs=8000, n_queries=(4000, 150, 300), n_domains=32, topics_per_domain=8, n_facets=12),
-    "smallest": Profile(
-        n_docs=1200,
-        n_queries=(300, 40, 60),
-        n_domains=6,
-        topics_per_domain=5,
-        n_facets=8,
-        n_background=200,
-        n_names=300,
-        document_length=(14, 40),
-    ),
-}
-WORLDS = {"additive": 0, "compositional": 70}
-"""Per cent of facet tokens that come from words of the (domain, facet) pair."""
 
 
 class Streams:
@@ -144,6 +75,8 @@ class Vocabulary:
     entity: np.ndarray  # (topic, facet, k)
     name: np.ndarray
     background: np.ndarray
+    foreign: np.ndarray  # words of the queries' language alone
+    translation: np.ndarray  # of each word to the other language, itself where both have it; twice makes the word again
     topic_prior: np.ndarray  # integer weights
     facet_prior: np.ndarray
 
@@ -167,7 +100,7 @@ def _pseudo_words(streams: Streams, n: int) -> list[str]:
     return list(words)[:n]
 
 
-def vocabulary_of(profile: Profile, specific_share: int, streams: Streams) -> Vocabulary:
+def vocabulary_of(profile: Profile, world: World, streams: Streams) -> Vocabulary:
     """Give every role its words."""
     p, count = profile, 0
 
@@ -187,8 +120,18 @@ def vocabulary_of(profile: Profile, specific_share: int, streams: Streams) -> Vo
     facet = share(take(p.n_facets, p.facet_concepts, 2), "words/facet-shared")
     own = share(take(p.n_topics, p.topic_concepts, 2), "words/topic-shared")
     entity = take(p.n_topics, p.n_facets, p.entities)
-    specific = take(p.n_domains, p.n_facets, p.specific_concepts if specific_share else 0, 2)
+    specific = take(p.n_domains, p.n_facets, p.specific_concepts if world.specific else 0, 2)
     specific = share(specific, "words/specific-shared")
+
+    in_both = np.concatenate([name.ravel(), entity.ravel()])
+    translated = np.setdiff1d(np.arange(count), in_both)
+    if world.translated:
+        translated = translated[streams.below("words/translated", 100, len(translated)) < world.translated]
+    else:
+        translated = translated[:0]
+    foreign = take(len(translated))
+    translation = np.arange(count)
+    translation[translated], translation[foreign] = foreign, translated
 
     # Homonyms: a form is replaced by a form of a topic of another domain.
     replaced = streams.below("words/homonym", 100, own.shape) < p.homonyms
@@ -206,6 +149,8 @@ def vocabulary_of(profile: Profile, specific_share: int, streams: Streams) -> Vo
         entity=entity,
         name=name,
         background=background,
+        foreign=foreign,
+        translation=translation,
         topic_prior=zipf(p.n_topics, 20)[streams.order("prior/topic", p.n_topics)],
         facet_prior=zipf(p.n_facets, 10)[streams.order("prior/facet", p.n_facets)],
     )
@@ -215,7 +160,7 @@ def _draw_words(
     streams: Streams,
     prefix: str,
     profile: Profile,
-    specific_share: int,
+    world: World,
     vocabulary: Vocabulary,
     role: np.ndarray,
     topic: np.ndarray,
@@ -235,9 +180,9 @@ def _draw_words(
     domain = topic // p.topics_per_domain
     by_topic = v.topic[topic, draw("topic-word", zipf(p.topic_concepts, 2)), said]
     by_facet = v.facet[facet, draw("facet-word", zipf(p.facet_concepts, 3)), said]
-    if specific_share:
+    if world.specific:
         own = v.specific[domain, facet, draw("specific-word", zipf(p.specific_concepts, 3)), said]
-        by_facet = np.where(below("specific", 100) < specific_share, own, by_facet)
+        by_facet = np.where(below("specific", 100) < world.specific, own, by_facet)
     by_domain = v.domain[domain, draw("domain-word", zipf(p.domain_words, 4))]
     by_entity = v.entity[topic, facet, below("entity-word", p.entities)]
 
@@ -246,6 +191,8 @@ def _draw_words(
     mentioned = [pool.ravel()[below(f"mention-{i}", pool.size)] for i, pool in enumerate(pools)]
     mentioned.append(v.name[draw("name", zipf(p.n_names, 50))])
     mentioned.append(v.background[draw("background-word", zipf(p.n_background, 2))])
+    if len(v.foreign):
+        mentioned.append(v.foreign[below("foreign-word", len(v.foreign))])
     by_background = np.choose(mention, mentioned)
     return np.choose(role, [by_topic, by_facet, by_domain, by_entity, by_background])
 
@@ -259,12 +206,16 @@ class Latent:
         facet: Facet of each text.
         register: 0 lay, 1 technical.
         aboutness: Of documents: 0 about the topic, 1 partly, 2 in passing. Of queries: all 0.
+        place: Of documents of several passages: the one that was drawn from these states.
+        copy_of: Of documents some of which are copies: the row that was copied, -1 for an original.
     """
 
     topic: np.ndarray
     facet: np.ndarray
     register: np.ndarray
     aboutness: np.ndarray
+    place: np.ndarray | None = None
+    copy_of: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,28 +233,62 @@ class Tokens:
         return matrix
 
 
-def draw_documents(profile: Profile, specific_share: int, vocabulary: Vocabulary, streams: Streams) -> tuple[Latent, Tokens]:
+def passage_offsets(offsets: np.ndarray, passages: int) -> np.ndarray:
+    """Return where each passage of each document begins, and where the last one ends.
+
+    >>> passage_offsets(np.array([0, 7, 10]), 3).tolist()
+    [0, 2, 4, 7, 8, 9, 10]
+    """
+    starts = offsets[:-1, None] + np.diff(offsets)[:, None] * np.arange(passages) // passages
+    return np.append(starts.ravel(), offsets[-1])
+
+
+def draw_documents(profile: Profile, world: World, vocabulary: Vocabulary, streams: Streams) -> tuple[Latent, Tokens]:
     """Draw the documents' states, and their tokens from these."""
     p, n = profile, profile.n_docs
-    latent = Latent(
-        topic=streams.draw("docs/topic", vocabulary.topic_prior, n),
-        facet=streams.draw("docs/facet", vocabulary.facet_prior, n),
-        register=(streams.below("docs/register", 100, n) >= p.lay_documents).astype(np.int64),
-        aboutness=streams.draw("docs/aboutness", p.aboutness, n),
-    )
+    topic = streams.draw("docs/topic", vocabulary.topic_prior, n)
+    facet = streams.draw("docs/facet", vocabulary.facet_prior, n)
+    register = (streams.below("docs/register", 100, n) >= p.lay_documents).astype(np.int64)
+    aboutness = streams.draw("docs/aboutness", p.aboutness, n)
     shortest, longest = p.document_length
     length = shortest + streams.below("docs/length", longest - shortest + 1, (n, 2)).min(axis=1)
+    place = copy_of = None
+    source = np.arange(n)
+    if world.copies:
+        is_copy = streams.below("docs/copy", 100, n) < world.copies
+        originals = np.flatnonzero(~is_copy)
+        source = np.where(is_copy, originals[streams.below("docs/copied", len(originals), n)], source)
+        topic, facet, register, aboutness, length = (state[source] for state in (topic, facet, register, aboutness, length))
+        copy_of = np.where(is_copy, source, -1)
     offsets = np.concatenate([[0], np.cumsum(length)])
     text = np.repeat(np.arange(n), length)
-    thresholds = np.cumsum(np.array(p.document_roles, dtype=np.int64), axis=1)[latent.aboutness[text]]
+    states, about = [topic[text], facet[text], register[text]], aboutness[text]
+    if world.passages > 1:
+        place = streams.below("docs/place", world.passages, n)
+        passage = np.repeat(np.arange(n * world.passages), np.diff(passage_offsets(offsets, world.passages)))
+        other = passage % world.passages != place[text]
+        other_topic = streams.draw("docs/other-topic", vocabulary.topic_prior, n * world.passages)
+        other_facet = streams.draw("docs/other-facet", vocabulary.facet_prior, n * world.passages)
+        states[:2] = np.where(other, other_topic[passage], states[0]), np.where(other, other_facet[passage], states[1])
+        about = np.where(other, IN_PASSING, about)
+    thresholds = np.cumsum(np.array(p.document_roles, dtype=np.int64), axis=1)[about]
     role = (streams.below("docs/role", 1000, len(text))[:, None] >= thresholds).sum(axis=1)
-    states = (latent.topic[text], latent.facet[text], latent.register[text])
-    return latent, Tokens(_draw_words(streams, "docs", p, specific_share, vocabulary, role, *states), offsets)
+    while world.topical:
+        without = np.bincount(text[role == TOPIC], minlength=n)[text] == 0
+        if not without.any():
+            break
+        again = streams.below("docs/role-again", 1000, int(without.sum()))
+        role[without] = (again[:, None] >= thresholds[without]).sum(axis=1)
+    ids = _draw_words(streams, "docs", p, world, vocabulary, role, *states)
+    if copy_of is not None:
+        kept = (copy_of[text] >= 0) & (streams.below("docs/redrawn", 100, len(text)) >= world.redrawn)
+        ids = np.where(kept, ids[offsets[source[text]] + np.arange(len(text)) - offsets[text]], ids)
+    return Latent(topic, facet, register, aboutness, place, copy_of), Tokens(ids, offsets)
 
 
 def draw_queries(
     profile: Profile,
-    specific_share: int,
+    world: World,
     vocabulary: Vocabulary,
     streams: Streams,
     split: str,
@@ -313,7 +298,8 @@ def draw_queries(
 ) -> tuple[Latent, Tokens]:
     """Draw n queries; one without a token of its topic, or with the words of an earlier one, is drawn anew.
 
-    Both rejections leave the posterior exact: the first is part of the likelihood, the second looks at texts only.
+    Both rejections leave the posterior exact: the first is part of the likelihood, the second looks at texts only. Words are translated
+    last, each to another, so that a text says as much of its states as before.
     """
     p, chunk, longest = profile, 512, len(profile.query_lengths) - 1
     sources = np.flatnonzero(about.aboutness == 0)
@@ -326,7 +312,7 @@ def draw_queries(
         length = streams.draw(f"{split}/length", p.query_lengths, chunk)
         role = streams.draw(f"{split}/role", p.query_roles, (chunk, longest))
         wide = [np.repeat(state[:, None], longest, axis=1) for state in (topic, facet, register)]
-        words = _draw_words(streams, split, p, specific_share, vocabulary, role, *wide)
+        words = _draw_words(streams, split, p, world, vocabulary, role, *wide)
         for i in range(chunk):
             bag = words[i, : length[i]]
             key = np.sort(bag).tobytes()
@@ -334,21 +320,21 @@ def draw_queries(
                 continue
             taken.add(key)
             states.append((int(topic[i]), int(facet[i]), int(register[i])))
-            bags.append(bag)
+            bags.append(vocabulary.translation[bag])
     columns = np.array(states, dtype=np.int64).reshape(-1, 3).T
     latent = Latent(columns[0], columns[1], columns[2], np.zeros(n, dtype=np.int64))
     offsets = np.cumsum([0] + [len(bag) for bag in bags])
     return latent, Tokens(np.concatenate([*bags, np.zeros(0, dtype=np.int64)]), offsets)
 
 
-def document_texts(tokens: Tokens, words: list[str], streams: Streams) -> list[str]:
+def written(tokens: Tokens, words: list[str], streams: Streams, prefix: str) -> list[str]:
     """Write tokens as sentences of 6 to 12 words, with function words before a quarter of the words, and commas."""
     n = len(tokens.ids)
     function = list(FUNCTION_WORDS)
-    glue = streams.draw("docs/glue-word", list(FUNCTION_WORDS.values()), n).tolist()
-    glued = (streams.below("docs/glue", 100, n) < 25).tolist()
-    comma = (streams.below("docs/comma", 100, n) < 9).tolist()
-    sentence = (6 + streams.below("docs/sentence", 7, n)).tolist()
+    glue = streams.draw(f"{prefix}/glue-word", list(FUNCTION_WORDS.values()), n).tolist()
+    glued = (streams.below(f"{prefix}/glue", 100, n) < 25).tolist()
+    comma = (streams.below(f"{prefix}/comma", 100, n) < 9).tolist()
+    sentence = (6 + streams.below(f"{prefix}/sentence", 7, n)).tolist()
     ids, offsets = tokens.ids.tolist(), tokens.offsets.tolist()
     texts = []
     for start, end in zip(offsets[:-1], offsets[1:], strict=True):

@@ -160,7 +160,7 @@ def refuse_shared(train: Collection, test: Collection, read: Read, of: str = "tr
     overlap = ids_overlap(train, test)
     if isinstance(train, EmbeddedCollection) and _one_source(train, test):
         if not overlap:
-            return  # all texts of an embedded collection differ
+            return  # all queries of an embedded collection differ, in every world
         read = collections.read_queries  # which takes seconds, but there is something to show
     learnt = read(train)
     asked = None if learnt is None else read(test)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from rd_utils.data.worlds import WorldName
 from rd_utils.study.bounds import Count, DatasetId, Few, Name, PathText, Position, Seed, Share
 from rd_utils.study.kinds import Collection, Named, Part
 
@@ -78,11 +79,11 @@ class Documents(_Queries):
 
 
 class EmbeddedCollection(Documents):
-    """The synthetic collection that the package generates (see :mod:`rd_utils.data.synthetic`)."""
+    """The synthetic collection that the package generates (see :mod:`rd_utils.data.synthetic`), in one of its worlds."""
 
     source: Literal["embedded"] = "embedded"
     profile: Literal["smallest", "default"] = "smallest"
-    world: Literal["additive", "compositional"] = "additive"
+    world: WorldName = "additive"
     seed: Seed = 13
     split: Literal["train", "validation", "test"] = "train"
     max_queries: Count | None = None

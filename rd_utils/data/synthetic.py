@@ -6,8 +6,16 @@ register. The grade of a pair follows from these states alone. Texts are drawn w
 states set, so Bayes' rule gives E[grade | both texts] exactly: an *oracle* teacher whose scores are calibrated by
 construction, and against which every trained teacher can be held.
 
-Two worlds share the states of their documents: in the ``additive`` one a facet is said with the same words in all
-domains; in the ``compositional`` one 70 % of a facet's tokens come from words of its own in each domain.
+There are several worlds (:mod:`rd_utils.data.worlds`), each with one property turned up, and each with its exact posterior:
+
+- ``additive``: a facet is said with the same words in all domains.
+- ``compositional``: 70 % of a facet's tokens come from words of its own in each domain.
+- ``long_documents``: one of five passages, at an unknown place, is about the document's topic; the others mention other topics.
+- ``graded``: a query has over a hundred relevant documents of three grades, and five labelled ones.
+- ``near_duplicates``: two in five documents are near copies of another one.
+- ``two_vocabularies``: queries have words of their own for three words in five, names and entities aside.
+- ``by_example``: a query is a text like that of a document about its topic.
+- ``short_answers``: a document has three to eight words.
 
 Up to the texts there are integers only (:mod:`rd_utils.data.latent`); floats enter with the oracle (:mod:`rd_utils.data.oracle`).
 """
@@ -24,21 +32,18 @@ import numpy as np
 import pandas as pd
 
 from rd_utils.data.latent import (
-    PROFILES,
-    SPLITS,
-    WORLDS,
     Latent,
-    Profile,
     Streams,
     Tokens,
     Vocabulary,
-    document_texts,
     draw_documents,
     draw_queries,
     true_grades,
     vocabulary_of,
+    written,
 )
 from rd_utils.data.oracle import Oracle
+from rd_utils.data.worlds import PROFILES, SPLITS, WORLDS, Profile, World, profile_of
 
 FLOOR = 1e-30
 
@@ -49,12 +54,12 @@ class EmbeddedCollection:
 
     Attributes:
         profile: Its sizes and percentages.
-        world: ``additive`` or ``compositional``.
+        world: Its world's name.
         seed: Its seed.
         docs: ``doc_id, text``.
         queries: By split: ``query_id, text``.
-        qrels: By split: ``query_id, doc_id, relevance``. train: one labelled document per query, of true grade 2 or 3;
-            validation and test: all documents of grade 1 and more.
+        qrels: By split: ``query_id, doc_id, relevance``. train: one labelled document per query, of true grade 2 or 3 (in a world with
+            more labels, several of any grade); validation and test: all documents of grade 1 and more.
         latent: Latent states of ``docs`` and of the queries of each split.
     """
 
@@ -146,7 +151,7 @@ def generate(profile: str | Profile, world: str = "additive", seed: int = 13, sp
     extend a split without changing it.
 
     Args:
-        profile: A name in ``PROFILES``, or a profile.
+        profile: A name in ``PROFILES``, which the world may change, or a profile that is taken as it stands.
         world: A name in ``WORLDS``.
         seed: An integer >= 0.
         splits: The splits wanted; the others are left out of the result.
@@ -164,32 +169,31 @@ def generate(profile: str | Profile, world: str = "additive", seed: int = 13, sp
         (1200, {'train': 300, 'validation': 40, 'test': 60})
     """
     profile = _checked(profile, world, seed, splits)
-    streams, share = Streams(seed), WORLDS[world]
-    vocabulary = vocabulary_of(profile, share, streams)
-    about, doc_tokens = draw_documents(profile, share, vocabulary, streams)
+    streams, known = Streams(seed), WORLDS[world]
+    vocabulary = vocabulary_of(profile, known, streams)
+    about, doc_tokens = draw_documents(profile, known, vocabulary, streams)
     latent, tokens = {"docs": about}, {"docs": doc_tokens}
     taken: set[bytes] = set()
     for split in reversed(SPLITS):  # test first: nothing that train does reaches it
         n = profile.n_queries[SPLITS.index(split)]
-        latent[split], tokens[split] = draw_queries(profile, share, vocabulary, streams, split, n, about, taken)
+        latent[split], tokens[split] = draw_queries(profile, known, vocabulary, streams, split, n, about, taken)
     doc_ids = np.array([f"d{i:05d}" for i in range(profile.n_docs)])
     queries, qrels = {}, {}
     for split in (split for split in SPLITS if split in splits):
-        queries[split] = _queries(split, tokens[split], vocabulary.words)
+        texts = written(tokens[split], vocabulary.words, streams, split) if known.sentences else _plain(tokens[split], vocabulary.words)
+        queries[split] = pd.DataFrame({"query_id": np.array([f"{split}-{i:05d}" for i in range(len(texts))]), "text": texts})
         grades = true_grades(profile, latent[split], about)
-        query_rows, doc_rows = _labels(grades, streams) if split == "train" else np.nonzero(grades)
+        query_rows, doc_rows = _labels(grades, known, streams) if split == "train" else np.nonzero(grades)
         qrels[split] = _qrels(grades, query_rows, doc_rows, queries[split], doc_ids)
-    docs = pd.DataFrame({"doc_id": doc_ids, "text": document_texts(doc_tokens, vocabulary.words, streams)})
+    docs = pd.DataFrame({"doc_id": doc_ids, "text": written(doc_tokens, vocabulary.words, streams, "docs")})
     latent, tokens = {name: latent[name] for name in ("docs", *queries)}, {name: tokens[name] for name in ("docs", *queries)}
     return EmbeddedCollection(profile, world, seed, docs, queries, qrels, latent, vocabulary, tokens)
 
 
 def _checked(profile: str | Profile, world: str, seed: int, splits: Sequence[str]) -> Profile:
     """Return the profile; refuse what there is not."""
-    if isinstance(profile, str):
-        if profile not in PROFILES:
-            raise KeyError(_unknown("profile", profile, PROFILES))
-        profile = PROFILES[profile]
+    if isinstance(profile, str) and profile not in PROFILES:
+        raise KeyError(_unknown("profile", profile, PROFILES))
     if world not in WORLDS:
         raise KeyError(_unknown("world", world, WORLDS))
     for split in splits:
@@ -197,20 +201,28 @@ def _checked(profile: str | Profile, world: str, seed: int, splits: Sequence[str
             raise KeyError(_unknown("split", split, SPLITS))
     if seed < 0:
         raise ValueError(f"The seed is {seed}: expected an integer >= 0.")
-    return profile
+    return profile_of(profile, world) if isinstance(profile, str) else profile
 
 
-def _queries(split: str, tokens: Tokens, words: list[str]) -> pd.DataFrame:
+def _plain(tokens: Tokens, words: list[str]) -> list[str]:
     ids, offsets = tokens.ids.tolist(), tokens.offsets.tolist()
-    texts = [" ".join(words[i] for i in ids[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
-    return pd.DataFrame({"query_id": np.array([f"{split}-{i:05d}" for i in range(len(texts))]), "text": texts})
+    return [" ".join(words[i] for i in ids[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
 
 
-def _labels(grades: np.ndarray, streams: Streams) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one document of grade 2 (weight 1) or 3 (weight 4) per query."""
-    weights = np.cumsum(np.array([0, 0, 1, 4], dtype=np.int32)[grades], axis=1, dtype=np.int32)
-    aim = streams.below("train/label", 2**62, len(grades)) % weights[:, -1]
-    return np.arange(len(grades)), (weights <= aim[:, None]).sum(axis=1)
+def _labels(grades: np.ndarray, world: World, streams: Streams) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a query's labelled documents, no document twice, by the weights of their grades."""
+    weights = np.array(world.label_weights, dtype=np.int32)[grades]
+    drawn = []
+    for label in range(world.labels):
+        cumulative = np.cumsum(weights, axis=1, dtype=np.int32)
+        left = np.flatnonzero(cumulative[:, -1])
+        aim = streams.below(f"train/label-{label}" if label else "train/label", 2**62, len(grades)) % np.maximum(cumulative[:, -1], 1)
+        docs = (cumulative <= aim[:, None]).sum(axis=1)[left]
+        weights[left, docs] = 0
+        drawn.append(np.stack([left, docs]))
+    query_rows, doc_rows = np.concatenate(drawn, axis=1)
+    order = np.lexsort((doc_rows, query_rows))
+    return query_rows[order], doc_rows[order]
 
 
 def _qrels(grades: np.ndarray, query_rows: np.ndarray, doc_rows: np.ndarray, queries: pd.DataFrame, doc_ids: np.ndarray) -> pd.DataFrame:
