@@ -44,7 +44,7 @@ import sysconfig
 import tokenize
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -122,7 +122,7 @@ class Function(NamedTuple):
         unit: what is split as a whole: the folder of its module, or a top module of the standard library.
         documentation: its docstring, without the indentation of the source.
         code: what :func:`bare_code` leaves of its source.
-        statements: how many there are in it, the docstring not counted.
+        statements: how many there are in it and its blocks, the docstring not counted.
     """
 
     module: str
@@ -153,7 +153,7 @@ class Made(NamedTuple):
     queries: dict[str, pd.DataFrame]
     qrels: dict[str, pd.DataFrame]
     functions: int
-    dropped: dict[str, int]
+    dropped: Counter[str]
 
 
 # --- sources ----------------------------------------------------------------------------------------------------------------------
@@ -564,7 +564,7 @@ def _digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def _made(docs: list[tuple[str, str]], rows: list[tuple[str, str, str, list[str]]], functions: int, dropped: Mapping[str, int]) -> Made:
+def _made(docs: list[tuple[str, str]], rows: list[tuple[str, str, str, list[str]]], functions: int, dropped: Counter[str]) -> Made:
     """Return frames of documents, and of rows of split, function, text and positives.
 
     A query's id begins with four digits of a hash, so that the first ones by id are of all modules.
@@ -578,7 +578,7 @@ def _made(docs: list[tuple[str, str]], rows: list[tuple[str, str, str, list[str]
         qrels[split] = pd.DataFrame(judged, columns=["query_id", "doc_id", "relevance"]).astype(
             {"query_id": "str", "doc_id": "str", "relevance": "int64"}
         )
-    return Made(pd.DataFrame(docs, columns=["doc_id", "text"], dtype="str"), queries, qrels, functions, dict(sorted(dropped.items())))
+    return Made(pd.DataFrame(docs, columns=["doc_id", "text"], dtype="str"), queries, qrels, functions, +dropped)
 
 
 TASKS = {"code_search": code_search, "see_also": see_also}
@@ -613,7 +613,7 @@ def installed(task: Task) -> tuple[tuple[str, str], ...]:
 def _make(task: Task, versions: tuple[tuple[str, str], ...]) -> Made:
     found = [functions_of(package, version) for package, version in versions]
     made = TASKS[task]([function for functions, _ in found for function in functions])
-    return made._replace(dropped=made.dropped | {"files_not_parsed": sum(lost for _, lost in found)})
+    return made._replace(dropped=made.dropped + Counter(files_not_parsed=sum(lost for _, lost in found)))
 
 
 def unlike_pinned(task: Task) -> str:
