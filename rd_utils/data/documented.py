@@ -11,8 +11,9 @@ decides the texts are the versions of the packages, and for the standard library
 that is made of them (see :class:`rd_utils.data.sources.DocumentedCollection`).
 
 What is a function here: one that is defined at the top of a module and documented, under a public name. A name is public where it does not
-begin with an underscore and the module's ``__all__``, if it has one, lists it; in a module whose own path has an underscore first it must
-be in ``__all__``, or imported by name in an ``__init__``. A function is where it is defined, so re-exports and aliases add nothing.
+begin with an underscore and its module's ``__all__`` lists it; or, in a module without one and without an underscore in its path; or where
+the ``__init__`` of a package without an underscore in its path imports it from its module or a package above that. In a package with an
+underscore in its path only the last counts. A function is where it is defined, so re-exports and aliases add nothing.
 
 What would give an answer away is removed, and counted (:attr:`Made.dropped`):
 
@@ -64,12 +65,12 @@ IMPORT_NAMES = {  # of each distribution
     "scipy": "scipy",
     "statsmodels": "statsmodels",
 }
-SKIPPED = frozenset(  # parts of paths: tests, examples, and what others wrote and a package carries along
-    "tests test testing conftest.py setup.py externals _external vendored _vendor _vendored _examples".split()
+SKIPPED = frozenset(  # parts of paths: tests, builds, and what others wrote and a package carries along
+    "tests test testing conftest.py setup.py __config__ distutils externals _external vendored _vendor _vendored _examples".split()
 )
-SKIPPED_LIBRARY = frozenset(  # of the standard library: programs and tables, what some systems leave out, and what later versions lack
+SKIPPED_LIBRARY = frozenset(  # of the standard library: programs, tables, what systems patch or pack apart, what later versions lack
     "antigravity asynchat asyncore cgi cgitb crypt distutils encodings ensurepip idlelib imghdr imp lib2to3 mailcap msilib nntplib pipes "
-    "pydoc_data smtpd sndhdr sunau telnetlib this tkinter turtle turtledemo uu xdrlib".split()
+    "pydoc_data site smtpd sndhdr sunau sysconfig telnetlib this tkinter turtle turtledemo uu venv xdrlib".split()
 )
 PINNED = {  # versions that the counts in docs/collections.md, and the sizes below, are of
     "networkx": "3.6.1",
@@ -81,14 +82,14 @@ PINNED = {  # versions that the counts in docs/collections.md, and the sizes bel
     "statsmodels": "0.15.0",
 }
 SIZES: dict[tuple[str, str], tuple[int, int, int]] = {  # documents, queries, positives
-    ("code_search", "train"): (4392, 2334, 2381),
-    ("code_search", "validation"): (4392, 692, 718),
-    ("code_search", "test"): (4392, 1059, 1093),
-    ("see_also", "train"): (3223, 602, 837),
-    ("see_also", "validation"): (3223, 171, 261),
-    ("see_also", "test"): (3223, 206, 288),
+    ("code_search", "train"): (4192, 2273, 2321),
+    ("code_search", "validation"): (4192, 670, 694),
+    ("code_search", "test"): (4192, 957, 988),
+    ("see_also", "train"): (3068, 603, 842),
+    ("see_also", "validation"): (3068, 169, 258),
+    ("see_also", "test"): (3068, 199, 281),
 }
-WORDS = {"code_search": (9.0, 91.6), "see_also": (359.0, 228.0)}  # means of a query and a document, between white space
+WORDS = {"code_search": (9.1, 91.9), "see_also": (323.1, 233.8)}  # means of a query and a document, between white space
 SHARES = {"train": 0.6, "validation": 0.15, "test": 0.25}
 SHORTEST_SENTENCE, LONGEST_SENTENCE = 4, 40  # words of a query
 SHORTEST_TEXT = 10  # words of a documentation
@@ -107,6 +108,9 @@ _COMMENT = re.compile(
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
 _WORDS = re.compile(r"\w+")
 _NICKNAMES = {"np": "numpy", "pd": "pandas", "nx": "networkx", "sp": "scipy", "sm": "statsmodels"}
+
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class SourceError(ValueError):
@@ -195,7 +199,8 @@ def sources_of(package: str) -> list[Source]:
     """Return the files of a distribution in the order of their modules' names.
 
     Of the standard library these are the public modules that every platform has, without tests, programs (idlelib, turtledemo, lib2to3,
-    ensurepip), tables (encodings, pydoc_data), what some systems pack by itself (tkinter, turtle) and what later versions of Python lack.
+    ensurepip), tables (encodings, pydoc_data), what systems pack by itself or patch (tkinter, turtle, site, sysconfig, venv) and what later
+    versions of Python lack.
     """
     folder = folder_of(package)
     if package != PYTHON:
@@ -234,7 +239,7 @@ class Module(NamedTuple):
     Attributes:
         functions: documented ones, whose names do not begin with an underscore.
         listed: the names in ``__all__``; None where it has none that can be read.
-        imported: names that it imports from other modules, by module.
+        imported: names that a package imports from modules, by module.
     """
 
     source: Source
@@ -263,8 +268,9 @@ def read_module(source: Source) -> Module:
                 functions[node.name] = _function(node, source, documentation, lines)
         elif isinstance(node, ast.Assign) and any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets):
             listed = _literal_names(node.value)
-        elif isinstance(node, ast.ImportFrom):
-            imported[_absolute(node, source)].update(alias.name for alias in node.names)
+        for inner in (node, *statements_within(node)) if source.is_package and not isinstance(node, _DEFINITIONS) else ():
+            if isinstance(inner, ast.ImportFrom):
+                imported[_absolute(inner, source)].update(alias.name for alias in inner.names)
     return Module(source, tuple(functions.values()), listed, dict(imported))
 
 
@@ -300,7 +306,7 @@ def bare_code(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: Sequence[str]
     """
     kept = {number: lines[number - 1] for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
     for inner in (node, *statements_within(node)):
-        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and ast.get_docstring(inner, clean=False) is not None:
+        if isinstance(inner, _DEFINITIONS) and ast.get_docstring(inner, clean=False) is not None:
             said = inner.body[0]
             for number in range(said.lineno, (said.end_lineno or said.lineno) + 1):
                 before = kept[number].encode()[: said.col_offset].decode() if number == said.lineno else ""
@@ -325,18 +331,24 @@ def public_functions(modules: Sequence[Module]) -> Iterator[Function]:
     """Yield the functions of a package that are public by their own name and their module's (see the head of this module)."""
     exported: dict[str, set[str]] = defaultdict(set)
     for module in modules:
-        if module.source.is_package:
+        if module.source.is_package and not _hidden(module.source.module):
             for name, names in module.imported.items():
                 exported[name] |= names
     for module in modules:
-        hidden = any(part.startswith("_") for part in module.source.module.split("."))
+        parts = module.source.module.split(".")
+        above = [exported[".".join(parts[:end])] for end in range(1, len(parts) + 1)]
+        inside = _hidden(module.source.module if module.source.is_package else ".".join(parts[:-1]))
         for function in module.functions:
             if module.listed is not None:
-                public = function.name in module.listed
+                shown = function.name in module.listed and (not inside or any("*" in names for names in above))
             else:
-                public = not hidden or function.name in exported[module.source.module]
-            if public or (hidden and function.name in exported[module.source.module]):
+                shown = not _hidden(module.source.module) or "*" in above[-1]
+            if shown or any(function.name in names for names in above):
                 yield function
+
+
+def _hidden(module: str) -> bool:
+    return any(part.startswith("_") for part in module.split("."))
 
 
 @functools.lru_cache(maxsize=16)
