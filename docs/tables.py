@@ -377,9 +377,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     "costs": costs,
     "plan_msmarco": plan_msmarco,
     "estimates": plain("estimates", 2, "study", "what", "estimated, CPU s", "measured, CPU s"),
-    "documented": plain(
-        "documented", 1, "task", "documents", "train", "validation", "test", "positives", "words a query", "a document", "BM25"
-    ),
+    "documented": plain("documented", 1, "task", "documents", "train", "validation", "test", "positives", "query", "document", "BM25"),
     "languages": plain("languages", 1, "collection", "English words", "fitting analysis", "analysis"),
     "benchmark": benchmark_range,
     "scale": scale_table,
