@@ -411,6 +411,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     "plan_msmarco": plan_msmarco,
     "estimates": plain("estimates", 2, "study", "what", "estimated, CPU s", "measured, CPU s"),
     "worlds": worlds,
+    "documented": plain("documented", 1, "task", "documents", "train", "validation", "test", "positives", "query", "document", "BM25"),
     "languages": plain("languages", 1, "collection", "English words", "fitting analysis", "analysis"),
     "benchmark": benchmark_range,
     "scale": scale_table,

@@ -18,7 +18,7 @@ import numpy as np
 
 from rd_utils.cost import flops
 from rd_utils.cost.flops import Flops
-from rd_utils.data.sources import EmbeddedCollection, FolderCollection, IrDatasetsCollection, PseudoQueries
+from rd_utils.data.sources import DocumentedCollection, EmbeddedCollection, FolderCollection, IrDatasetsCollection, PseudoQueries
 from rd_utils.data.worlds import SPLITS, WORLDS, profile_of
 from rd_utils.store import Store, resolve_path
 from rd_utils.store.manifests import Manifest
@@ -180,7 +180,7 @@ class Known:
         return found[1]["counts"] if found else {}
 
     def sizes(self, collection: Collection) -> Sizes:
-        """Return a collection's size: from the store, the catalogue of ir_datasets, the embedded profile, or the folder's lines."""
+        """Return a collection's size: from the store, else from what is known without reading it (see :func:`listed`)."""
         key = collection.model_dump_json()
         if key not in self._sizes:
             docs = self.counts(docs_of(collection)).get("documents")
@@ -201,6 +201,10 @@ class Known:
                 drawn = profile.query_lengths
                 queries = sum(n * share for n, share in enumerate(drawn)) / sum(drawn)
                 return queries, shortest + (longest - shortest) / 3  # the lesser of two
+            case DocumentedCollection():
+                from rd_utils.data import documented
+
+                return documented.WORDS[collection.task]
             case IrDatasetsCollection():
                 return next((words for name, words in WORDS.items() if f"{collection.id}/".startswith(f"{name}/")), OTHER_WORDS)
             case _:
@@ -244,6 +248,10 @@ def listed(collection: Collection) -> Sizes:
             queries = profile.n_queries[SPLITS.index(collection.split)]
             labels = WORLDS[collection.world].labels if collection.split == "train" else 1
             return _limited(collection, Sizes(profile.n_docs, queries, queries * labels))
+        case DocumentedCollection():
+            from rd_utils.data import documented
+
+            return _limited(collection, Sizes(*documented.SIZES[collection.task, collection.split]))
         case FolderCollection():
             from rd_utils.data import collections, reading, trec
 
@@ -276,7 +284,7 @@ def drawn(spec: GroupsSpec, sizes: Sizes) -> float:
     return sizes.positives * spec.draws * share
 
 
-def _limited(collection: EmbeddedCollection | FolderCollection | IrDatasetsCollection, sizes: Sizes) -> Sizes:
+def _limited(collection: EmbeddedCollection | DocumentedCollection | FolderCollection | IrDatasetsCollection, sizes: Sizes) -> Sizes:
     """Return what ``random_split``, ``skip_queries`` and ``max_queries`` leave, positives in proportion."""
     queries = _part(collection, sizes.queries) - getattr(collection, "skip_queries", 0)
     if collection.max_queries is not None:

@@ -20,14 +20,21 @@ from pyarrow.compute import equal, sort_indices  # pyright: ignore[reportAttribu
 
 from rd_utils.data import jsonl, reading, trec
 from rd_utils.data.runs import rows_of
-from rd_utils.data.sources import SPLIT_PARTS, EmbeddedCollection, FolderCollection, IrDatasetsCollection, PseudoQueries
+from rd_utils.data.sources import (
+    SPLIT_PARTS,
+    DocumentedCollection,
+    EmbeddedCollection,
+    FolderCollection,
+    IrDatasetsCollection,
+    PseudoQueries,
+)
 from rd_utils.store.paths import resolve_path
 from rd_utils.study.explain import nearest
 from rd_utils.study.kinds import Collection
 from rd_utils.workflow.progress import Track, untracked
 
 if TYPE_CHECKING:
-    from rd_utils.data import synthetic
+    from rd_utils.data import documented, synthetic
 
 DOCS = pa.schema([("doc_id", pa.large_string()), ("text", pa.large_string())])
 BATCH = 1 << 16  # documents or queries that are read at once, as Python objects
@@ -171,6 +178,9 @@ def doc_batches(collection: Collection, track: Track = untracked) -> Iterator[pa
         case EmbeddedCollection():
             docs = _embedded(collection).docs
             yield from _batches(zip(docs["doc_id"], docs["text"], strict=True))
+        case DocumentedCollection():
+            docs = made_of_packages(collection).docs
+            yield from _batches(zip(docs["doc_id"], docs["text"], strict=True))
         case IrDatasetsCollection():
             dataset = _ir_dataset(collection.id)
             with _downloads(collection.id):
@@ -253,6 +263,9 @@ def read_queries(collection: Collection, track: Track = untracked) -> tuple[pd.D
         case EmbeddedCollection():
             generated = _embedded(collection)
             queries, qrels = generated.queries[collection.split], generated.qrels[collection.split]
+        case DocumentedCollection():
+            made = made_of_packages(collection)
+            queries, qrels = made.queries[collection.split], made.qrels[collection.split]
         case IrDatasetsCollection():
             queries, qrels = _read_dataset(collection.id, track)
         case FolderCollection():
@@ -359,7 +372,7 @@ def plain_texts(texts: pd.Series) -> list[str]:
 
 
 def check_source(collection: Collection, queries: bool = True) -> None:
-    """Check what is quickly known of a collection: an ir_datasets id (with queries, if wanted), a folder's files.
+    """Check what is quickly known of a collection: an ir_datasets id (with queries, if wanted), a folder's files, the packages it is of.
 
     Of a folder, queries and qrels are read whole where they are no more than 200 MB, else the first 1,000 queries alone; the corpus whole
     up to 32 MB, else its first 1,000 lines.
@@ -371,6 +384,8 @@ def check_source(collection: Collection, queries: bool = True) -> None:
         dataset = _ir_dataset(collection.id)
         if queries:
             _check_parts(collection.id, dataset)
+    elif isinstance(collection, DocumentedCollection):
+        _check_packages(collection)
     elif isinstance(collection, FolderCollection):
         folder = resolve_path(collection.path)
         if not folder.is_dir():
@@ -387,6 +402,15 @@ def check_source(collection: Collection, queries: bool = True) -> None:
                 problems.append(str(error))
         if problems:
             raise CollectionError("\n".join(problems))
+
+
+def _check_packages(collection: DocumentedCollection) -> None:
+    from rd_utils.data import documented
+
+    try:
+        documented.installed(collection.task)
+    except documented.SourceError as error:
+        raise CollectionError(str(error)) from None
 
 
 def _check_corpus(collection: FolderCollection) -> None:
@@ -457,8 +481,8 @@ def _check_parts(name: str, dataset: _Dataset) -> None:
 def own_tests(collection: Collection) -> tuple[Collection, ...]:
     """Return the test collection that belongs to a training collection, without reading it; empty where none is known.
 
-    Of an embedded collection and of a folder the split ``test``; of an ir_datasets id the ``test`` beside or below it; of pseudo-queries
-    what belongs to their documents, or these themselves where they have judged queries.
+    Of an embedded or documented collection and of a folder the split ``test``; of an ir_datasets id the ``test`` beside or below it; of
+    pseudo-queries what belongs to their documents, or these themselves where they have judged queries.
 
     >>> from rd_utils.study import params
     >>> [test.label for test in own_tests(params.IrDatasetsCollection(id="beir/scifact/train"))]
@@ -469,12 +493,12 @@ def own_tests(collection: Collection) -> tuple[Collection, ...]:
     match collection:
         case PseudoQueries(documents=IrDatasetsCollection() as documents):
             return own_tests(documents) or ((documents,) if is_judged(documents.id) else ())
-        case PseudoQueries(documents=EmbeddedCollection() | FolderCollection() as documents):
+        case PseudoQueries(documents=EmbeddedCollection() | DocumentedCollection() | FolderCollection() as documents):
             return own_tests(documents) or ((documents,) if documents.split == "test" else ())
         case IrDatasetsCollection(id=name):
             ids = (f"{name.rpartition('/')[0]}/test", f"{name}/test")
             return tuple(collection.model_copy(update=_WHOLE | {"id": test}) for test in ids if test != name and is_judged(test))[:1]
-        case EmbeddedCollection(split="train" | "validation"):
+        case EmbeddedCollection(split="train" | "validation") | DocumentedCollection(split="train" | "validation"):
             return (collection.model_copy(update={"max_queries": None, "split": "test"}),)
         case FolderCollection(path=path, split=split):
             there = split != "test" and reading.present(resolve_path(path) / "qrels" / "test.tsv") is not None
@@ -515,6 +539,20 @@ def _embedded(collection: EmbeddedCollection) -> synthetic.EmbeddedCollection:
     from rd_utils.data import synthetic
 
     return synthetic.generate(collection.profile, collection.world, collection.seed)
+
+
+def made_of_packages(collection: DocumentedCollection) -> documented.Made:
+    """Return what the sources of the installed packages give.
+
+    Raises:
+        CollectionError: a package is not there.
+    """
+    from rd_utils.data import documented
+
+    try:
+        return documented.make(collection.task)
+    except documented.SourceError as error:
+        raise CollectionError(f"{collection.label}: {error}") from None
 
 
 def _ir_dataset(name: str) -> _Dataset:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pandas as pd
 
 from rd_utils.data import collections, reading
-from rd_utils.data.sources import EmbeddedCollection, FolderCollection, IrDatasetsCollection
+from rd_utils.data.sources import DocumentedCollection, EmbeddedCollection, FolderCollection, IrDatasetsCollection
 from rd_utils.store import resolve_path, upstream
 from rd_utils.study import params
 from rd_utils.study.explain import ParameterError
@@ -199,7 +199,7 @@ def _listing(collection: Collection) -> Collection:
 
 
 def _one_source(one: Collection, other: Collection) -> bool:
-    """Tell whether an id means the same query in both: the splits of one data set, folder, or embedded collection."""
+    """Tell whether an id means the same query in both: the splits of one data set, folder, or collection that comes along."""
     match one, other:
         case IrDatasetsCollection(), IrDatasetsCollection():
             import ir_datasets
@@ -209,6 +209,8 @@ def _one_source(one: Collection, other: Collection) -> bool:
             return resolve_path(one.path).resolve() == resolve_path(other.path).resolve()
         case EmbeddedCollection(), EmbeddedCollection():
             return (one.profile, one.world, one.seed) == (other.profile, other.world, other.seed)
+        case DocumentedCollection(), DocumentedCollection():
+            return one.task == other.task
         case _:
             return _listing(one) == _listing(other)
 

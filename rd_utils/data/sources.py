@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from rd_utils.data.worlds import WorldName
 from rd_utils.study.bounds import Count, DatasetId, Few, Name, PathText, Position, Seed, Share
-from rd_utils.study.kinds import Collection, Named, Part
+from rd_utils.study.kinds import PACKAGE, Collection, Named, Part
 
 
 def _limit(max_queries: int | None, skip_queries: int = 0) -> str:
@@ -136,6 +136,31 @@ class FolderCollection(Documents):
     def outside(self) -> tuple[Named, ...]:
         """Return the collection."""
         return (Named("collection", self.path),)
+
+
+class DocumentedCollection(Documents):
+    """Functions of the Python packages that the suite needs anyway, with their documentation (see :mod:`rd_utils.data.documented`).
+
+    In the task ``code_search`` the first sentence of a docstring asks for the code, in ``see_also`` a documentation for those that it
+    refers to. ``max_queries`` keeps the first ones by sorted query_id, which are of all modules.
+    """
+
+    source: Literal["documented"] = "documented"
+    task: Literal["code_search", "see_also"] = "code_search"
+    split: Literal["train", "validation", "test"] = "train"
+    max_queries: Count | None = None
+
+    @property
+    def label(self) -> str:
+        """Return the name that tables show."""
+        return f"documented-{self.task}/{self.split}{self._part}{_limit(self.max_queries)}"
+
+    @property
+    def outside(self) -> tuple[Named, ...]:
+        """Return the packages, whose versions decide the texts."""
+        from rd_utils.data.documented import packages_of
+
+        return tuple(Named("package", f"{PACKAGE}{package}") for package in packages_of(self.task))
 
 
 class PseudoQueries(_Queries):

@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 from rd_utils import __version__
 from rd_utils.files import StoreError, tree_sha256
+from rd_utils.study.kinds import PACKAGE
 from rd_utils.study.params import ParameterError
 from rd_utils.workflow.progress import Track, untracked
 
@@ -163,14 +164,24 @@ def _described(plan: Plan, options: argparse.Namespace, manifests: list[Manifest
         parts = {"name": " ".join(key), "hasPart": [{"@id": f"{folders[key]}manifest.json"}]} | ({"isBasedOn": below} if below else {})
         crate.add_dataset(dest_path=folders[key], properties=parts)
     for path, digest in _outside(manifests).items():
+        if _is_package(path):
+            name = path.removeprefix(PACKAGE)
+            about = {"@type": "SoftwareApplication", "name": name, "softwareVersion": digest, "description": "whose sources texts are of"}
+            crate.root_dataset.append_to("mentions", crate.add(ContextEntity(crate, f"#sources-{name}-{digest.replace(' ', '-')}", about)))
+            continue
         about = {"@type": "CreativeWork", "name": path, "sha256": digest, "description": "what the study names by path; not in the crate"}
         crate.root_dataset.append_to("mentions", crate.add(ContextEntity(crate, f"#outside-{digest[:20]}", about)))
     return crate
 
 
 def _outside(manifests: list[Manifest]) -> dict[str, str]:
-    """Return what artefacts were made from outside the store, with its fingerprints."""
+    """Return what artefacts were made from outside the store, with its fingerprints, of Python packages the versions."""
     return {path: digest for manifest in manifests for path, digest in (manifest["content"] or {}).items()}
+
+
+def _is_package(path: str) -> bool:
+    """Tell whether a Python package is named, and not a folder within one."""
+    return path.startswith(PACKAGE) and "/" not in path
 
 
 def _made_by(manifests: list[Manifest]) -> list[dict[str, Any]]:
@@ -181,7 +192,10 @@ def _made_by(manifests: list[Manifest]) -> list[dict[str, Any]]:
 
 def _readme(plan: Plan, options: argparse.Namespace, own: Path, manifests: list[Manifest]) -> str:
     name, base = plan.study.name, f" --base {options.base}" if options.base else ""
-    outside = [f"- `{path}`, SHA-256 {digest}" for path, digest in sorted(_outside(manifests).items())]
+    outside = [
+        f"- the sources of {path.removeprefix(PACKAGE)} {digest}" if _is_package(path) else f"- `{path}`, SHA-256 {digest}"
+        for path, digest in sorted(_outside(manifests).items())
+    ]
     parts = [
         f"# Study {name}",
         plan.study.question,
@@ -200,7 +214,7 @@ def _readme(plan: Plan, options: argparse.Namespace, own: Path, manifests: list[
     else:
         parts += ["The artefacts are not in it; manifests name their bytes, and `rd run` makes them."]
     if outside:
-        parts += ["## Not in it", "The study also names, by path:", "\n".join(outside)]
+        parts += ["## Not in it", "The study also names:", "\n".join(outside)]
     return "\n\n".join(parts) + "\n"
 
 

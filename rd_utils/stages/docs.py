@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work
-from rd_utils.data import collections
+from rd_utils.data import collections, documented
+from rd_utils.data.sources import DocumentedCollection
 from rd_utils.store import Draft
 from rd_utils.study.kinds import Collection
 from rd_utils.study.specs import DocsSpec
@@ -45,8 +46,19 @@ def _make(spec: DocsSpec, given: Given, draft: Draft) -> None:
     np.save(draft.folder / "ties.npy", written.ties)
     draft.counts |= {"documents": written.documents, "documents_without_text": written.without_text}
     draft.counts["documents_without_word"] = written.without_word
+    if isinstance(spec.collection, DocumentedCollection):
+        _count_sources(spec.collection, draft)
     if written.without_word:
         warn_of_texts(spec.collection, "documents", written.without_word, written.documents, written.first_without_word)
+
+
+def _count_sources(collection: DocumentedCollection, draft: Draft) -> None:
+    """Note what was read of packages and what was left out, and say where their versions are others than the published counts are of."""
+    made = collections.made_of_packages(collection)
+    draft.counts["functions"] = made.functions
+    draft.dropped |= made.dropped
+    if others := documented.unlike_pinned(collection.task):
+        LOGGER.warning("%s: made of %s; its counts differ from the published ones", collection.label, others)
 
 
 def _read(folder: Path, spec: DocsSpec, given: Given) -> Docs:

@@ -1,4 +1,4 @@
-"""What lies outside: collections, models, runs and scores that a person owns and names by path.
+"""What lies outside: collections, models, runs and scores that a person owns and names by path, and the Python packages that texts are of.
 
 They are looked at whenever an identity is asked for (:func:`one_look`), and remembered as long as they do not change.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 import os
+import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,8 @@ from rd_utils.store.paths import resolve_path
 from rd_utils.study.kinds import Named, Part, Spec, named_within
 from rd_utils.study.stage import inputs
 
+COLLECTIONS = ("collection", "package")  # kinds of what texts are read from
+PYTHON = "python"  # what the standard library is called among packages
 _RECENT = 2_000_000_000  # nanoseconds within which a file may change again without another time of change, on the coarsest file systems
 
 
@@ -49,23 +53,38 @@ def named_outside(spec: Spec) -> tuple[Named, ...]:
 
 
 def content_of(named: Named) -> str | None:
-    """Return the fingerprint of what is named; ``missing`` where it is not there; None for a model that is no folder, but a hub's."""
+    """Return the fingerprint of what is named; ``missing`` where it is not there; None for a model that is no folder, but a hub's.
+
+    That of a Python package is its version.
+    """
     look = _LOOK.get()
     if look is not None and named in look:
         return look[named]
-    path = resolve_path(named.name)
+    found = package_version(named.package) if named.kind == "package" else _content_at(resolve_path(named.name), named.kind)
+    if look is not None:
+        look[named] = found
+    return found
+
+
+def _content_at(path: Path, kind: str) -> str | None:
     try:
-        if named.kind == "file":
-            found = file_sha256(path) if path.is_file() else "missing"
-        else:
-            found = folder_fingerprint(path) if path.is_dir() else None if named.kind == "model" else "missing"
+        if kind == "file":
+            return file_sha256(path) if path.is_file() else "missing"
+        return folder_fingerprint(path) if path.is_dir() else None if kind == "model" else "missing"
     except OSError as error:
         raise StoreError(
             f"{error.filename or path} cannot be read ({error.strerror or error}); make it readable, or name another"
         ) from error
-    if look is not None:
-        look[named] = found
-    return found
+
+
+def package_version(package: str) -> str:
+    """Return the version of a Python package that is installed, of ``python`` that of Python; ``missing`` where it is not."""
+    if package == PYTHON:
+        return f"{platform.python_implementation()} {platform.python_version()}"
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
 
 
 def outside_content(spec: Spec) -> dict[str, str]:
@@ -76,17 +95,24 @@ def outside_content(spec: Spec) -> dict[str, str]:
 def missing_outside(spec: Spec) -> str:
     """Return what an artefact is made from outside the store and is not there, each file and folder; empty where all is."""
     missing = [named for named in named_outside(spec) if content_of(named) == "missing"]
-    return ", ".join(f"no {'file' if named.kind == 'file' else 'folder'} {resolve_path(named.name)}" for named in missing)
+    return ", ".join(f"no {_said(named)}" for named in missing)
+
+
+def _said(named: Named) -> str:
+    """Return what is named, and where it lies."""
+    if named.kind == "package":
+        return f"Python package {named.package}"
+    return f"{'file' if named.kind == 'file' else 'folder'} {resolve_path(named.name)}"
 
 
 def teacher_files(teacher: Part) -> tuple[Named, ...]:
     """Return the models and files that a teacher is read from."""
-    return tuple(named for named in named_within(teacher) if named.kind != "collection")
+    return tuple(named for named in named_within(teacher) if named.kind not in COLLECTIONS)
 
 
 def read_by(spec: Spec) -> tuple[Named, ...]:
-    """Return what an artefact's own stage reads of what its spec names: only documents and queries are read from a collection's folder."""
-    return tuple(named for named in named_within(spec) if named.kind != "collection" or spec.stage in ("docs", "queries"))
+    """Return what an artefact's own stage reads of what its spec names: only documents and queries are read from a collection's sources."""
+    return tuple(named for named in named_within(spec) if named.kind not in COLLECTIONS or spec.stage in ("docs", "queries"))
 
 
 @contextmanager
@@ -106,7 +132,7 @@ def unchanged(names: Sequence[Named], what: str) -> Iterator[None]:
         for named, content in zip(names, before, strict=True):
             if content_of(named) != content:
                 raise StoreError(
-                    f"{resolve_path(named.name)} changed while {what} was made from it, so nothing was kept; run again when it stays"
+                    f"{_said(named).partition(' ')[2]} changed while {what} was made from it, so nothing was kept; run again when it stays"
                 )
 
 

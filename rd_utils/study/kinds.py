@@ -42,11 +42,19 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Draw = Literal["uniform", "top", "softmax"]
 
 
+PACKAGE = "package:"  # before the name of a Python package
+
+
 class Named(NamedTuple):
-    """What a part names by path: a ``collection`` or ``model`` folder, or a ``file`` of scores or of a run."""
+    """What a part names by path: a ``collection`` or ``model`` folder, or a ``file`` of scores or of a run; or a ``package:NAME``."""
 
     kind: str
     name: str
+
+    @property
+    def package(self) -> str:
+        """Return the Python package that is named."""
+        return self.name.removeprefix(PACKAGE)
 
 
 class Part(BaseModel):

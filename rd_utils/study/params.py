@@ -15,6 +15,7 @@ from pydantic import Field, ModelWrapValidatorHandler, model_validator
 from rd_utils.data.sources import (
     SPLIT_PARTS,
     AsRead,
+    DocumentedCollection,
     Documents,
     EmbeddedCollection,
     FolderCollection,

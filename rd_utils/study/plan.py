@@ -23,14 +23,15 @@ from rd_utils.store import (
     identity,
     one_look,
     outputs_root,
-    outside_content,
     project_root,
     resolve_path,
     suite_root,
     upstream,
 )
+from rd_utils.store.outside import content_of
 from rd_utils.study import checks, params, studies
 from rd_utils.study.graph import docs_of
+from rd_utils.study.kinds import named_within
 from rd_utils.study.nodes import Blocks, Node, NodeBuilder, loss_names, plain
 from rd_utils.study.params import ParameterError
 from rd_utils.study.studies import Study
@@ -298,11 +299,11 @@ def spoilt_inputs(plan: Plan) -> list[str]:
 
 def _spoilt_runs(specs: Iterable[params.Spec]) -> list[str]:
     used = [spec for spec in specs if spec.stage in ("candidates", "groups", "scores")]
-    named = {path: content for spec in used for path, content in outside_content(spec).items()}
+    named = {one.name: content_of(one) for spec in used for one in named_within(spec) if one.kind == "file"}
     return [problem for path, content in sorted(named.items()) if (problem := _spoilt_run(path, content))]
 
 
-def _spoilt_run(path: str, content: str) -> str:
+def _spoilt_run(path: str, content: str | None) -> str:
     """Return what is wrong with a file of runs or scores: it is missing, or it has up to 200 MB and says nonsense."""
     if content == "missing":
         return f"no file {path}; put it there, or name another"

@@ -124,7 +124,7 @@ TEXTS = [
     "none", "all", "drop",
     "true", "yes", "no", "on", "010", "1:30", "2020-01-01", "0x1F", "1e5", "12", "-1", "~", "~nobody/x", "/", "/etc/passwd",
     "/dev/zero", "a b", "-x",
-    "bm25", "oracle", "teacher", "kl", "lce", "candidates", "embedded", "package:", "package:x", "package:os/../..",
+    "bm25", "oracle", "teacher", "kl", "lce", "candidates", "embedded", "documented", "package:", "package:x", "package:os/../..",
     "package:no.such/x", "{}", "[]",
     "nDCG@0", "R@0", "P@0", "nDCG@-1", "nDCG@10", "ndcg@10", "NDCG@10", "R@99999999999", "AP(rel=0)", "AP(rel=2)", "ERR@20",
     "RBP(p=2.0)", "Judged@0",
@@ -142,6 +142,8 @@ OTHERS = [
     {"kind": "oracle"},
     {"kind": "nosuch"},
     {"source": "ir_datasets", "id": "nosuch"},
+    {"source": "documented"},
+    {"source": "documented", "task": "see_also", "split": "validation"},
     ["x"],
     [None],
 ]
@@ -329,7 +331,7 @@ def tried(path: Path, base: str | None = None) -> Any:
 @pytest.fixture(scope="module")
 def originals() -> dict[str, dict[str, Any]]:
     plain = {name: yaml.safe_load((ROOT / "params" / f"{name}.yaml").read_text()) for name in ("smallest", "tour")}
-    return plain | {name: merged(name) for name in ("smallest_grid", "vaswani")}
+    return plain | {name: merged(name) for name in ("smallest_grid", "vaswani", "documented")}
 
 
 def test_what_is_mutated_is_accepted_as_it_stands(originals, outputs, tmp_path):

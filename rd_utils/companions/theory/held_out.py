@@ -27,7 +27,9 @@ from rd_utils.workflow.pipeline import Pipeline
 if TYPE_CHECKING:
     from rd_utils.models import BiStudent
 
-_Collection = params.EmbeddedCollection | params.IrDatasetsCollection | params.FolderCollection  # all that have documents of their own
+_Collection = (  # all that have documents of their own
+    params.EmbeddedCollection | params.DocumentedCollection | params.IrDatasetsCollection | params.FolderCollection
+)
 _BiEncoder = params.StaticBi | params.TinyBertBi | params.BiEncoder  # all that embed
 
 

@@ -1,4 +1,4 @@
-"""Collections: the three sources, and what is refused."""
+"""Collections: the sources, and what is refused."""
 
 from __future__ import annotations
 

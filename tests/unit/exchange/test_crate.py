@@ -20,6 +20,7 @@ from tests import commands
 
 asked = functools.partial(commands.asked, export)
 MADE = {"git": {"revision": "abc", "modified": False}, "packages": {"rd-utils": "0.6.0", "torch": "2.13.0"}, "machine": {"cores": 2}}
+CONTENT = {"data/own": "f" * 64, "package:scipy": "1.17.1"}
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def study(outputs, tmp_path):
         folder.mkdir(parents=True)
         (folder / "content.bin").write_text(identity(spec) * 10)
         below = {role: {"stage": part.stage, "identity": identity(part)} for role, part in inputs(spec).items()}
-        rest = {"cost": {}, "counts": {}, "dropped": {}, "parameters": {}, "scoring": [], "content": {"data/own": "f" * 64}, **MADE}
+        rest = {"cost": {}, "counts": {}, "dropped": {}, "parameters": {}, "scoring": [], "content": CONTENT, **MADE}
         seal(folder, rest | {"inputs": below})
     (plan.folder / "notebooks").mkdir(parents=True)
     (plan.folder / "report.html").write_text("<p>found</p>")
@@ -57,6 +58,10 @@ def test_a_crate_describes_every_file_and_what_artefacts_are_made_from(study, tm
     assert {one["@id"] for one in graph[f"outputs/store/student/{identity(student)}/"]["isBasedOn"]} == below
     assert graph["./"]["mainEntity"] == {"@id": "params/study.yaml"} and graph["./"]["description"] == study.study.question
     assert graph["#torch-2.13.0"]["softwareVersion"] == "2.13.0" and graph[f"#outside-{'f' * 20}"]["name"] == "data/own"
+    assert (
+        graph["#sources-scipy-1.17.1"]["softwareVersion"] == "1.17.1"
+        and "- the sources of scipy 1.17.1" in (folder / "README.md").read_text()
+    )
     assert graph["#study"]["instrument"] == {"@id": "#rd-utils"} and graph["#rd-utils"]["softwareVersion"] == ["0.6.0"]
     assert json.loads((folder / "environment" / crate.MADE_BY).read_text()) == [{"artefacts": len(study.specs())} | MADE]
     assert file_sha256(folder / crate.METADATA) in said

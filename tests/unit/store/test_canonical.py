@@ -22,6 +22,7 @@ STUDENT = params.StudentSpec(groups=GROUPS, loss="lce", architecture=params.Stat
 KINDS = {  # every kind of the package, in a place where others could stand, with as many defaults as it has; a new one is added here
     "collection": [
         COLLECTION, params.IrDatasetsCollection(id="x"), params.FolderCollection(path="x"), params.PseudoQueries(documents=COLLECTION),
+        params.DocumentedCollection(),
     ],
     "retriever": [
         params.BM25(), params.Dense(encoder=ENCODER), params.Reranked(retriever=params.BM25(), teacher=params.Oracle()),

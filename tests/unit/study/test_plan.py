@@ -127,7 +127,7 @@ def test_the_published_protocol_is_stated_exactly():
     assert len(load(ROOT / "params" / "paper" / "msmarco.yaml").cells) == 2 * 4 * len(grid.strategies)
 
 
-@pytest.mark.parametrize("base", ["embedded", "scifact", "vaswani"])
+@pytest.mark.parametrize("base", ["embedded", "scifact", "vaswani", "documented"])
 def test_an_ablation_runs_on_every_base_by_one_argument(base):
     planned = plan.load_plan(ROOT / "params" / "ablations" / "augment_inputs.yaml", base)
     is_whole(planned)
@@ -135,7 +135,7 @@ def test_an_ablation_runs_on_every_base_by_one_argument(base):
     assert planned.folder.name == planned.study.name
     analyse = planned.nodes[-1]
     assert analyse.parameters == {"study": "params/ablations/augment_inputs.yaml", "base": base}
-    source = {"embedded": "embedded", "scifact": "ir_datasets", "vaswani": "pseudo_queries"}[base]
+    source = {"scifact": "ir_datasets", "vaswani": "pseudo_queries"}.get(base, base)
     assert {cell.collection for cell in planned.cells} == {pair.train.label for pair in planned.study.collections}
     assert planned.study.collections[0].train.source == source
 

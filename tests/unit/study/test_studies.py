@@ -241,7 +241,7 @@ def test_one_argument_moves_a_study_to_another_base_and_says_so_in_its_name(tmp_
 
 def test_an_unknown_base_names_the_nearest(tmp_path, below):
     path = on_bases(tmp_path, {"name": "own", "question": "?", "base": "on"}, one=below, two=below)
-    with pytest.raises(ParameterError, match=r"no base 'on'; did you mean 'one'\? \(choices: embedded, one, .*two, vaswani\)"):
+    with pytest.raises(ParameterError, match=r"no base 'on'; did you mean 'one'\? \(choices: .*embedded, one, .*two, vaswani\)"):
         studies.load_study(path)
     with pytest.raises(ParameterError, match="no base 'tow'; did you mean 'two'"):
         studies.load_study(path, "tow")
