@@ -1,8 +1,9 @@
 """What a finished study found, small enough to be committed: the tables of its report that conclusions rest on, with where they come from.
 
 A folder of results holds ``per_query.parquet`` (the study's own measure alone), ``means.parquet``, ``differences.parquet``,
-``factorial.parquet`` where two things were dialled, ``learning_rates.parquet`` and ``cells.parquet`` (each student's identity and
-cost), and ``results.json``: the study, its command, the version, the day, the processor, and the SHA-256 of each table.
+``factorial.parquet`` where two things were dialled, ``learning_rates.parquet``, ``cells.parquet`` (each student's identity and cost),
+``options.parquet`` and ``descriptions.parquet`` (what groups were like), and ``results.json``: the study, its command, the version, the
+day, the processor, what is known of the collection before training, and the SHA-256 of each table.
 """
 
 from __future__ import annotations
@@ -39,11 +40,13 @@ def write(options: argparse.Namespace) -> str:
         ParameterError: the study's report is not finished, or the folder exists.
     """
     import rd_utils
+    from rd_utils.analysis.prospects import prospects
     from rd_utils.exchange import export
     from rd_utils.processor import processor
     from rd_utils.store import file_sha256, outputs_root
     from rd_utils.study.plan import load_plan
     from rd_utils.study.studies import run_command
+    from rd_utils.workflow.pipeline import Pipeline
 
     folder = export.absent(options.folder)
     plan = load_plan(options.study, options.base or None)
@@ -65,6 +68,7 @@ def write(options: argparse.Namespace) -> str:
             "date": _day(report / "study.json"),
             "processor": processor().kind,
             "measure": plan.study.analysis.measure,
+            "prospects": prospects(plan, Pipeline()),
             "files": files,
         }
         (draft / ABOUT).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -94,6 +98,8 @@ def _tables(report: Path, measure: str) -> dict[str, pd.DataFrame]:
         "differences": differences.drop(columns=[name for name in differences if str(name).startswith(("low_q", "high_q", "p_queries"))]),
         "cells": cells[["cell", "collection", "seed", "identity", *spent]],
         "learning_rates": rates,
+        "options": read("options"),
+        "descriptions": read("descriptions"),
     }
     if (report / "variance.parquet").is_file():  # where two things were dialled
         tables["factorial"] = read("variance")

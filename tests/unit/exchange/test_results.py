@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from studies_on_disk import planned
 
+from rd_utils.analysis import prospects
 from rd_utils.exchange import export, results
 from rd_utils.study.params import ParameterError
 from tests.commands import asked
@@ -18,8 +19,9 @@ CELL |= {"augmentation": "none", "cut": "all", "temperature": 1.0, "target_entro
 
 
 @pytest.fixture
-def study(outputs, tmp_path):
-    """A study whose report holds one line a table."""
+def study(outputs, tmp_path, monkeypatch):
+    """A study whose report holds one line a table, of a collection that is not there."""
+    monkeypatch.setattr(prospects, "prospects", lambda plan, pipeline: {"documents": 7.0})
     plan = planned(tmp_path)
     plan.folder.mkdir(parents=True)
     measure = plan.study.analysis.measure
@@ -34,6 +36,8 @@ def study(outputs, tmp_path):
         "summary": [CELL | PLACE | {"measure": measure, "mean": 0.1, "sd": 0.0, "n_seeds": 1}],
         "differences": [PLACE | {"contrast": "kl - lce", "difference": 0.1, "low_queries": 0.0, "verdict": "different"}],
         "learning_rates": [{"architecture": "bi", "loss": "kl", "learning_rate": 0.01, "chosen": True}],
+        "options": [{"strategy": "bm25", "value": 0.1, "pairwise_entropy": 0.5}],
+        "descriptions": [{"strategy": "bm25", "diameter_q99": 0.5}],
         "cells": [{"cell": "bi-bm25-kl", "collection": "c", "seed": 0, "identity": "abc", "manifest": "{}"} | costs],
     }
     for name, rows in tables.items():
@@ -54,6 +58,7 @@ def test_one_measure_is_kept_in_single_precision_with_where_it_comes_from(study,
     about = json.loads((folder / results.ABOUT).read_text())
     assert (about["study"], about["measure"]) == (study.study.name, study.study.analysis.measure)
     assert about["command"].startswith("rd run ") and set(about["files"]) == {path.name for path in folder.glob("*.parquet")}
+    assert about["prospects"] == {"documents": 7.0}
     assert pd.read_parquet(folder / "cells.parquet")["identity"].tolist() == ["abc"]
     assert "low_queries" not in pd.read_parquet(folder / "differences.parquet")
     assert not (folder / "factorial.parquet").exists()
