@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 ABOUT = "results.json"
 PER_QUERY = "per_query"
 _COSTS = ("mine", "score", "train", "evaluate", "total")
+_MORE = {  # of a report that has them: the frame, and what it is called here
+    "differences": "differences",
+    "variance": "factorial",
+    "learning_rates": "learning_rates",
+    "options": "options",
+    "descriptions": "descriptions",
+}
 _PLACES = ["collection", "test_collection", "first_stage"]
 _CELL = ["cell", "system", "strategy", "teacher", "loss", "architecture", "augmentation", "cut", "temperature", "target_entropy"]
 
@@ -89,20 +96,17 @@ def _tables(report: Path, measure: str) -> dict[str, pd.DataFrame]:
     def read(name: str) -> pd.DataFrame:
         return pd.read_parquet(report / f"{name}.parquet")
 
-    per_query, means, differences, rates = read("per_query"), read("summary"), read("differences"), read("learning_rates")
-    cells = read("cells")
+    per_query, means, cells = read("per_query"), read("summary"), read("cells")
     spent = [f"{step}_cpu_seconds" for step in _COSTS] + ["total_teacher_calls", "total_joules", "documents_seen"]
     tables = {
         PER_QUERY: per_query.loc[per_query["measure"] == measure, [*_CELL, "seed", *_PLACES, "query_id", "value"]],
         "means": means.loc[means["measure"] == measure, [*_PLACES, *_CELL, "mean", "sd", "n_seeds"]],
-        "differences": differences.drop(columns=[name for name in differences if str(name).startswith(("low_q", "high_q", "p_queries"))]),
         "cells": cells[["cell", "collection", "seed", "identity", *spent]],
-        "learning_rates": rates,
-        "options": read("options"),
-        "descriptions": read("descriptions"),
     }
-    if (report / "variance.parquet").is_file():  # where two things were dialled
-        tables["factorial"] = read("variance")
+    tables |= {kept: read(name) for name, kept in _MORE.items() if (report / f"{name}.parquet").is_file()}
+    if "differences" in tables:
+        of_students = [name for name in tables["differences"] if str(name).startswith(("low_q", "high_q", "p_queries"))]
+        tables["differences"] = tables["differences"].drop(columns=of_students)
     return {name: _compact(table) for name, table in tables.items()}
 
 

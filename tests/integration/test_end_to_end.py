@@ -16,7 +16,8 @@ import yaml
 
 from rd_utils import kernels
 from rd_utils.analysis import prospects
-from rd_utils.exchange import export, results
+from rd_utils.exchange import export
+from rd_utils.exchange.results import ABOUT
 from rd_utils.store import Store
 from rd_utils.study import node_files, plan
 from tests.commands import asked
@@ -132,6 +133,15 @@ def jobs(root: Path, outputs: Path, study: str = STUDY) -> dict[str, int]:
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)}
 
 
+def test_its_results_leave_the_outputs_with_what_is_known_of_the_collection(planned, tmp_path):
+    said = asked(export, "results", STUDY, tmp_path / "found")
+    about = json.loads((tmp_path / "found" / ABOUT).read_text())
+    assert "tables of smallest" in said and set(about["prospects"]) == set(prospects.FEATURES)
+    assert 0 < about["prospects"]["bm25_reciprocal_rank"] <= about["prospects"]["bm25_found"] <= 1
+    kept = pd.read_parquet(tmp_path / "found" / "per_query.parquet")
+    assert set(kept["cell"]) >= {cell.name for cell in planned.cells}
+
+
 def test_running_again_runs_only_the_last_step(outputs, root):
     assert jobs(root, outputs) == {"study": 1, "total": 1}
 
@@ -231,12 +241,3 @@ def test_a_stranger_can_check_the_finished_study(outputs, planned, root, tmp_pat
     monkeypatch.setenv("RD_OUTPUTS", str(tmp_path / "crate" / "outputs"))
     assert command.main(["verify", str(tmp_path / "crate" / "params" / Path(STUDY).name)]) == 0
     assert all(Store().has(spec) for spec in planned.specs())
-
-
-def test_its_results_leave_the_outputs_with_what_is_known_of_the_collection(planned, tmp_path):
-    said = asked(export, "results", STUDY, tmp_path / "found")
-    about = json.loads((tmp_path / "found" / results.ABOUT).read_text())
-    assert "tables of smallest" in said and set(about["prospects"]) == set(prospects.FEATURES)
-    assert 0 < about["prospects"]["bm25_reciprocal_rank"] <= about["prospects"]["bm25_found"] <= 1
-    kept = pd.read_parquet(tmp_path / "found" / "per_query.parquet")
-    assert set(kept["cell"]) >= {cell.name for cell in planned.cells}
