@@ -27,6 +27,7 @@ OPTION = ["strategy", "loss", "target_entropy"]
 CONTEXT = ["study", "architecture"]
 COUNTS = ("documents", "training_queries", "positives", "document_words", "query_words")  # features that are compared as logarithms
 BM25 = ("bm25", "lce")  # strategy and loss of the baseline that asks nothing
+_FEW = 3  # contexts from which nothing can be regressed
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 
 
@@ -113,7 +114,9 @@ def pilot(others: Evidence, known: Evidence, context: tuple[str, str]) -> Option
 
 
 def predicted(others: Evidence, known: Evidence, context: tuple[str, str]) -> Option:
-    """The option with the highest advantage by a ridge regression of every option's advantage on the features."""
+    """The option with the highest advantage by a ridge regression of every option's advantage on the features; of few, best elsewhere."""
+    if len(others.values) < _FEW:
+        return _best(others.values)
     advantage = _advantages(others.values).dropna(axis=1)
     design = others.features.loc[advantage.index.get_level_values("study")].to_numpy()
     model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(design, advantage.to_numpy())
