@@ -211,6 +211,54 @@ def claims(up: str) -> str:
     return markdown(pd.DataFrame(rows, columns=["claim", "needs", "contrast", "expected"]), words=4)
 
 
+@functools.cache
+def judged() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the values per query of the claims' committed results, and the estimates of the claims' contrasts."""
+    from rd_utils.companions import claims as judge
+    from rd_utils.exchange import results
+
+    per_query = results.read("docs/results/claims_*")
+    return per_query, judge.estimates(per_query)
+
+
+def claims_verdicts(up: str) -> str:
+    """Return the five verdicts with what moves them."""
+    from rd_utils.companions import claims as judge
+
+    _, estimates = judged()
+    table = judge.verdicts(estimates).merge(judge.fragile(estimates)[["claim", "moved_by"]], on="claim")
+    table["claim"] = table["claim"].astype(str) + ". " + table["title"]
+    return markdown(table[["claim", "verdict", "why", "moved_by"]].rename(columns={"moved_by": "moved by"}).replace("", "–"), words=4)
+
+
+def claims_contrasts(up: str) -> str:
+    """Return the combined effect of every contrast."""
+    from rd_utils.companions import claims as judge
+
+    table = judge.combine(judged()[1])
+    effect = [f"{row.estimate:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in table.itertuples()]
+    more = ["–" if pd.isna(row.low_next) else f"{row.low_next:+.3f} to {row.high_next:+.3f}" for row in table.itertuples()]
+    shown = table.assign(effect=effect, next=more, i_squared=[f"{100 * value:.0f}" for value in table["i_squared"]])
+    names = {"architecture": "student", "n": "collections", "next": "one more collection", "i_squared": "I squared, %"}
+    columns = ["claim", "contrast", "architecture", "n", "expects", "effect", "next", "i_squared", "verdict"]
+    return markdown(shown[columns].rename(columns=names).replace({"student": ARCHITECTURES}).astype(str), words=3)
+
+
+def claims_standing(up: str) -> str:
+    """Return where students stand: below what was not trained, and beside BM25 and their teacher."""
+    from rd_utils.companions import claims as judge
+
+    table = judge.standing(judged()[0])
+    table["study"] = [study.removeprefix("claims_") for study in table["study"]]
+    numbers = ["first_stage_mean", "untrained", "best", "teacher"]
+    for name in numbers:
+        table[name] = ["–" if pd.isna(value) else f"{value:.3f}" for value in table[name]]
+    names = {"study": "collection", "architecture": "student", "first_stage_mean": "BM25", "below_first_stage": "cells below BM25"}
+    names |= {"below_untrained": "below untrained"}
+    columns = ["study", "architecture", "cells", "below_first_stage", "below_untrained", *numbers]
+    return markdown(table[columns].rename(columns=names).replace({"student": ARCHITECTURES}).astype(str), words=2)
+
+
 def costs(up: str) -> str:
     """Return what four studies cost."""
     table = data("studies").set_index("study")
@@ -407,6 +455,9 @@ TABLES: dict[str, Callable[[str], str]] = {
     "rooms": rooms,
     "studies": studies,
     "claims": claims,
+    "claims_verdicts": claims_verdicts,
+    "claims_contrasts": claims_contrasts,
+    "claims_standing": claims_standing,
     "costs": costs,
     "plan_msmarco": plan_msmarco,
     "estimates": plain("estimates", 2, "study", "what", "estimated, CPU s", "measured, CPU s"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
@@ -25,7 +25,12 @@ Expects = Literal["above", "zero", "not below", "away"]
 Verdict = Literal["confirmed", "refuted", "undecided"]
 MARGIN = 0.01
 ALPHA = 0.05
-FIRST_STAGE = {"bi": "full", "cross": "bm25@100"}  # where an architecture's verdict is read; other architectures: any first stage
+FIRST_STAGE = {
+    "bi": "full",
+    "cross": "bm25@100",
+    "minilm_bi": "bm25@20",
+    "minilm_cross": "bm25@20",
+}  # where an architecture's verdict is read; other architectures: any first stage
 MADE = "made"  # the kind of text whose teacher is exact
 TASKS = {
     "arguana": "arguments",
@@ -100,13 +105,13 @@ def _dialled(strategy: str | tuple[str, ...], entropy: float, **more: str) -> di
     return _cells(strategy, teacher="unfloored", target_entropy=entropy, **more)
 
 
-def _gain_lost(loss: str, name: str) -> Contrast:
+def _gain_lost(loss: str, name: str, mined: tuple[str, ...] = HARD, what: str = "mined negatives") -> Contrast:
     """Return by how much the mean gain of the mined strategies over corpus-random is smaller under a loss than under LCE."""
     terms = (
-        Term(1, _cells(HARD, "lce")), Term(-1, _cells("corpus_random", "lce")),
-        Term(-1, _cells(HARD, loss)), Term(1, _cells("corpus_random", loss)),
+        Term(1, _cells(mined, "lce")), Term(-1, _cells("corpus_random", "lce")),
+        Term(-1, _cells(mined, loss)), Term(1, _cells("corpus_random", loss)),
     )  # fmt: skip
-    return Contrast(f"gain of mined negatives under LCE, less that under {name}", terms, "above")
+    return Contrast(f"gain of {what} under LCE, less that under {name}", terms, "above")
 
 
 CLAIMS = (
@@ -220,6 +225,13 @@ CLAIMS = (
         "any",
     ),
 )  # fmt: skip
+
+
+PRETRAINED = (
+    replace(CLAIMS[0], contrasts=(_gain_lost("kl", "KL", ("bm25", "pooled_filtered"), "BM25's and filtered negatives"),)),
+    CLAIMS[4],
+)
+"""What the smaller grid of pretrained students can say of claims 1 and 5: judged by itself, beside the verdicts."""
 
 
 # --- one estimate a collection ----------------------------------------------------------------------------------------------------
