@@ -66,7 +66,8 @@ def evidence(folders: Sequence[Path]) -> Evidence:
         chosen = rates[rates["chosen"]].assign(study=about["study"])
         pilots.append(chosen.rename(columns={about["measure"]: "value"})[["study", "architecture", "loss", "value"]])
     every = pd.concat(means, ignore_index=True).astype({"mean": "float64"})
-    every["target_entropy"] = [0.0 if np.isnan(value) else round(float(value), 3) for value in every["target_entropy"]]
+    dialled = every["teacher"] == "unfloored"  # else the entropy is the grid's own, and no choice
+    every["target_entropy"] = np.where(dialled, every["target_entropy"].round(3), 0.0)
     values = every.groupby([*CONTEXT, *OPTION])["mean"].mean().unstack(OPTION)
     pilot = pd.concat(pilots, ignore_index=True).groupby([*CONTEXT, "loss"])["value"].max().unstack("loss")
     return Evidence(values, pd.DataFrame(features).T, pilot)

@@ -96,6 +96,7 @@ def test_evidence_is_read_from_results(tmp_path):
     about = {"study": "claims_a", "measure": "nDCG@10", "prospects": {"documents": 100.0, "overlap": 0.5}}
     (tmp_path / "results.json").write_text(json.dumps(about))
     plain = {
+        "teacher": "unfloored",
         "system": "student",
         "architecture": "bi",
         "first_stage": "full",
