@@ -244,7 +244,7 @@ def listed(collection: Collection) -> Sizes:
             queries = _part(collection, collection.queries)
             return Sizes(listed(collection.documents).docs, queries, queries)
         case EmbeddedCollection():
-            profile = profile_of(collection.profile, collection.world)
+            profile = profile_of(collection.profile, collection.world, collection.documents, collection.training_queries)
             queries = profile.n_queries[SPLITS.index(collection.split)]
             labels = WORLDS[collection.world].labels if collection.split == "train" else 1
             return _limited(collection, Sizes(profile.n_docs, queries, queries * labels))
