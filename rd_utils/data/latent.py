@@ -412,17 +412,22 @@ class Relevant(NamedTuple):
 
 
 def relevant(profile: Profile, queries: Latent, docs: Latent) -> Relevant:
-    """Return the pairs of a grade above 0: the table's where topics agree. Only such pairs are looked at."""
+    """Return the pairs of a grade above 0; none but those of one topic are looked at."""
     by_topic = np.argsort(docs.topic, kind="stable")
     sizes = np.bincount(docs.topic, minlength=profile.n_topics)
     lengths = sizes[queries.topic]
     query_rows = np.repeat(np.arange(len(lengths)), lengths)
     starts = (np.cumsum(sizes) - sizes)[queries.topic] - (np.cumsum(lengths) - lengths)
     doc_rows = by_topic[np.repeat(starts, lengths) + np.arange(len(query_rows))]
-    relation = relation_of(queries.facet[query_rows], docs.facet[doc_rows], profile.facets_per_group)
-    grades = GRADES[relation, docs.aboutness[doc_rows]]
+    grades = grades_of(profile, queries, docs, query_rows, doc_rows)
     above = grades > 0
     return Relevant(query_rows[above], doc_rows[above], grades[above])
+
+
+def grades_of(profile: Profile, queries: Latent, docs: Latent, query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
+    """Return the grades of pairs, int8: the table's where topics agree, else 0."""
+    relation = relation_of(queries.facet[query_rows], docs.facet[doc_rows], profile.facets_per_group)
+    return GRADES[relation, docs.aboutness[doc_rows]] * (queries.topic[query_rows] == docs.topic[doc_rows])
 
 
 def relation_of(facet: np.ndarray, other: np.ndarray, facets_per_group: int) -> np.ndarray:

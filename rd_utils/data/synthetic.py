@@ -39,6 +39,7 @@ from rd_utils.data.latent import (
     Vocabulary,
     draw_documents,
     draw_queries,
+    grades_of,
     relevant,
     true_grades,
     vocabulary_of,
@@ -84,6 +85,19 @@ class EmbeddedCollection:
             int8 array (n_queries, n_docs) with values 0 to 3.
         """
         return true_grades(self.profile, self.latent[self._known(split)], self.latent["docs"])
+
+    def grades_of(self, split: str, query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
+        """Return the true grades of pairs, also where no label says so.
+
+        Args:
+            split: One of the splits that were generated.
+            query_rows: Row numbers in ``queries[split]``.
+            doc_rows: Row numbers in ``docs``, of a shape that fits theirs.
+
+        Returns:
+            int8 array of that shape with values 0 to 3.
+        """
+        return grades_of(self.profile, self.latent[self._known(split)], self.latent["docs"], query_rows, doc_rows)
 
     @cached_property
     def docs(self) -> pd.DataFrame:
