@@ -227,13 +227,13 @@ def true_grades(pipeline: Pipeline, spec: params.GroupsSpec) -> np.ndarray:
     collection = spec.collection
     if not isinstance(collection, params.EmbeddedCollection):
         raise ValueError(f"the true grades of {collection.label!r} are unknown; only the embedded collection knows them")
-    from rd_utils.data import synthetic
+    from rd_utils.data import collections
 
-    generated = synthetic.generate(collection.profile, collection.world, collection.seed)
+    generated = collections.generated(collection)
     every = pd.Index(generated.queries[collection.split]["query_id"])
     query_rows, doc_rows = pipeline.group_rows(spec)
     rows = every.get_indexer(pd.Index(pipeline.queries(collection)["query_id"]))
-    return generated.grades(collection.split)[rows[query_rows][:, None], doc_rows]
+    return generated.grades_of(collection.split, rows[query_rows][:, None], doc_rows)
 
 
 def negative_ranks(pipeline: Pipeline, spec: params.GroupsSpec) -> pd.DataFrame:

@@ -36,7 +36,7 @@ from rd_utils.study.kinds import (
     Teacher,
     Tokenizer,
 )
-from rd_utils.study.specs import CandidatesSpec, GroupsSpec, NeighboursSpec, QueriesSpec, ScoresSpec, TokensSpec
+from rd_utils.study.specs import CandidatesSpec, GroupsSpec, LexiconSpec, NeighboursSpec, QueriesSpec, ScoresSpec, TokensSpec
 from rd_utils.study.stage import stage_of
 
 # Mean words of a query and of a document, for token tables that are not made yet: N. Thakur et al., BEIR, 2021, table 1. Vaswani counted.
@@ -234,7 +234,15 @@ class Known:
     def lexicon_words(self, architecture: Architecture, collection: Collection) -> int:
         """Return how many words the lexicon of a student from scratch has."""
         lexicon = lexicon_of(architecture, collection)
-        return int(self.counts(lexicon).get("words", flops.LEXICON_WORDS)) if lexicon else 0
+        return self.words_of(lexicon) if lexicon else 0
+
+    def words_of(self, lexicon: LexiconSpec) -> int:
+        """Return how many words a lexicon has; those of an embedded collection that is not read yet grow with its documents."""
+        grown = lexicon.docs.collection
+        factor = 1.0
+        if isinstance(grown, EmbeddedCollection) and grown.documents is not None:
+            factor = grown.documents / profile_of(grown.profile, grown.world).n_docs
+        return int(self.counts(lexicon).get("words", flops.LEXICON_WORDS * factor))
 
 
 def listed(collection: Collection) -> Sizes:
@@ -244,7 +252,7 @@ def listed(collection: Collection) -> Sizes:
             queries = _part(collection, collection.queries)
             return Sizes(listed(collection.documents).docs, queries, queries)
         case EmbeddedCollection():
-            profile = profile_of(collection.profile, collection.world)
+            profile = profile_of(collection.profile, collection.world, collection.documents, collection.training_queries)
             queries = profile.n_queries[SPLITS.index(collection.split)]
             labels = WORLDS[collection.world].labels if collection.split == "train" else 1
             return _limited(collection, Sizes(profile.n_docs, queries, queries * labels))

@@ -28,6 +28,7 @@ from rd_utils.data.sources import (
     IrDatasetsCollection,
     PseudoQueries,
 )
+from rd_utils.data.worlds import profile_of
 from rd_utils.store.paths import resolve_path
 from rd_utils.study.explain import nearest
 from rd_utils.study.kinds import Collection
@@ -176,7 +177,7 @@ def doc_batches(collection: Collection, track: Track = untracked) -> Iterator[pa
     """
     match collection:
         case EmbeddedCollection():
-            docs = _embedded(collection).docs
+            docs = generated(collection).docs
             yield from _batches(zip(docs["doc_id"], docs["text"], strict=True))
         case DocumentedCollection():
             docs = made_of_packages(collection).docs
@@ -261,8 +262,8 @@ def read_queries(collection: Collection, track: Track = untracked) -> tuple[pd.D
     """
     match collection:
         case EmbeddedCollection():
-            generated = _embedded(collection)
-            queries, qrels = generated.queries[collection.split], generated.qrels[collection.split]
+            found = generated(collection)
+            queries, qrels = found.queries[collection.split], found.qrels[collection.split]
         case DocumentedCollection():
             made = made_of_packages(collection)
             queries, qrels = made.queries[collection.split], made.qrels[collection.split]
@@ -535,10 +536,12 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     return pd.read_parquet(folder / f"{name}.parquet")
 
 
-def _embedded(collection: EmbeddedCollection) -> synthetic.EmbeddedCollection:
+def generated(collection: EmbeddedCollection) -> synthetic.EmbeddedCollection:
+    """Return the collection that the parameters of an embedded one say."""
     from rd_utils.data import synthetic
 
-    return synthetic.generate(collection.profile, collection.world, collection.seed)
+    profile = profile_of(collection.profile, collection.world, collection.documents, collection.training_queries)
+    return synthetic.generate(profile, collection.world, collection.seed)
 
 
 def made_of_packages(collection: DocumentedCollection) -> documented.Made:

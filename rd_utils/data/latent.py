@@ -7,9 +7,11 @@ There are integers only: one PCG64 stream per purpose and split, integer weights
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -27,6 +29,8 @@ FUNCTION_WORDS = {"the": 12, "of": 8, "and": 6, "in": 4, "for": 3, "with": 3, "t
 """Glue words with their weights, put before words of documents whatever the latent states: they tell nothing."""
 
 CONSONANTS, VOWELS, LAST_VOWELS = "bdfklmnprstvz", "aeiou", "aou"
+SHORT_WORDS = 1 << 15  # so many words have two or three syllables, of which there are 167,310; the others have four
+BLOCK = 1 << 15  # documents whose words are drawn, or written, at once; no draw depends on it
 REFUSED = re.compile("puta|puto|pedo|kaka|dodo|nazi")
 
 
@@ -82,9 +86,9 @@ class Vocabulary:
 
 
 def _pseudo_words(streams: Streams, n: int) -> list[str]:
-    """Return n different words of two or three consonant-vowel syllables, which no English stemmer changes."""
+    """Return n different words of consonant-vowel syllables, which no English stemmer changes: of two or three, then of four."""
     words: dict[str, None] = {}
-    while len(words) < n:
+    while len(words) < min(n, SHORT_WORDS):
         size = 4096
         long = streams.below("words/length", 3, size) > 0
         consonants = streams.below("words/consonants", len(CONSONANTS), (size, 3))
@@ -95,6 +99,16 @@ def _pseudo_words(streams: Streams, n: int) -> list[str]:
             if long[i]:
                 word += CONSONANTS[consonants[i, 1]] + VOWELS[vowels[i, 1]]
             word += CONSONANTS[consonants[i, 2]] + LAST_VOWELS[last[i]]
+            if not REFUSED.search(word):
+                words[word] = None
+    words = dict.fromkeys(list(words)[:SHORT_WORDS])
+    while len(words) < n:
+        size = 1 << 16
+        consonants = streams.below("words/consonants-of-four", len(CONSONANTS), (size, 4)).tolist()
+        vowels = streams.below("words/vowels-of-four", len(VOWELS), (size, 3)).tolist()
+        last = streams.below("words/last-of-four", len(LAST_VOWELS), size).tolist()
+        for (a, b, c, d), (e, f, g), h in zip(consonants, vowels, last, strict=True):
+            word = CONSONANTS[a] + VOWELS[e] + CONSONANTS[b] + VOWELS[f] + CONSONANTS[c] + VOWELS[g] + CONSONANTS[d] + LAST_VOWELS[h]
             if not REFUSED.search(word):
                 words[word] = None
     return list(words)[:n]
@@ -151,7 +165,7 @@ def vocabulary_of(profile: Profile, world: World, streams: Streams) -> Vocabular
         background=background,
         foreign=foreign,
         translation=translation,
-        topic_prior=zipf(p.n_topics, 20)[streams.order("prior/topic", p.n_topics)],
+        topic_prior=zipf(p.n_topics, p.topic_shift)[streams.order("prior/topic", p.n_topics)],
         facet_prior=zipf(p.n_facets, 10)[streams.order("prior/facet", p.n_facets)],
     )
 
@@ -189,7 +203,7 @@ def _draw_words(
     mention = draw("mention", p.mentions)
     pools = [v.topic, np.concatenate([v.facet.ravel(), v.specific.ravel()]), v.domain, v.entity]
     mentioned = [pool.ravel()[below(f"mention-{i}", pool.size)] for i, pool in enumerate(pools)]
-    mentioned.append(v.name[draw("name", zipf(p.n_names, 50))])
+    mentioned.append(v.name[draw("name", zipf(p.n_names, p.name_shift))])
     mentioned.append(v.background[draw("background-word", zipf(p.n_background, 2))])
     if len(v.foreign):
         mentioned.append(v.foreign[below("foreign-word", len(v.foreign))])
@@ -225,6 +239,12 @@ class Tokens:
     ids: np.ndarray
     offsets: np.ndarray
 
+    def of(self, rows: np.ndarray) -> Tokens:
+        """Return the tokens of some texts, in this order."""
+        lengths = np.diff(self.offsets)[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return Tokens(self.ids[np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)], offsets)
+
     def counts(self, n_words: int) -> sp.csr_array:
         """Return the (n_texts, n_words) matrix of word counts."""
         shape = (len(self.offsets) - 1, n_words)
@@ -252,7 +272,7 @@ def draw_documents(profile: Profile, world: World, vocabulary: Vocabulary, strea
     aboutness = streams.draw("docs/aboutness", p.aboutness, n)
     shortest, longest = p.document_length
     length = shortest + streams.below("docs/length", longest - shortest + 1, (n, 2)).min(axis=1)
-    place = copy_of = None
+    place = copy_of = other_topic = other_facet = None
     source = np.arange(n)
     if world.copies:
         is_copy = streams.below("docs/copy", 100, n) < world.copies
@@ -260,29 +280,46 @@ def draw_documents(profile: Profile, world: World, vocabulary: Vocabulary, strea
         source = np.where(is_copy, originals[streams.below("docs/copied", len(originals), n)], source)
         topic, facet, register, aboutness, length = (state[source] for state in (topic, facet, register, aboutness, length))
         copy_of = np.where(is_copy, source, -1)
-    offsets = np.concatenate([[0], np.cumsum(length)])
-    text = np.repeat(np.arange(n), length)
-    states, about = [topic[text], facet[text], register[text]], aboutness[text]
     if world.passages > 1:
         place = streams.below("docs/place", world.passages, n)
-        passage = np.repeat(np.arange(n * world.passages), np.diff(passage_offsets(offsets, world.passages)))
-        other = passage % world.passages != place[text]
         other_topic = streams.draw("docs/other-topic", vocabulary.topic_prior, n * world.passages)
         other_facet = streams.draw("docs/other-facet", vocabulary.facet_prior, n * world.passages)
-        states[:2] = np.where(other, other_topic[passage], states[0]), np.where(other, other_facet[passage], states[1])
-        about = np.where(other, IN_PASSING, about)
-    thresholds = np.cumsum(np.array(p.document_roles, dtype=np.int64), axis=1)[about]
-    role = (streams.below("docs/role", 1000, len(text))[:, None] >= thresholds).sum(axis=1)
+    offsets = np.concatenate([[0], np.cumsum(length)])
+    thresholds = np.cumsum(np.array(p.document_roles, dtype=np.int64), axis=1)
+    blocks = [(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+
+    def states_of(start: int, stop: int) -> list[np.ndarray]:
+        """Return topic, facet, register and aboutness of every token of some documents."""
+        text = np.repeat(np.arange(start, stop), length[start:stop])
+        states = [state[text] for state in (topic, facet, register, aboutness)]
+        if place is not None and other_topic is not None and other_facet is not None:
+            passages = np.diff(passage_offsets(offsets[start : stop + 1], world.passages))
+            passage = np.repeat(np.arange(start * world.passages, stop * world.passages), passages)
+            other = passage % world.passages != place[text]
+            states[:2] = np.where(other, other_topic[passage], states[0]), np.where(other, other_facet[passage], states[1])
+            states[3] = np.where(other, IN_PASSING, states[3])
+        return states
+
+    role = np.empty(offsets[-1], dtype=np.int8)
+    for start, stop in blocks:
+        drawn = streams.below("docs/role", 1000, int(offsets[stop] - offsets[start]))
+        role[offsets[start] : offsets[stop]] = (drawn[:, None] >= thresholds[states_of(start, stop)[3]]).sum(axis=1)
     while world.topical:
-        without = np.bincount(text[role == TOPIC], minlength=n)[text] == 0
-        if not without.any():
+        text = np.repeat(np.arange(n), length)
+        without = np.flatnonzero(np.bincount(text[role == TOPIC], minlength=n)[text] == 0)
+        if not len(without):
             break
-        again = streams.below("docs/role-again", 1000, int(without.sum()))
-        role[without] = (again[:, None] >= thresholds[without]).sum(axis=1)
-    ids = _draw_words(streams, "docs", p, world, vocabulary, role, *states)
-    if copy_of is not None:
-        kept = (copy_of[text] >= 0) & (streams.below("docs/redrawn", 100, len(text)) >= world.redrawn)
-        ids = np.where(kept, ids[offsets[source[text]] + np.arange(len(text)) - offsets[text]], ids)
+        again = streams.below("docs/role-again", 1000, len(without))
+        role[without] = (again[:, None] >= thresholds[aboutness[text[without]]]).sum(axis=1)
+    ids = np.empty(offsets[-1], dtype=np.int64)
+    for start, stop in blocks:
+        tokens = slice(offsets[start], offsets[stop])
+        ids[tokens] = _draw_words(streams, "docs", p, world, vocabulary, role[tokens], *states_of(start, stop)[:3])
+    for start, stop in blocks if copy_of is not None else []:
+        tokens = slice(offsets[start], offsets[stop])
+        text = np.repeat(np.arange(start, stop), length[start:stop])
+        kept = (source[text] != text) & (streams.below("docs/redrawn", 100, len(text)) >= world.redrawn)
+        ids[tokens] = np.where(kept, ids[offsets[source[text]] + np.arange(offsets[start], offsets[stop]) - offsets[text]], ids[tokens])
     return Latent(topic, facet, register, aboutness, place, copy_of), Tokens(ids, offsets)
 
 
@@ -329,42 +366,68 @@ def draw_queries(
 
 def written(tokens: Tokens, words: list[str], streams: Streams, prefix: str) -> list[str]:
     """Write tokens as sentences of 6 to 12 words, with function words before a quarter of the words, and commas."""
-    n = len(tokens.ids)
     function = list(FUNCTION_WORDS)
-    glue = streams.draw(f"{prefix}/glue-word", list(FUNCTION_WORDS.values()), n).tolist()
-    glued = (streams.below(f"{prefix}/glue", 100, n) < 25).tolist()
-    comma = (streams.below(f"{prefix}/comma", 100, n) < 9).tolist()
-    sentence = (6 + streams.below(f"{prefix}/sentence", 7, n)).tolist()
-    ids, offsets = tokens.ids.tolist(), tokens.offsets.tolist()
-    texts = []
-    for start, end in zip(offsets[:-1], offsets[1:], strict=True):
-        parts: list[str] = []
-        first, stop = True, start
-        for i in range(start, end):
-            if first:
-                stop = i + sentence[i]
-                if end - stop < 4:
-                    stop = end
-            word = words[ids[i]]
-            if glued[i]:
-                word = f"{function[glue[i]]} {word}"
-            if first:
-                word = word[0].upper() + word[1:]
-            first = i + 1 == stop
-            parts.append(word + "." if first else word + "," if comma[i] and i + 2 < stop else word)
-        texts.append(" ".join(parts))
+    texts: list[str] = []
+    for block in range(0, len(tokens.offsets) - 1, BLOCK):
+        offsets = tokens.offsets[block : block + BLOCK + 1]
+        ids, offsets = tokens.ids[offsets[0] : offsets[-1]].tolist(), (offsets - offsets[0]).tolist()
+        n = len(ids)
+        glue = streams.draw(f"{prefix}/glue-word", list(FUNCTION_WORDS.values()), n).tolist()
+        glued = (streams.below(f"{prefix}/glue", 100, n) < 25).tolist()
+        comma = (streams.below(f"{prefix}/comma", 100, n) < 9).tolist()
+        sentence = (6 + streams.below(f"{prefix}/sentence", 7, n)).tolist()
+        for start, end in itertools.pairwise(offsets):
+            parts: list[str] = []
+            first, stop = True, start
+            for i in range(start, end):
+                if first:
+                    stop = i + sentence[i]
+                    if end - stop < 4:
+                        stop = end
+                word = words[ids[i]]
+                if glued[i]:
+                    word = f"{function[glue[i]]} {word}"
+                if first:
+                    word = word[0].upper() + word[1:]
+                first = i + 1 == stop
+                parts.append(word + "." if first else word + "," if comma[i] and i + 2 < stop else word)
+            texts.append(" ".join(parts))
     return texts
 
 
 def true_grades(profile: Profile, queries: Latent, docs: Latent) -> np.ndarray:
-    """Return the (n_queries, n_docs) grades: the table's where topics agree, else 0."""
-    facets = np.arange(profile.n_facets)
-    relation = relation_of(facets[:, None], facets[None, :], profile.facets_per_group)
-    table = GRADES[relation]  # (facet of query, facet of document, aboutness)
-    flat = table.reshape(profile.n_facets, -1)
-    grades = np.take(flat[queries.facet], docs.facet * 3 + docs.aboutness, axis=1)
-    grades *= queries.topic[:, None] == docs.topic[None, :]
+    """Return the (n_queries, n_docs) grades, 0 of the pairs that are not relevant."""
+    grades = np.zeros((len(queries.topic), len(docs.topic)), dtype=np.int8)
+    pairs = relevant(profile, queries, docs)
+    grades[pairs.query_rows, pairs.doc_rows] = pairs.grades
     return grades
+
+
+class Relevant(NamedTuple):
+    """The pairs of a grade above 0, sorted by query and document: three arrays of one length."""
+
+    query_rows: np.ndarray
+    doc_rows: np.ndarray
+    grades: np.ndarray  # int8
+
+
+def relevant(profile: Profile, queries: Latent, docs: Latent) -> Relevant:
+    """Return the pairs of a grade above 0; none but those of one topic are looked at."""
+    by_topic = np.argsort(docs.topic, kind="stable")
+    sizes = np.bincount(docs.topic, minlength=profile.n_topics)
+    lengths = sizes[queries.topic]
+    query_rows = np.repeat(np.arange(len(lengths)), lengths)
+    starts = (np.cumsum(sizes) - sizes)[queries.topic] - (np.cumsum(lengths) - lengths)
+    doc_rows = by_topic[np.repeat(starts, lengths) + np.arange(len(query_rows))]
+    grades = grades_of(profile, queries, docs, query_rows, doc_rows)
+    above = grades > 0
+    return Relevant(query_rows[above], doc_rows[above], grades[above])
+
+
+def grades_of(profile: Profile, queries: Latent, docs: Latent, query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
+    """Return the grades of pairs, int8: the table's where topics agree, else 0."""
+    relation = relation_of(queries.facet[query_rows], docs.facet[doc_rows], profile.facets_per_group)
+    return GRADES[relation, docs.aboutness[doc_rows]] * (queries.topic[query_rows] == docs.topic[doc_rows])
 
 
 def relation_of(facet: np.ndarray, other: np.ndarray, facets_per_group: int) -> np.ndarray:

@@ -194,7 +194,14 @@ def ids_overlap(one: Collection, other: Collection) -> bool:
 
 def _listing(collection: Collection) -> Collection:
     """Return a collection without what takes a part of its queries."""
-    whole = {"random_split": None, "shared_queries": "refuse", "max_queries": None, "skip_queries": 0, "queries": 1}
+    whole = {
+        "random_split": None,
+        "shared_queries": "refuse",
+        "max_queries": None,
+        "skip_queries": 0,
+        "queries": 1,
+        "training_queries": None,
+    }
     return collection.model_copy(update={name: value for name, value in whole.items() if name in type(collection).model_fields})
 
 
@@ -208,7 +215,7 @@ def _one_source(one: Collection, other: Collection) -> bool:
         case FolderCollection(), FolderCollection():
             return resolve_path(one.path).resolve() == resolve_path(other.path).resolve()
         case EmbeddedCollection(), EmbeddedCollection():
-            return (one.profile, one.world, one.seed) == (other.profile, other.world, other.seed)
+            return (one.profile, one.world, one.seed, one.documents) == (other.profile, other.world, other.seed, other.documents)
         case DocumentedCollection(), DocumentedCollection():
             return one.task == other.task
         case _:

@@ -89,16 +89,8 @@ class Oracle:
 
     def expected_grades(self, split: str, query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
         """Return E[grade | both texts] of aligned pairs, float64 (n,)."""
-        query_rows, doc_rows = np.asarray(query_rows, dtype=np.int64), np.asarray(doc_rows, dtype=np.int64)
-        if query_rows.shape != doc_rows.shape or query_rows.ndim != 1:
-            raise ValueError(
-                f"Pairs are not aligned: {query_rows.shape} query rows and {doc_rows.shape} doc rows; expected two (n,) arrays."
-            )
         posterior = self.query_posterior(split)
-        for name, rows, n in (("query", query_rows, len(posterior.indptr) - 1), ("doc", doc_rows, len(self.documents))):
-            if len(rows) and (rows.min() < 0 or rows.max() >= n):
-                bad = rows[(rows < 0) | (rows >= n)]
-                raise ValueError(f"{len(bad)} {name} rows do not exist, the first is {bad[0]}: expected 0 to {n - 1}.")
+        query_rows, doc_rows = check_pairs(query_rows, doc_rows, len(posterior.indptr) - 1, len(self.documents))
         expected = np.empty(len(query_rows))
         order = np.argsort(query_rows, kind="stable")
         starts = np.flatnonzero(np.diff(query_rows[order], prepend=-1))
@@ -124,7 +116,7 @@ class Oracle:
         n_topics, n_facets, block = p.n_topics, p.n_facets, max(block // passages, 1)
         facets = np.arange(n_facets)
         relation = relation_of(facets[:, None], facets[None, :], p.facets_per_group)
-        factors, same = np.empty((p.n_docs, n_topics * n_facets), dtype=np.float32), self._same_source()
+        factors, same = np.empty((p.n_docs, n_topics * n_facets), dtype=np.float32), same_source(p, self._world)
         if same:
             self.sources, self._apart = np.empty_like(factors), np.empty(p.n_docs)
         for start in range(0, p.n_docs, block):
@@ -147,19 +139,10 @@ class Oracle:
                 factors[rows] += GRADES[0, 0] * self.sources[rows]
         return factors
 
-    def _same_source(self) -> float:
-        """Return the probability that a query's states are those of a document because this, or a copy or its original, is their source."""
-        p, copies = self._profile, self._world.copies / 100
-        if not self._world.knows_source:
-            return 0.0
-        about = p.aboutness[0] / sum(p.aboutness)
-        of_one_origin = 1 + copies / (1 - copies) + copies  # itself, copies of its origin, and the origin of a copy
-        return of_one_origin * (1 - (1 - about) ** p.n_docs) / (p.n_docs * about)
-
     def _logs_of_one(self, counts: sp.csr_array, ratios: list[list[_LogRatio]]) -> np.ndarray:
         """Return the log joint probability of documents and states but for a factor of each document, (2, 3, n_docs, n_states)."""
         p, lengths = self._profile, counts.sum(axis=1)
-        registers, aboutness = self._log_shares()
+        registers, aboutness = log_shares(p)
         logs = np.empty((2, 3, len(lengths), len(self._log_prior)))
         for r in (LAY, TECHNICAL):
             for h, roles in enumerate(p.document_roles):
@@ -180,7 +163,7 @@ class Oracle:
         1e150 for a hundred words, so that their sum needs no logarithms.
         """
         p, passages, lengths = self._profile, self._world.passages, counts.sum(axis=1)
-        registers, aboutness = self._log_shares()
+        registers, aboutness = log_shares(p)
         backgrounds = [lengths * np.log(roles[BACKGROUND] / 1000) for roles in p.document_roles]
         logs = np.empty((2, 3, len(lengths) // passages, len(self._log_prior)))
         for r in (LAY, TECHNICAL):
@@ -195,11 +178,6 @@ class Oracle:
                 logs[r, h] += self._log_prior
                 logs[r, h] += (registers[r] + aboutness[h] + other.reshape(-1, passages).sum(axis=1))[:, None]
         return logs
-
-    def _log_shares(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the logs of the shares of documents by register and by aboutness."""
-        p = self._profile
-        return np.log([p.lay_documents / 100, 1 - p.lay_documents / 100]), np.log(np.array(p.aboutness) / sum(p.aboutness))
 
     def _query_posterior(self, tokens: Tokens) -> sp.csr_array:
         p, v = self._profile, self._collection._vocabulary
@@ -234,6 +212,34 @@ class Oracle:
         without.data = np.log1p(np.negative(without.data))
         ratio.data = np.log1p(ratio.data)
         return ratio, without
+
+
+def check_pairs(query_rows: np.ndarray, doc_rows: np.ndarray, n_queries: int, n_docs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of pairs as int64; refuse pairs that are not aligned, and rows that do not exist."""
+    query_rows, doc_rows = np.asarray(query_rows, dtype=np.int64), np.asarray(doc_rows, dtype=np.int64)
+    if query_rows.shape != doc_rows.shape or query_rows.ndim != 1:
+        raise ValueError(f"Pairs are not aligned: {query_rows.shape} query rows and {doc_rows.shape} doc rows; expected two (n,) arrays.")
+    for name, rows, n in (("query", query_rows, n_queries), ("doc", doc_rows, n_docs)):
+        if len(rows) and (rows.min() < 0 or rows.max() >= n):
+            bad = rows[(rows < 0) | (rows >= n)]
+            raise ValueError(f"{len(bad)} {name} rows do not exist, the first is {bad[0]}: expected 0 to {n - 1}.")
+    return query_rows, doc_rows
+
+
+def log_shares(profile: Profile) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logs of the shares of documents by register and by aboutness."""
+    p = profile
+    return np.log([p.lay_documents / 100, 1 - p.lay_documents / 100]), np.log(np.array(p.aboutness) / sum(p.aboutness))
+
+
+def same_source(profile: Profile, world: World) -> float:
+    """Return the probability that a query's states are those of a document because this, or a copy or its original, is their source."""
+    p, copies = profile, world.copies / 100
+    if not world.knows_source:
+        return 0.0
+    about = p.aboutness[0] / sum(p.aboutness)
+    of_one_origin = 1 + copies / (1 - copies) + copies  # itself, copies of its origin, and the origin of a copy
+    return of_one_origin * (1 - (1 - about) ** p.n_docs) / (p.n_docs * about)
 
 
 def _product(counts: sp.csr_array, logs: sp.csr_array) -> np.ndarray:
@@ -274,6 +280,18 @@ def _word_probabilities(profile: Profile, world: World, vocabulary: Vocabulary) 
         own = [matrix(v.specific[domain, facet, :, r], zipf(p.specific_concepts, 3)) for r in (LAY, TECHNICAL)]
         by_facet = [sp.csr_array(a * (1 - specific) + b * specific) for a, b in zip(by_facet, own, strict=True)]
 
+    return _WordProbabilities(
+        topic=leaked([matrix(v.topic[topic, :, r], zipf(p.topic_concepts, 2)) for r in (LAY, TECHNICAL)]),
+        facet=leaked(by_facet),
+        domain=matrix(v.domain[domain], zipf(p.domain_words, 4)),
+        entity=matrix(v.entity[topic, facet], np.ones(p.entities)),
+        background=background_of(p, v),
+    )
+
+
+def background_of(profile: Profile, vocabulary: Vocabulary) -> np.ndarray:
+    """Return the probability of each word in the background, (n_words,)."""
+    p, v = profile, vocabulary
     pools = [
         v.topic.ravel(),
         np.concatenate([v.facet.ravel(), v.specific.ravel()]),
@@ -282,18 +300,12 @@ def _word_probabilities(profile: Profile, world: World, vocabulary: Vocabulary) 
         v.name,
         v.background,
     ]
-    weights = [np.ones(len(pool)) for pool in pools[:4]] + [zipf(p.n_names, 50), zipf(p.n_background, 2)]
+    weights = [np.ones(len(pool)) for pool in pools[:4]] + [zipf(p.n_names, p.name_shift), zipf(p.n_background, 2)]
     if len(v.foreign):
         pools.append(v.foreign)
         weights.append(np.ones(len(v.foreign)))
-    background = np.zeros(n_words)
+    background = np.zeros(len(v.words))
     for share, pool, weight in zip(p.mentions, pools, weights, strict=True):
         np.add.at(background, pool, share / 100 * weight / weight.sum())
     background[background == 0] = 1  # words that homonyms have replaced everywhere: no text has them
-    return _WordProbabilities(
-        topic=leaked([matrix(v.topic[topic, :, r], zipf(p.topic_concepts, 2)) for r in (LAY, TECHNICAL)]),
-        facet=leaked(by_facet),
-        domain=matrix(v.domain[domain], zipf(p.domain_words, 4)),
-        entity=matrix(v.entity[topic, facet], np.ones(p.entities)),
-        background=background,
-    )
+    return background

@@ -49,7 +49,7 @@ class RandomSplit(Part):
         return f"/random-{self.part}-{'-'.join(f'{share:g}' for share in self.shares)}-{self.seed}"
 
 
-_WHOLE = {"max_queries": None, "random_split": None, "skip_queries": 0, "split": "train"}
+_WHOLE = {"max_queries": None, "random_split": None, "skip_queries": 0, "split": "train", "training_queries": None}
 SPLIT_PARTS = ("train", "validation", "test")  # in the order of shares
 SharedQueries = Literal["refuse", "allow"]
 
@@ -78,20 +78,30 @@ class Documents(_Queries):
     """A collection that has documents of its own."""
 
 
+Many = Annotated[Count, Field(ge=100, le=2_000_000)]  # more would want words of five syllables
+
+
 class EmbeddedCollection(Documents):
-    """The synthetic collection that the package generates (see :mod:`rd_utils.data.synthetic`), in one of its worlds."""
+    """The synthetic collection that the package generates (see :mod:`rd_utils.data.synthetic`), in one of its worlds.
+
+    It has the size of its ``profile`` but for ``documents``, with which its topics and words grow, and ``training_queries``.
+    """
 
     source: Literal["embedded"] = "embedded"
     profile: Literal["smallest", "default"] = "smallest"
     world: WorldName = "additive"
     seed: Seed = 13
     split: Literal["train", "validation", "test"] = "train"
+    documents: Many | None = Field(default=None, exclude_if=lambda value: value is None)
+    training_queries: Count | None = Field(default=None, exclude_if=lambda value: value is None)
     max_queries: Count | None = None
 
     @property
     def label(self) -> str:
         """Return the name that tables show."""
-        return f"embedded-{self.profile}-{self.world}-{self.seed}/{self.split}{self._part}{_limit(self.max_queries)}"
+        sizes = {"documents": self.documents, "queries": self.training_queries}
+        size = "".join(f"-{number}-{name}" for name, number in sizes.items() if number is not None)
+        return f"embedded-{self.profile}-{self.world}-{self.seed}{size}/{self.split}{self._part}{_limit(self.max_queries)}"
 
 
 class IrDatasetsCollection(Documents):

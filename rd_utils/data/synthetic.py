@@ -33,16 +33,20 @@ import pandas as pd
 
 from rd_utils.data.latent import (
     Latent,
+    Relevant,
     Streams,
     Tokens,
     Vocabulary,
     draw_documents,
     draw_queries,
+    grades_of,
+    relevant,
     true_grades,
     vocabulary_of,
     written,
 )
 from rd_utils.data.oracle import Oracle
+from rd_utils.data.topic_oracle import TopicOracle
 from rd_utils.data.worlds import PROFILES, SPLITS, WORLDS, Profile, World, profile_of
 
 FLOOR = 1e-30
@@ -56,7 +60,6 @@ class EmbeddedCollection:
         profile: Its sizes and percentages.
         world: Its world's name.
         seed: Its seed.
-        docs: ``doc_id, text``.
         queries: By split: ``query_id, text``.
         qrels: By split: ``query_id, doc_id, relevance``. train: one labelled document per query, of true grade 2 or 3 (in a world with
             more labels, several of any grade); validation and test: all documents of grade 1 and more.
@@ -66,7 +69,6 @@ class EmbeddedCollection:
     profile: Profile
     world: str
     seed: int
-    docs: pd.DataFrame
     queries: dict[str, pd.DataFrame]
     qrels: dict[str, pd.DataFrame]
     latent: dict[str, Latent]
@@ -83,6 +85,25 @@ class EmbeddedCollection:
             int8 array (n_queries, n_docs) with values 0 to 3.
         """
         return true_grades(self.profile, self.latent[self._known(split)], self.latent["docs"])
+
+    def grades_of(self, split: str, query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
+        """Return the true grades of pairs, also where no label says so.
+
+        Args:
+            split: One of the splits that were generated.
+            query_rows: Row numbers in ``queries[split]``.
+            doc_rows: Row numbers in ``docs``, of a shape that fits theirs.
+
+        Returns:
+            int8 array of that shape with values 0 to 3.
+        """
+        return grades_of(self.profile, self.latent[self._known(split)], self.latent["docs"], query_rows, doc_rows)
+
+    @cached_property
+    def docs(self) -> pd.DataFrame:
+        """The documents: ``doc_id, text``, written at first use."""
+        texts = written(self._tokens["docs"], self._vocabulary.words, Streams(self.seed), "docs")
+        return pd.DataFrame({"doc_id": _ids("d", self.profile.n_docs), "text": texts})
 
     def geometry(self, of: str = "docs") -> np.ndarray:
         """Return the true geometry: unit vectors of one-hot blocks.
@@ -106,9 +127,9 @@ class EmbeddedCollection:
         return np.concatenate([np.sqrt(share) * np.eye(n)[state] for state, n, share in parts], axis=1)
 
     @cached_property
-    def oracle(self) -> Oracle:
+    def oracle(self) -> Oracle | TopicOracle:
         """The exact posterior of this collection's texts, prepared once."""
-        return Oracle(self)
+        return TopicOracle(self) if self.profile.resized else Oracle(self)
 
     def oracle_scores(self, split: str, query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
         """Return log max(E[grade | both texts], 1e-30) of aligned pairs.
@@ -125,8 +146,14 @@ class EmbeddedCollection:
 
     def oracle_matrix(self, split: str) -> np.ndarray:
         """Return the oracle scores of all pairs of a split, float64 (n_queries, n_docs)."""
-        n_queries, n_docs = len(self.queries[self._known(split)]), len(self.docs)
+        n_queries, n_docs = len(self.queries[self._known(split)]), self.profile.n_docs
         scores = np.empty((n_queries, n_docs))
+        if isinstance(self.oracle, TopicOracle):
+            for start in range(0, n_docs, self.oracle.block):
+                docs = np.arange(start, min(start + self.oracle.block, n_docs))
+                pairs = np.repeat(np.arange(n_queries), len(docs)), np.tile(docs, n_queries)
+                scores[:, docs] = self.oracle_scores(split, *pairs).reshape(n_queries, len(docs))
+            return scores
         for row in range(n_queries):
             scores[row] = self.oracle_scores(split, np.full(n_docs, row), np.arange(n_docs))
         return scores
@@ -177,17 +204,18 @@ def generate(profile: str | Profile, world: str = "additive", seed: int = 13, sp
     for split in reversed(SPLITS):  # test first: nothing that train does reaches it
         n = profile.n_queries[SPLITS.index(split)]
         latent[split], tokens[split] = draw_queries(profile, known, vocabulary, streams, split, n, about, taken)
-    doc_ids = np.array([f"d{i:05d}" for i in range(profile.n_docs)])
+    doc_ids = _ids("d", profile.n_docs)
     queries, qrels = {}, {}
     for split in (split for split in SPLITS if split in splits):
         texts = written(tokens[split], vocabulary.words, streams, split) if known.sentences else _plain(tokens[split], vocabulary.words)
-        queries[split] = pd.DataFrame({"query_id": np.array([f"{split}-{i:05d}" for i in range(len(texts))]), "text": texts})
-        grades = true_grades(profile, latent[split], about)
-        query_rows, doc_rows = _labels(grades, known, streams) if split == "train" else np.nonzero(grades)
-        qrels[split] = _qrels(grades, query_rows, doc_rows, queries[split], doc_ids)
-    docs = pd.DataFrame({"doc_id": doc_ids, "text": written(doc_tokens, vocabulary.words, streams, "docs")})
+        queries[split] = pd.DataFrame({"query_id": _ids(f"{split}-", len(texts)), "text": texts})
+        pairs = relevant(profile, latent[split], about)
+        labelled = _labels(pairs, len(texts), known, streams) if split == "train" else pairs
+        query_ids = queries[split]["query_id"].to_numpy()[labelled.query_rows]
+        relevance = labelled.grades.astype(np.int64)
+        qrels[split] = pd.DataFrame({"query_id": query_ids, "doc_id": doc_ids[labelled.doc_rows], "relevance": relevance})
     latent, tokens = {name: latent[name] for name in ("docs", *queries)}, {name: tokens[name] for name in ("docs", *queries)}
-    return EmbeddedCollection(profile, world, seed, docs, queries, qrels, latent, vocabulary, tokens)
+    return EmbeddedCollection(profile, world, seed, queries, qrels, latent, vocabulary, tokens)
 
 
 def _checked(profile: str | Profile, world: str, seed: int, splits: Sequence[str]) -> Profile:
@@ -204,30 +232,32 @@ def _checked(profile: str | Profile, world: str, seed: int, splits: Sequence[str
     return profile_of(profile, world) if isinstance(profile, str) else profile
 
 
+def _ids(prefix: str, n: int) -> np.ndarray:
+    """Return n ids of five digits or, where these are too few, all of more, so that their order is that of numbers."""
+    digits = max(5, len(str(n - 1)))
+    return np.array([f"{prefix}{i:0{digits}d}" for i in range(n)])
+
+
 def _plain(tokens: Tokens, words: list[str]) -> list[str]:
     ids, offsets = tokens.ids.tolist(), tokens.offsets.tolist()
     return [" ".join(words[i] for i in ids[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
 
 
-def _labels(grades: np.ndarray, world: World, streams: Streams) -> tuple[np.ndarray, np.ndarray]:
+def _labels(pairs: Relevant, n_queries: int, world: World, streams: Streams) -> Relevant:
     """Draw a query's labelled documents, no document twice, by the weights of their grades."""
-    weights = np.array(world.label_weights, dtype=np.int32)[grades]
+    weights = np.array(world.label_weights, dtype=np.int64)[pairs.grades]
+    ends = np.cumsum(np.bincount(pairs.query_rows, minlength=n_queries))
     drawn = []
     for label in range(world.labels):
-        cumulative = np.cumsum(weights, axis=1, dtype=np.int32)
-        left = np.flatnonzero(cumulative[:, -1])
-        aim = streams.below(f"train/label-{label}" if label else "train/label", 2**62, len(grades)) % np.maximum(cumulative[:, -1], 1)
-        docs = (cumulative <= aim[:, None]).sum(axis=1)[left]
-        weights[left, docs] = 0
-        drawn.append(np.stack([left, docs]))
-    query_rows, doc_rows = np.concatenate(drawn, axis=1)
-    order = np.lexsort((doc_rows, query_rows))
-    return query_rows[order], doc_rows[order]
-
-
-def _qrels(grades: np.ndarray, query_rows: np.ndarray, doc_rows: np.ndarray, queries: pd.DataFrame, doc_ids: np.ndarray) -> pd.DataFrame:
-    query_ids, relevance = queries["query_id"].to_numpy()[query_rows], grades[query_rows, doc_rows].astype(np.int64)
-    return pd.DataFrame({"query_id": query_ids, "doc_id": doc_ids[doc_rows], "relevance": relevance})
+        cumulative = np.concatenate([[0], np.cumsum(weights)])
+        before = cumulative[np.concatenate([[0], ends[:-1]])]
+        total = cumulative[ends] - before
+        aim = streams.below(f"train/label-{label}" if label else "train/label", 2**62, n_queries) % np.maximum(total, 1)
+        rows = np.searchsorted(cumulative[1:], (before + aim)[total > 0], side="right")
+        weights[rows] = 0
+        drawn.append(rows)
+    rows = np.sort(np.concatenate(drawn))
+    return Relevant(*(column[rows] for column in pairs))
 
 
 def fingerprint(collection: EmbeddedCollection) -> str:

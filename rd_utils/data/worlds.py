@@ -28,8 +28,12 @@ class Profile:
         n_names: Rare words of the background.
         document_roles: For aboutness 0, 1, 2: per mille of tokens from topic, facet, domain, entity, background.
         query_roles: The same for queries.
+        topic_shift: What is added to a topic's rank: the larger, the more alike are topics in how often they occur.
+        name_shift: The same for names.
         mentions: Percentages of background tokens that are: any topic's form, any facet's form, any domain's word, any
             entity, a name, a background word; and, where queries have words of their own, any of these.
+        resized: Whether the number of documents is another than a named profile's, or could be: then the oracle goes by the topics that
+            words point to (:mod:`rd_utils.data.topic_oracle`).
     """
 
     n_docs: int
@@ -60,6 +64,9 @@ class Profile:
     mentions: tuple[int, ...] = (12, 1, 3, 6, 12, 66)
     document_length: tuple[int, int] = (20, 60)
     query_lengths: tuple[int, ...] = (0, 0, 0, 2, 4, 4, 3, 2, 1)
+    topic_shift: int = 20
+    name_shift: int = 50
+    resized: bool = False
 
     @property
     def n_topics(self) -> int:
@@ -169,10 +176,47 @@ else:
     WorldName = Literal[*WORLDS]
 
 
-def profile_of(name: str, world: str) -> Profile:
-    """Return a profile as a world has it.
+def profile_of(name: str, world: str, documents: int | None = None, training_queries: int | None = None) -> Profile:
+    """Return a profile as a world has it, with so many documents and training queries if they are given.
 
     >>> profile_of("default", "additive").document_length, profile_of("default", "short_answers").document_length
     ((20, 60), (3, 8))
     """
-    return dataclasses.replace(PROFILES[name], **WORLDS[world].changes.get(name, {}))
+    profile = dataclasses.replace(PROFILES[name], **WORLDS[world].changes.get(name, {}))
+    if training_queries is not None:
+        profile = dataclasses.replace(profile, n_queries=(training_queries, *profile.n_queries[1:]))
+    return profile if documents is None else with_documents(profile, documents)
+
+
+def with_documents(profile: Profile, documents: int) -> Profile:
+    """Return a profile of so many documents, about more or fewer domains in proportion, two at least, and with more or fewer names.
+
+    What a topic's or a name's share is beside the others' stays, so a query has about as many relevant documents as before.
+
+    >>> larger = with_documents(PROFILES["default"], 64_000)
+    >>> larger.n_domains, larger.n_topics, larger.n_names, larger.topic_shift
+    (256, 2048, 9600, 160)
+    """
+    domains = max(2, (2 * profile.n_domains * documents + profile.n_docs) // (2 * profile.n_docs))
+
+    def in_proportion(number: int) -> int:
+        return max(1, number * domains // profile.n_domains)
+
+    return dataclasses.replace(
+        profile,
+        n_docs=documents,
+        n_domains=domains,
+        n_names=in_proportion(profile.n_names),
+        topic_shift=in_proportion(profile.topic_shift),
+        name_shift=in_proportion(profile.name_shift),
+        resized=True,
+    )
+
+
+def any_size(world: str) -> bool:
+    """Tell whether the oracle of a world knows any number of documents; where they have passages of several topics, it does not.
+
+    >>> [world for world in WORLDS if not any_size(world)]
+    ['long_documents']
+    """
+    return WORLDS[world].passages == 1

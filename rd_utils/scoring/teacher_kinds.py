@@ -10,7 +10,9 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from rd_utils.cost.workload import SECONDS, Counter, Work
+from rd_utils.data import collections
 from rd_utils.data.sources import EmbeddedCollection
+from rd_utils.data.worlds import any_size
 from rd_utils.mining import retrieval
 from rd_utils.mining.retrievers import BM25
 from rd_utils.models.architectures import CrossEncoder, InteractionCross
@@ -78,6 +80,9 @@ class Oracle(ScoringTeacher):
         """Raise a ValueError unless it is the embedded collection, the only one with degrees of relevance for every pair."""
         if collection.source != "embedded":
             raise ValueError(f"the oracle knows the embedded collection only, not {collection.label!r}; use a trained or loaded teacher")
+        known = cast("EmbeddedCollection", collection)
+        if known.documents is not None and not any_size(known.world):
+            raise ValueError(f"the oracle of the world {known.world!r} knows its profiles' numbers of documents only; leave out documents")
 
     def inputs(self, collection: Collection) -> Inputs:
         """Return the texts, whose order the rows count."""
@@ -85,10 +90,8 @@ class Oracle(ScoringTeacher):
 
     def scorer(self, collection: Collection, given: Given) -> Scorer:
         """Return the score that the generator of the collection knows, with the noise of the pair."""
-        from rd_utils.data import synthetic
-
         known = cast("EmbeddedCollection", collection)
-        generated = synthetic.generate(known.profile, known.world, known.seed)
+        generated = collections.generated(known)
         rows = pd.Index(generated.queries[known.split]["query_id"]).get_indexer(pd.Index(given(QUERIES).frame["query_id"]))
         least, n_docs = np.log(self.floor), len(given(DOCS).frame)
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rd_utils.cost import flops
 from rd_utils.cost.workload import SECONDS, Counter, Work
 from rd_utils.stages.docs import DOCS
 from rd_utils.store import Draft
@@ -54,7 +53,7 @@ def _embedded_words(encoder: str, tokenizer: Tokenizer, given: Given) -> np.ndar
 
 def _work(spec: LexiconSpec, counter: Counter) -> Work:
     docs, words = counter.known.sizes(spec.docs.collection).docs, counter.known.words(spec.docs.collection)[1]
-    found = int(counter.known.counts(spec).get("words", flops.LEXICON_WORDS))
+    found = counter.known.words_of(spec)
     seconds = docs * words * SECONDS["word to lexicon"]
     return Work("lexicon", cpu_seconds=seconds, disk=4.0 * found * spec.dimension, memory=docs * words * 12)
 
