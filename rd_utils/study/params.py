@@ -322,7 +322,7 @@ class ClaimsParameters(Part):
 
     results: PathText
     leave_out: Annotated[tuple[Name, ...], Unique] = ()
-    margin: float = Field(default=0.01, gt=0, lt=1)
+    margin: Fraction = 0.01
 
 
 def untrained_seeds(architecture: Architecture, seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -392,6 +392,7 @@ MODELS = {
     "05c_report": params.AnalyseParameters, "06_search": params.SearchParameters, "07a_floor": held_out.TheoryParameters,
     "07b_bounds": held_out.BoundsParameters, "07c_bias": held_out.BiasParameters,
     "09_advise": params.AdviseParameters,
+    "10_claims": params.ClaimsParameters,
 }  # fmt: skip
 
 

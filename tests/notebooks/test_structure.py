@@ -34,10 +34,12 @@ PARAMETERS = {
     "07c_bias": held_out.BiasParameters,
     "08_published": params.AnalyseParameters,
     "09_advise": params.AdviseParameters,
+    "10_claims": params.ClaimsParameters,
 }
 
 
-BESIDE = ["05a_results", "05b_locality", "07a_floor", "07b_bounds", "07c_bias", "08_published", "09_advise"]  # that no study runs
+BESIDE = ["05a_results", "05b_locality", "07a_floor", "07b_bounds", "07c_bias", "08_published", "09_advise", "10_claims"]
+"""Notebooks that no study runs."""
 
 
 def cells(path: Path) -> list[dict]:
