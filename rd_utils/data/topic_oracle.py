@@ -154,14 +154,14 @@ class TopicOracle:
         for name, pointers in self._words.items():
             entry = said[name].entry
             logs[name] = said[name].count * np.log1p(share[pointers.roles[entry]] * pointers.odds[register][entry])
-        by_facet = np.bincount(said["facet"].cell, logs["facet"], n * n_facets).reshape(n, n_facets)
+        by_facet = _summed(said["facet"].cell, logs["facet"], n * n_facets).reshape(n, n_facets)
         slot, known = _slots(keys, said["topic"].cell)
-        own = np.bincount(slot[known], logs["topic"][known], len(keys))
+        own = _summed(slot[known], logs["topic"][known], len(keys))
         slot, known = _slots(keys, said["domain"].cell)
-        rest = np.repeat(np.bincount(slot[known], logs["domain"][known], len(keys)), n_facets)
+        rest = np.repeat(_summed(slot[known], logs["domain"][known], len(keys)), n_facets)
         key, facet = np.divmod(said["state"].cell, n_facets)
         slot, known = _slots(keys, key)
-        rest += np.bincount((slot * n_facets + facet)[known], logs["state"][known], len(rest))
+        rest += _summed((slot * n_facets + facet)[known], logs["state"][known], len(rest))
         return by_facet, own, rest.reshape(-1, n_facets)
 
 
@@ -215,6 +215,11 @@ def _entries(ends: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray
     lengths = np.diff(ends)[rows]
     place = np.repeat(np.arange(len(rows)), lengths)
     return place, np.arange(len(place)) + np.repeat(ends[rows] - (np.cumsum(lengths) - lengths), lengths)
+
+
+def _summed(at: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
+    """Return the sum of the values at each of n places, as floats also where there is none."""
+    return np.bincount(at, values, n).astype(np.float64, copy=False)
 
 
 def _slots(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
