@@ -105,13 +105,13 @@ def _dialled(strategy: str | tuple[str, ...], entropy: float, **more: str) -> di
     return _cells(strategy, teacher="unfloored", target_entropy=entropy, **more)
 
 
-def _gain_lost(loss: str, name: str, mined: tuple[str, ...] = HARD, what: str = "mined negatives") -> Contrast:
+def _gain_lost(loss: str, name: str, mined: tuple[str, ...] = HARD, what: str = "") -> Contrast:
     """Return by how much the mean gain of the mined strategies over corpus-random is smaller under a loss than under LCE."""
     terms = (
         Term(1, _cells(mined, "lce")), Term(-1, _cells("corpus_random", "lce")),
         Term(-1, _cells(mined, loss)), Term(1, _cells("corpus_random", loss)),
     )  # fmt: skip
-    return Contrast(f"gain of {what} under LCE, less that under {name}", terms, "above")
+    return Contrast(f"gain{what} under LCE less under {name}", terms, "above")
 
 
 CLAIMS = (
@@ -186,7 +186,7 @@ CLAIMS = (
         "4",
         (
             Contrast(
-                "random documents or dropped words, less neither, on pooled negatives",
+                "augmented less plain inputs, pooled",
                 (
                     Term(0.5, _cells("pooled", augmentation="random_third")), Term(0.5, _cells("pooled", augmentation="query_dropout")),
                     Term(-1, _cells("pooled")),
@@ -194,7 +194,7 @@ CLAIMS = (
                 "above",
             ),
             Contrast(
-                "smoothed or half hard targets, less neither, of a sure teacher",
+                "augmented less plain targets, sure teacher",
                 (
                     Term(0.5, _dialled("pooled", 0.2, augmentation="smoothing")),
                     Term(0.5, _dialled("pooled", 0.2, augmentation="hard_half")),
@@ -217,7 +217,7 @@ CLAIMS = (
                 "not below",
             ),
             Contrast(
-                "corpus-random less pooled and filtered, under KL",
+                "random less pooled and filtered, under KL",
                 (Term(1, _cells("corpus_random")), Term(-1, _cells("pooled_filtered"))),
                 "not below",
             ),
@@ -228,7 +228,7 @@ CLAIMS = (
 
 
 PRETRAINED = (
-    replace(CLAIMS[0], contrasts=(_gain_lost("kl", "KL", ("bm25", "pooled_filtered"), "BM25's and filtered negatives"),)),
+    replace(CLAIMS[0], contrasts=(_gain_lost("kl", "KL", ("bm25", "pooled_filtered"), " of BM25, filtered"),)),
     CLAIMS[4],
 )
 """What the smaller grid of pretrained students can say of claims 1 and 5: judged by itself, beside the verdicts."""

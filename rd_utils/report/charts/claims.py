@@ -48,7 +48,9 @@ def claim_chart(
     frame = pd.concat([each[columns], together[columns], following[columns]], ignore_index=True)
     frame["panel"] = frame["architecture"] + ": " + frame["contrast"]
     frame["row"] = pd.Categorical(frame["row"], [*rows, TOGETHER, NEXT], ordered=True)
-    frame = frame.sort_values(["panel", "row"], kind="stable", ignore_index=True).astype({"row": str})
+    frame["contrast"] = pd.Categorical(frame["contrast"], distinct(combined["contrast"]), ordered=True)
+    frame = frame.sort_values(["contrast", "architecture", "row"], kind="stable", ignore_index=True)
+    frame = frame.astype({"row": str, "contrast": str})
     once_each(frame, ["panel", "row"], "estimates")
     kinds = [*sorted(set(each["kind"])), *[kind for kind in (TOGETHER, NEXT) if kind in set(frame["kind"])]]
     marks = by_name("kind", kinds, "text", alt.Legend(orient="bottom", columns=6))

@@ -16,7 +16,7 @@ def frames() -> tuple[pd.DataFrame, pd.DataFrame]:
         [3, contrast.name, study, study, study, architecture, stage, effect, 1e-4, 100, 3]
         for contrast in claims.CLAIMS[2].contrasts
         for study, effect in STUDIES.items()
-        for architecture, stage in claims.FIRST_STAGE.items()
+        for architecture, stage in (("bi", "full"), ("cross", "bm25@100"))
     ]
     names = ["claim", "contrast", "study", "collection", "test_collection", "architecture", "first_stage"]
     estimates = pd.DataFrame(rows, columns=[*names, "estimate", "variance", "n_queries", "n_seeds"])
