@@ -250,12 +250,12 @@ def claims_standing(up: str) -> str:
 
     table = judge.standing(judged()[0])
     table["study"] = [study.removeprefix("claims_") for study in table["study"]]
-    numbers = ["first_stage_mean", "untrained", "best", "teacher"]
+    numbers = ["bm25", "untrained", "best", "teacher"]
     for name in numbers:
         table[name] = ["–" if pd.isna(value) else f"{value:.3f}" for value in table[name]]
-    names = {"study": "collection", "architecture": "student", "first_stage_mean": "BM25", "below_first_stage": "cells below BM25"}
+    names = {"study": "collection", "architecture": "student", "bm25": "BM25", "below_bm25": "cells below BM25"}
     names |= {"below_untrained": "below untrained"}
-    columns = ["study", "architecture", "cells", "below_first_stage", "below_untrained", *numbers]
+    columns = ["study", "architecture", "cells", "below_bm25", "below_untrained", *numbers]
     return markdown(table[columns].rename(columns=names).replace({"student": ARCHITECTURES}).astype(str), words=2)
 
 

@@ -449,8 +449,8 @@ def standing(per_query: pd.DataFrame) -> pd.DataFrame:
     """Return how many cells of each study end below their untrained self, or below BM25, on average over queries and seeds.
 
     Returns:
-        One row a study, architecture and first stage where verdicts are read: ``cells``, ``below_untrained``, ``below_first_stage``, the
-        means ``first_stage_mean``, ``untrained``, ``best``, ``teacher`` (NaN where there is none).
+        One row a study and architecture, in the first stage where its verdicts are read: ``cells``, how many of them are ``below_bm25`` and
+        ``below_untrained``, and the means ``bm25``, ``untrained``, ``best`` (cell) and ``teacher`` (NaN where there is none).
     """
     means = per_query.groupby(["study", "first_stage", "system", "architecture", "cell", "collection"], observed=True)["value"].mean()
     means = means.reset_index()
@@ -465,10 +465,10 @@ def standing(per_query: pd.DataFrame) -> pd.DataFrame:
             return float(rows["value"].iloc[0]) if len(rows) else math.nan
 
         first, untrained, teacher = of("first_stage"), of("untrained"), of("teacher")
-        values = [len(cells), int((cells < untrained).sum()), int((cells < first).sum()), first, untrained, cells.max(), teacher]
-        rows.append([study, architecture, stage, *values])
-    names = ["cells", "below_untrained", "below_first_stage", "first_stage_mean", "untrained", "best", "teacher"]
-    return pd.DataFrame(rows, columns=["study", "architecture", "first_stage", *names])
+        below = [int((cells < first).sum()), int((cells < untrained).sum())]
+        rows.append([study, architecture, len(cells), *below, first, untrained, cells.max(), teacher])
+    names = ["cells", "below_bm25", "below_untrained", "bm25", "untrained", "best", "teacher"]
+    return pd.DataFrame(rows, columns=["study", "architecture", *names])
 
 
 def shown(estimates: pd.DataFrame, combined: pd.DataFrame, number: int) -> tuple[pd.DataFrame, pd.DataFrame]:

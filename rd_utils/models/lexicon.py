@@ -137,7 +137,7 @@ def word_weights(token_ids: np.ndarray, offsets: np.ndarray, vocabulary_size: in
 
     Example:
         >>> ids = np.array([5, 6, 5, 7])  # word 5 stands in both documents
-        >>> word_weights(ids, np.array([0, 2, 4]), 8).round(2).tolist()
+        >>> [round(float(weight), 2) for weight in word_weights(ids, np.array([0, 2, 4]), 8)]
         [0.0, 0.0, 0.0, 0.0, 0.0, 0.35, 1.33, 1.33]
     """
     _check(token_ids, offsets, vocabulary_size, 1)

@@ -91,7 +91,7 @@ def test_an_own_folder_leads_to_a_verdict_and_a_model(place, engineer):
     assert re.match(r"2 comparisons of B with A, B - A from .* nDCG@10", of(engineer, "rd compare BM25 "))
     assert (place / "ranker" / "README.md").is_file() and (place / "groups" / "provenance.json").is_file()
     run(place, f"python -c {shlex.quote(WITHOUT_THE_PACKAGE)}")
-    assert "B is bi-encoder ranker, compared by dot, searches all documents" in of(engineer, "rd compare bm25 ranker")
+    assert "B is bi-encoder ranker, compared by cosine, searches all documents" in of(engineer, "rd compare bm25 ranker")
 
 
 def test_the_study_says_that_it_is_done_and_whole(place, engineer):

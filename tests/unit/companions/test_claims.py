@@ -162,7 +162,7 @@ def test_standing_counts_cells_below_what_was_not_trained():
     found = claims.standing(pd.concat([table, *beside])).iloc[0]
     means = table.groupby("cell")["value"].mean()
     assert found["cells"] == 6
-    assert found["below_first_stage"] == (means < 0.6).sum()
+    assert found["below_bm25"] == (means < 0.6).sum()
     assert found["below_untrained"] == (means < 0.75).sum()
     assert found["teacher"] == 0.9
 
