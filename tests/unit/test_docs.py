@@ -75,7 +75,7 @@ def test_data_say_what_they_are_and_where_they_come_from(path):
 def test_the_table_of_studies_lists_every_study_that_ships():
     paths = [path.relative_to(ROOT / "params") for path in (ROOT / "params").rglob("*.yaml")]
     found = {path.with_suffix("").as_posix() for path in paths if path.parts[0] != "own"}
-    alike = ("claims/", "tasks/")  # one grid on many collections: counted below the table
+    alike = ("claims/", "scaling/", "tasks/")  # one grid on many collections: counted below the table
     assert set(tables.data("studies")["study"]) == {name for name in found if not name.startswith(("bases/", "profiles/", *alike))}
     below = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
     for folder in alike:
