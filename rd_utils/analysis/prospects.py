@@ -65,6 +65,16 @@ def prospects(plan: Plan, pipeline: Pipeline) -> dict[str, float]:
     return found
 
 
+def sizes(plan: Plan, pipeline: Pipeline) -> dict[str, dict[str, int]]:
+    """Return the ``documents``, and the ``training_queries`` with a labelled positive, of every training collection, by its label."""
+    found = {}
+    for pair in plan.study.collections:
+        qrels = pipeline.qrels(pair.train)
+        labelled = qrels.loc[qrels["relevance"] > 0, "query_id"].nunique()
+        found[pair.train.label] = {"documents": len(pipeline.docs(pair.train)), "training_queries": int(labelled)}
+    return found
+
+
 def shared_words(docs: pd.DataFrame, queries: pd.DataFrame, positives: pd.DataFrame) -> dict[str, float]:
     """Return the median lengths, in words, and how much of a query its positive says (``overlap``, a mean over labelled pairs).
 

@@ -47,7 +47,7 @@ def write(options: argparse.Namespace) -> str:
         ParameterError: the study's report is not finished, or the folder exists.
     """
     import rd_utils
-    from rd_utils.analysis.prospects import prospects
+    from rd_utils.analysis.prospects import prospects, sizes
     from rd_utils.exchange import export
     from rd_utils.processor import processor
     from rd_utils.store import file_sha256, outputs_root
@@ -56,7 +56,7 @@ def write(options: argparse.Namespace) -> str:
     from rd_utils.workflow.pipeline import Pipeline
 
     folder = export.absent(options.folder)
-    plan = load_plan(options.study, options.base or None)
+    plan, pipeline = load_plan(options.study, options.base or None), Pipeline()
     report = outputs_root() / plan.study.name
     if not (report / "study.json").is_file():
         raise ParameterError(f"{report} holds no finished report; `{run_command(options.study, options.base)}` makes it")
@@ -75,7 +75,8 @@ def write(options: argparse.Namespace) -> str:
             "date": _day(report / "study.json"),
             "processor": processor().kind,
             "measure": plan.study.analysis.measure,
-            "prospects": prospects(plan, Pipeline()),
+            "collections": sizes(plan, pipeline),
+            "prospects": prospects(plan, pipeline),
             "files": files,
         }
         (draft / ABOUT).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

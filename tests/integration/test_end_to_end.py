@@ -137,6 +137,7 @@ def test_its_results_leave_the_outputs_with_what_is_known_of_the_collection(plan
     said = asked(export, "results", STUDY, tmp_path / "found")
     about = json.loads((tmp_path / "found" / ABOUT).read_text())
     assert "tables of smallest" in said and set(about["prospects"]) == set(prospects.FEATURES)
+    assert about["collections"] == {planned.cells[0].collection: {"documents": 1200, "training_queries": 300}}
     assert 0 < about["prospects"]["bm25_reciprocal_rank"] <= about["prospects"]["bm25_found"] <= 1
     kept = pd.read_parquet(tmp_path / "found" / "per_query.parquet")
     assert set(kept["cell"]) >= {cell.name for cell in planned.cells}

@@ -22,6 +22,7 @@ CELL |= {"augmentation": "none", "cut": "all", "temperature": 1.0, "target_entro
 def study(outputs, tmp_path, monkeypatch):
     """A study whose report holds one line a table, of a collection that is not there."""
     monkeypatch.setattr(prospects, "prospects", lambda plan, pipeline: {"documents": 7.0})
+    monkeypatch.setattr(prospects, "sizes", lambda plan, pipeline: {"c": {"documents": 7}})
     plan = planned(tmp_path)
     plan.folder.mkdir(parents=True)
     measure = plan.study.analysis.measure
