@@ -47,11 +47,8 @@ def prospects(plan: Plan, pipeline: Pipeline) -> dict[str, float]:
     collection = plan.study.collections[0].train
     docs, queries, qrels = pipeline.docs(collection), pipeline.queries(collection), pipeline.qrels(collection)
     positives = qrels[qrels["relevance"] > 0]
-    found = {
-        "documents": float(len(docs)),
-        "training_queries": float(positives["query_id"].nunique()),
-        "positives": len(positives) / max(1, positives["query_id"].nunique()),
-    }
+    found = {name: float(size) for name, size in _size(docs, positives).items()}
+    found["positives"] = len(positives) / max(1.0, found["training_queries"])
     found |= shared_words(docs, queries, positives)
     retriever = next((stage.retriever for stage in plan.study.evaluation.first_stages if stage.retriever.kind == "bm25"), None)
     if retriever is not None:
@@ -70,9 +67,12 @@ def sizes(plan: Plan, pipeline: Pipeline) -> dict[str, dict[str, int]]:
     found = {}
     for pair in plan.study.collections:
         qrels = pipeline.qrels(pair.train)
-        labelled = qrels.loc[qrels["relevance"] > 0, "query_id"].nunique()
-        found[pair.train.label] = {"documents": len(pipeline.docs(pair.train)), "training_queries": int(labelled)}
+        found[pair.train.label] = _size(pipeline.docs(pair.train), qrels[qrels["relevance"] > 0])
     return found
+
+
+def _size(docs: pd.DataFrame, positives: pd.DataFrame) -> dict[str, int]:
+    return {"documents": len(docs), "training_queries": int(positives["query_id"].nunique())}
 
 
 def shared_words(docs: pd.DataFrame, queries: pd.DataFrame, positives: pd.DataFrame) -> dict[str, float]:

@@ -290,6 +290,12 @@ def _sum(contrast: Contrast, cells: pd.DataFrame, laid_out: dict[str, pd.DataFra
     return total
 
 
+def where_read(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table whose ``first_stage`` is the one where verdicts on their ``architecture`` are read."""
+    places = zip(table["architecture"], table["first_stage"], strict=True)
+    return table[[FIRST_STAGE.get(architecture, stage) == stage for architecture, stage in places]]
+
+
 def task(study: str) -> str:
     """Return the kind of text of a study of the claims: one of :data:`TASKS`, ``made`` for a world, else ``own``.
 
@@ -332,8 +338,7 @@ def combine(estimates: pd.DataFrame, *, margin: float = MARGIN, alpha: float = A
     asked: dict[tuple[int, str], Expects] = {
         (claim.number, contrast.name): contrast.expects for claim in claims for contrast in claim.contrasts
     }
-    places = zip(estimates["architecture"], estimates["first_stage"], strict=True)
-    counted = estimates[[FIRST_STAGE.get(architecture, stage) == stage for architecture, stage in places]]
+    counted = where_read(estimates)
     rows = []
     for (number, name, architecture), part in counted.groupby(["claim", "contrast", "architecture"], sort=False):
         expects = asked.get((cast("int", number), str(name)))
@@ -475,10 +480,9 @@ def shown(estimates: pd.DataFrame, combined: pd.DataFrame, number: int) -> tuple
     """Return what :func:`rd_utils.report.charts.claim_chart` draws of a claim: its estimates with their kinds of text, and their mean."""
     together = combined[combined["claim"] == number]
     counted = {(row.contrast, row.architecture) for row in together.itertuples()}
-    of_claim = estimates[estimates["claim"] == number]
-    stages = zip(of_claim["contrast"], of_claim["architecture"], of_claim["first_stage"], strict=True)
-    kept = [(name, architecture) in counted and FIRST_STAGE.get(architecture, stage) == stage for name, architecture, stage in stages]
-    drawn = of_claim[kept]
+    of_claim = where_read(estimates[estimates["claim"] == number])
+    places = zip(of_claim["contrast"], of_claim["architecture"], strict=True)
+    drawn = of_claim[[place in counted for place in places]]
     names = [study.removeprefix("claims_") for study in drawn["study"]]
     return drawn.assign(collection=names, kind=[task(study) for study in drawn["study"]]), together
 

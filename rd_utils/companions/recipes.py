@@ -20,7 +20,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from rd_utils.companions.claims import FIRST_STAGE, task
+from rd_utils.companions.claims import task, where_read
 
 Option = tuple[str, str, float]
 OPTION = ["strategy", "loss", "target_entropy"]
@@ -57,9 +57,8 @@ def evidence(folders: Sequence[Path]) -> Evidence:
         about = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         table = pd.read_parquet(folder / "means.parquet")
         plain = (table["system"] == "student") & (table["augmentation"] == "none") & (table["cut"] == "all")
-        staged = [FIRST_STAGE.get(a, f) == f for a, f in zip(table["architecture"], table["first_stage"], strict=True)]
         dialled = table["strategy"].str.startswith("diameter")
-        means.append(table[plain & np.array(staged) & ~dialled].assign(study=about["study"]))
+        means.append(where_read(table[plain & ~dialled]).assign(study=about["study"]))
         known = {name: np.log(value) if name in COUNTS else value for name, value in about["prospects"].items()}
         features[about["study"]] = known
         rates = pd.read_parquet(folder / "learning_rates.parquet")

@@ -221,11 +221,11 @@ def steepness(pipeline: Pipeline, parameters: TheoryParameters, samples: Sequenc
         The bound, and on what it rests.
     """
     architecture = parameters.architecture
-    if isinstance(architecture, params.StaticBi) and architecture.similarity == "dot":
-        longest = np.linalg.norm(pipeline.student(parameters.student()).token_vectors().astype(np.float64), axis=1).max()
-        return Steepness(float(architecture.scale * longest), True, "a query is a mean of token vectors: scale x the longest of them")
     if isinstance(architecture, (params.StaticBi, params.BiEncoder)) and architecture.similarity == "cosine":
         return Steepness(float(architecture.scale), True, "every query has length 1: the scale")
+    if isinstance(architecture, params.StaticBi):
+        longest = np.linalg.norm(pipeline.student(parameters.student()).token_vectors().astype(np.float64), axis=1).max()
+        return Steepness(float(architecture.scale * longest), True, "a query is a mean of token vectors: scale x the longest of them")
     vectors = np.concatenate([sample.query_vectors for sample in samples])
     largest = float(np.linalg.norm(vectors, axis=1).max())
     return Steepness(largest, False, f"assumed: no query is longer than the longest of the {len(vectors)} that were read")
