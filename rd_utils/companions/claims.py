@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -331,8 +331,8 @@ def combine(estimates: pd.DataFrame, *, margin: float = MARGIN, alpha: float = A
         claims: That were asked about.
 
     Returns:
-        One row a contrast and architecture: ``claim, contrast, expects, architecture, n`` (collections), ``estimate, low, high`` (the
-        interval at 1 - alpha), ``low_next, high_next`` (in which one more collection's effect lies), ``tau, i_squared,
+        One row a contrast and architecture: ``claim, contrast, expects, architecture, n`` (collections), ``estimate, se, low, high``
+        (the interval at 1 - alpha), ``low_next, high_next`` (in which one more collection's effect lies), ``tau, i_squared,
         p_heterogeneity, p_confirm, p_refute`` (Holm-corrected), ``verdict``.
     """
     asked: dict[tuple[int, str], Expects] = {
@@ -348,8 +348,8 @@ def combine(estimates: pd.DataFrame, *, margin: float = MARGIN, alpha: float = A
         about = {"claim": number, "contrast": name, "expects": expects, "architecture": architecture, "n": found.n}
         low, high = found.interval(1 - alpha)
         low_next, high_next = found.prediction(1 - alpha)
-        about |= {"estimate": found.estimate, "low": low, "high": high, "low_next": low_next, "high_next": high_next, "tau": found.tau}
-        about |= {"i_squared": found.i_squared, "p_heterogeneity": found.p_heterogeneity}
+        about |= {"estimate": found.estimate, "se": found.se, "low": low, "high": high, "low_next": low_next, "high_next": high_next}
+        about |= {"tau": found.tau, "i_squared": found.i_squared, "p_heterogeneity": found.p_heterogeneity}
         rows.append(about | dict(zip(("p_confirm", "p_refute"), _tests(found, expects, margin), strict=True)))
     if not rows:
         raise ValueError("no contrast has estimates of two collections or more; add finished studies of the claims' grid")
@@ -510,3 +510,56 @@ def fragile(
         moved = [f"{change}: {table[number]}" for change, table in changes.items() if table.get(number, verdict) != verdict]
         rows.append([number, verdict, "; ".join(moved)])
     return pd.DataFrame(rows, columns=["claim", "verdict", "moved_by"])
+
+
+def outlook(combined: pd.DataFrame, *, margin: float = MARGIN, alpha: float = ALPHA, most: int = 200) -> pd.DataFrame:
+    """Return what would decide each undecided contrast: how many collections in all, if the mean and its spread stay what they are.
+
+    With k collections the standard error shrinks by sqrt(n / k), and Student's t has k - 1 degrees of freedom; the level is alpha over the
+    number of tests of a family, as Holm has it at worst. More queries or seeds help only with what is not true variation over collections,
+    ``1 - i_squared``.
+
+    Args:
+        combined: of :func:`combine`.
+        margin: As there.
+        alpha: As there.
+        most: Collections beyond which no number is given.
+
+    Returns:
+        One row an undecided contrast and architecture: ``claim, contrast, architecture, n, leans`` (the verdict that the mean leans to),
+        ``needed`` (collections; NaN beyond ``most``, or where the mean lies on the border) and ``asks_for`` (``other collections``, or
+        ``more queries or seeds`` where most of the variation is theirs).
+    """
+    level, rows = alpha / len(combined), []
+    for about in combined[combined["verdict"] == "undecided"].to_dict("records"):
+        row = cast("dict[str, Any]", about)
+        now = meta.Combined(*(row[name] for name in meta.Combined._fields))
+        leans, needed = "undecided", math.nan
+        for k in range(now.n + 1, most + 1):
+            then = now._replace(n=k, se=now.se * math.sqrt(now.n / k))
+            found = _verdict(*_tests(then, row["expects"], margin), level)
+            if found != "undecided":
+                leans, needed = found, k
+                break
+        asks_for = "other collections" if now.i_squared >= 0.5 else "more queries or seeds"
+        rows.append([row["claim"], row["contrast"], row["architecture"], now.n, leans, needed, asks_for])
+    return pd.DataFrame(rows, columns=["claim", "contrast", "architecture", "n", "leans", "needed", "asks_for"])
+
+
+def in_words(number: int, fragile: pd.DataFrame, outlook: pd.DataFrame) -> str:
+    """Return a claim's verdict, what moves it and what would decide its open contrasts, a line each.
+
+    Args:
+        number: Of the claim.
+        fragile: of :func:`fragile`.
+        outlook: of :func:`outlook`.
+    """
+    row = fragile[fragile["claim"] == number].iloc[0]
+    moved_by = row["moved_by"] or "no other margin that was tried, and no collection left out"
+    lines = [f"Verdict: {row['verdict']}.", f"Moved by: {moved_by}."]
+    for asked in cast("list[dict[str, Any]]", outlook[outlook["claim"] == number].to_dict("records")):
+        needed = asked["needed"]
+        decided = "at no number in sight" if math.isnan(needed) else f"{asked['leans']} at {needed:.0f}, if its mean and spread stay"
+        where = f"{asked['contrast']}, {asked['architecture']}"
+        lines.append(f"Open with {asked['n']} collections: {where}: {decided}; asks for {asked['asks_for']}.")
+    return "\n".join(lines)

@@ -154,6 +154,33 @@ def test_all_needs_every_contrast_and_any_one(holds, verdict):
     assert claims.verdicts(table, claims=[claim])["verdict"].item() == verdict
 
 
+@pytest.mark.parametrize(
+    ("expects", "effects", "leans"),
+    [("above", (0.00, 0.02, 0.04), "confirmed"), ("above", (-0.04, -0.02, 0.02), "refuted"), ("zero", (0.00, 0.02, 0.04), "refuted")],
+)
+def test_as_many_collections_as_the_outlook_asks_for_decide_and_fewer_do_not(expects, effects, leans):
+    claim = expecting(expects)
+    (row,) = claims.outlook(claims.combine(found_in(dict(zip("abc", effects, strict=True)), claim=claim), claims=[claim])).itertuples()
+    assert (row.n, row.leans, row.asks_for) == (3, leans, "other collections")
+    assert row.needed > 3
+
+    def decided(collections: int) -> str:
+        """Return the verdict of so many collections of the same mean and spread."""
+        mean, spread = np.mean(effects), np.std(effects, ddof=1)
+        drawn = np.linspace(-1, 1, collections)
+        like = mean + drawn / drawn.std(ddof=1) * spread
+        table = found_in({f"c{i}": effect for i, effect in enumerate(like)}, claim=claim)
+        return claims.combine(table, claims=[claim])["verdict"].iloc[0]
+
+    assert (decided(int(row.needed) - 1), decided(int(row.needed))) == ("undecided", leans)
+
+
+def test_an_effect_on_the_border_is_decided_by_no_number_of_collections():
+    claim = expecting("not below")
+    (row,) = claims.outlook(claims.combine(found_in({"a": -0.02, "b": 0.0}, claim=claim), claims=[claim])).itertuples()
+    assert row.leans == "undecided" and np.isnan(row.needed)
+
+
 def test_standing_counts_cells_below_what_was_not_trained():
     table = values("one")
     rows = {"first_stage": ("BM25", "", 0.6), "untrained": ("untrained", "bi", 0.75), "teacher": ("teacher", "", 0.9)}
