@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from rd_utils.companions import recipes
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "docs" / "data"
 TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -217,7 +219,7 @@ def judged() -> tuple[pd.DataFrame, pd.DataFrame]:
     from rd_utils.companions import claims as judge
     from rd_utils.exchange import results
 
-    per_query = results.read("docs/results/claims_*")
+    per_query = results.read(CLAIMED)
     return per_query, judge.estimates(per_query)
 
 
@@ -242,6 +244,39 @@ def claims_contrasts(up: str) -> str:
     names = {"architecture": "student", "n": "collections", "next": "one more collection", "i_squared": "I squared, %"}
     columns = ["claim", "contrast", "architecture", "n", "expects", "effect", "next", "i_squared", "verdict"]
     return markdown(shown[columns].rename(columns=names).replace({"student": ARCHITECTURES}).astype(str), words=3)
+
+
+CLAIMED = "docs/results/claims_*"
+LEFT_OUT = {"collection": "one collection", "kind of text": "one kind of text", "architecture": "one architecture"}
+
+
+@functools.cache
+def elsewhere() -> tuple[recipes.Evidence, pd.DataFrame]:
+    """Return what the claims' results say of recipes, and what each rule of choosing loses."""
+    known = recipes.evidence(CLAIMED)
+    return known, recipes.regret_summary(recipes.regrets(known))
+
+
+def shipped_advice() -> str:
+    """Return the file of the advice that ships, from which reports quote."""
+    known, summary = elsewhere()
+    record = {"made by": "python -m docs.tables", "results": CLAIMED, "studies": sorted(known.features.index)}
+    return json.dumps(record | {"advice": recipes.advice(known, summary)}, indent=1) + "\n"
+
+
+def claims_advice(up: str) -> str:
+    """Return the advice in words."""
+    return " ".join(recipes.advice(*elsewhere())) + "\n"
+
+
+def claims_regrets(up: str) -> str:
+    """Return what each rule loses, whatever was left out."""
+    table = elsewhere()[1].copy()
+    table["shown"] = [f"{row.regret:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in table.itertuples()]
+    table["gain"] = [f"{row.gain:+.3f} [{row.gain_low:+.3f}, {row.gain_high:+.3f}]" for row in table.itertuples()]
+    wide = table.pivot(index="rule", columns="left_out", values="shown").loc[list(recipes.RULES), list(LEFT_OUT)].rename(columns=LEFT_OUT)
+    gains = table[table["left_out"] == "collection"].set_index("rule")["gain"]
+    return markdown(wide.assign(**{"gain on best elsewhere": gains}).rename_axis("rule").reset_index(), words=4)
 
 
 def claims_standing(up: str) -> str:
@@ -458,6 +493,8 @@ TABLES: dict[str, Callable[[str], str]] = {
     "claims_verdicts": claims_verdicts,
     "claims_contrasts": claims_contrasts,
     "claims_standing": claims_standing,
+    "claims_advice": claims_advice,
+    "claims_regrets": claims_regrets,
     "costs": costs,
     "plan_msmarco": plan_msmarco,
     "estimates": plain("estimates", 2, "study", "what", "estimated, CPU s", "measured, CPU s"),
@@ -598,6 +635,7 @@ def main() -> None:
         if after != before:
             page.write_text(after, encoding="utf-8")
             print(f"{page.relative_to(ROOT)}: written")
+    (ROOT / recipes.SHIPPED).write_text(shipped_advice(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ _MODULES = {  # in the order of the data's flow, by their rooms
     "locality": "analysis", "tables": "analysis", "stats": "analysis", "factorial": "analysis", "simulation": "analysis",
     "characteristics": "analysis", "charts": "report", "forms": "report", "layout": "report", "drawing": "report", "costs": "cost",
     "theory": "companions", "published": "companions", "advice": "companions", "claims": "companions",
-    "results": "exchange",
+    "recipes": "companions", "results": "exchange",
 }  # fmt: skip
 
 __all__ = [*_VERBS, *_MODULES]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]

@@ -15,7 +15,7 @@ Source: G. Knapp, J. Hartung, Improved tests for a random effects meta-regressio
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -24,7 +24,9 @@ import statsmodels.api as sm
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
-from rd_utils.companions.claims import Claim, Contrast, Term
+from rd_utils.companions import claims
+from rd_utils.companions.claims import Claim, Contrast, Term, where_read
+from rd_utils.exchange.results import PER_QUERY, found
 
 
 def _effect(name: str, more: tuple[str, str], less: tuple[str, str]) -> Contrast:
@@ -134,23 +136,64 @@ def fit(sizes: ArrayLike, estimates: ArrayLike, variances: ArrayLike, *, base: f
     return Line(at_base, slope, np.asarray(found.normalized_cov_params) * scale, math.sqrt(tau2), start, len(x))
 
 
-def lines(estimates: pd.DataFrame, sizes: Mapping[str, float], *, base: float | None = None) -> pd.DataFrame:
-    """Fit every effect over the sizes of its collections.
+AXES = {
+    "documents": "documents in the collection",
+    "training_queries": "training queries",
+    "documents_seen": "documents that a student sees",
+}
+"""What is varied, one thing at a time, and what it is called."""
+
+
+def estimates(pattern: str, leave_out: Sequence[str] = ()) -> pd.DataFrame:
+    """Read the effects at every size from folders of results.
+
+    What a study varies over its collections is its axis; one of a single collection is a size of what its students see.
 
     Args:
-        estimates: of :func:`rd_utils.companions.claims.estimates`, of :data:`EFFECTS`.
-        sizes: Of each place by ``study`` (where studies differ) or ``collection`` (within one study).
-        base: As in :func:`fit`.
+        pattern: as in :func:`rd_utils.exchange.results.found`.
+        leave_out: as there.
 
     Returns:
-        One row an effect, architecture and first stage: ``contrast, architecture, first_stage, n, at_base, slope, low, high`` (of the
-        slope), ``tau, trend`` and ``line``, for predictions.
+        The rows of :func:`rd_utils.companions.claims.estimates` of
+
+    Raises:
+        ValueError: a study varies nothing, or several things, over its collections.
+    """
+    tables = []
+    for results in found(pattern, leave_out):
+        table = where_read(claims.estimates(results.table(PER_QUERY).astype({"value": "float64"}).assign(study=results.study), [EFFECTS]))
+        places: dict[str, dict[str, int]] = results.about["collections"]
+        varied = [axis for axis in AXES if len({sizes.get(axis) for sizes in places.values()}) > 1]
+        if len(places) == 1:
+            sizes = dict.fromkeys(places, float(results.table("cells")["documents_seen"].mean()))
+            varied = ["documents_seen"]
+        elif len(varied) == 1:
+            sizes = {place: float(each[varied[0]]) for place, each in places.items()}
+        else:
+            raise ValueError(
+                f"{results.study} varies {', '.join(varied) or 'nothing'} over its collections; expected one of {', '.join(AXES)}"
+            )
+        tables.append(table.assign(axis=varied[0], size=table["collection"].map(sizes)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def lines(estimates: pd.DataFrame) -> pd.DataFrame:
+    """Fit every effect over the sizes of every axis that has three or more.
+
+    Args:
+        estimates: of :func:`estimates`.
+
+    Returns:
+        One row an axis, effect, architecture and first stage: ``axis, contrast, architecture, first_stage, n`` (sizes), ``at_base, slope,
+        low, high`` (of the slope, a doubling), ``tau, trend``, what the line says of :data:`MS_MARCO`'s size (``far, far_low, far_high``),
+        and the ``line``, for other predictions.
     """
     rows = []
-    keys = ["contrast", "architecture", "first_stage"]
+    keys = ["axis", "contrast", "architecture", "first_stage"]
     for place, part in estimates.groupby(keys, sort=False):
-        found = [sizes.get(str(row.study), sizes.get(str(row.collection), math.nan)) for row in part.itertuples()]
-        line = fit(found, part["estimate"], part["variance"], base=base)
-        low, high = line.slope_interval()
-        rows.append([*place, line.n, line.at_base, line.slope, low, high, line.tau, line.trend(), line])
-    return pd.DataFrame(rows, columns=[*keys, "n", "at_base", "slope", "low", "high", "tau", "trend", "line"])
+        if part["size"].nunique() < 3:
+            continue
+        line = fit(part["size"], part["estimate"], part["variance"])
+        far = line.predicted(MS_MARCO[str(place[0])])
+        rows.append([*place, line.n, line.at_base, line.slope, *line.slope_interval(), line.tau, line.trend(), *far, line])
+    return pd.DataFrame(rows, columns=[*keys, "n", "at_base", "slope", "low", "high", "tau", "trend", "far", "far_low", "far_high", "line"])

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,47 +121,84 @@ def read(pattern: str, leave_out: Sequence[str] = ()) -> pd.DataFrame:
     """Return the values per query of folders of results, with the name of each one's ``study``.
 
     Args:
-        pattern: of folders, such as ``docs/results/claims_*``, relative to the project's root, or what ships where there is none.
+        pattern: as in :func:`found`.
         leave_out: studies that are not read.
 
     Raises:
-        ParameterError: no folder of the pattern holds results, a table is not as it was written, two folders are of one study, or a study
-            to be left out is not among them.
+        ParameterError: as in :func:`found`, or a table is not as it was written.
     """
     import pandas as pd
 
-    found: dict[str, pd.DataFrame] = {}
-    for folder in _folders(pattern):
-        name = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["study"]
-        if name in found:
-            raise ParameterError(f"{folder}: the study {name} stands in another folder too; name one of them")
-        table = pd.read_parquet(_checked(folder, f"{PER_QUERY}.parquet")).astype({"value": "float64"})
-        texts = [column for column in table if pd.api.types.is_string_dtype(table[column])]
-        found[name] = table.astype(dict.fromkeys(texts, "category")).assign(study=name)
-    for name in leave_out:
-        if name not in found:
-            raise ParameterError(f"leave_out: there are no results of {name!r}{nearest(name, found)}")
-    kept = [table for name, table in found.items() if name not in leave_out]
-    if not kept:
-        raise ParameterError("leave_out leaves nothing; leave in two studies at least")
-    together = pd.concat(kept, ignore_index=True)  # categories that differ become texts
-    return together.astype(dict.fromkeys((name for name in together if pd.api.types.is_string_dtype(together[name])), "category"))
+    kept = []
+    for results in found(pattern, leave_out):
+        table = results.table(PER_QUERY).astype({"value": "float64"})
+        kept.append(_categories(table).assign(study=results.study))
+    return _categories(pd.concat(kept, ignore_index=True))  # where categories differ, texts come together
 
 
-def _folders(pattern: str) -> list[Path]:
+def _categories(table: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    return table.astype({name: "category" for name in table if pd.api.types.is_string_dtype(table[name])})
+
+
+@dataclass(frozen=True)
+class Results:
+    """A folder of results: its path, and what its ``results.json`` says."""
+
+    folder: Path
+    about: Mapping[str, Any]
+
+    @property
+    def study(self) -> str:
+        """The name of the study."""
+        return str(self.about["study"])
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return one of its tables.
+
+        Raises:
+            ParameterError: it has none of that name, or it is not as it was written.
+        """
+        import pandas as pd
+
+        from rd_utils.store import file_sha256
+
+        path, said = self.folder / f"{name}.parquet", self.about["files"]
+        if path.name not in said:
+            raise ParameterError(f"{self.folder} has no table {name!r}{nearest(path.name, said)}")
+        if file_sha256(path) != said[path.name]["sha256"]:
+            raise ParameterError(f"{path} is not what {ABOUT} beside it says; take both from one place, or export the results again")
+        return pd.read_parquet(path)
+
+
+def found(pattern: str, leave_out: Sequence[str] = ()) -> list[Results]:
+    """Return the folders of results of a pattern, in the order of their names.
+
+    Args:
+        pattern: such as ``docs/results/claims_*``, relative to the project's root, or to what ships where there is none.
+        leave_out: studies that are left out.
+
+    Raises:
+        ParameterError: no folder of the pattern holds results, two are of one study, a study to be left out is not among them, or nothing
+            is left.
+    """
     from rd_utils.store.paths import project_root, suite_root
 
-    for root in (project_root(), suite_root()):
-        found = sorted(path.parent for path in root.glob(f"{pattern}/{ABOUT}"))
-        if found:
-            return found
-    raise ParameterError(f"no folder {pattern} holds results ({ABOUT}); `rd export results STUDY FOLDER` writes those of a finished study")
-
-
-def _checked(folder: Path, name: str) -> Path:
-    from rd_utils.store import file_sha256
-
-    said = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["files"][name]["sha256"]
-    if file_sha256(folder / name) != said:
-        raise ParameterError(f"{folder / name} is not what {ABOUT} beside it says; take both from one place, or export the results again")
-    return folder / name
+    at = next((paths for root in (project_root(), suite_root()) if (paths := sorted(root.glob(f"{pattern}/{ABOUT}")))), None)
+    if at is None:
+        raise ParameterError(
+            f"no folder {pattern} holds results ({ABOUT}); `rd export results STUDY FOLDER` writes those of a finished study"
+        )
+    every: dict[str, Results] = {}
+    for path in at:
+        results = Results(path.parent, json.loads(path.read_text(encoding="utf-8")))
+        if results.study in every:
+            raise ParameterError(f"{path.parent}: the study {results.study} stands in another folder too; name one of them")
+        every[results.study] = results
+    for name in leave_out:
+        if name not in every:
+            raise ParameterError(f"leave_out: there are no results of {name!r}{nearest(name, every)}")
+    if set(every) <= set(leave_out):
+        raise ParameterError("leave_out leaves nothing; leave in two studies at least")
+    return [results for name, results in every.items() if name not in leave_out]

@@ -12,6 +12,7 @@ import pandas as pd
 
 from rd_utils.analysis.tables import Row, at, best, records
 from rd_utils.analysis.verdicts import THESE_ONLY
+from rd_utils.companions.recipes import shipped_advice
 from rd_utils.report.drawing import AGAINST, BASELINES, DIMENSIONS, MISSING, PLACE, VERDICTS, distinct, varying
 from rd_utils.report.findings import Findings
 from rd_utils.report.page import Point, Short, Table
@@ -257,6 +258,8 @@ def short(study: Findings) -> Short:
         points += [Point(text, ("matrices", "cheapest")) for text in cheapest_sentences(cheapest(study))]
     else:
         points.append(Point("The study has no two cells that differ in one thing only, so there is nothing to contrast."))
+    if elsewhere := shipped_advice():
+        points.append(Point(" ".join(["For a collection on which nothing was trained:", *elsewhere])))
     return Short(study.plan.study.question, points, study.warnings)
 
 

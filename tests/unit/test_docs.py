@@ -13,6 +13,7 @@ import yaml
 from benchmarks.environments import ENVIRONMENTS
 from docs import tables
 from rd_utils import __main__ as command_line
+from rd_utils.companions import recipes
 from rd_utils.study.plan import load_plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,7 @@ def test_every_marked_place_is_closed_and_every_table_and_number_has_a_place():
         assert text.count("<!-- table: ") == text.count("<!-- end -->") and text.count("<!-- n: ") == text.count("<!-- /n -->")
     assert {name for _, name, _ in SHOWN_TABLES} == set(tables.TABLES)
     assert {name for _, name, _ in SHOWN_NUMBERS} == set(tables.NUMBERS)
+    assert (ROOT / recipes.SHIPPED).read_text(encoding="utf-8") == tables.shipped_advice(), "run make tables"
     assert sum(text.count("<!-- table: ") + text.count("<!-- n: ") for text in TEXTS.values()) == len(SHOWN_TABLES) + len(SHOWN_NUMBERS)
 
 

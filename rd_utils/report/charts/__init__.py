@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from rd_utils.report.charts.cells import cells_chart, effectiveness_chart, query_chart, simple_effects_chart, surface_chart
 from rd_utils.report.charts.choices import bound_chart, error_rate_chart, pareto_chart, regret_chart
-from rd_utils.report.charts.claims import claim_chart
+from rd_utils.report.charts.claims import claim_chart, scaling_chart
 from rd_utils.report.charts.contrasts import across_chart, forest_chart, matrix_chart, split_rows
 from rd_utils.report.charts.groups import entropy_chart, locality_chart, queries_chart, rank_chart, score_chart, temperature_chart
 from rd_utils.report.charts.queries import query_differences_chart
@@ -24,7 +24,7 @@ __all__ = [
     "claim_chart", "correlation_chart", "effectiveness_chart", "entropy_chart", "error_rate_chart", "forest_chart",
     "learning_chart", "locality_chart", "matrix_chart", "pareto_chart", "queries_chart", "query_chart", "query_differences_chart",
     "rank_chart", "regret_chart",
-    "score_chart", "search_chart", "simple_effects_chart", "split_rows", "surface_chart", "temperature_chart",
+    "scaling_chart", "score_chart", "search_chart", "simple_effects_chart", "split_rows", "surface_chart", "temperature_chart",
 ]  # fmt: skip
 
 CHARTS = {

@@ -10,6 +10,7 @@ import pytest
 
 from rd_utils.companions import recipes
 from rd_utils.companions.recipes import CONTEXT, OPTION, Evidence
+from rd_utils.store import file_sha256
 
 OPTIONS = [("bm25", "kl", 0.4), ("bm25", "lce", 0.0), ("dense", "kl", 0.4), ("dense", "lce", 0.0)]
 
@@ -84,17 +85,63 @@ def test_one_context_alone_is_refused():
         recipes.regrets(CASE.of(CASE.values.index[:1]))
 
 
+def summed(gains: dict[str, tuple[float, float]]) -> pd.DataFrame:
+    """A summary of rules by their gain over best elsewhere and the lower end of its interval."""
+    rows = [[rule, "collection", 8, 0.05 - gain, 0.01, 0.09, gain, low, 0.1] for rule, (gain, low) in gains.items()]
+    return pd.DataFrame(rows, columns=["rule", "left_out", "n", "regret", "low", "high", "gain", "gain_low", "gain_high"])
+
+
 def test_the_summary_pairs_gains_by_collection():
     found = recipes.regret_summary(recipes.regrets(CASE).query("left_out == 'collection'")).set_index("rule")
     assert found.loc["best elsewhere", ["gain", "gain_low", "gain_high"]].tolist() == [0.0, 0.0, 0.0]
     assert found.loc["nearest collection", "regret"] == pytest.approx(0.0)
     assert found.loc["nearest collection", "gain"] == pytest.approx(found.loc["best elsewhere", "regret"])
-    assert (found["low"] <= found["regret"]).all() and (found["regret"] <= found["high"]).all()
 
 
-def test_evidence_is_read_from_results(tmp_path):
-    about = {"study": "claims_a", "measure": "nDCG@10", "prospects": {"documents": 100.0, "overlap": 0.5}}
-    (tmp_path / "results.json").write_text(json.dumps(about))
+def test_an_interval_of_a_gain_holds_for_all_rules_at_once():
+    rng = np.random.default_rng(0)
+    rows = [
+        [rule, "collection", f"s{number}", "bi", 0.1 + shift + rng.normal(scale=0.01)]
+        for rule, shift in (("best elsewhere", 0.0), ("pilot on validation", -0.02), ("nearest collection", 0.0))
+        for number in range(12)
+    ]
+    found = recipes.regret_summary(pd.DataFrame(rows, columns=["rule", "left_out", "study", "architecture", "regret"])).set_index("rule")
+    assert (found["low"] < found["regret"]).all() and (found["regret"] < found["high"]).all()
+    assert found.loc["best elsewhere", ["gain_low", "gain_high"]].tolist() == [0.0, 0.0]
+    gains = pd.DataFrame(rows, columns=["rule", "left_out", "study", "architecture", "regret"]).pivot(
+        index="study", columns="rule", values="regret"
+    )
+    gain = gains["best elsewhere"] - gains["pilot on validation"]
+    half = 2.24 * gain.std(ddof=0) / np.sqrt(12)  # normal at 1 - 0.05 / 2
+    assert found.loc["pilot on validation", "gain_low"] == pytest.approx(gain.mean() - half, abs=0.002)
+
+
+def test_a_rule_that_is_not_shown_to_lose_less_does_not_win():
+    assert recipes.winner(summed({"best elsewhere": (0, 0), "pilot on validation": (0.03, -0.001)})) == "best elsewhere"
+    won = summed({"best elsewhere": (0, 0), "pilot on validation": (0.03, 0.01), "nearest collection": (0.02, 0.015)})
+    assert recipes.winner(won) == "pilot on validation"
+    assert recipes.winner(won.assign(n=5)) == "best elsewhere"  # too few collections to show anything
+
+
+def test_the_advice_names_recipes_and_what_they_lose():
+    lost = {"always BM25, LCE": (-0.01, -0.02), "best elsewhere": (0, 0), "pilot on validation": (0.03, -0.01)}
+    first, second = recipes.advice(CASE, summed(lost))
+    assert first == "Take `dense, kl at 0.4 bits` (bi)."
+    assert (
+        second.startswith("On 8 collections, each left out in turn, that loses 0.050 [0.010, 0.090] nDCG@10") and "no other rule" in second
+    )
+    first, second = recipes.advice(CASE, summed(lost | {"pilot on validation": (0.03, 0.01)}))
+    assert "(bi: `dense, kl at 0.4 bits`, `bm25, lce`)" in first and "loses 0.020" in second and "elsewhere loses 0.050" in second
+    assert "09 finds it" in recipes.advice(CASE, summed(lost | {"nearest collection": (0.03, 0.01)}))[0]
+    assert "regression" in recipes.advice(CASE, summed(lost | {"predicted from features": (0.03, 0.01)}))[0]
+    assert recipes.advice(CASE, summed(lost | {"always BM25, LCE": (0.03, 0.01)}))[0].endswith("Take `bm25, lce` (bi).")
+
+
+def test_evidence_is_read_from_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params").mkdir()
+    folder = tmp_path / "results"
+    folder.mkdir()
     plain = {
         "teacher": "unfloored",
         "system": "student",
@@ -110,10 +157,13 @@ def test_evidence_is_read_from_results(tmp_path):
         {"strategy": "diameter_10", "mean": 0.9},
         {"strategy": "bm25", "mean": 0.8, "first_stage": "bm25@100"},
     ]
-    pd.DataFrame([plain | row for row in rows]).to_parquet(tmp_path / "means.parquet")
+    pd.DataFrame([plain | row for row in rows]).to_parquet(folder / "means.parquet")
     rates = [{"architecture": "bi", "loss": "kl", "nDCG@10": value, "chosen": value > 0.2} for value in (0.1, 0.25)]
-    pd.DataFrame(rates).to_parquet(tmp_path / "learning_rates.parquet")
-    found = recipes.evidence([tmp_path])
+    pd.DataFrame(rates).to_parquet(folder / "learning_rates.parquet")
+    files = {path.name: {"sha256": file_sha256(path)} for path in folder.glob("*.parquet")}
+    about = {"study": "claims_a", "measure": "nDCG@10", "prospects": {"documents": 100.0, "overlap": 0.5}, "files": files}
+    (folder / "results.json").write_text(json.dumps(about))
+    found = recipes.evidence("results")
     assert found.values.loc[("claims_a", "bi"), ("bm25", "kl", 0.4)] == 0.3 and found.values.shape == (1, 1)
     assert found.features.loc["claims_a"].to_dict() == {"documents": pytest.approx(np.log(100)), "overlap": 0.5}
     assert found.pilots.loc[("claims_a", "bi"), "kl"] == 0.25

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from rd_utils.companions import scaling
+from rd_utils.store import file_sha256
 
 SIZES = np.array([8_000, 32_000, 128_000, 512_000])
 
@@ -54,12 +58,60 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         scaling.fit([1, 2, 0], [0.1, 0.2, 0.3], [1e-4] * 3)
 
 
-def test_every_effect_has_a_line_by_the_sizes_of_studies_or_collections() -> None:
+EFFECT = {
+    ("bm25", "lce"): 0.02,
+    ("corpus_random", "lce"): 0.0,
+    ("bm25", "kl"): 0.03,
+    ("corpus_random", "kl"): 0.0,
+    ("pooled_filtered", "kl"): 0.05,
+}
+
+
+def exported(folder: Path, name: str, sizes: dict[str, dict[str, int]], seen: int, growth: dict[str, float]) -> None:
+    """Write results in which the effects of BM25's negatives grow by so much a collection."""
+    folder.mkdir(parents=True)
     rows = [
-        [0, contrast.name, study, collection, "t", "bi", "full", 0.01 * number, 1e-5, 300, 3]
-        for contrast in scaling.EFFECTS.contrasts
-        for number, (study, collection) in enumerate([("s", "a"), ("s", "b"), ("s", "c")], 1)
-    ]
-    names = ["claim", "contrast", "study", "collection", "test_collection", "architecture", "first_stage", "estimate", "variance"]
-    table = scaling.lines(pd.DataFrame(rows, columns=[*names, "n_queries", "n_seeds"]), {"a": 1.0, "b": 2.0, "c": 4.0})
-    assert table["slope"].tolist() == pytest.approx([0.01] * 4) and set(table["contrast"]) == {c.name for c in scaling.EFFECTS.contrasts}
+        [f"bi-{strategy}-{loss}", strategy, loss, place, seed, f"q{query}", query / 40 + effect + (strategy == "bm25") * growth[place]]
+        for place in sizes for (strategy, loss), effect in EFFECT.items() for seed in range(2) for query in range(20)
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["cell", "strategy", "loss", "collection", "seed", "query_id", "value"])
+    table["value"] += np.random.default_rng(0).normal(scale=1e-3, size=len(table))
+    about = {"system": "student", "architecture": "bi", "augmentation": "none", "cut": "all", "first_stage": "full", "teacher": "t"}
+    table.assign(**about, target_entropy=np.nan, temperature=1.0, test_collection=table["collection"]).to_parquet(
+        folder / "per_query.parquet"
+    )
+    pd.DataFrame({"documents_seen": [seen]}).to_parquet(folder / "cells.parquet")
+    files = {path.name: {"sha256": file_sha256(path)} for path in folder.glob("*.parquet")}
+    (folder / "results.json").write_text(json.dumps({"study": name, "collections": sizes, "files": files}))
+
+
+def test_effects_are_read_with_their_sizes_and_every_axis_has_its_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params").mkdir()
+    sizes = {name: {"documents": documents, "training_queries": 10} for name, documents in {"a": 1000, "b": 2000, "c": 4000}.items()}
+    exported(tmp_path / "results" / "scaling_documents", "scaling_documents", sizes, 64, {"a": 0.0, "b": 0.01, "c": 0.02})
+    for number in range(3):
+        small = {"a": {"documents": 1000, "training_queries": 10}}
+        exported(tmp_path / "results" / f"scaling_{number}", f"scaling_{number}", small, 100 * 4**number, {"a": 0.0})
+    read = scaling.estimates("results/scaling_*")
+    assert read.groupby("axis")["size"].unique().map(sorted).to_dict() == {
+        "documents": [1000, 2000, 4000],
+        "documents_seen": [100, 400, 1600],
+    }
+    table = scaling.lines(read).set_index(["axis", "contrast"])
+    grown = table.loc[("documents", "BM25 less random, under LCE")]
+    assert (grown["at_base"], grown["slope"], grown["n"]) == (pytest.approx(0.02, abs=1e-3), pytest.approx(0.01, abs=1e-3), 3)
+    assert (
+        grown["far"] == pytest.approx(0.02 + 0.01 * np.log2(8_841_823 / 1000), abs=0.02)
+        and grown["far_low"] < grown["far"] < grown["far_high"]
+    )
+    assert table.loc[("documents_seen", "BM25 less random, under LCE"), "slope"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_study_that_varies_two_things_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params").mkdir()
+    sizes = {"a": {"documents": 1000, "training_queries": 10}, "b": {"documents": 2000, "training_queries": 20}}
+    exported(tmp_path / "results" / "both", "both", sizes, 64, {"a": 0.0, "b": 0.0})
+    with pytest.raises(ValueError, match="both varies documents, training_queries"):
+        scaling.estimates("results/both")
