@@ -546,8 +546,8 @@ def outlook(combined: pd.DataFrame, *, margin: float = MARGIN, alpha: float = AL
     return pd.DataFrame(rows, columns=["claim", "contrast", "architecture", "n", "leans", "needed", "asks_for"])
 
 
-def in_words(number: int, fragile: pd.DataFrame, outlook: pd.DataFrame) -> str:
-    """Return a claim's verdict, what moves it and what would decide its open contrasts, a line each.
+def in_words(number: int, fragile: pd.DataFrame, outlook: pd.DataFrame) -> list[str]:
+    """Return a claim's verdict, what moves it and what would decide its open contrasts, a sentence each.
 
     Args:
         number: Of the claim.
@@ -562,4 +562,4 @@ def in_words(number: int, fragile: pd.DataFrame, outlook: pd.DataFrame) -> str:
         decided = "at no number in sight" if math.isnan(needed) else f"{asked['leans']} at {needed:.0f}, if its mean and spread stay"
         where = f"{asked['contrast']}, {asked['architecture']}"
         lines.append(f"Open with {asked['n']} collections: {where}: {decided}; asks for {asked['asks_for']}.")
-    return "\n".join(lines)
+    return lines
