@@ -181,6 +181,22 @@ def test_an_effect_on_the_border_is_decided_by_no_number_of_collections():
     assert row.leans == "undecided" and np.isnan(row.needed)
 
 
+def test_a_claim_is_told_in_words_with_what_moves_it_and_what_would_decide_it():
+    moved = pd.DataFrame([[1, "undecided", "margin 0.005: refuted"], [2, "confirmed", ""]], columns=["claim", "verdict", "moved_by"])
+    rows = [
+        [1, "a less b", "bi", 3, "refuted", 12, "other collections"],
+        [1, "a less c", "cross", 3, "undecided", np.nan, "more queries or seeds"],
+    ]
+    outlook = pd.DataFrame(rows, columns=["claim", "contrast", "architecture", "n", "leans", "needed", "asks_for"])
+    assert claims.in_words(1, moved, outlook) == [
+        "Verdict: undecided.",
+        "Moved by: margin 0.005: refuted.",
+        "Open with 3 collections: a less b, bi: refuted at 12, if its mean and spread stay; asks for other collections.",
+        "Open with 3 collections: a less c, cross: at no number in sight; asks for more queries or seeds.",
+    ]
+    assert claims.in_words(2, moved, outlook)[1].endswith("no other margin that was tried, and no collection left out.")
+
+
 def test_standing_counts_cells_below_what_was_not_trained():
     table = values("one")
     rows = {"first_stage": ("BM25", "", 0.6), "untrained": ("untrained", "bi", 0.75), "teacher": ("teacher", "", 0.9)}
