@@ -152,9 +152,7 @@ def plain(name: str, words: int, *columns: str) -> Callable[[str], str]:
 def heads() -> list[dict[str, str]]:
     """Return path, name, question and time of every notebook, as its first cell says them."""
     found = []
-    for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
-        if ".ipynb_checkpoints" in path.parts:
-            continue
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         text = " ".join("".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]).split())
         question = re.search(r"\*\*Question\.\*\* (.*?) \*\*", text)
         time = re.search(r"\*\*Time\.\*\* (.*?)[.,]( |$)", text)

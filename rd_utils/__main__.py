@@ -327,7 +327,7 @@ def execute_notebooks(names: Sequence[str]) -> None:
     from rd_utils.study.explain import ParameterError, nearest
 
     folder = project_root() / "notebooks"
-    known = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+    known = {path.stem: path for place in ("*.ipynb", "lessons/solutions/*.ipynb") for path in sorted(folder.glob(place))}
     if unknown := next((name for name in names if name not in known), None):
         raise ParameterError(f"execute: no notebook {unknown!r}{nearest(unknown, known)}")
     import nbformat
