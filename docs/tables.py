@@ -231,6 +231,25 @@ def claims_verdicts(up: str) -> str:
     return markdown(table[["claim", "verdict", "why", "moved_by"]].rename(columns={"moved_by": "moved by"}).replace("", "–"), words=4)
 
 
+def claims_short(up: str) -> str:
+    """Return the five verdicts, each with the effect of the claim's first contrast."""
+    from rd_utils.companions import claims as judge
+
+    estimates = judged()[1]
+    verdicts, effects = judge.verdicts(estimates), judge.combine(estimates)
+    rows = []
+    for claim, verdict in zip(judge.CLAIMS, verdicts["verdict"], strict=True):
+        first = effects[effects["contrast"] == claim.contrasts[0].name]
+        said = [f"{row.estimate:+.3f}&nbsp;[{row.low:+.3f},&nbsp;{row.high:+.3f}]" for row in first.itertuples()]
+        rows.append([f"{claim.number}. {claim.title}", f"**{verdict}**", *said])
+    return markdown(pd.DataFrame(rows, columns=["claim", "verdict", *effects["architecture"].unique()]), words=4)
+
+
+def claims_collections() -> str:
+    """Return how many collections the verdicts rest on."""
+    return str(judged()[1]["study"].nunique())
+
+
 def claims_contrasts(up: str) -> str:
     """Return the combined effect of every contrast."""
     from rd_utils.companions import claims as judge
@@ -253,6 +272,14 @@ def elsewhere() -> tuple[recipes.Evidence, pd.DataFrame]:
     """Return what the claims' results say of recipes, and what each rule of choosing loses."""
     known = recipes.evidence(CLAIMED)
     return known, recipes.regret_summary(recipes.regrets(known))
+
+
+def advised(what: str) -> str:
+    """Return the name of the rule to go by, or what it loses where a collection was left out."""
+    _, summary = elsewhere()
+    rule = recipes.winner(summary)
+    row = summary[(summary["rule"] == rule) & (summary["left_out"] == "collection")].iloc[0]
+    return rule if what == "rule" else f"{row['regret']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
 def shipped_advice() -> str:
@@ -489,6 +516,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     "studies": studies,
     "claims": claims,
     "claims_verdicts": claims_verdicts,
+    "claims_short": claims_short,
     "claims_contrasts": claims_contrasts,
     "claims_standing": claims_standing,
     "claims_advice": claims_advice,
@@ -575,6 +603,9 @@ def growth(step: str) -> str:
 
 DISTILLING = ("ranknet", "margin_mse", "kl")
 NUMBERS: dict[str, Callable[[], str | float]] = {
+    "claims-collections": claims_collections,
+    "advised-rule": lambda: advised("rule"),
+    "advised-regret": lambda: advised("regret"),
     "seeds-queries-cross": lambda: f"{rejected('cross', 'queries'):.0f} %",
     "seeds-queries-cross-n": lambda: f"{values('seed_against_seed', 'comparisons', architecture='cross', test='queries').item()}",
     "seeds-crossed-cross": lambda: f"{rejected('cross', 'queries_and_seeds'):.0f} %",
