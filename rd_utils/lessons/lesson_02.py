@@ -26,7 +26,7 @@ from rd_utils.report.drawing import INK, MUTED, PALETTE, SHAPES
 
 def beside(
     places: pd.DataFrame, weights: pd.DataFrame, query: str, words: Sequence[str], best: str, *, height: int = 300
-) -> alt.HConcatChart:
+) -> alt.typing.ChartType:
     """Draw texts in the plane, and beside it which word stands in which document: what vectors see, and what BM25 sees.
 
     Args:

@@ -17,7 +17,7 @@ from rd_utils.training import losses
 PARTS = ("query", "labelled", "other of the group", "not in the group")
 
 
-def moved(before: pd.DataFrame, after: pd.DataFrame, parts: Mapping[str, str], *, scale: float = 80) -> alt.LayerChart:
+def moved(before: pd.DataFrame, after: pd.DataFrame, parts: Mapping[str, str], *, scale: float = 80) -> alt.typing.ChartType:
     """Draw where texts were and where a step has put them, with an arrow between, and the line through the query and the origin.
 
     Args:
@@ -30,15 +30,20 @@ def moved(before: pd.DataFrame, after: pd.DataFrame, parts: Mapping[str, str], *
     frame["part"] = frame["name"].map(parts)
     run, rise = frame["x_after"] - frame["x"], frame["y_after"] - frame["y"]
     frame["length"], frame["angle"] = np.hypot(run, rise), np.degrees(np.arctan2(run, rise))  # clockwise from upwards
-    low = np.floor(np.minimum(frame[["x", "y"]].min(), frame[["x_after", "y_after"]].min().to_numpy()) * 2 - 0.3) / 2
-    high = np.ceil(np.maximum(frame[["x", "y"]].max(), frame[["x_after", "y_after"]].max().to_numpy()) * 2 + 0.3) / 2
-    across, along = (alt.Scale(domain=[low[axis], high[axis]], nice=False, zero=False) for axis in "xy")
+    reached = np.concatenate([frame[["x", "y"]].to_numpy(), frame[["x_after", "y_after"]].to_numpy()])
+    low, high = np.floor(reached.min(axis=0) * 2 - 0.3) / 2, np.ceil(reached.max(axis=0) * 2 + 0.3) / 2
+    across, along = (alt.Scale(domain=[float(low[axis]), float(high[axis])], nice=False, zero=False) for axis in (0, 1))
     base = alt.Chart(frame).encode(x=alt.X("x:Q", title="x", scale=across), y=alt.Y("y:Q", title="y", scale=along))
     names = [part for part in PARTS if part in set(parts.values())]
-    colours = alt.Scale(domain=names, range=[{**dict(zip(PARTS, (INK, *PALETTE[:2], MUTED), strict=True))}[part] for part in names])
-    shapes = alt.Scale(domain=names, range=[{**dict(zip(PARTS, ("diamond", *SHAPES[:2], "cross"), strict=True))}[part] for part in names])
+    inks, marks = (
+        dict(zip(PARTS, (INK, *PALETTE[:2], MUTED), strict=True)),
+        dict(zip(PARTS, ("diamond", *SHAPES[:2], "cross"), strict=True)),
+    )
+    colours = alt.Scale(domain=names, range=[inks[part] for part in names])
+    shapes = alt.Scale(domain=names, range=[marks[part] for part in names])
     colour = alt.Color("part:N", title=None, scale=colours, legend=alt.Legend(orient="bottom", symbolOpacity=1))
-    direction = pd.DataFrame({"x": [0.0, _end(frame, high)[0]], "y": [0.0, _end(frame, high)[1]]})
+    end = _end(frame, high)
+    direction = pd.DataFrame({"x": [0.0, end[0]], "y": [0.0, end[1]]})
     line = alt.Chart(direction).mark_line(color=MUTED, strokeDash=[3, 3], strokeWidth=1).encode(x="x:Q", y="y:Q")
     dots = base.mark_point(filled=True, size=70, opacity=0.55).encode(color=colour, shape=alt.Shape("part:N", title=None, scale=shapes))
     far = base.transform_filter("datum.length > 0.02")
@@ -55,13 +60,13 @@ def moved(before: pd.DataFrame, after: pd.DataFrame, parts: Mapping[str, str], *
         )
     ]
     size = (high - low) * scale
-    return alt.layer(line, dots, shafts, heads, *labels).properties(width=float(size["x"]), height=float(size["y"]))
+    return alt.layer(line, dots, shafts, heads, *labels).properties(width=float(size[0]), height=float(size[1]))
 
 
-def _end(frame: pd.DataFrame, high: pd.Series) -> np.ndarray:
-    """Return where the line from the origin through the query leaves the picture."""
+def _end(frame: pd.DataFrame, high: np.ndarray) -> np.ndarray:
+    """Return where the line from the origin through the query leaves the picture, at the right or above."""
     place = frame.loc[frame["part"] == "query", ["x", "y"]].to_numpy()[0]
-    return place * min(high["x"] / place[0] if place[0] > 0 else np.inf, high["y"] / place[1] if place[1] > 0 else np.inf)
+    return place * min(high[axis] / place[axis] for axis in (0, 1) if place[axis] > 0)
 
 
 # --- exercises --------------------------------------------------------------------------------------------------------------------
@@ -166,9 +171,13 @@ EXERCISES: Mapping[str, Exercise] = {
             "the loss is the mean over the groups, not their sum: the steps are as many times too long as there are groups": (
                 _descent(total=True)
             ),
-            "that is one step; take as many as steps says": lambda *given: trained(*given[:4], 1, given[5]),
+            "that is one step; take as many as steps says": (
+                lambda vectors, queries, documents, rows, steps, rate: trained(vectors, queries, documents, rows, 1, rate)
+            ),
             "nothing has moved: does the optimiser hold the vectors, and is step() called?": lambda *given: given[0],
-            "the rate is not used: give it to the optimiser": lambda *given: trained(*given[:5], 1.0),
+            "the rate is not used: give it to the optimiser": (
+                lambda vectors, queries, documents, rows, steps, rate: trained(vectors, queries, documents, rows, steps, 1.0)
+            ),
         },
     ),
     "lce of equal scores": Value(

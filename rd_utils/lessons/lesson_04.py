@@ -17,7 +17,9 @@ from rd_utils.report.drawing import INK, MUTED, PALETTE
 KINDS = ("label", "hidden relevant", "irrelevant")
 
 
-def brackets(kinds: Mapping[str, str], strategies: Mapping[str, Sequence[str]], *, width: int = 400, step: int = 44) -> alt.LayerChart:
+def brackets(
+    kinds: Mapping[str, str], strategies: Mapping[str, Sequence[str]], *, width: int = 400, step: int = 44
+) -> alt.typing.ChartType:
     """Draw a ranked list as a line of dots, and beneath it a bracket for each strategy: over which documents it draws, a tick at each.
 
     Args:
