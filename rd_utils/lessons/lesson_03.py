@@ -35,10 +35,8 @@ def moved(before: pd.DataFrame, after: pd.DataFrame, parts: Mapping[str, str], *
     across, along = (alt.Scale(domain=[float(low[axis]), float(high[axis])], nice=False, zero=False) for axis in (0, 1))
     base = alt.Chart(frame).encode(x=alt.X("x:Q", title="x", scale=across), y=alt.Y("y:Q", title="y", scale=along))
     names = [part for part in PARTS if part in set(parts.values())]
-    inks, marks = (
-        dict(zip(PARTS, (INK, *PALETTE[:2], MUTED), strict=True)),
-        dict(zip(PARTS, ("diamond", *SHAPES[:2], "cross"), strict=True)),
-    )
+    inks: dict[str, str] = dict(zip(PARTS, (INK, *PALETTE[:2], MUTED), strict=True))
+    marks: dict[str, str] = dict(zip(PARTS, ("diamond", *SHAPES[:2], "cross"), strict=True))
     colours = alt.Scale(domain=names, range=[inks[part] for part in names])
     shapes = alt.Scale(domain=names, range=[marks[part] for part in names])
     colour = alt.Color("part:N", title=None, scale=colours, legend=alt.Legend(orient="bottom", symbolOpacity=1))

@@ -81,8 +81,8 @@ def _plane(name: str, names: Sequence[str], query: str, size: int) -> alt.LayerC
     hull = pd.concat([ordered, ordered.head(1)]).assign(order=range(len(names) + 1))
     first, second = np.triu_indices(len(names), k=1)
     apart = np.linalg.norm(points[first] - points[second], axis=1)
-    i, j = first[apart.argmax()], second[apart.argmax()]
-    ends = frame.iloc[[i, j]]
+    widest = int(apart.argmax())
+    ends = frame.iloc[[int(first[widest]), int(second[widest])]]
     span = alt.Scale(domain=[-1.35, 1.35], nice=False)
     x = alt.X("x:Q", title="x", scale=span, axis=alt.Axis(values=[-1, 0, 1], grid=False))
     y = alt.Y("y:Q", title="y", scale=span, axis=alt.Axis(values=[-1, 0, 1], grid=False))
