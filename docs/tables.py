@@ -177,6 +177,20 @@ def notebook_titles(up: str) -> str:
     return markdown(pd.DataFrame(rows, columns=["notebook", "question"]), words=2)
 
 
+def lessons(up: str) -> str:
+    """Return the lessons with what they ask, what their reader writes, and how long that takes."""
+    rows = []
+    for path in sorted((ROOT / "notebooks" / "lessons").glob("*.ipynb")):
+        text = " ".join("".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]).split())
+        said = re.search(r"\*\*Question\.\*\* (.*?) \*\*You write\*\* (.*?)\. \*\*Time\.\*\* (\d+) minutes", text)
+        if said is None:
+            raise ValueError(f"{path}: its first cell says no question, nothing to write, or no time")
+        solved = path.parent / "solutions" / path.name
+        names = [f"[{path.stem[:2]}]({up}{path.relative_to(ROOT)})", said[1], said[2], said[3], f"[solved]({up}{solved.relative_to(ROOT)})"]
+        rows.append(names)
+    return markdown(pd.DataFrame(rows, columns=["lesson", "question", "you write", "minutes", "solution"]), words=3)
+
+
 def rooms(up: str) -> str:
     """Return the folders of the package with the first line of what they say of themselves, the package itself first."""
     rows = []
@@ -512,6 +526,7 @@ def scifact_grid(up: str) -> str:
 TABLES: dict[str, Callable[[str], str]] = {
     "notebooks": notebooks,
     "notebook_titles": notebook_titles,
+    "lessons": lessons,
     "rooms": rooms,
     "studies": studies,
     "claims": claims,
