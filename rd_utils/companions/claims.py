@@ -15,11 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, cast
 
-import numpy as np
 import pandas as pd
 
 from rd_utils.analysis import crossed, meta, stats
-from rd_utils.analysis.contrasts import by_seed
 
 Expects = Literal["above", "zero", "not below", "away"]
 Verdict = Literal["confirmed", "refuted", "undecided"]
@@ -255,8 +253,8 @@ def estimates(per_query: pd.DataFrame, claims: Iterable[Claim] = CLAIMS) -> pd.D
     rows = []
     places = ["study", "collection", "test_collection", "architecture", "first_stage"]
     for place, here in trained.groupby(places, sort=False, observed=True):
-        laid_out = {str(key): by_seed(part) for key, part in here.groupby("cell", sort=False, observed=True)}
-        cells = here.drop_duplicates("cell").set_index("cell")
+        laid_out = _by_cell(here)
+        cells = cast("list[dict[str, Any]]", here.drop_duplicates("cell").astype(object).to_dict("records"))
         for claim in claims:
             for contrast in claim.contrasts:
                 delta = _sum(contrast, cells, laid_out)
@@ -269,25 +267,41 @@ def estimates(per_query: pd.DataFrame, claims: Iterable[Claim] = CLAIMS) -> pd.D
     return pd.DataFrame(rows, columns=["claim", "contrast", *places, "estimate", "variance", "n_queries", "n_seeds"])
 
 
-def _sum(contrast: Contrast, cells: pd.DataFrame, laid_out: dict[str, pd.DataFrame]) -> pd.DataFrame | None:
+def _by_cell(here: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the values of every cell, a row a query and a column a seed."""
+    twice = here.duplicated(["cell", "seed", "query_id"])
+    if twice.any():
+        row = here[twice].iloc[0]
+        raise ValueError(f"{row['study']}: {row['cell']} has query {row['query_id']!r} of seed {row['seed']} twice; expected one value")
+    wide = here.astype({"cell": str, "query_id": str}).pivot(index="query_id", columns=["cell", "seed"], values="value").sort_index(axis=1)
+    if wide.isna().any(axis=None):
+        cell, seed = cast("tuple[str, int]", wide.columns[wide.isna().any()][0])
+        raise ValueError(f"{here['study'].iloc[0]}: {cell} lacks a query of seed {seed} that other cells have; expected every value")
+    return {cell: cast("pd.DataFrame", wide[cell]) for cell in map(str, wide.columns.unique("cell"))}
+
+
+def _sum(contrast: Contrast, cells: Sequence[Mapping[str, Any]], laid_out: dict[str, pd.DataFrame]) -> pd.DataFrame | None:
     """Return the weighted sum of cells, a row a query and a column a seed; None where a cell is not there."""
     total: pd.DataFrame | None = None
     for weight, wanted in contrast.terms:
         several = {name: value if isinstance(value, tuple) else (value,) for name, value in (_UNSAID | dict(wanted)).items()}
         combinations = list(itertools.product(*several.values()))
         for combination in combinations:
-            met = cells
-            for name, value in zip(several, combination, strict=True):
-                met = met[np.isclose(met[name].astype(float), value) if isinstance(value, float) else met[name] == value]
-            if met.empty:
+            asked = dict(zip(several, combination, strict=True))
+            met = [cell["cell"] for cell in cells if all(_is(cell[name], value) for name, value in asked.items())]
+            if not met:
                 return None
             if len(met) > 1:
-                raise ValueError(f"{contrast.name!r} meets {len(met)} cells, {', '.join(met.index[:3])}, where one is meant")
-            part = laid_out[met.index[0]] * (weight / len(combinations))
+                raise ValueError(f"{contrast.name!r} meets {len(met)} cells, {', '.join(met[:3])}, where one is meant")
+            part = laid_out[met[0]] * (weight / len(combinations))
             if total is not None and list(total.columns) != list(part.columns):
-                raise ValueError(f"{contrast.name!r}: {met.index[0]} has the seeds {list(part.columns)}, others {list(total.columns)}")
+                raise ValueError(f"{contrast.name!r}: {met[0]} has the seeds {list(part.columns)}, others {list(total.columns)}")
             total = part if total is None else total + part
     return total
+
+
+def _is(found: Any, wanted: str | float) -> bool:
+    return math.isclose(float(found), wanted, rel_tol=1e-5) if isinstance(wanted, float) else found == wanted
 
 
 def where_read(table: pd.DataFrame) -> pd.DataFrame:

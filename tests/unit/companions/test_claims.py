@@ -84,6 +84,14 @@ def test_two_cells_where_one_is_meant_are_refused():
         claims.estimates(twice, [TOY_CLAIM])
 
 
+def test_a_value_that_is_missing_or_stands_twice_is_refused():
+    table = values("one")
+    with pytest.raises(ValueError, match="one: bi-bm25-lce lacks a query of seed 0"):
+        claims.estimates(table.drop(index=table[table["cell"] == "bi-bm25-lce"].index[0]), [TOY_CLAIM])
+    with pytest.raises(ValueError, match="has query 'q0' of seed 0 twice"):
+        claims.estimates(pd.concat([table, table.iloc[[0]]]), [TOY_CLAIM])
+
+
 def test_cells_of_other_seeds_are_refused():
     table = values("one")
     with pytest.raises(ValueError, match="has the seeds"):
