@@ -11,12 +11,14 @@ import ast
 import functools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from rd_utils.companions import claims as judge
 from rd_utils.companions import recipes
+from rd_utils.exchange import results
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "docs" / "data"
@@ -149,16 +151,22 @@ def plain(name: str, words: int, *columns: str) -> Callable[[str], str]:
     return show
 
 
+def opening(path: Path) -> list[str]:
+    """Return the lines of a notebook's first cell."""
+    return json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
+
+
 def heads() -> list[dict[str, str]]:
     """Return path, name, question and time of every notebook, as its first cell says them."""
     found = []
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        text = " ".join("".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]).split())
+        first = opening(path)
+        text = " ".join("".join(first).split())
         question = re.search(r"\*\*Question\.\*\* (.*?) \*\*", text)
         time = re.search(r"\*\*Time\.\*\* (.*?)[.,]( |$)", text)
         if question is None or time is None:
             raise ValueError(f"{path}: its first cell says no question or no time")
-        title = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"][0].strip()
+        title = first[0].strip()
         named = {"path": path.relative_to(ROOT).as_posix(), "name": path.stem, "question": question[1], "time": time[1]}
         asked = title.partition(": ")[2] if title.endswith("?") else question[1]
         found.append(named | {"title": asked[0].upper() + asked[1:]})
@@ -181,7 +189,7 @@ def lessons(up: str) -> str:
     """Return the lessons with what they ask, what their reader writes, and how long that takes."""
     rows = []
     for path in sorted((ROOT / "notebooks" / "lessons").glob("*.ipynb")):
-        text = " ".join("".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]).split())
+        text = " ".join("".join(opening(path)).split())
         said = re.search(r"\*\*Question\.\*\* (.*?) \*\*You write\*\* (.*?)\. \*\*Time\.\*\* (\d+) minutes", text)
         if said is None:
             raise ValueError(f"{path}: its first cell says no question, nothing to write, or no time")
@@ -228,17 +236,12 @@ def claims(up: str) -> str:
 @functools.cache
 def judged() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the values per query of the claims' committed results, and the estimates of the claims' contrasts."""
-    from rd_utils.companions import claims as judge
-    from rd_utils.exchange import results
-
     per_query = results.read(CLAIMED)
     return per_query, judge.estimates(per_query)
 
 
 def claims_verdicts(up: str) -> str:
     """Return the five verdicts with what moves them."""
-    from rd_utils.companions import claims as judge
-
     _, estimates = judged()
     table = judge.verdicts(estimates).merge(judge.fragile(estimates)[["claim", "moved_by"]], on="claim")
     table["claim"] = table["claim"].astype(str) + ". " + table["title"]
@@ -247,14 +250,12 @@ def claims_verdicts(up: str) -> str:
 
 def claims_short(up: str) -> str:
     """Return the five verdicts, each with the effect of the claim's first contrast."""
-    from rd_utils.companions import claims as judge
-
     estimates = judged()[1]
     verdicts, effects = judge.verdicts(estimates), judge.combine(estimates)
     rows = []
     for claim, verdict in zip(judge.CLAIMS, verdicts["verdict"], strict=True):
         first = effects[effects["contrast"] == claim.contrasts[0].name]
-        said = [f"{row.estimate:+.3f}&nbsp;[{row.low:+.3f},&nbsp;{row.high:+.3f}]" for row in first.itertuples()]
+        said = [ranged(row, "+").replace(" ", "&nbsp;") for row in first[["estimate", "low", "high"]].to_numpy()]
         rows.append([f"{claim.number}. {claim.title}", f"**{verdict}**", *said])
     return markdown(pd.DataFrame(rows, columns=["claim", "verdict", *effects["architecture"].unique()]), words=4)
 
@@ -264,12 +265,20 @@ def claims_collections() -> str:
     return str(judged()[1]["study"].nunique())
 
 
+def ranged(values: Sequence[float], sign: str = "") -> str:
+    """Return a value with its interval.
+
+    >>> ranged([0.1, -0.05, 0.25], "+")
+    '+0.100 [-0.050, +0.250]'
+    """
+    value, low, high = (format(each, f"{sign}.3f") for each in values)
+    return f"{value} [{low}, {high}]"
+
+
 def claims_contrasts(up: str) -> str:
     """Return the combined effect of every contrast."""
-    from rd_utils.companions import claims as judge
-
     table = judge.combine(judged()[1])
-    effect = [f"{row.estimate:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in table.itertuples()]
+    effect = [ranged(row, "+") for row in table[["estimate", "low", "high"]].to_numpy()]
     more = ["–" if pd.isna(row.low_next) else f"{row.low_next:+.3f} to {row.high_next:+.3f}" for row in table.itertuples()]
     shown = table.assign(effect=effect, next=more, i_squared=[f"{100 * value:.0f}" for value in table["i_squared"]])
     names = {"architecture": "student", "n": "collections", "next": "one more collection", "i_squared": "I squared, %"}
@@ -293,7 +302,7 @@ def advised(what: str) -> str:
     _, summary = elsewhere()
     rule = recipes.winner(summary)
     row = summary[(summary["rule"] == rule) & (summary["left_out"] == "collection")].iloc[0]
-    return rule if what == "rule" else f"{row['regret']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    return rule if what == "rule" else ranged(row[["regret", "low", "high"]])
 
 
 def shipped_advice() -> str:
@@ -311,8 +320,8 @@ def claims_advice(up: str) -> str:
 def claims_regrets(up: str) -> str:
     """Return what each rule loses, whatever was left out."""
     table = elsewhere()[1].copy()
-    table["shown"] = [f"{row.regret:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in table.itertuples()]
-    table["gain"] = [f"{row.gain:+.3f} [{row.gain_low:+.3f}, {row.gain_high:+.3f}]" for row in table.itertuples()]
+    table["shown"] = [ranged(row) for row in table[["regret", "low", "high"]].to_numpy()]
+    table["gain"] = [ranged(row, "+") for row in table[["gain", "gain_low", "gain_high"]].to_numpy()]
     wide = table.pivot(index="rule", columns="left_out", values="shown").loc[list(recipes.RULES), list(LEFT_OUT)].rename(columns=LEFT_OUT)
     gains = table[table["left_out"] == "collection"].set_index("rule")["gain"]
     return markdown(wide.assign(**{"gain on best elsewhere": gains}).rename_axis("rule").reset_index(), words=4)
@@ -320,8 +329,6 @@ def claims_regrets(up: str) -> str:
 
 def claims_standing(up: str) -> str:
     """Return where students stand: below what was not trained, and beside BM25 and their teacher."""
-    from rd_utils.companions import claims as judge
-
     table = judge.standing(judged()[0])
     table["study"] = [study.removeprefix("claims_") for study in table["study"]]
     numbers = ["bm25", "untrained", "best", "teacher"]

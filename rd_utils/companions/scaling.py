@@ -20,13 +20,12 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
 from rd_utils.companions import claims
 from rd_utils.companions.claims import Claim, Contrast, Term, where_read
-from rd_utils.exchange.results import PER_QUERY, found
+from rd_utils.exchange.results import found
 
 
 def _effect(name: str, more: tuple[str, str], less: tuple[str, str]) -> Contrast:
@@ -112,6 +111,8 @@ def fit(sizes: ArrayLike, estimates: ArrayLike, variances: ArrayLike, *, base: f
         >>> round(line.at_base, 4), round(line.slope, 4), line.trend(), round(line.predicted(16000)[0], 3)
         (0.01, 0.01, 'grows', 0.05)
     """
+    import statsmodels.api as sm
+
     x, y, v = (np.asarray(values, dtype=float) for values in (sizes, estimates, variances))
     if not (x.shape == y.shape == v.shape and x.ndim == 1 and len(x) >= 3):
         raise ValueError(f"{x.shape} sizes, {y.shape} estimates, {v.shape} variances: expected one of each, of three sizes or more")
@@ -161,7 +162,7 @@ def estimates(pattern: str, leave_out: Sequence[str] = ()) -> pd.DataFrame:
     """
     tables = []
     for results in found(pattern, leave_out):
-        table = where_read(claims.estimates(results.table(PER_QUERY).astype({"value": "float64"}).assign(study=results.study), [EFFECTS]))
+        table = where_read(claims.estimates(results.per_query(), [EFFECTS]))
         places: dict[str, dict[str, int]] = results.about["collections"]
         varied = [axis for axis in AXES if len({sizes.get(axis) for sizes in places.values()}) > 1]
         if len(places) == 1:

@@ -129,10 +129,7 @@ def read(pattern: str, leave_out: Sequence[str] = ()) -> pd.DataFrame:
     """
     import pandas as pd
 
-    kept = []
-    for results in found(pattern, leave_out):
-        table = results.table(PER_QUERY).astype({"value": "float64"})
-        kept.append(_categories(table).assign(study=results.study))
+    kept = [_categories(results.per_query()) for results in found(pattern, leave_out)]
     return _categories(pd.concat(kept, ignore_index=True))  # where categories differ, texts come together
 
 
@@ -170,6 +167,10 @@ class Results:
         if file_sha256(path) != said[path.name]["sha256"]:
             raise ParameterError(f"{path} is not what {ABOUT} beside it says; take both from one place, or export the results again")
         return pd.read_parquet(path)
+
+    def per_query(self) -> pd.DataFrame:
+        """Return its values per query in double precision, with the name of the ``study``."""
+        return self.table(PER_QUERY).astype({"value": "float64"}).assign(study=self.study)
 
 
 def found(pattern: str, leave_out: Sequence[str] = ()) -> list[Results]:

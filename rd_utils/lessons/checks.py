@@ -75,10 +75,6 @@ class Function:
         (slope,) = torch.autograd.grad(value.sum(), first)
         return [_array(value), _array(slope)]
 
-    def mistake(self, answer: Callable[..., Any]) -> str:
-        """Return the hint of the mistake that an answer makes; nothing where it is none that is known."""
-        return next((hint for hint, wrong in self.mistakes.items() if not self.wrong(answer, wrong)), "")
-
 
 @dataclass(frozen=True)
 class Value:
@@ -102,10 +98,6 @@ class Value:
         if isinstance(right, str) or (isinstance(right, Sequence) and any(isinstance(part, str) for part in right)):
             return "" if _same_words(answer, right) else f"{answer!r} is not it"
         return _differs(_array(answer), _array(right), 0.5000001 * 10.0**-self.digits)
-
-    def mistake(self, answer: Any) -> str:
-        """Return the hint of the mistake that an answer makes; nothing where it is none that is known."""
-        return next((hint for hint, wrong in self.mistakes.items() if not self.wrong(answer, wrong)), "")
 
 
 Exercise = Function | Value
@@ -133,7 +125,7 @@ def verdict(name: str, answer: Any) -> str:
     if not fault:
         _asked.pop(name, None)
         return f"right: {name}" + (f", as the package has it on {TRIALS} random inputs" if isinstance(exercise, Function) else "")
-    hint = exercise.mistake(answer)
+    hint = next((hint for hint, mistake in exercise.mistakes.items() if not exercise.wrong(answer, mistake)), "")
     if not hint:
         hint = exercise.hints[min(_asked[name], len(exercise.hints) - 1)]
         _asked[name] += 1

@@ -33,8 +33,7 @@ def unsolved(source: str) -> str:
         if isinstance(node, ast.FunctionDef):
             first = node.body[1:] if ast.get_docstring(node) else node.body
             if first:
-                start = min(first[0].lineno, *(part.lineno for part in first))
-                lines[start - 1 : node.end_lineno] = [" " * first[0].col_offset + DOTS]
+                lines[first[0].lineno - 1 : node.end_lineno] = [" " * first[0].col_offset + DOTS]
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             value = node.value
             assert value.end_lineno is not None
