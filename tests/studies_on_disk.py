@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 import yaml
 
 from rd_utils.evaluation.measures import write_run
+from rd_utils.exchange.results import ABOUT
 from rd_utils.scoring.teachers import PairScores
 from rd_utils.store import Store, file_sha256, upstream, write_manifest
 from rd_utils.study import params, plan
@@ -138,3 +140,12 @@ def put_run(store: Store, spec: params.EvaluationSpec, run: Any, **tables: Any) 
     folder.mkdir(parents=True, exist_ok=True)
     write_run(run, folder / "run.trec", "x")
     put(store, spec, **tables)
+
+
+def put_results(folder: Path, about: dict, tables: dict[str, pd.DataFrame]) -> None:
+    """Write a folder of results as an export leaves it: tables, and what is said of them with their hashes."""
+    folder.mkdir(parents=True)
+    for name, table in tables.items():
+        table.to_parquet(folder / f"{name}.parquet")
+    files = {path.name: {"sha256": file_sha256(path)} for path in folder.glob("*.parquet")}
+    (folder / ABOUT).write_text(json.dumps(about | {"files": files}))

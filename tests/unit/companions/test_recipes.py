@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
+from studies_on_disk import put_results
 
 from rd_utils.companions import recipes
 from rd_utils.companions.recipes import CONTEXT, OPTION, Evidence
-from rd_utils.store import file_sha256
 
 OPTIONS = [("bm25", "kl", 0.4), ("bm25", "lce", 0.0), ("dense", "kl", 0.4), ("dense", "lce", 0.0)]
 
@@ -140,8 +138,6 @@ def test_the_advice_names_recipes_and_what_they_lose():
 def test_evidence_is_read_from_results(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params").mkdir()
-    folder = tmp_path / "results"
-    folder.mkdir()
     plain = {
         "teacher": "unfloored",
         "system": "student",
@@ -157,12 +153,10 @@ def test_evidence_is_read_from_results(tmp_path, monkeypatch):
         {"strategy": "diameter_10", "mean": 0.9},
         {"strategy": "bm25", "mean": 0.8, "first_stage": "bm25@100"},
     ]
-    pd.DataFrame([plain | row for row in rows]).to_parquet(folder / "means.parquet")
     rates = [{"architecture": "bi", "loss": "kl", "nDCG@10": value, "chosen": value > 0.2} for value in (0.1, 0.25)]
-    pd.DataFrame(rates).to_parquet(folder / "learning_rates.parquet")
-    files = {path.name: {"sha256": file_sha256(path)} for path in folder.glob("*.parquet")}
-    about = {"study": "claims_a", "measure": "nDCG@10", "prospects": {"documents": 100.0, "overlap": 0.5}, "files": files}
-    (folder / "results.json").write_text(json.dumps(about))
+    about = {"study": "claims_a", "measure": "nDCG@10", "prospects": {"documents": 100.0, "overlap": 0.5}}
+    tables = {"means": pd.DataFrame([plain | row for row in rows]), "learning_rates": pd.DataFrame(rates)}
+    put_results(tmp_path / "results", about, tables)
     found = recipes.evidence("results")
     assert found.values.loc[("claims_a", "bi"), ("bm25", "kl", 0.4)] == 0.3 and found.values.shape == (1, 1)
     assert found.features.loc["claims_a"].to_dict() == {"documents": pytest.approx(np.log(100)), "overlap": 0.5}

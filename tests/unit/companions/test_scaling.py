@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from studies_on_disk import put_results
 
 from rd_utils.companions import scaling
-from rd_utils.store import file_sha256
 
 SIZES = np.array([8_000, 32_000, 128_000, 512_000])
 
@@ -69,7 +68,6 @@ EFFECT = {
 
 def exported(folder: Path, name: str, sizes: dict[str, dict[str, int]], seen: int, growth: dict[str, float]) -> None:
     """Write results in which the effects of BM25's negatives grow by so much a collection."""
-    folder.mkdir(parents=True)
     rows = [
         [f"bi-{strategy}-{loss}", strategy, loss, place, seed, f"q{query}", query / 40 + effect + (strategy == "bm25") * growth[place]]
         for place in sizes for (strategy, loss), effect in EFFECT.items() for seed in range(2) for query in range(20)
@@ -77,12 +75,11 @@ def exported(folder: Path, name: str, sizes: dict[str, dict[str, int]], seen: in
     table = pd.DataFrame(rows, columns=["cell", "strategy", "loss", "collection", "seed", "query_id", "value"])
     table["value"] += np.random.default_rng(0).normal(scale=1e-3, size=len(table))
     about = {"system": "student", "architecture": "bi", "augmentation": "none", "cut": "all", "first_stage": "full", "teacher": "t"}
-    table.assign(**about, target_entropy=np.nan, temperature=1.0, test_collection=table["collection"]).to_parquet(
-        folder / "per_query.parquet"
-    )
-    pd.DataFrame({"documents_seen": [seen]}).to_parquet(folder / "cells.parquet")
-    files = {path.name: {"sha256": file_sha256(path)} for path in folder.glob("*.parquet")}
-    (folder / "results.json").write_text(json.dumps({"study": name, "collections": sizes, "files": files}))
+    tables = {
+        "per_query": table.assign(**about, target_entropy=np.nan, temperature=1.0, test_collection=table["collection"]),
+        "cells": pd.DataFrame({"documents_seen": [seen]}),
+    }
+    put_results(folder, {"study": name, "collections": sizes}, tables)
 
 
 def test_effects_are_read_with_their_sizes_and_every_axis_has_its_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
