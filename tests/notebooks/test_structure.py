@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from notebook_cells import cells, code, outputs, tags
 from PIL import Image
 
 from rd_utils import __main__ as commands
@@ -40,22 +41,6 @@ PARAMETERS = {
 
 BESIDE = ["05a_results", "05b_locality", "07a_floor", "07b_bounds", "07c_bias", "08_published", "09_advise", "10_claims"]
 """Notebooks that no study runs."""
-
-
-def cells(path: Path) -> list[dict]:
-    return json.loads(path.read_text())["cells"]
-
-
-def code(path: Path) -> list[dict]:
-    return [cell for cell in cells(path) if cell["cell_type"] == "code"]
-
-
-def tags(cell: dict) -> list[str]:
-    return cell["metadata"].get("tags", [])
-
-
-def outputs(path: Path) -> list[dict]:
-    return [output for cell in code(path) for output in cell["outputs"]]
 
 
 def charts(path: Path) -> list[dict]:

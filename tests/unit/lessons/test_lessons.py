@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from notebook_cells import cells, code, outputs, tags
 from studies_on_disk import ROOT
 
 from rd_utils import lessons
@@ -22,10 +22,6 @@ EXERCISES = list(checks.exercises())
 @pytest.fixture(autouse=True)
 def nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_asked", type(checks._asked)())
-
-
-def cells(path: Path) -> list[dict]:
-    return json.loads(path.read_text(encoding="utf-8"))["cells"]
 
 
 def sources(path: Path, kind: str) -> list[str]:
@@ -104,18 +100,18 @@ class TestEveryLesson:
     def test_the_readers_notebook_is_the_solved_one_with_dots(self, path: Path) -> None:
         own = path.parents[1] / path.name
         assert own.read_text(encoding="utf-8") == readers.written(path), "run python -m rd_utils.lessons"
-        tagged = [cell for cell in cells(path) if checks.TAG in cell["metadata"].get("tags", [])]
+        tagged = [cell for cell in cells(path) if checks.TAG in tags(cell)]
         dotted = [source for source in sources(own, "code") if "..." in source]
         assert len(tagged) == len(dotted) >= 4
         assert not [cell for cell in cells(own) if cell.get("outputs") or cell.get("execution_count")]
 
     def test_every_check_was_run_and_says_right(self, path: Path) -> None:
-        found = [cell for cell in cells(path) if cell["cell_type"] == "code" and "check(" in "".join(cell["source"])]
+        found = [cell for cell in code(path) if "check(" in "".join(cell["source"])]
         assert len(found) >= 3
         for cell in found:
             text = "".join("".join(output.get("text", "")) for output in cell["outputs"])
             assert text.count("right: ") == "".join(cell["source"]).count("check(") and "not yet" not in text
-            assert "nbval-check-output" in cell["metadata"]["tags"]
+            assert "nbval-check-output" in tags(cell)
 
     def test_it_has_the_form_of_a_lesson(self, path: Path) -> None:
         text = "\n".join(sources(path, "markdown"))
@@ -128,10 +124,10 @@ class TestEveryLesson:
         assert "prediction = " in "\n".join(sources(path, "code"))
 
     def test_what_it_shows_fits_a_window(self, path: Path) -> None:
-        outputs = [output for cell in cells(path) if cell["cell_type"] == "code" for output in cell["outputs"]]
-        assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
-        assert any("image/png" in output.get("data", {}) for output in outputs)
-        assert max(len(line) for output in outputs for line in "".join(output.get("text", "")).splitlines()) <= 107
+        shown = outputs(path)
+        assert not [output for output in shown if output["output_type"] == "error" or output.get("name") == "stderr"]
+        assert any("image/png" in output.get("data", {}) for output in shown)
+        assert max(len(line) for output in shown for line in "".join(output.get("text", "")).splitlines()) <= 107
 
 
 def test_every_exercise_is_asked_in_one_lesson() -> None:
