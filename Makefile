@@ -70,8 +70,8 @@ test-slurm: $(READY)  ## a study through a real Slurm, one of this machine's own
 	python -m pip install $(LOCKED) --requirement locks/cluster.txt
 	HF_HUB_OFFLINE=1 pytest -q -s tests/integration/test_slurm.py
 
-lab: $(READY)  ## JupyterLab on the notebooks, for this machine alone and with its token
-	cd notebooks && jupyter lab --ip=127.0.0.1
+lab: $(READY)  ## JupyterLab on a copy of the notebooks that is yours to change, for this machine alone and with its token
+	@python -m rd_utils lab
 
 plan: $(READY)  ## print a study's cells, what is done, and what is left
 	@python -m rd_utils plan $(STUDY) --base '$(BASE)'

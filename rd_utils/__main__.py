@@ -405,7 +405,7 @@ VERBS = {  # in the order in which they are listed
     "plan": Verb("print what the study will cost and what of it is done", add_plan, of_study),
     "run": _elsewhere("run a study, or go on with it, and print where its report is", "workflow.running"),
     "status": _elsewhere("say how far a study is, from any terminal; exit status 1 where a notebook has failed", "workflow.status"),
-    "lab": _elsewhere("open JupyterLab on the project's notebooks, for this machine alone and with its token", "workflow.lab"),
+    "lab": _elsewhere("open JupyterLab on the first of the notebooks, for this machine alone and with its token", "workflow.lab"),
     "index": _elsewhere("write one page over all finished studies: every cell, with links to the reports", "report.all_studies"),
     "compare": _elsewhere(
         "say whether systems differ or are equivalent, how sure that is, at what cost: cells of studies, files, models on a collection",
@@ -462,7 +462,7 @@ EXAMPLES = {
     "plan": ("plan params/embedded.yaml --cores 2", "plan params/paper/msmarco.yaml --device h200 --json"),
     "run": ("run params/tour.yaml --cores 2", "run params/paper/msmarco.yaml --profile slurm --report-to tensorboard"),
     "status": ("status params/tour.yaml", "status params/tour.yaml --watch"),
-    "lab": ("lab", "lab -- --no-browser --port 8889"),
+    "lab": ("lab", "lab --to ~/notebooks -- --no-browser --port 8889"),
     "index": ("index", "index --to all.html"),
     "compare": (
         "compare bi-bm25-lce bi-pooled-lce --study params/embedded.yaml",

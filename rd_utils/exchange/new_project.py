@@ -75,6 +75,6 @@ def run(options: argparse.Namespace) -> str:
 
 def _files() -> dict[Path, bytes]:
     """Return a project's files by their place in it."""
-    notebooks = {Path("notebooks") / path.name: path.read_bytes() for path in sorted((suite_root() / "notebooks").glob("*.ipynb"))}
+    notebooks = {path.relative_to(suite_root()): path.read_bytes() for path in sorted((suite_root() / "notebooks").rglob("*.ipynb"))}
     texts = {FIRST: STUDY, Path("README.md"): README, Path(".gitignore"): IGNORED}
     return {**{path: text.encode() for path, text in texts.items()}, **notebooks}
