@@ -10,8 +10,6 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-from pyarrow import csv
 
 from rd_utils.analysis import behaviour, correlation, locality
 from rd_utils.data.collections import positives
@@ -398,16 +396,7 @@ class _Candidates:
 
     @staticmethod
     def _sorted(pipeline: Pipeline, spec: params.EvaluationSpec) -> pd.DataFrame:
-        columns = {"query_id": pa.large_string(), "Q0": pa.string(), "doc_id": pa.large_string(), "rank": pa.int64(), "score": pa.float64()}
-        run = csv.read_csv(  # our own file, so that nothing of it has to be checked, which takes six times as long
-            pipeline.build(spec) / "run.trec",
-            read_options=csv.ReadOptions(column_names=[*columns, "tag"]),
-            parse_options=csv.ParseOptions(delimiter=" ", quote_char=False),
-            convert_options=csv.ConvertOptions(
-                column_types=columns, include_columns=["query_id", "doc_id", "score"], strings_can_be_null=False, null_values=[]
-            ),
-        )
-        return run.to_pandas().sort_values(["query_id", "doc_id"], ignore_index=True)
+        return pipeline.ranked(spec).sort_values(["query_id", "doc_id"], ignore_index=True)
 
 
 def relations(by_query: pd.DataFrame, level: float, n_resamples: int = 500) -> pd.DataFrame:

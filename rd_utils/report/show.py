@@ -7,15 +7,15 @@ from pathlib import Path
 from IPython.display import Markdown, display
 
 from rd_utils.report import folder, forms, page, sections
-from rd_utils.report.findings import Findings
+from rd_utils.report.explore import Explored
 from rd_utils.store import resolve_path
 from rd_utils.study.plan import load_plan
 from rd_utils.workflow.notebook import open_pipeline
 from rd_utils.workflow.pipeline import Pipeline
 
 
-class StudyReport(Findings):
-    """A study whose sections a notebook shows, and which writes its report; its frames are those of :class:`Findings`."""
+class StudyReport(Explored):
+    """A study whose sections a notebook shows, and which writes its report, beside the looks of :class:`Explored`."""
 
     def show(self, name: str, *, words: bool = True, tables: bool = True, figures: str | None = "") -> None:
         """Show a section of a study's report: its words, tables and charts, as the report has them.

@@ -64,7 +64,7 @@ def refresh(originals: Path, folder: Path) -> list[str]:
         folder: Where the copies lie; it is made where it is missing.
     """
     record = folder / _COPIED
-    known: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    known: dict[str, str | None] = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     fresh, stale = 0, []
     for original in sorted(originals.rglob("*.ipynb")):
         name = original.relative_to(originals).as_posix()

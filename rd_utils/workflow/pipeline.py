@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
 
 from rd_utils.data import collections
 from rd_utils.data.runs import Run, rows_of
@@ -75,6 +77,19 @@ class Pipeline(Maker):
     def group_scores(self, spec: params.ScoresSpec) -> np.ndarray:
         """Return the teacher's scores (n_groups, group_size), float32, aligned with the groups."""
         return self.open(spec)
+
+    def ranked(self, spec: params.EvaluationSpec) -> pd.DataFrame:
+        """Return what a system ranked, the documents of a query from the first to the last: query_id, doc_id, score."""
+        columns = {"query_id": pa.large_string(), "Q0": pa.string(), "doc_id": pa.large_string(), "rank": pa.int64(), "score": pa.float64()}
+        run = csv.read_csv(  # our own file, so that nothing of it has to be checked, which takes six times as long
+            self.build(spec) / "run.trec",
+            read_options=csv.ReadOptions(column_names=[*columns, "tag"]),
+            parse_options=csv.ParseOptions(delimiter=" ", quote_char=False),
+            convert_options=csv.ConvertOptions(
+                column_types=columns, include_columns=["query_id", "doc_id", "score"], strings_can_be_null=False, null_values=[]
+            ),
+        )
+        return run.to_pandas()
 
     def vectors(self, spec: params.VectorsSpec) -> np.ndarray:
         """Return the embeddings of a collection's documents, (n_docs, dimension), memory-mapped."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import altair as alt
 import numpy as np
 import pandas as pd
+from scipy.spatial import ConvexHull, QhullError
 
-from rd_utils.report.charts.shared import by_name, finite, hint, settings_of
+from rd_utils.report.charts.shared import by_name, finite, hint, known_only, settings_of
 from rd_utils.report.drawing import (
+    BAND,
     DESCRIPTION_COLUMNS,
     ENTROPIES,
     INK,
@@ -199,6 +201,91 @@ def _moves(frame: pd.DataFrame, entropy: str) -> pd.DataFrame:
     frame["label"] = settings.where(after, frame["strategy"].where(moved, whole))
     frame.loc[frame.round(4).duplicated(["teacher", "label", "diameter_q99", "entropy"]), "label"] = ""
     return frame
+
+
+def neighbourhood_chart(points: pd.DataFrame, *, title: str = "", size: int = 420) -> alt.LayerChart | alt.FacetChart:
+    """Draw a group in a plane, with the hull around it, among the documents beside it; with several random shares a slider sets one.
+
+    Args:
+        points: One row a document: x, y, kind (``positive``, ``negative``, ``random`` or ``other``, which is no member), doc_id, text,
+            and for members random_share, diameter and mean_distance (of the whole group; blank for others, who are there at every share).
+        title: What the group belongs to, such as its query's text.
+        size: Width and height, in pixels.
+
+    Returns:
+        A chart whose ``data`` is the frame it shows.
+
+    Raises:
+        ValueError: A column is missing, a place is no number, or a kind is none.
+    """
+    require(points, ("x", "y", "kind", "doc_id", "text", "random_share", "diameter", "mean_distance"), "points")
+    finite(points, ["x", "y"], "points")
+    known_only(points["kind"], _MEMBERS, "kind")
+    frame = points.reset_index(drop=True)
+    members = frame[frame["kind"] != "other"]
+    finite(members, ["random_share", "diameter", "mean_distance"], "members")
+    shares = sorted(members["random_share"].unique())
+    hulls = pd.concat([_hull(group).assign(random_share=share) for share, group in members.groupby("random_share")], ignore_index=True)
+    kinds = [kind for kind in _MEMBERS if kind in set(frame["kind"])]
+    marks = [_MEMBERS[kind] for kind in kinds]
+    x = alt.X(
+        "x:Q",
+        title=None,
+        axis=alt.Axis(labels=False, ticks=False, grid=False),
+        scale=alt.Scale(domain=padded_domain(frame["x"]), nice=False),
+    )
+    y = alt.Y(
+        "y:Q",
+        title=None,
+        axis=alt.Axis(labels=False, ticks=False, grid=False),
+        scale=alt.Scale(domain=padded_domain(frame["y"]), nice=False),
+    )
+    legend = alt.Legend(symbolOpacity=1)
+    colour = alt.Color(
+        "kind:N", title=None, sort=kinds, scale=alt.Scale(domain=kinds, range=[colour for colour, _ in marks]), legend=legend
+    )
+    shape = alt.Shape("kind:N", title=None, sort=kinds, scale=alt.Scale(domain=kinds, range=[shape for _, shape in marks]))
+    told = tooltips(frame, ["kind", "doc_id", "text", "random_share", "diameter"])
+    of_share = "datum.random_share == share" if len(shares) > 1 else "isValid(datum.random_share)"
+    dots = alt.Chart(frame).mark_point(filled=True).encode(x=x, y=y, color=colour, shape=shape, tooltip=told)
+    around = alt.Chart(hulls).transform_filter(of_share).mark_line(filled=True, fill=BAND, color=MUTED, strokeWidth=1)
+    said = alt.Chart(members.drop_duplicates("random_share")).transform_filter(of_share)
+    layers = alt.layer(
+        around.encode(x=x, y=y, order="order:O"),
+        dots.transform_filter("datum.kind == 'other'").mark_point(filled=True, size=14, opacity=0.5),
+        dots.transform_filter(f"datum.kind != 'other' && {of_share}").mark_point(filled=True, size=70, opacity=1),
+        said.transform_calculate(
+            said="'diameter ' + format(datum.diameter, '.2f') + ', mean distance ' + format(datum.mean_distance, '.2f')"
+        )
+        .mark_text(align="left", baseline="top", fontSize=13, fontWeight="bold")
+        .encode(x=alt.value(6), y=alt.value(6), text="said:N"),
+    )
+    chart = layers.properties(width=size, height=size, title=title)
+    if len(shares) < 2:
+        return chart
+    steps = np.diff(shares)
+    if not np.allclose(steps, steps[0]):
+        raise ValueError(f"the random shares {shares} do not lie evenly, so no slider sets them")
+    slider = alt.binding_range(min=shares[0], max=shares[-1], step=float(steps[0]), name="random share ")
+    return chart.add_params(alt.param(name="share", value=shares[0], bind=slider))
+
+
+_MEMBERS = {
+    "positive": (PALETTE[0], "diamond"),
+    "negative": (PALETTE[1], "circle"),
+    "random": (PALETTE[2], "square"),
+    "other": (MUTED, "circle"),
+}
+
+
+def _hull(group: pd.DataFrame) -> pd.DataFrame:
+    """Return the corners of the hull around points, in order and closed: x, y, order; all of the points where they span no area."""
+    plane = group[["x", "y"]].drop_duplicates().reset_index(drop=True)
+    try:
+        plane = plane.iloc[ConvexHull(plane.to_numpy()).vertices]
+    except (QhullError, ValueError):  # fewer than three points, or on one line
+        pass
+    return pd.concat([plane, plane.head(1)], ignore_index=True).assign(order=range(len(plane) + 1))
 
 
 def queries_chart(
