@@ -11,7 +11,7 @@ import pandas as pd
 from rd_utils.analysis import characteristics, locality
 from rd_utils.analysis.tables import at
 from rd_utils.cost import costs
-from rd_utils.report.charts import learning_chart, neighbourhood_chart
+from rd_utils.report.charts import learning_chart, means_chart, neighbourhood_chart
 from rd_utils.report.findings import Findings
 from rd_utils.study import params
 from rd_utils.study.explain import known
@@ -27,6 +27,23 @@ class Explored(Findings):
 
     Everything is of the study's first training collection, and of a cell's first seed unless a look says that it averages.
     """
+
+    def see_means(self, *rows: str) -> alt.LayerChart | alt.FacetChart:
+        """Draw the mean of cells and baselines in the study's measure, over seeds, with its interval over queries.
+
+        Args:
+            rows: Their names, from top to bottom; all of the first first stage where none is named.
+
+        Raises:
+            ValueError: There is no such row.
+        """
+        values = at(self.per_query, **next(iter(self.pairs.values()))).query("measure == @self.measure")
+        values = values[values["first_stage"] == values["first_stage"].iloc[0]]
+        names = values["cell"].unique().tolist()
+        for name in rows:
+            known(name, names, "cell")
+        by_query = values.groupby(["query_id", "cell"])["value"].mean().unstack()[list(rows) or names]
+        return means_chart(by_query, measure=self.measure)
 
     def see_query(self, query_id: str | None = None, *, teacher: str | None = None, characters: int = 60) -> pd.DataFrame:
         """Show a training query's documents, with their labels, a teacher's scores, and which strategy drew which.

@@ -9,7 +9,7 @@ a page of A4 holds. Save charts with :func:`pictures.save_chart`, show them unde
 
 from __future__ import annotations
 
-from rd_utils.report.charts.cells import cells_chart, effectiveness_chart, query_chart, simple_effects_chart, surface_chart
+from rd_utils.report.charts.cells import cells_chart, effectiveness_chart, means_chart, query_chart, simple_effects_chart, surface_chart
 from rd_utils.report.charts.choices import bound_chart, error_rate_chart, pareto_chart, regret_chart
 from rd_utils.report.charts.claims import claim_chart, scaling_chart
 from rd_utils.report.charts.contrasts import across_chart, forest_chart, matrix_chart, split_rows
@@ -30,7 +30,7 @@ __all__ = [
     "BOUND_KINDS", "CHARTS", "COSTS", "QUANTITIES", "STATES", "WIDEST", "across_chart", "behaviour_chart", "bound_chart",
     "calibration_chart", "cells_chart",
     "claim_chart", "correlation_chart", "effectiveness_chart", "entropy_chart", "error_rate_chart", "forest_chart",
-    "learning_chart", "locality_chart", "matrix_chart", "neighbourhood_chart",
+    "learning_chart", "locality_chart", "matrix_chart", "means_chart", "neighbourhood_chart",
     "pareto_chart", "queries_chart", "query_chart", "query_differences_chart",
     "rank_chart", "regret_chart",
     "scaling_chart", "score_chart", "search_chart", "simple_effects_chart", "split_rows", "surface_chart", "temperature_chart",
@@ -39,6 +39,7 @@ __all__ = [
 CHARTS = {
     "effectiveness": effectiveness_chart,
     "cells": cells_chart,
+    "means": means_chart,
     "query": query_chart,
     "query_differences": query_differences_chart,
     "surface": surface_chart,

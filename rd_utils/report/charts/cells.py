@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import altair as alt
 import numpy as np
 import pandas as pd
+from scipy import stats as distributions
 
 from rd_utils.report.charts.shared import beside_names, bracketed, by_name, facet, finite, fitting, hint, once_each, paneled, settings_of
 from rd_utils.report.drawing import (
     BASELINES,
     DASHES,
     DIMENSIONS,
+    INK,
     MUTED,
     PALETTE,
     PLACE,
@@ -303,6 +305,42 @@ def _query_values(
             x=alt.value(width - 6), y=alt.value(height - 12), text=alt.value("grey: all cells")
         ),
     ).properties(width=width, height=height, name="queries")
+
+
+def means_chart(
+    by_query: pd.DataFrame, *, measure: str = "the measure", level: float = 0.95, width: int = 420
+) -> alt.LayerChart | alt.FacetChart:
+    """Draw each system's mean over queries with its interval over queries, a row a system, in the order of the columns.
+
+    The interval is mean ± t(n - 1) standard errors; of the systems by themselves, so that two which overlap may well differ on the same
+    queries.
+
+    Args:
+        by_query: One row a query, one column a system; values in units of the measure.
+        measure: Its name, for the axis.
+        level: Of the intervals.
+        width: Of the panel, in pixels.
+
+    Returns:
+        A chart whose ``data`` is the frame it shows.
+
+    Raises:
+        ValueError: There are fewer than two queries, or a value is no finite number.
+    """
+    if len(by_query) < 2:
+        raise ValueError(f"{len(by_query)} queries have no interval; at least 2 do")
+    finite(by_query, list(by_query.columns), "by_query")
+    half = by_query.sem() * distributions.t.ppf((1 + level) / 2, len(by_query) - 1)
+    means = by_query.mean()
+    frame = pd.DataFrame({"system": list(by_query), "mean": means, "low": means - half, "high": means + half}).reset_index(drop=True)
+    base = alt.Chart(frame).encode(y=alt.Y("system:N", title=None, sort=list(by_query), axis=alt.Axis(labelLimit=260)))
+    span = alt.Scale(domain=padded_domain(pd.concat([frame["low"], frame["high"]])), nice=False)
+    title = f"{measure}, mean over {len(by_query)} queries with its {level:.0%} interval"
+    told = tooltips(frame, ["system", "mean", "low", "high"])
+    rule = base.mark_rule(strokeWidth=2, color=MUTED).encode(x=alt.X("low:Q", title=title, scale=span), x2="high:Q", tooltip=told)
+    point = base.mark_point(filled=True, size=80, opacity=1, color=PALETTE[0]).encode(x="mean:Q", tooltip=told)
+    number = base.mark_text(dy=-12, color=INK).encode(x="mean:Q", text=alt.Text("mean:Q", format=".3f"))
+    return alt.layer(rule, point, number, data=frame).properties(width=width, height=alt.Step(40))
 
 
 def query_chart(values: pd.DataFrame, *, width: int = 420) -> alt.FacetChart:

@@ -132,3 +132,18 @@ def test_cost_of_a_cell_adds_up(study):
     every = study.cells[study.cells["cell"] == KL]
     assert paid.loc["train", "CPU seconds"] == pytest.approx(every["train_cpu_seconds"].mean())
 
+
+
+def test_means_are_drawn_with_their_interval_over_queries(study):
+    drawn = study.see_means(KL, "BM25").data
+    assert drawn["system"].tolist() == [KL, "BM25"]
+    per_query = study.per_query
+    rows = per_query[(per_query["first_stage"] == per_query["first_stage"].iloc[0]) & (per_query["cell"] == KL)]
+    values = rows.groupby("query_id")["value"].mean().to_numpy()
+    half = 2.0010 * values.std(ddof=1) / len(values) ** 0.5  # t of 59 degrees of freedom
+    assert len(values) == 60 and drawn.loc[0, ["mean", "low", "high"]].tolist() == pytest.approx(
+        [values.mean(), values.mean() - half, values.mean() + half], abs=1e-5
+    )
+    assert set(study.see_means().data["system"]) == {row.name for row in (*study.plan.baselines, *study.plan.cells)}
+    with pytest.raises(ValueError, match="2 do"):
+        charts.means_chart(pd.DataFrame({"a": [0.5]}))
