@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rd_utils.lessons import terms
 from rd_utils.lessons.checks import SOLUTIONS, TAG
 from rd_utils.store import project_root
 
@@ -57,14 +58,30 @@ def reader(solved: dict[str, Any]) -> dict[str, Any]:
 
 
 def written(solved: Path) -> str:
-    """Return the text of the reader's notebook of a solved one."""
-    return json.dumps(reader(json.loads(solved.read_text(encoding="utf-8"))), indent=1, ensure_ascii=False) + "\n"
+    """Return the text of the reader's notebook of a solved one, which lies one folder nearer to the glossary."""
+    text = _text(reader(json.loads(solved.read_text(encoding="utf-8"))))
+    return text.replace(f"](../../../{terms.GLOSSARY.as_posix()}#", f"](../../{terms.GLOSSARY.as_posix()}#")
+
+
+def with_links(solved: Path) -> str:
+    """Return the text of a solved notebook with the glossary's terms linked: :func:`rd_utils.lessons.terms.linked`."""
+    notebook = json.loads(solved.read_text(encoding="utf-8"))
+    terms.linked(notebook, terms.load(), f"../../../{terms.GLOSSARY.as_posix()}")
+    return _text(notebook)
+
+
+def _text(notebook: dict[str, Any]) -> str:
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
 def main() -> None:
-    """Write every reader's notebook whose solved one says otherwise, and say which."""
+    """Link terms in the solved notebooks, write every reader's notebook whose solved one says otherwise, and say which were written."""
     for solved in sorted((project_root() / SOLUTIONS).glob("*.ipynb")):
-        path, text = solved.parents[1] / solved.name, written(solved)
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-            print(f"{path.name}: written")
+        _write(solved, with_links(solved))
+        _write(solved.parents[1] / solved.name, written(solved))
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+        print(f"{path.parent.name}/{path.name}: written")

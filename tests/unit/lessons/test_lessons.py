@@ -11,7 +11,7 @@ from notebook_cells import cells, code, outputs, tags
 from studies_on_disk import ROOT
 
 from rd_utils import lessons
-from rd_utils.lessons import checks, readers, toy
+from rd_utils.lessons import checks, readers, terms, toy
 from rd_utils.lessons.checks import Function, Value
 
 SOLVED = sorted((ROOT / checks.SOLUTIONS).glob("*.ipynb"))
@@ -105,6 +105,11 @@ class TestEveryLesson:
         assert len(tagged) == len(dotted) >= 4
         assert not [cell for cell in cells(own) if cell.get("outputs") or cell.get("execution_count")]
 
+    def test_the_first_use_of_every_term_leads_to_the_glossary(self, path: Path) -> None:
+        text = path.read_text(encoding="utf-8")
+        assert text == readers.with_links(path), "run python -m rd_utils.lessons"
+        assert text.count("docs/glossary.md#") >= 3
+
     def test_every_check_was_run_and_says_right(self, path: Path) -> None:
         found = [cell for cell in code(path) if "check(" in "".join(cell["source"])]
         assert len(found) >= 3
@@ -147,3 +152,23 @@ def test_the_toy_is_whole() -> None:
     best = toy.grades().idxmax()
     assert [query for query in toy.QUERIES if best[query] != toy.LABELS[query]] == ["q2", "q3"]
     assert toy.scores().idxmax().to_dict() == toy.LABELS
+
+
+def test_a_term_is_linked_once_where_it_is_first_used_in_its_own_sense() -> None:
+    glossary = "### false negative\nx\n### negative\nx\n### BM25\nx\n### entropy\nx\n"
+    texts = [
+        "# BM25\nA `BM25` and a [BM25](bm25.md): $BM25$.",
+        "BM25 draws false negatives, and negative numbers.",
+        "*Negatives*; BM25's entropies.",
+    ]
+    notebook = {"cells": [{"cell_type": "markdown", "source": [text]} for text in texts] + [{"cell_type": "code", "source": ["BM25"]}]}
+    terms.linked(notebook, glossary, "g.md")
+    once = ["".join(cell["source"]) for cell in notebook["cells"]]
+    assert once == [
+        texts[0],
+        "[BM25](g.md#bm25) draws [false negatives](g.md#false-negative), and negative numbers.",
+        "*[Negatives](g.md#negative)*; BM25's [entropies](g.md#entropy).",
+        "BM25",
+    ]
+    terms.linked(notebook, glossary, "g.md")
+    assert ["".join(cell["source"]) for cell in notebook["cells"]] == once

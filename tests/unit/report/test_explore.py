@@ -133,7 +133,6 @@ def test_cost_of_a_cell_adds_up(study):
     assert paid.loc["train", "CPU seconds"] == pytest.approx(every["train_cpu_seconds"].mean())
 
 
-
 def test_means_are_drawn_with_their_interval_over_queries(study):
     drawn = study.see_means(KL, "BM25").data
     assert drawn["system"].tolist() == [KL, "BM25"]
