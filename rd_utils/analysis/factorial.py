@@ -118,11 +118,11 @@ def surfaces(per_query: pd.DataFrame, settings: studies.AnalysisSettings, n_resa
     tables = []
     for part in found:
         cube = _query_cube(part, "strategy", "target_entropy")
-        rng, (_, n_columns, n_seeds, n_queries) = np.random.default_rng(0), cube.shape
+        rng, (n_seeds, n_queries) = np.random.default_rng(0), cube.shape[2:]
         seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_resamples) / n_seeds
         queries = rng.multinomial(n_queries, np.full(n_queries, 1 / n_queries), size=n_resamples) / n_queries
         means = np.einsum("rcsb,bs->brc", cube @ queries.T, seeds)
-        best = np.eye(n_columns)[means.argmax(axis=2)].mean(axis=0)
+        best = how_often_best(means)
         low, high = np.quantile(means, [(1 - settings.level) / 2, (1 + settings.level) / 2], axis=0)
         names = pd.MultiIndex.from_product([dict.fromkeys(part[name]) for name in ("strategy", "target_entropy")])
         columns = {"mean": cube.mean(axis=(2, 3)), "low": low, "high": high, "optimal": best}
@@ -133,6 +133,21 @@ def surfaces(per_query: pd.DataFrame, settings: studies.AnalysisSettings, n_resa
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     table.attrs["incomplete"] = incomplete
     return table
+
+
+def how_often_best(means: np.ndarray) -> np.ndarray:
+    """Return the share of resamples in which each column's mean was the highest of its row; of equal ones the first is it.
+
+    Args:
+        means: (resamples, rows, columns).
+
+    Returns:
+        (rows, columns), the sum of each row 1.
+
+    >>> how_often_best(np.array([[[0.6, 0.5]], [[0.4, 0.5]], [[0.7, 0.2]], [[0.6, 0.1]]])).tolist()
+    [[0.75, 0.25]]
+    """
+    return np.eye(means.shape[2])[means.argmax(axis=2)].mean(axis=0)
 
 
 def optima(surfaces: pd.DataFrame) -> pd.DataFrame:

@@ -155,7 +155,7 @@ def estimates(pattern: str, leave_out: Sequence[str] = ()) -> pd.DataFrame:
         leave_out: as there.
 
     Returns:
-        The rows of :func:`rd_utils.companions.claims.estimates` of
+        The rows of :func:`rd_utils.companions.claims.estimates` for :data:`EFFECTS`, each with its ``axis`` and ``size``.
 
     Raises:
         ValueError: a study varies nothing, or several things, over its collections.

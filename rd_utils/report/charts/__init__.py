@@ -13,6 +13,7 @@ from rd_utils.report.charts.cells import cells_chart, effectiveness_chart, means
 from rd_utils.report.charts.choices import bound_chart, error_rate_chart, pareto_chart, regret_chart
 from rd_utils.report.charts.claims import claim_chart, scaling_chart
 from rd_utils.report.charts.contrasts import across_chart, forest_chart, matrix_chart, split_rows
+from rd_utils.report.charts.dials import margin_chart, price_chart
 from rd_utils.report.charts.groups import (
     entropy_chart,
     locality_chart,
@@ -28,12 +29,11 @@ from rd_utils.report.charts.training import behaviour_chart, calibration_chart, 
 
 __all__ = [
     "BOUND_KINDS", "CHARTS", "COSTS", "QUANTITIES", "STATES", "WIDEST", "across_chart", "behaviour_chart", "bound_chart",
-    "calibration_chart", "cells_chart",
-    "claim_chart", "correlation_chart", "effectiveness_chart", "entropy_chart", "error_rate_chart", "forest_chart",
-    "learning_chart", "locality_chart", "matrix_chart", "means_chart", "neighbourhood_chart",
-    "pareto_chart", "queries_chart", "query_chart", "query_differences_chart",
-    "rank_chart", "regret_chart",
-    "scaling_chart", "score_chart", "search_chart", "simple_effects_chart", "split_rows", "surface_chart", "temperature_chart",
+    "calibration_chart", "cells_chart", "claim_chart", "correlation_chart", "effectiveness_chart", "entropy_chart",
+    "error_rate_chart", "forest_chart", "learning_chart", "locality_chart", "margin_chart", "matrix_chart", "means_chart",
+    "neighbourhood_chart", "pareto_chart", "price_chart", "queries_chart", "query_chart", "query_differences_chart", "rank_chart",
+    "regret_chart", "scaling_chart", "score_chart", "search_chart", "simple_effects_chart", "split_rows", "surface_chart",
+    "temperature_chart",
 ]  # fmt: skip
 
 CHARTS = {
