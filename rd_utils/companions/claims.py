@@ -374,6 +374,25 @@ def combine(estimates: pd.DataFrame, *, margin: float = MARGIN, alpha: float = A
     return table
 
 
+def alone(estimates: pd.DataFrame, *, margin: float = MARGIN, alpha: float = ALPHA, claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
+    """Return the estimates with the ``verdict`` that each would have by itself, of its own queries and seeds and without a correction.
+
+    Args:
+        estimates: of :func:`estimates`.
+        margin: As in :func:`combine`.
+        alpha: Level of each test.
+        claims: That were asked about.
+    """
+    asked: dict[tuple[int, str], Expects] = {
+        (claim.number, contrast.name): contrast.expects for claim in claims for contrast in claim.contrasts
+    }
+    said = []
+    for row in cast("list[dict[str, Any]]", estimates.to_dict("records")):
+        own = meta.Combined(row["estimate"], math.sqrt(row["variance"]), 0.0, 0.0, 1.0, row["n_queries"])
+        said.append(_verdict(*_tests(own, asked[row["claim"], row["contrast"]], margin), alpha))
+    return estimates.assign(verdict=said)
+
+
 def _tests(found: meta.Combined, expects: Expects, margin: float) -> tuple[float, float]:
     """Return the p-values that confirm and that refute, uncorrected."""
     above, below = found.p_above, found.p_below

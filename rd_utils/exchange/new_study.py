@@ -292,7 +292,7 @@ def as_text(found: Found) -> str:
         "",
         tabulate(
             [(use, *_figures(part)) for use, part in found.parts.items()],
-            ["", "queries", "positives a query", "judged, no document", "words a query", "of them in no document"],
+            ["", "queries", "positives a query", "judged, no document", "words a query", "words in no document"],
             disable_numparse=True,
             stralign="right",
         ),

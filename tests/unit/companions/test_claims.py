@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from studies_on_disk import ROOT
 
 from rd_utils.companions import claims
@@ -138,6 +139,16 @@ def test_holm_is_over_all_contrasts_and_architectures():
 def test_the_first_stage_of_an_architecture_decides_and_others_do_not_count():
     table = pd.concat([found_in({"a": 0.03, "b": 0.031}), found_in({"a": -9.0, "b": -9.1}).assign(first_stage="bm25@100")])
     assert claims.combine(table, claims=[TOY_CLAIM])["estimate"].item() == pytest.approx(0.0305)
+
+
+def test_an_estimate_by_itself_is_judged_by_its_own_queries_and_uncorrected():
+    estimates = found_in({"sure": 0.03, "none": 0.0, "open": 0.02}).assign(variance=[1e-4 / 9, 1e-6, 1e-3])
+    alone = claims.alone(estimates, margin=0.01, claims=(TOY_CLAIM,))
+    assert alone["verdict"].tolist() == ["confirmed", "refuted", "undecided"] and "verdict" not in estimates
+    limit = float(stats.t.ppf(0.95, 99)) * 0.001  # of an effect with a variance of 1e-6 over 100 queries
+    for effect, verdict in ((1.01 * limit, "confirmed"), (0.99 * limit, "undecided")):
+        by_itself = claims.alone(found_in({"a": effect}), margin=0.001, claims=(TOY_CLAIM,))
+        assert by_itself["verdict"].tolist() == [verdict]
 
 
 def test_a_claim_depends_on_what_its_architectures_or_kinds_of_text_disagree_on():
