@@ -243,29 +243,6 @@ def map_of(folder: Folder = BROKEN, *, width: int = 660, step: int = 19) -> alt.
     return alt.layer(*layers).properties(width=width, height=rows * step)
 
 
-def rows_of(table: pd.DataFrame, *, measure: str = "nDCG@10", width: int = 420) -> alt.LayerChart | alt.FacetChart:
-    """Draw each system's mean over queries with its 95 % interval, a row a system.
-
-    Args:
-        table: of :func:`by_query`.
-        measure: Its name, for the axis.
-        width: Of the panel, in pixels.
-    """
-    from scipy import stats as distributions
-
-    half = table.sem() * distributions.t.ppf(0.975, len(table) - 1)
-    frame = pd.DataFrame({"system": list(table), "mean": table.mean(), "low": table.mean() - half, "high": table.mean() + half})
-    y = alt.Y("system:N", title=None, sort=list(frame["system"]))
-    base = alt.Chart(frame).encode(y=y)
-    span = alt.Scale(domain=[float(frame["low"].min()) - 0.02, float(frame["high"].max()) + 0.04], nice=False)
-    bar = base.mark_rule(strokeWidth=2, color=MUTED).encode(
-        x=alt.X("low:Q", title=f"{measure}, mean over queries", scale=span), x2="high:Q"
-    )
-    point = base.mark_point(filled=True, size=80, opacity=1, color=PALETTE[0]).encode(x="mean:Q")
-    number = base.mark_text(dy=-11, color=INK).encode(x="mean:Q", text=alt.Text("mean:Q", format=".3f"))
-    return alt.layer(bar, point, number).properties(width=width, height=alt.Step(40))
-
-
 # --- exercises --------------------------------------------------------------------------------------------------------------------
 
 
