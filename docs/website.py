@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import html
 import json
 import os
@@ -34,24 +35,25 @@ INSIDE_TOO = (  # what kinds, losses, stages and sections of one's own rest on, 
     "scoring.teacher_kinds", "study.bounds", "study.kinds", "study.settings", "study.specs", "study.stage", "study.studies",
     "training.trainer_losses", "workflow.notebook", "report.show",
 )  # fmt: skip
+EXPANDED = ("docs/lessons", "docs/notebooks")  # whose tables list pages that lie below them, as those of the parts do
 CHART = "application/vnd.vegalite.v"
 _LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])+)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 # --- the tree of pages ------------------------------------------------------------------------------------------------------------
 
 
-def listed(page: str) -> list[str]:
-    """Return the pages that the tables of a page link to in their first or last column, by name, in their order."""
+def listed(page: str) -> dict[str, str]:
+    """Return the pages that the tables of a page link to in their first or last column, by name, each with the words of its link."""
     path = ROOT / f"{page}.md"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}
     for line in lines:
         cells = line.strip("| \n").split(" | ") if line.startswith("|") else []
-        for _, target, _ in (link for cell in (cells[:1], cells[-1:]) for text in cell for link in _LINK.findall(text)):
+        for words, target, _ in (link for cell in (cells[:1], cells[-1:]) for text in cell for link in _LINK.findall(text)):
             name = os.path.normpath(os.path.join(os.path.dirname(page), target))
             if name.endswith((".md", ".ipynb")) and (ROOT / name).is_file():
-                found[name.rpartition(".")[0]] = None
-    return list(found)
+                found.setdefault(name.rpartition(".")[0], words)
+    return found
 
 
 @functools.cache
@@ -59,9 +61,10 @@ def tree() -> dict[str, list[str]]:
     """Return the pages below each page: those that it lists, where none above it lists them already."""
     found: dict[str, list[str]] = {}
     waiting, seen = [START], {START}
+    parts = {START, *listed(START), *EXPANDED}
     while waiting:
         page = waiting.pop(0)
-        below = [name for name in listed(page) if name not in seen]
+        below = [name for name in listed(page) if name not in seen] if page in parts else []
         seen.update(below)
         if below:
             found[page] = below
@@ -72,13 +75,18 @@ def tree() -> dict[str, list[str]]:
 
 def contents(page: str) -> str:
     """Return the directive with the pages below a page; nothing where there are none."""
-    below = tree().get(page, [])
-    return "\n\n```{toctree}\n:hidden:\n\n" + "".join(f"/{name}\n" for name in below) + "```\n" if below else ""
+    titles = listed(page)
+    below = []
+    for name in tree().get(page, []):
+        title = "solved" if "/solutions/" in name else "" if page in EXPANDED else titles.get(name)  # else the page's own
+        below.append(f"{title} </{name}>" if title else f"/{name}")
+    return "\n\n```{toctree}\n:hidden:\n\n" + "".join(f"{name}\n" for name in below) + "```\n" if below else ""
 
 
 # --- the package --------------------------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def rooms() -> dict[str, list[str]]:
     """Return the modules of each room of the package, the package itself as ``rd_utils``."""
     found: dict[str, list[str]] = {}
@@ -90,10 +98,11 @@ def rooms() -> dict[str, list[str]]:
     return found
 
 
-def first_sentence(path: Path) -> str:
-    """Return the first paragraph of what a module says of itself, as Markdown."""
-    said = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0]
-    return re.sub(r"``([^`]+)``|:\w+:`~?([^`]+)`", lambda found: f"`{found[1] or found[2]}`", " ".join(said.split()))
+def _docstring(module: str) -> str:
+    """Return what a module says of itself, without importing it."""
+    path = ROOT.joinpath(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
 
 def write_api() -> None:
@@ -112,7 +121,8 @@ def write_api() -> None:
         for module in modules:
             title = f"``{module.removeprefix(name + '.')}``" if module != name else ""
             lines += [title, "-" * len(title), ""] if title else []
-            lines += [f".. automodule:: {module}", *([] if module in whole else ["   :no-members:"]), ""]
+            shown = [f".. automodule:: {module}"] if module in whole else [f".. py:module:: {module}", "", _docstring(module)]
+            lines += [*shown, ""]
         wanted[API / f"{room}.rst"] = "\n".join(lines)
     for path in set(API.glob("*.rst")) - set(wanted):
         path.unlink()
@@ -197,6 +207,8 @@ def add_scripts(app: Sphinx, page: str, template: str, context: dict[str, Any], 
 def setup(app: Sphinx) -> None:
     """Connect all this to Sphinx."""
     write_api()
+    digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    app.add_config_value("website_digest", digest, "env")  # pages are read again where this module has changed
     app.connect("source-read", read)
     app.connect("html-page-context", add_scripts)
 
