@@ -1,4 +1,7 @@
-"""What Sphinx is told: the source is the whole repository, so that links are the same there and on the site; ``docs.website`` does the rest."""
+"""What Sphinx is told. Its source is the whole repository, so that links are the same there and on the site.
+
+``docs.website`` does the rest.
+"""
 
 import sys
 from pathlib import Path
@@ -19,7 +22,11 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
 include_patterns = ["*.md", "docs/**.md", "docs/**.rst", "notebooks/**.ipynb", "benchmarks/README.md", "outputs/README.md"]
 exclude_patterns = [".*", "outputs/*/**", "build", "tests", "params", "rd_utils", "locks", "collections", "**/.ipynb_checkpoints"]
-suppress_warnings = ["myst.header", "misc.highlighting_failure", "ref.python"]  # skipped levels; output that is no Python; types of one name
+suppress_warnings = [
+    "myst.header",
+    "misc.highlighting_failure",
+    "ref.python",
+]  # skipped levels; output that is no Python; types of one name
 
 nb_execution_mode = "off"  # notebooks are committed executed
 nb_merge_streams = True

@@ -1,7 +1,7 @@
 """The pages of options: what the kinds of every family say of themselves, with what each needs, what it suits, and a line of a study.
 
-Fields, choices, bounds, defaults and docstrings are read from the classes; ``options.yaml`` adds what a class cannot know. A kind without an entry
-there is a KeyError, so that no kind goes without words.
+Fields, choices, bounds, defaults and docstrings are read from the classes; ``options.yaml`` adds what a class cannot know. A kind without
+an entry there is a KeyError, so that no kind goes without words.
 """
 
 from __future__ import annotations
@@ -17,15 +17,31 @@ import pandas as pd
 import yaml
 from pydantic_core import PydanticUndefined
 
-from rd_utils.study.params import LOSSES, Architecture, Collection, DenseIndex, Encoder, Kind, Part, Retriever, Spec, Strategy, Teacher, tag_of
+from rd_utils.study.params import (
+    LOSSES,
+    Architecture,
+    Collection,
+    DenseIndex,
+    Encoder,
+    Kind,
+    Part,
+    Retriever,
+    Spec,
+    Strategy,
+    Teacher,
+    tag_of,
+)
 from rd_utils.training.losses import Loss
 
 FAMILIES: dict[str, type[Kind]] = {
-    "strategies": Strategy, "retrievers": Retriever, "indexes": DenseIndex, "teachers": Teacher, "architectures": Architecture, "sources": Collection,
-}  # fmt: skip
-PAGES = {Strategy: "strategies.md", Retriever: "retrievers.md", DenseIndex: "retrievers.md", Teacher: "teachers.md", Architecture: "architectures.md",
-         Collection: "sources.md"}  # fmt: skip
-
+    "strategies": Strategy,
+    "retrievers": Retriever,
+    "indexes": DenseIndex,
+    "teachers": Teacher,
+    "architectures": Architecture,
+    "sources": Collection,
+}
+PAGES = {base: f"{family}.md" for family, base in FAMILIES.items()} | {DenseIndex: "retrievers.md", Encoder: "architectures.md"}
 WORDS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
@@ -37,12 +53,13 @@ def _number(value: float) -> str:
 
 
 def _bounds(metadata: list[Any]) -> str:
-    least = [bound for each in metadata for name, bound in (("ge", "at least"), ("gt", "above")) if (found := getattr(each, name, None)) is not None
-             for bound in [(found, f"{bound} {_number(found)}")]]  # fmt: skip
-    most = [bound for each in metadata for name, bound in (("le", "at most"), ("lt", "below")) if (found := getattr(each, name, None)) is not None
-            for bound in [(found, f"{bound} {_number(found)}")]]  # fmt: skip
-    shown = ([max(least)[1]] if least else []) + ([min(most)[1]] if most and min(most)[0] < 1e6 else [])
-    return ", " + ", ".join(shown) if shown else ""
+    said: dict[str, list[tuple[float, str]]] = {"least": [], "most": []}
+    for end, name, word in (("least", "ge", "at least"), ("least", "gt", "above"), ("most", "le", "at most"), ("most", "lt", "below")):
+        values = [getattr(each, name) for each in metadata if getattr(each, name, None) is not None]
+        said[end] += [(value, f"{word} {_number(value)}") for value in values if value < 1e6]  # beyond lies nothing sensible
+    shown = [max(said["least"])[1]] if said["least"] else []
+    shown += [min(said["most"])[1]] if said["most"] else []
+    return "".join(f", {each}" for each in shown)
 
 
 def may_be(annotation: Any, metadata: list[Any] = []) -> str:  # noqa: B006
@@ -64,8 +81,13 @@ def may_be(annotation: Any, metadata: list[Any] = []) -> str:  # noqa: B006
         inside = get_args(annotation)
         return f"a list; each: {may_be(inside[0])}" if Ellipsis in inside else f"{len(inside)} values; each: {may_be(inside[0])}"
     if isinstance(annotation, type) and issubclass(annotation, Kind):
-        page = next((PAGES[family] for family in annotation.__mro__ if family in PAGES), "architectures.md" if issubclass(annotation, Encoder) else "")
-        word = tag_of(annotation) or (annotation.word if annotation.word != "part" else "bi-encoder" if issubclass(annotation, Encoder) else "index")
+        page = next(
+            (PAGES[family] for family in annotation.__mro__ if family in PAGES),
+            "architectures.md" if issubclass(annotation, Encoder) else "",
+        )
+        word = tag_of(annotation) or (
+            annotation.word if annotation.word != "part" else "bi-encoder" if issubclass(annotation, Encoder) else "index"
+        )
         article = "an" if word[0] in "aeiou" else "a"
         return f"{article} [{word.split(' that ')[0]}]({page})" if page else f"{article} {word}"
     if isinstance(annotation, type) and issubclass(annotation, Part):
@@ -129,9 +151,7 @@ def _line(example: dict[str, Any]) -> str:
 
 def overview(family: str) -> pd.DataFrame:
     """Return a row a kind: what it is, who can use it, and what it suits."""
-    rows = []
-    for tag, model in FAMILIES[family].kinds.items():
-        rows.append((f"[{tag}](#{tag})", *_words(family, tag)))
+    rows = [(f"[{tag}](#{tag})", *_words(family, tag)) for tag in FAMILIES[family].kinds]
     return pd.DataFrame(rows, columns=["kind", "you have", "suits"])
 
 
@@ -170,7 +190,11 @@ def usable() -> pd.DataFrame:
     """Return a row a thing that one may have: the kinds that it is enough for, beside those above it."""
     rows = []
     for have, words in WORDS["have"].items():
-        found = {family: [tag for tag, said in WORDS[family].items() if said["have"] == have] for family in WORDS if family not in ("have", "indexes")}
+        found = {
+            family: [tag for tag, said in WORDS[family].items() if said["have"] == have]
+            for family in WORDS
+            if family not in ("have", "indexes")
+        }
         linked = {family: ", ".join(f"[{tag}]({family}.md#{tag})" for tag in tags) for family, tags in found.items() if tags}
         rows.append((words, "; ".join(f"*{family}*: {names}" for family, names in linked.items())))
     return pd.DataFrame(rows, columns=["you have", "you can use"])

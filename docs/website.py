@@ -1,8 +1,9 @@
-"""The documentation as a site: ``make docs``, or ``python -m docs.website``, builds it without a network into ``outputs/site`` and checks it.
+"""The documentation as a site: ``make docs``, or ``python -m docs.website``, builds it without a network into ``outputs/site``.
 
-Pages and notebooks are read from where they lie. What is added on the way: a tree of pages, which the tables of the section pages say; pages of
-the package, a room each; charts that one script of the site draws from what notebooks hold. Warnings are errors. Afterwards every page is
-looked at: its links lead to pages, files and anchors of the site, and nothing is loaded from elsewhere.
+Pages and notebooks are read from where they lie. What is added on the way: a tree of pages, which the tables of the parts' pages say;
+pages of the package, a room each, and one of what it says when something is wrong; charts that one script of the site draws from what
+notebooks hold. Warnings are errors. Afterwards every page is looked at: its links lead to pages, files and anchors of the site, and nothing is loaded
+from elsewhere.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ def tree() -> dict[str, list[str]]:
         if below:
             found[page] = below
         waiting += below
+    found["docs/troubleshooting"] = ["docs/api/messages"]
     found["docs/api"] = [f"docs/api/{name}" for name in rooms()]
     return found
 
@@ -124,11 +126,67 @@ def write_api() -> None:
             shown = [f".. automodule:: {module}"] if module in whole else [f".. py:module:: {module}", "", _docstring(module)]
             lines += [*shown, ""]
         wanted[API / f"{room}.rst"] = "\n".join(lines)
+    wanted[API / "messages.rst"] = messages_page()
     for path in set(API.glob("*.rst")) - set(wanted):
         path.unlink()
     for path, text in wanted.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:  # what is unchanged is not read again
             path.write_text(text, encoding="utf-8")
+
+
+ASKED = ("study", "data", "mining", "models", "scoring", "exchange", "store", "workflow", "analysis")  # where what people wrote is read
+
+
+class Message(NamedTuple):
+    """What the package says when something is wrong, and what helps; what it fills in is an ellipsis."""
+
+    text: str
+    helps: str
+
+
+def messages(room: str) -> list[Message]:
+    """Return what the modules of a room raise with a remedy, which stands behind the last semicolon, sorted."""
+    found = set()
+    for path in (ROOT / "rd_utils" / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
+                text, _, helps = _template(node.exc.args[0]).rpartition("; ")
+                if re.search(r"\w{3}", text.replace("…", "")) and re.search(r"\w{3}", helps.replace("…", "")):
+                    found.add(Message(text.strip(), helps.strip()))
+    return sorted(found, key=lambda message: message.text.lstrip("… :").lower())
+
+
+def _template(node: ast.expr) -> str:
+    """Return a text of the code, with an ellipsis for each value that it is given.
+
+    >>> _template(ast.parse("f'{name} is ' + 'no name; expected {one}'", mode="eval").body)
+    '… is no name; expected {one}'
+    """
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _template(node.left) + _template(node.right)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(_template, node.values))
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else "…"
+
+
+def messages_page() -> str:
+    """Return the page of what the package says when something is wrong, by rooms."""
+    lines = [
+        "Messages",
+        "========",
+        "",
+        "What is said of a study, a file or a command that cannot be used, with what helps. … stands for what is filled in.",
+    ]
+    for room in ASKED:
+        title = f"``rd_utils.{room}``"
+        lines += ["", title, "-" * len(title), "", ".. list-table::", "   :header-rows: 1", "", "   * - message", "     - what helps"]
+        for message in messages(room):
+            lines += [f"   * - {_literal(message.text)}", f"     - {_literal(message.helps)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([\\*`|_<>\[\]])", r"\\\1", " ".join(text.split()))
 
 
 # --- how a page is read -------------------------------------------------------------------------------------------------------------
@@ -189,7 +247,7 @@ def read(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def charts_script() -> str:
-    """Return the script that draws every chart of a page, with Vega inside, in the version that the pictures of notebooks were drawn with."""
+    """Return the script that draws every chart of a page, with the Vega inside that drew the pictures of notebooks."""
     import vl_convert
 
     from rd_utils.report.drawing import DRAWN_BY

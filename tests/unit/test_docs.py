@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from benchmarks.environments import ENVIRONMENTS
-from docs import options, tables, website
+from docs import tables, website
 from rd_utils import __main__ as command_line
 from rd_utils.companions import recipes
 from rd_utils.study.plan import load_plan

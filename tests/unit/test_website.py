@@ -86,17 +86,27 @@ def test_examples_hold(module):
     assert failed == 0 and attempted > 0
 
 
+def test_messages_are_read_from_what_is_raised():
+    found = dict(website.messages("study"))
+    assert found["… is no number"] == "write one, without quotes"
+    assert all(len(website.messages(room)) > 3 for room in website.ASKED)
+
+
 def test_words_are_those_of_the_kinds_there_are():
     assert set(options.WORDS) == {"have", "losses", *options.FAMILIES}
     for family, base in options.FAMILIES.items():
         assert set(options.WORDS[family]) == set(base.kinds), family
     assert set(options.WORDS["losses"]) == set(LOSSES)
-    assert {words["have"] for family, kinds in options.WORDS.items() if family != "have" for words in kinds.values()} == set(options.WORDS["have"])
+    assert {words["have"] for family, kinds in options.WORDS.items() if family != "have" for words in kinds.values()} == set(
+        options.WORDS["have"]
+    )
 
 
 def test_every_example_of_an_option_is_what_a_study_may_say(tmp_path, monkeypatch):
     """All examples as parts of one study, which validates parts that no grid uses too."""
-    words = {family: {f"example_{tag}": dict(said["example"]) for tag, said in options.WORDS[family].items()} for family in options.FAMILIES}
+    words = {
+        family: {f"example_{tag}": dict(said["example"]) for tag, said in options.WORDS[family].items()} for family in options.FAMILIES
+    }
     indexes = {f"by_{tag}": {"kind": "dense", "architecture": "bi", "index": said} for tag, said in words.pop("indexes").items()}
     sources = words.pop("sources")
     monkeypatch.chdir(tmp_path)
