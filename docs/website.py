@@ -2,8 +2,8 @@
 
 Pages and notebooks are read from where they lie. What is added on the way: a tree of pages, which the tables of the parts' pages say;
 pages of the package, a room each, and one of what it says when something is wrong; charts that one script of the site draws from what
-notebooks hold. Warnings are errors. Afterwards every page is looked at: its links lead to pages, files and anchors of the site, and nothing is loaded
-from elsewhere.
+notebooks hold. Warnings are errors. Afterwards every page is looked at: its links lead to pages, files and anchors of the site, and
+nothing is loaded from elsewhere.
 """
 
 from __future__ import annotations
