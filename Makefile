@@ -19,7 +19,7 @@ FOR_CUDA = $(BIN)/python -c 'from importlib.metadata import requires; exit(not a
 export PATH := $(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help study test lint all-tests unit notebooks-test browser end-to-end zoo fuzz faults test-slurm lab plan check notebooks lock bench bench-short bench-setup bench-gpu scale tables clean
+.PHONY: help study test lint all-tests unit notebooks-test browser end-to-end zoo fuzz faults test-slurm lab plan check notebooks lock bench bench-short bench-setup bench-gpu scale tables docs clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -89,6 +89,9 @@ scale: $(READY)  ## how time and memory grow with the collection, drawn to docs/
 
 tables: $(READY)  ## write the tables and numbers of README.md and docs/ from their data
 	@python -m docs.tables
+
+docs: $(READY)  ## build the documentation as a site, with pages, notebooks and API, into outputs/site; needs no network
+	@OMP_NUM_THREADS=1 python -m docs.website
 
 lock: $(READY)  ## write constraints.txt and locks/ from what is installed (needs a network)
 	d=$$(mktemp -d); trap "rm -rf $$d" EXIT; python -m venv $$d && $$d/bin/python -m pip install --quiet uv && PATH=$$PATH:$$d/bin python -m rd_utils lock

@@ -11,11 +11,12 @@ import ast
 import functools
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from docs import options
 from rd_utils.companions import claims as judge
 from rd_utils.companions import recipes
 from rd_utils.exchange import results
@@ -211,6 +212,19 @@ def rooms(up: str) -> str:
             )
         )
     return markdown(pd.DataFrame(rows, columns=["room", "what is in it"]), words=2)
+
+
+def together(blocks: Iterable[str | pd.DataFrame]) -> str:
+    """Return blocks of a page one below the other."""
+    return "\n\n".join(block if isinstance(block, str) else markdown(block, words=block.shape[1]) for block in blocks)
+
+
+def sections(up: str) -> str:
+    """Return the sections of a report, in their order, with what each says of itself."""
+    from rd_utils.report.sections import files
+
+    rows = [(section.TITLE, (section.__doc__ or "").split("\n\n")[0].replace("\n", " ")) for section in files().values()]
+    return markdown(pd.DataFrame(rows, columns=["section", "what it shows"]), words=2)
 
 
 def studies(up: str) -> str:
@@ -547,6 +561,10 @@ TABLES: dict[str, Callable[[str], str]] = {
     "plan_msmarco": plan_msmarco,
     "estimates": plain("estimates", 2, "study", "what", "estimated, CPU s", "measured, CPU s"),
     "worlds": worlds,
+    "usable": lambda up: markdown(options.usable(), words=2),
+    "losses": lambda up: together(options.losses()),
+    "sections": sections,
+    "api": rooms,
     "documented": plain("documented", 1, "task", "documents", "train", "validation", "test", "positives", "query", "document", "BM25"),
     "languages": plain("languages", 1, "collection", "English words", "fitting analysis", "analysis"),
     "benchmark": benchmark_range,
@@ -563,6 +581,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     "scifact": scifact,
     "scifact_grid": scifact_grid,
 }
+TABLES |= {family: (lambda up, family=family: together(options.page(family))) for family in options.FAMILIES}
 TABLES |= {f"benchmark-{name}": benchmark_table(name) for name in benchmarks()}
 
 

@@ -276,7 +276,7 @@ def score_shape(scores: ArrayLike) -> pd.DataFrame:
 class Calibration(NamedTuple):
     """How a student's odds of pairs compare with the teacher's.
 
-    ``error``: mean of |mean student - mean teacher probability| over bins, weighted by their pairs. ``slope`` and ``intercept``: of the
+    ``error``: mean of ``|mean student - mean teacher probability|`` over bins, weighted by their pairs. ``slope`` and ``intercept``: of the
     least squares line of student on teacher logits (NaN where all teacher logits are equal). ``agreement``: the share of pairs that both
     order alike, of those that the teacher orders (NaN where it orders none); a tie of the student agrees with no order. ``n_pairs`` counts
     all pairs, ``n_teacher_ties`` those that the teacher does not order.

@@ -275,14 +275,14 @@ def behaviours(plan: Plan, pipeline: Pipeline) -> tuple[pd.DataFrame, pd.DataFra
     cell's own probe.
 
     Returns:
+        Two frames, both empty where the study has no ``probe``.
+
         - one row a collection, cell, state (``before``, ``after``) and quantity: ``mean`` and ``sd`` over seeds (n - 1). Of a bi-encoder's
           own space: ``diameter_q99`` and ``mean_distance`` of its training groups, ``intrinsic_dimension``, ``log_density`` (both missing
           where the space has collapsed), ``effective_rank``, ``uniformity``, ``alignment``; of the scores: ``student_`` entropies,
           ``score_`` shape (over groups whose scores differ), ``divergence`` from the teacher, ``calibration_`` figures;
         - one row a collection, cell, state and bin (``low``, ``high``) of the student's pair probability: n_pairs, ``mean_student``
           and ``mean_teacher``, over all seeds; bins without pairs are left out.
-
-        Both are empty where the study has no ``probe``.
     """
     specs = []
     for cell, seed, student in _students(plan):

@@ -112,7 +112,7 @@ def build(
 ) -> Index:
     """Index texts; neither the shards' size nor the number of workers changes a byte of it.
 
-    With N texts, n_t of them with the word t, f of them in a text of |d| words, and avgdl words a text on average, a posting's score is
+    With N texts, n_t of them with the word t, f of them in a text of ``|d|`` words, and avgdl words a text on average, a posting's score is
     ``idf(t) * f / (f + k1 * (1 - b + b * |d| / avgdl))``; :mod:`rd_utils.mining.retrieval` writes out the two forms of idf.
 
     Args:

@@ -1,7 +1,7 @@
 """Candidates: the top documents of a retriever, as a :class:`rd_utils.data.runs.Run` of row numbers, ties broken by doc_id.
 
-BM25 (Robertson and Zaragoza, 2009) as bm25s scores it, searched in the index of ``mining.bm25``: score(q, d) = sum over terms t of q
-of idf(t) * tf / (tf + k1 * (1 - b + b * |d| / avgdl)), up to a constant factor, with
+BM25 (Robertson and Zaragoza, 2009) as bm25s scores it, searched in the index of ``mining.bm25``: ``score(q, d) = sum over terms t of q
+of idf(t) * tf / (tf + k1 * (1 - b + b * |d| / avgdl))``, up to a constant factor, with
 
 - lucene: idf(t) = log(1 + (N - n_t + 0.5) / (n_t + 0.5)), never negative;
 - robertson: idf(t) = log((N - n_t + 0.5) / (n_t + 0.5)), floored at 0, so that words in more than half of the documents count nothing.

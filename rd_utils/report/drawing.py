@@ -44,7 +44,7 @@ _WITHOUT_MENU = {"embed_options": {"actions": False}}  # whose last entry leads 
 _PARTS = ("layer", "hconcat", "vconcat", "concat", "spec")  # what a chart is made of
 _WIDTH = 770  # pixels, of a chart in a notebook: what JupyterLab shows in a window of 1280 beside its list of files
 _NARROWEST = 0.4  # share of its width that a view keeps, whatever stands beside it
-_DRAWN_BY = "5.8"  # the Vega-Lite within vl-convert that is nearest to JupyterLab's
+DRAWN_BY = "5.8"  # the Vega-Lite within vl-convert that is nearest to JupyterLab's
 _PICTURE_SCALE = 1.5
 _PICTURE_COLOURS = 128
 _PICTURE_FONT = "Liberation Sans"  # lies within vl-convert, so that a picture does not depend on a machine's fonts
@@ -420,7 +420,7 @@ def _drawn_width(spec: Spec) -> float:
     """Return how many pixels wide a chart is, with all that stands beside its views."""
     import vl_convert
 
-    svg = vl_convert.vegalite_to_svg(_plain(spec), vl_version=_DRAWN_BY)
+    svg = vl_convert.vegalite_to_svg(_plain(spec), vl_version=DRAWN_BY)
     return float(re.findall(r'<svg[^>]*\bwidth="([\d.]+)"', svg)[0])
 
 
@@ -433,7 +433,7 @@ def _picture(spec: Spec) -> tuple[bytes, int, int]:
     import vl_convert
     from PIL import Image
 
-    drawn = vl_convert.vegalite_to_png(_plain(spec), vl_version=_DRAWN_BY, scale=_PICTURE_SCALE)
+    drawn = vl_convert.vegalite_to_png(_plain(spec), vl_version=DRAWN_BY, scale=_PICTURE_SCALE)
     image = Image.open(io.BytesIO(drawn)).convert("RGB")
     width, height = (round(side / _PICTURE_SCALE) for side in image.size)
     packed = io.BytesIO()

@@ -25,6 +25,7 @@ FILES = {  # in the order in which they are installed
     "locks/cluster.txt": "what the extra cluster needs besides",
     "locks/energy.txt": "what the extra energy needs besides",
 }
+_DEVELOPMENT = ("dev", "docs")  # the extras that make installs
 _BUILD = {"setuptools", "hatchling", "packaging", "pathspec", "pluggy", "trove-classifiers"}
 _CUDA = re.compile(r"(nvidia|cuda)-.+|triton")
 _ENTRY = re.compile(r"^([a-z0-9-]+)==(\S+)(.*(?:\n    .*)*)", re.MULTILINE)
@@ -47,7 +48,7 @@ def write(root: Path, uv: str = "uv") -> dict[str, int]:
     Raises:
         LockError: uv is not there, or finds no versions that go together.
     """
-    pins = installed("rd-utils", {"dev"})
+    pins = installed("rd-utils", set(_DEVELOPMENT))
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "pins.txt"
         constraints.write_text("".join(f"{name}=={version}\n" for name, version in sorted(pins.items())), encoding="utf-8")
@@ -104,7 +105,7 @@ def installed(package: str, extras: set[str]) -> dict[str, str]:
 
 def _resolved(root: Path, uv: str, constraints: Path, extra: str) -> dict[str, str]:
     """Return the lines of every package that this project needs with an extra, by name: its version, its platforms, its files' hashes."""
-    extras = [part for name in sorted({"dev", extra}) for part in ("--extra", name)]
+    extras = [part for name in sorted({*_DEVELOPMENT, extra}) for part in ("--extra", name)]
     options = ["--universal", "--generate-hashes", "--no-header", "--no-annotate", "--python-version", "3.11", "--quiet"]
     try:
         command = [uv, "pip", "compile", "pyproject.toml", *extras, *options, "--constraint", str(constraints)]

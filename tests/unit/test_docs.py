@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from benchmarks.environments import ENVIRONMENTS
-from docs import tables
+from docs import tables, website
 from rd_utils import __main__ as command_line
 from rd_utils.companions import recipes
 from rd_utils.study.plan import load_plan
@@ -149,8 +149,11 @@ def test_readers_of_exports_are_named_in_the_versions_that_the_tests_run():
 
 
 def test_every_page_is_listed():
-    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
-    assert pages == {link for link in re.findall(r"\]\(([\w.]+)\)", TEXTS["docs/index.md"]) if link.endswith(".md")}
+    pages = {f"docs/{path.stem}" for path in (ROOT / "docs").glob("*.md")} - {"docs/index"}
+    below = [name for names in website.tree().values() for name in names]
+    assert pages <= set(below) and len(below) == len(set(below))
+    notebooks = {path.relative_to(ROOT).with_suffix("").as_posix() for path in (ROOT / "notebooks").rglob("*.ipynb")}
+    assert notebooks == {name for name in below if name.startswith("notebooks/")}
 
 
 @pytest.mark.parametrize("page", TEXTS)

@@ -117,7 +117,7 @@ def test_the_lock_agrees_with_this_environment():
 
 def test_every_extra_is_there_or_names_what_is_missing():
     found = examined(doctor.extras)
-    assert [finding.text.partition(":")[0] for finding in found] == ["dev", "cluster", "energy"]
+    assert [finding.text.partition(":")[0] for finding in found] == ["dev", "docs", "cluster", "energy"]
     assert found[0].state == "ok"  # what runs this test is part of it
     for finding in found[1:]:
         lock = f"locks/{finding.text.partition(':')[0]}.txt"
