@@ -11,7 +11,7 @@ import pandas as pd
 from rd_utils.analysis import characteristics, locality
 from rd_utils.analysis.tables import at
 from rd_utils.cost import costs
-from rd_utils.report.charts import learning_chart, means_chart, neighbourhood_chart
+from rd_utils.report.charts import learning_chart, margin_chart, means_chart, neighbourhood_chart, price_chart
 from rd_utils.report.findings import Findings
 from rd_utils.study import params
 from rd_utils.study.explain import known
@@ -203,6 +203,49 @@ class Explored(Findings):
             {title: [paid[f"{stage}_{amount}"].mean(skipna=False) for stage in stages] for amount, title in amounts.items()},
             index=pd.Index(stages, name="stage"),
         )
+
+    def see_margin(self, family: str = "loss", *, most: int = 25) -> alt.LayerChart | alt.FacetChart:
+        """Draw a family's differences with a slider for the margin of equivalence, which gives each its verdict.
+
+        A row has the name of the cell whose difference it is, from the cell that differs from it in that one thing.
+
+        Args:
+            family: Of :attr:`differences`, such as ``loss`` or ``strategy``; of the first pair of collections, on its first first stage.
+            most: How many contrasts are drawn, the largest differences first.
+
+        Raises:
+            ValueError: The study has no such family.
+        """
+        contrasts = at(self.differences, **next(iter(self.pairs.values())))
+        known(family, contrasts["family"].unique().tolist(), "family")
+        contrasts = contrasts[(contrasts["first_stage"] == contrasts["first_stage"].iloc[0]) & (contrasts["family"] == family)]
+        order = contrasts["difference"].abs().sort_values(ascending=False, kind="stable").index[:most]
+        shown = contrasts.loc[order]
+        names = shown["cell_after"] if shown["cell_after"].is_unique else shown["cell_after"] + " less " + shown["cell_before"]
+        shown = shown.assign(contrast=names)
+        return margin_chart(shown, measure=self.measure, margin=self.settings.equivalence_margin, most=3 * self.settings.equivalence_margin)
+
+    def see_price(self) -> alt.LayerChart | alt.FacetChart:
+        """Draw effectiveness against cost with a slider for the price of a teacher's call, which moves the cells and so the frontier.
+
+        A cell costs its own CPU seconds, those of its teacher's scores left out, and its teacher's calls at the price. The slider starts at
+        what a call cost here, as a mean over cells, and ends at ten times as much.
+
+        Raises:
+            ValueError: No cell asks a teacher.
+        """
+        paid = self.cells[self.cells["collection"] == self.plan.labels[0]]
+        if not paid["total_teacher_calls"].sum():
+            raise ValueError(f"no cell of the study {self.plan.study.name} asks a teacher, so there is no price to set")
+        means = paid.groupby("cell", sort=False)[["total_cpu_seconds", "score_cpu_seconds", "total_teacher_calls"]].mean()
+        summary = at(self.summary, **next(iter(self.pairs.values()))).query("measure == @self.measure and system == 'student'")
+        value = summary[summary["first_stage"] == summary["first_stage"].iloc[0]].set_index("cell")["mean"]
+        points = pd.DataFrame({
+            "name": means.index, "value": value.reindex(means.index).to_numpy(), "teacher_calls": means["total_teacher_calls"].to_numpy(),
+            "cpu_seconds": (means["total_cpu_seconds"] - means["score_cpu_seconds"]).to_numpy(),
+        }).dropna()  # fmt: skip
+        price = float(means["score_cpu_seconds"].sum() / means["total_teacher_calls"].sum())
+        return price_chart(points, measure=self.measure, price=price, most=10 * price)
 
     # --- whose ----------------------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """The notebooks in a real JupyterLab, in the system's Chromium, without a network and untrusted, as a fresh clone shows them.
 
-By default every notebook is opened, and the quickest are run; ``RD_BROWSER=all`` (``make browser``) runs all of them.
+By default every notebook and every solved lesson is opened, the quickest are run, and sliders are moved; ``RD_BROWSER=all``
+(``make browser``) runs all of them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import pytest
 from rd_utils.report import drawing
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FOLDER = ROOT / "notebooks"
+LESSONS = sorted((FOLDER / "lessons" / "solutions").glob("*.ipynb"))
+NOTEBOOKS = [*sorted(FOLDER.glob("*.ipynb")), *LESSONS]
 QUICK = {"00_start_here", "01_mine"}
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 SECONDS = 600  # for anything that is waited for: a busy machine of a third of the speed
@@ -175,9 +178,14 @@ def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
     raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
 
 
+def named(path: Path) -> str:
+    """Return what JupyterLab calls a notebook."""
+    return path.relative_to(FOLDER).as_posix()
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_fresh_clone_shows_every_chart_and_every_number(lab, path):
-    lab.open(path.name)
+    lab.open(named(path))
     try:
         cells = lab.cells()
         assert not any(cell["trusted"] for cell in cells)
@@ -196,7 +204,7 @@ def test_a_notebook_that_is_run_shows_the_same_and_is_saved_the_same(lab, path):
         pytest.skip("takes longer: RD_BROWSER=all (make browser) runs it")
     saved = []
     for _ in range(2):  # the second kernel finds everything made
-        lab.open(path.name)
+        lab.open(named(path))
         try:
             lab.run()
             cells = lab.cells()
@@ -209,7 +217,7 @@ def test_a_notebook_that_is_run_shows_the_same_and_is_saved_the_same(lab, path):
             lab.save()
         finally:
             lab.close()
-        saved.append(read(lab.folder / path.name))
+        saved.append(read(lab.folder / named(path)))
     assert without_results(saved[0]) == without_results(read(path))
     changed = ["".join(before["source"]) for before, after in zip(saved[0]["cells"], saved[1]["cells"], strict=True) if before != after]
     assert not changed or path.stem not in QUICK, changed  # others print times
@@ -220,3 +228,40 @@ def without_results(notebook: dict[str, Any]) -> dict[str, Any]:
     cells = [{key: value for key, value in cell.items() if key != "outputs"} for cell in notebook["cells"]]
     language = {key: value for key, value in notebook["metadata"]["language_info"].items() if key != "version"}
     return notebook | {"cells": cells, "metadata": notebook["metadata"] | {"language_info": language}}
+
+
+# Every slider of a page, and what the chart that it belongs to shows, drawn as a picture.
+SLIDERS = f"{PANEL} .vega-embed .vega-bind input[type=range]"
+
+
+@pytest.mark.parametrize(
+    ("path", "n"),
+    [("00_start_here", 1), ("05a_results", 1), ("05b_locality", 1), ("05c_report", 1), ("lessons/solutions/05_what_a_teacher_adds", 4),
+     ("lessons/solutions/06_how_sure_is_the_teacher", 1), ("lessons/solutions/09_is_b_better_than_a", 2),
+     ("lessons/solutions/10_what_did_it_cost", 2)],
+    ids=lambda value: str(value).rpartition("/")[2],
+)  # fmt: skip
+def test_a_slider_changes_what_is_drawn(lab, path, n):
+    lab.open(f"{path}.ipynb")
+    try:
+        lab.wait_for_charts()
+        sliders = lab.page.locator(SLIDERS)
+        assert sliders.count() == n
+        for number in range(n):
+            slider = sliders.nth(number)
+            slider.scroll_into_view_if_needed()
+            chart = slider.locator("xpath=ancestor::div[contains(@class, 'vega-embed')]").locator("canvas, svg.marks").first
+            box = slider.bounding_box()
+            assert box["x"] + box["width"] <= 1280 and box["width"] > 60, box
+            before = chart.screenshot()
+            slider.focus()
+            for key in ("End", "Home"):  # one of the two is not where it was
+                slider.press(key)
+            lab.page.wait_for_timeout(300)
+            low = chart.screenshot()
+            slider.press("End")
+            lab.page.wait_for_timeout(300)
+            assert len({before, low, chart.screenshot()}) >= 2, slider.evaluate("input => input.outerHTML")
+        assert (lab.said, lab.outside) == ([], [])
+    finally:
+        lab.close()

@@ -333,7 +333,7 @@ def means_chart(
     half = by_query.sem() * distributions.t.ppf((1 + level) / 2, len(by_query) - 1)
     means = by_query.mean()
     frame = pd.DataFrame({"system": list(by_query), "mean": means, "low": means - half, "high": means + half}).reset_index(drop=True)
-    base = alt.Chart(frame).encode(y=alt.Y("system:N", title=None, sort=list(by_query), axis=alt.Axis(labelLimit=260)))
+    base = alt.Chart(frame).encode(y=alt.Y("system:N", title=None, sort=list(frame["system"]), axis=alt.Axis(labelLimit=260)))
     span = alt.Scale(domain=padded_domain(pd.concat([frame["low"], frame["high"]])), nice=False)
     title = f"{measure}, mean over {len(by_query)} queries with its {level:.0%} interval"
     told = tooltips(frame, ["system", "mean", "low", "high"])

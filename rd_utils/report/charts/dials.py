@@ -10,6 +10,8 @@ import pandas as pd
 from rd_utils.report.charts.shared import HALO, beside_names, finite, log_axis, once_each
 from rd_utils.report.drawing import BAND, INK, MUTED, PALETTE, VERDICTS, padded_domain, require, tooltips
 
+_NAMED = 10  # points whose names a chart of prices can hold, those that are dominated among them
+
 
 def margin_chart(
     contrasts: pd.DataFrame, *, measure: str = "the measure", margin: float = 0.02, most: float = 0.06, width: int = 360
@@ -68,7 +70,7 @@ def price_chart(
     """Draw effectiveness against cost with a slider for the price of a teacher's call, which moves the points and so the frontier.
 
     A point costs its own seconds and its calls at the price. Those that no cheaper one reaches are joined by a staircase; the others are
-    grey. Of points that agree in both, cost and value, the first stands for all.
+    grey, and named where there are at most 10 points. Of points that agree in both, cost and value, the first stands for all.
 
     Args:
         points: One row each: name, value, cpu_seconds (above 0, without the teacher's) and teacher_calls (at least 0).
@@ -116,7 +118,7 @@ def price_chart(
         found.transform_filter(f"datum.stands == '{kind}'")
         .mark_text(align="left", dx=8, dy=down, fontSize=12, color=ink, **halo)
         .encode(x=x, y=y, text="name:N")
-        for kind, down, ink in (("on the frontier", 14, INK), ("dominated", 3, MUTED))
+        for kind, down, ink in (("on the frontier", 14, INK), ("dominated", 3, MUTED))[: 2 if len(frame) <= _NAMED else 1]
         for halo in HALO
     ]
     layers = [

@@ -146,3 +146,22 @@ def test_means_are_drawn_with_their_interval_over_queries(study):
     assert set(study.see_means().data["system"]) == {row.name for row in (*study.plan.baselines, *study.plan.cells)}
     with pytest.raises(ValueError, match="2 do"):
         charts.means_chart(pd.DataFrame({"a": [0.5]}))
+
+
+def test_sliders_of_margin_and_price_begin_with_what_the_study_says(study):
+    (margin,) = drawing.chart_spec(study.see_margin())["params"]
+    assert (margin["value"], margin["bind"]["max"]) == (0.02, 0.06)
+    drawn = study.see_margin("strategy").data
+    strategy = study.differences.query("family == 'strategy'")
+    assert set(drawn["contrast"]) == set(strategy["cell_after"]) and drawn["difference"].abs().is_monotonic_decreasing
+    with pytest.raises(ValueError, match="did you mean 'loss'"):
+        study.see_margin("losses")
+
+    priced = study.see_price()
+    (price,) = drawing.chart_spec(priced)["params"]
+    paid = study.cells[["score_cpu_seconds", "total_teacher_calls"]].sum()
+    assert price["value"] == pytest.approx(paid["score_cpu_seconds"] / paid["total_teacher_calls"])
+    points = priced.data.set_index("name")
+    assert set(points.index) == {cell.name for cell in study.plan.cells}
+    total = study.see_cost(KL).loc["total", "CPU seconds"] - study.see_cost(KL).loc["score", "CPU seconds"]
+    assert points.loc[KL, "cpu_seconds"] == pytest.approx(total) and points.loc[LCE, "teacher_calls"] == 0
