@@ -200,6 +200,18 @@ def lessons(up: str) -> str:
     return markdown(pd.DataFrame(rows, columns=["lesson", "question", "you write", "minutes", "solution"]), words=3)
 
 
+def mistakes(up: str) -> str:
+    """Return every exercise of the lessons with the mistakes that its check knows, as the hints that they earn."""
+    from rd_utils.lessons import checks, marking
+
+    rows = []
+    for lesson in marking.lessons():
+        for name in lesson.exercises:
+            hints = [hint.replace("|", r"\|").replace("*", r"\*") for hint in checks.exercises()[name].mistakes]
+            rows.append([lesson.name[:2], name, "<br>".join(hints)])
+    return markdown(pd.DataFrame(rows, columns=["lesson", "exercise", "what a wrong answer is told"]), words=3)
+
+
 def rooms(up: str) -> str:
     """Return the folders of the package with the first line of what they say of themselves, the package itself first."""
     rows = []
@@ -548,6 +560,7 @@ TABLES: dict[str, Callable[[str], str]] = {
     "notebooks": notebooks,
     "notebook_titles": notebook_titles,
     "lessons": lessons,
+    "mistakes": mistakes,
     "rooms": rooms,
     "studies": studies,
     "claims": claims,

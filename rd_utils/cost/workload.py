@@ -265,7 +265,12 @@ def listed(collection: Collection) -> Sizes:
 
             folder = resolve_path(collection.path)
             docs = reading.count_lines(collections.file_of(folder, collections.CORPUS), collections.CollectionError)
-            judged = trec.qrels(collections.file_of(folder, f"qrels/{collection.split}.tsv"), collections.CollectionError).frame
+            qrels = collections.file_of(folder, f"qrels/{collection.split}.tsv")
+            if (
+                not qrels.is_file()
+            ):  # the documents alone are asked for, which all splits share under the name of one that need not be there
+                return Sizes(docs, 0, 0)
+            judged = trec.qrels(qrels, collections.CollectionError).frame
             return _limited(collection, Sizes(docs, judged["query_id"].nunique(), len(collections.positives(judged))))
         case IrDatasetsCollection():
             return _limited(collection, _catalogued(collection.id))

@@ -27,12 +27,14 @@ def terms(glossary: str) -> list[str]:
 def linked(notebook: dict[str, Any], glossary: str, way: str) -> None:
     """Link the first use of every term in a notebook's Markdown, in place; a term that is linked already stays as it is.
 
+    The first cell, with the title and the question, stays plain: it is quoted in tables.
+
     Args:
         notebook: As nbformat has it.
         glossary: Its text.
         way: From the notebook's folder to the glossary, such as ``../../docs/glossary.md``.
     """
-    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    _, *cells = (cell for cell in notebook["cells"] if cell["cell_type"] == "markdown")
     texts = ["".join(cell["source"]) for cell in cells]
     for term in terms(glossary):
         target = f"{way}#{_anchor(term)}"

@@ -75,6 +75,13 @@ def test_one_split_is_divided_and_its_own_validation_is_taken(toy, tmp_path):
     )
 
 
+def test_a_folder_of_one_split_under_any_name_gets_a_study_with_its_cost(toy, tmp_path):
+    (toy / "qrels" / "test.tsv").unlink()
+    (toy / "qrels" / "train.tsv").rename(toy / "qrels" / "all.tsv")
+    said = asked(toy, "--to", tmp_path / "own.yaml")
+    assert "6 cells, 18 students" in said and "core" in said and "run it with: rd run " in said
+
+
 def test_shared_queries_are_said_and_the_study_runs(toy, tmp_path):
     with (toy / "qrels" / "test.tsv").open("a") as file:
         file.writelines(f"q{n}\td{n}\t1\n" for n in range(15))

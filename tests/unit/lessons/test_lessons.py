@@ -161,10 +161,14 @@ def test_a_term_is_linked_once_where_it_is_first_used_in_its_own_sense() -> None
         "BM25 draws false negatives, and negative numbers.",
         "*Negatives*; BM25's entropies.",
     ]
-    notebook = {"cells": [{"cell_type": "markdown", "source": [text]} for text in texts] + [{"cell_type": "code", "source": ["BM25"]}]}
+    title = [{"cell_type": "markdown", "source": ["# BM25"]}]
+    notebook = {
+        "cells": title + [{"cell_type": "markdown", "source": [text]} for text in texts] + [{"cell_type": "code", "source": ["BM25"]}]
+    }
     terms.linked(notebook, glossary, "g.md")
     once = ["".join(cell["source"]) for cell in notebook["cells"]]
     assert once == [
+        "# BM25",
         texts[0],
         "[BM25](g.md#bm25) draws [false negatives](g.md#false-negative), and negative numbers.",
         "*[Negatives](g.md#negative)*; BM25's [entropies](g.md#entropy).",
