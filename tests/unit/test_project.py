@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import json
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -19,6 +18,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from rd_utils.__main__ import main
 from rd_utils.workflow import lock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -201,9 +201,10 @@ def test_the_pages_install_under_the_lock():
 
 def test_jupyterlab_asks_for_a_token_and_listens_to_this_machine_alone(monkeypatch):
     monkeypatch.delenv("JUPYTER_TOKEN", raising=False)
-    recipe = next(line for line in (ROOT / "Makefile").read_text().splitlines() if "jupyter lab" in line)
-    options = shlex.split(recipe.partition("jupyter lab")[2])
-    assert options == ["--ip=127.0.0.1"]
+    commands = []
+    monkeypatch.setattr(subprocess, "call", lambda command, **_: commands.append(command) or 0)
+    assert main(["lab", "--originals"]) == 0 and "-m rd_utils lab" in (ROOT / "Makefile").read_text()
+    options = [word for word in commands[0][commands[0].index("jupyterlab") + 1 :] if word.startswith("--")]
     app = pytest.importorskip("jupyter_server.serverapp").ServerApp()  # which jupyterlab stands on
     app.parse_command_line(options)
     assert app.ip == "127.0.0.1"
