@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from toys import write_toy
 
-HEADINGS = ("A loss", "A strategy", "A retriever", "A teacher", "An architecture", "A section of the report")
+HEADINGS = ("A loss", "A strategy", "A retriever", "A teacher", "An architecture", "A stage", "A section of the report")
 
 
 def code_of(text: str, heading: str) -> list[str]:
@@ -39,8 +39,9 @@ def package(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (code,) = code_of(text, heading)
         with (folder / "rd_utils" / f"{name}.py").open("a", encoding="utf-8") as file:
             file.write(f"\n\n{code}")
-    (section,) = code_of(text, "A section of the report")
-    (folder / "rd_utils" / "report" / "sections" / "hardest_queries.py").write_text(section, encoding="utf-8")
+    for heading, name in (("A stage", "stages/overlap"), ("A section of the report", "report/sections/hardest_queries")):
+        (code,) = code_of(text, heading)
+        (folder / "rd_utils" / f"{name}.py").write_text(code, encoding="utf-8")
     write_toy(folder / "toy")
     return folder
 
@@ -83,13 +84,18 @@ print(vectors.shape[1], sizes[0] == sizes[1])
 pool = spec.groups.strategy.pool_of(collection)
 print(pipeline.run(pool).scores.max().round(5), pool.retriever.label)
 counter = workload.Counter(workload.Known(Store()))
-print(all(counter.work(one).cpu_seconds >= 0 for one in (spec, spec.groups, pool)))
+from rd_utils.stages.overlap import OverlapSpec
+overlap = OverlapSpec(groups=spec.groups)
+shares, kept = pipeline.open(overlap), Pipeline(track=untracked).open(overlap)
+print(shares.shape == scores.shape, np.array_equal(shares, kept), sorted(set(shares.ravel().tolist())))
+print(all(counter.work(one).cpu_seconds >= 0 for one in (spec, spec.groups, pool, overlap)))
 """
 
 
-def test_a_student_is_trained_by_a_loss_strategy_retriever_teacher_and_architecture_of_the_examples(package):
-    scores, sizes, best, priced = run(package, BUILT).splitlines()
+def test_a_student_is_trained_by_the_examples_and_a_stage_of_theirs_is_kept(package):
+    scores, sizes, best, overlap, priced = run(package, BUILT).splitlines()
     assert scores == "[0.0, 0.5, 1.0]" and sizes == "3 True" and best == f"{round(2 / 61, 5)} fused" and priced == "True"
+    assert overlap == "True True [0.0, 0.5, 1.0]"
 
 
 def test_a_section_of_the_examples_is_found_in_its_place(package):
