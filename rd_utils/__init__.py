@@ -30,7 +30,7 @@ _MODULES = {  # in the order of the data's flow, by their rooms
     "entropy": "scoring", "tokens": "models", "losses": "training", "augmentation": "training", "loop": "training", "search": "stages",
     "locality": "analysis", "tables": "analysis", "stats": "analysis", "factorial": "analysis", "simulation": "analysis",
     "characteristics": "analysis", "charts": "report", "forms": "report", "layout": "report", "drawing": "report", "costs": "cost",
-    "theory": "companions", "published": "companions", "advice": "companions", "claims": "companions",
+    "theory": "companions", "published": "companions", "advice": "companions", "claims": "companions", "scaling": "companions",
     "recipes": "companions", "results": "exchange",
 }  # fmt: skip
 

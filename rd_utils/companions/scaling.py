@@ -15,7 +15,7 @@ Source: G. Knapp, J. Hartung, Improved tests for a random effects meta-regressio
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -50,6 +50,9 @@ EFFECTS = Claim(
 
 MS_MARCO = {"documents": 8_841_823, "training_queries": 502_939, "documents_seen": 12_000_000}
 """Sizes of MS MARCO passage retrieval and of the published budget, for what the fits say of it (ir_datasets; arXiv 2505.21058)."""
+
+
+NO_TREND = "no trend shown"
 
 
 class Line(NamedTuple):
@@ -87,7 +90,7 @@ class Line(NamedTuple):
         """Return what the effect does from the base size on: ``grows`` away from zero, ``shrinks`` (and in the end turns), or neither."""
         low, high = self.slope_interval(level)
         if low <= 0 <= high:
-            return "no trend shown"
+            return NO_TREND
         return "grows" if self.slope * self.at_base >= 0 else "shrinks"
 
     def _t(self, level: float) -> float:
@@ -191,10 +194,40 @@ def lines(estimates: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     keys = ["axis", "contrast", "architecture", "first_stage"]
-    for place, part in estimates.groupby(keys, sort=False):
+    in_order = estimates.sort_values("axis", key=lambda axes: axes.map(list(AXES).index), kind="stable")
+    for place, part in in_order.groupby(keys, sort=False):
         if part["size"].nunique() < 3:
             continue
         line = fit(part["size"], part["estimate"], part["variance"])
         far = line.predicted(MS_MARCO[str(place[0])])
         rows.append([*place, line.n, line.at_base, line.slope, *line.slope_interval(), line.tau, line.trend(), *far, line])
     return pd.DataFrame(rows, columns=[*keys, "n", "at_base", "slope", "low", "high", "tau", "trend", "far", "far_low", "far_high", "line"])
+
+
+def in_words(lines: pd.DataFrame) -> list[str]:
+    """Return what the effects do over each axis and what that says of :data:`MS_MARCO`, a sentence each.
+
+    Args:
+        lines: of :func:`lines`.
+    """
+    said = []
+    for axis, part in lines.groupby("axis", sort=False):
+        moved = [_moved(row) for row in part.to_dict("records") if row["trend"] != NO_TREND]
+        rest = len(part) - len(moved)
+        still = [f"{'the other' if moved else 'all'} {rest}: {NO_TREND}"] if rest else []
+        said.append(f"More {AXES[str(axis)]}: {'; '.join(moved + still)}.")
+        clear = part[(part["far_low"] > 0) | (part["far_high"] < 0)]
+        named = [f"{row['contrast']} ({row['architecture']}): {row['far']:+.3f}" for row in clear.to_dict("records")]
+        sign = f"of the sign of {len(clear)} of {len(part)} effects: {', '.join(named)}" if named else "of the sign of no effect"
+        said.append(f"At MS MARCO's {MS_MARCO[str(axis)]:,} the lines are sure {sign}.")
+    return said
+
+
+def _moved(row: Mapping[str, Any]) -> str:
+    """Say how an effect moves, and at what size its line crosses zero where that lies ahead."""
+    line: Line = row["line"]
+    text = f"{row['contrast']} ({row['architecture']}) {row['trend']} by {row['slope']:+.4f} a doubling from {row['at_base']:+.3f}"
+    if row["trend"] != "shrinks":
+        return text
+    turns = line.base * 2 ** (-line.at_base / line.slope)
+    return f"{text} and turns at {float(f'{turns:.1g}'):,.0f}" if turns <= MS_MARCO[row["axis"]] else text

@@ -318,9 +318,10 @@ class AdviseParameters(Part):
 
 
 class ClaimsParameters(Part):
-    """Parameters of ``10_claims``: folders of results by a pattern, the studies that are left out, and the smallest effect that matters."""
+    """Parameters of ``10_claims``: folders of results by patterns, the studies that are left out, and the smallest effect that matters."""
 
     results: PathText
+    sizes: PathText = "docs/results/scaling_*"
     leave_out: Annotated[tuple[Name, ...], Unique] = ()
     margin: Fraction = 0.01
 

@@ -11,7 +11,7 @@ import rd_utils as rd
 
 
 def test_every_name_of_the_face_is_there_and_says_what_it_is():
-    assert len(rd.__all__) <= 34 and set(rd.__all__) <= set(dir(rd))
+    assert len(rd.__all__) <= 35 and set(rd.__all__) <= set(dir(rd))
     assert all(getattr(rd, name).__doc__ for name in rd.__all__)
     assert rd.losses.__name__ == "rd_utils.training.losses" and rd.open.__module__ == "rd_utils.workflow.notebook"
 

@@ -103,6 +103,24 @@ def test_effects_are_read_with_their_sizes_and_every_axis_has_its_lines(tmp_path
         and grown["far_low"] < grown["far"] < grown["far_high"]
     )
     assert table.loc[("documents_seen", "BM25 less random, under LCE"), "slope"] == pytest.approx(0.0, abs=1e-3)
+    words = scaling.in_words(scaling.lines(read))
+    assert words[0].startswith("More documents in the collection: BM25 less random, under LCE (bi) grows by +0.0")
+    assert words[1].startswith("At MS MARCO's 8,841,823 the lines are sure of the sign of ") and words[2].startswith(
+        "More documents that a student sees: "
+    )
+
+
+def test_words_say_where_an_effect_turns():
+    line = scaling.fit(SIZES, 0.02 - 0.005 * np.log2(SIZES / 8_000), [1e-8] * len(SIZES))
+    row = {"axis": "documents", "contrast": "a less b", "architecture": "bi", "n": 4, "at_base": line.at_base, "slope": line.slope}
+    row |= {"trend": line.trend(), "far": -0.03, "far_low": -0.04, "far_high": -0.02, "line": line}
+    flat = row | {"contrast": "c less d", "trend": scaling.NO_TREND, "far": 0.0, "far_low": -0.1, "far_high": 0.1}
+    assert scaling.in_words(pd.DataFrame([row, flat])) == [
+        "More documents in the collection: a less b (bi) shrinks by -0.0050 a doubling from +0.020 and turns at 100,000; "
+        "the other 1: no trend shown.",
+        "At MS MARCO's 8,841,823 the lines are sure of the sign of 1 of 2 effects: a less b (bi): -0.030.",
+    ]
+    assert scaling.in_words(pd.DataFrame([flat]))[0] == "More documents in the collection: all 1: no trend shown."
 
 
 def test_a_study_that_varies_two_things_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
