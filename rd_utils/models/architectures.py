@@ -149,6 +149,7 @@ class TinyBertBi(_TransformerBi, FromScratch):
     layers: Few = 1
     heads: Few = 4
     feed_forward: Width = 128
+    word_weights: Literal["equal"] = Field(default="equal", exclude_if=lambda value: value == "equal")  # LayerNorm undoes lengths
     scale: Scale = 1.0
     initial_norm: Scale = 4.0
 
@@ -178,6 +179,7 @@ class TinyBertCross(_TransformerCross, FromScratch):
     dimension: Width = Field(default=64, ge=8)
     layers: Few = 2
     feed_forward: Width = 64
+    word_weights: Literal["equal"] = Field(default="equal", exclude_if=lambda value: value == "equal")  # LayerNorm undoes lengths
     initial_norm: Scale = 4.0
 
     @property

@@ -131,3 +131,9 @@ def test_rates_of_a_search_are_rates_after_the_ratio_too():
 def test_heads_divide_the_dimension():
     with pytest.raises(ParameterError, match="4 heads do not divide the dimension 10"):
         params.parse(params.TinyBertBi, {"dimension": 10}, "parameters")
+
+
+@pytest.mark.parametrize("kind", [params.TinyBertBi, params.TinyBertCross])
+def test_words_are_not_weighted_where_a_normalisation_would_undo_it(kind):
+    with pytest.raises(ParameterError, match="word_weights.*'equal'"):
+        params.parse(kind, {"word_weights": "idf"}, "parameters")
