@@ -18,7 +18,7 @@ import pandas as pd
 
 from docs import options
 from rd_utils.companions import claims as judge
-from rd_utils.companions import recipes
+from rd_utils.companions import recipes, scaling
 from rd_utils.exchange import results
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -286,18 +286,24 @@ def claims_short(up: str) -> str:
     return markdown(pd.DataFrame(rows, columns=["claim", "verdict", *effects["architecture"].unique()]), words=4)
 
 
+def claims_hours(what: str) -> str:
+    """Return the CPU hours of training or evaluating the claims' students, over all collections."""
+    every = pd.concat([found.table("cells") for found in results.found(CLAIMED)])
+    return f"{every[f'{what}_cpu_seconds'].sum() / 3600:,.0f}"
+
+
 def claims_collections() -> str:
     """Return how many collections the verdicts rest on."""
     return str(judged()[1]["study"].nunique())
 
 
-def ranged(values: Sequence[float], sign: str = "") -> str:
+def ranged(values: Sequence[float], sign: str = "", digits: int = 3) -> str:
     """Return a value with its interval.
 
     >>> ranged([0.1, -0.05, 0.25], "+")
     '+0.100 [-0.050, +0.250]'
     """
-    value, low, high = (format(each, f"{sign}.3f") for each in values)
+    value, low, high = (format(each, f"{sign}.{digits}f") for each in values)
     return f"{value} [{low}, {high}]"
 
 
@@ -366,12 +372,46 @@ def claims_standing(up: str) -> str:
     return markdown(table[columns].rename(columns=names).replace({"student": ARCHITECTURES}).astype(str), words=2)
 
 
+@functools.cache
+def over_sizes() -> pd.DataFrame:
+    """Return the lines of effects over sizes, of the committed results."""
+    return scaling.lines(scaling.estimates("docs/results/scaling_*"))
+
+
+def sizes(up: str) -> str:
+    """Return how effects change with each size, and what the lines say of MS MARCO's."""
+    table = over_sizes()
+    shown = pd.DataFrame(
+        {
+            "more": table["axis"].map(scaling.AXES),
+            "effect": table["contrast"],
+            "student": table["architecture"].replace(ARCHITECTURES),
+            "sizes": table["n"],
+            "from": [f"{row.at_base:+.3f} at {row.line.base:,.0f}" for row in table.itertuples()],
+            "a doubling": [ranged(row, "+", 4) for row in table[["slope", "low", "high"]].to_numpy()],
+            "trend": table["trend"],
+            "at MS MARCO's": [ranged(row, "+") for row in table[["far", "far_low", "far_high"]].to_numpy()],
+        }
+    )
+    return markdown(shown.astype(str), words=4)
+
+
+def sizes_words(up: str) -> str:
+    """Return what the lines say, in words."""
+    return "".join(f"- {line}\n" for line in scaling.in_words(over_sizes()))
+
+
+def msmarco_plan() -> str:
+    """Return what the published main table would take, in words."""
+    plan = data("plan_msmarco").set_index("name").loc["total"]
+    hours, energy = float(plan["gpu_seconds"]) / 3600, float(plan["joules"]) / 3.6e6
+    return f"planned, not run: {two_digits(hours)} hours of an H200, {two_digits(energy)} kWh"
+
+
 def costs(up: str) -> str:
     """Return what four studies cost."""
     table = data("studies").set_index("study")
-    plan = data("plan_msmarco").set_index("name").loc["total"]
-    hours, energy = float(plan["gpu_seconds"]) / 3600, float(plan["joules"]) / 3.6e6
-    table.loc["paper/msmarco", "takes"] = f"planned, not run: {two_digits(hours)} hours of an H200, {two_digits(energy)} kWh"
+    table.loc["paper/msmarco", "takes"] = msmarco_plan()
     names = ("tour", "embedded", "scifact", "paper/msmarco")
     rows = [(f"[{name}]({up}params/{name}.yaml)", table.loc[name, "students"], table.loc[name, "takes"]) for name in names]
     return markdown(pd.DataFrame(rows, columns=["study", "students", "takes"]), words=3)
@@ -570,6 +610,8 @@ TABLES: dict[str, Callable[[str], str]] = {
     "claims_standing": claims_standing,
     "claims_advice": claims_advice,
     "claims_regrets": claims_regrets,
+    "sizes": sizes,
+    "sizes_words": sizes_words,
     "costs": costs,
     "plan_msmarco": plan_msmarco,
     "estimates": plain("estimates", 2, "study", "what", "estimated, CPU s", "measured, CPU s"),
@@ -658,6 +700,9 @@ def growth(step: str) -> str:
 DISTILLING = ("ranknet", "margin_mse", "kl")
 NUMBERS: dict[str, Callable[[], str | float]] = {
     "claims-collections": claims_collections,
+    "msmarco-plan": msmarco_plan,
+    "claims-train-hours": lambda: claims_hours("train"),
+    "claims-evaluate-hours": lambda: claims_hours("evaluate"),
     "advised-rule": lambda: advised("rule"),
     "advised-regret": lambda: advised("regret"),
     "seeds-queries-cross": lambda: f"{rejected('cross', 'queries'):.0f} %",
