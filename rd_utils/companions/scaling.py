@@ -23,6 +23,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
+from rd_utils.analysis.tables import records
 from rd_utils.companions import claims
 from rd_utils.companions.claims import Claim, Contrast, Term, where_read
 from rd_utils.exchange.results import found
@@ -212,12 +213,12 @@ def in_words(lines: pd.DataFrame) -> list[str]:
     """
     said = []
     for axis, part in lines.groupby("axis", sort=False):
-        moved = [_moved(row) for row in part.to_dict("records") if row["trend"] != NO_TREND]
+        moved = [_moved(row) for row in records(part) if row["trend"] != NO_TREND]
         rest = len(part) - len(moved)
         still = [f"{'the other' if moved else 'all'} {rest}: {NO_TREND}"] if rest else []
         said.append(f"More {AXES[str(axis)]}: {'; '.join(moved + still)}.")
         clear = part[(part["far_low"] > 0) | (part["far_high"] < 0)]
-        named = [f"{row['contrast']} ({row['architecture']}): {row['far']:+.3f}" for row in clear.to_dict("records")]
+        named = [f"{row['contrast']} ({row['architecture']}): {row['far']:+.3f}" for row in records(clear)]
         sign = f"of the sign of {len(clear)} of {len(part)} effects: {', '.join(named)}" if named else "of the sign of no effect"
         said.append(f"At MS MARCO's {MS_MARCO[str(axis)]:,} the lines are sure {sign}.")
     return said
@@ -226,8 +227,8 @@ def in_words(lines: pd.DataFrame) -> list[str]:
 def _moved(row: Mapping[str, Any]) -> str:
     """Say how an effect moves, and at what size its line crosses zero where that lies ahead."""
     line: Line = row["line"]
-    text = f"{row['contrast']} ({row['architecture']}) {row['trend']} by {row['slope']:+.4f} a doubling from {row['at_base']:+.3f}"
-    if row["trend"] != "shrinks":
-        return text
+    what, change = f"{row['contrast']} ({row['architecture']})", f"by {row['slope']:+.4f} a doubling from {row['at_base']:+.3f}"
     turns = line.base * 2 ** (-line.at_base / line.slope)
-    return f"{text} and turns at {float(f'{turns:.1g}'):,.0f}" if turns <= MS_MARCO[row["axis"]] else text
+    if row["trend"] == "shrinks" and turns <= MS_MARCO[row["axis"]]:
+        return f"{what} turns at {float(f'{turns:.1g}'):,.0f}, {change}"
+    return f"{what} {row['trend']} {change}"
