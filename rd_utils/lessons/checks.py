@@ -11,6 +11,8 @@ import importlib
 import json
 import math
 import pkgutil
+import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from rd_utils.study.explain import nearest
 
 TOLERANCE = 1e-6
 TRIALS = 20
+WIDTH = 100  # characters of a line of what a check says: as many as JupyterLab shows beside its list of files
 SOLUTIONS = "notebooks/lessons/solutions"
 TAG = "solution"  # of a cell that a reader writes
 _asked: Counter[str] = Counter()
@@ -54,12 +57,16 @@ class Function:
 
     def wrong(self, answer: Callable[..., Any], right: Callable[..., Any] | None = None) -> str:
         """Say what is wrong with an answer, the first thing that is; nothing where it is right."""
-        for arguments in self.trials():
+        for arguments, own in zip(self.trials(), self.trials(), strict=True):
             expected = self._outcome(right or self.reference, arguments)
             try:
-                given = self._outcome(answer, arguments)
+                given = self._outcome(answer, own)
             except Exception as error:  # noqa: BLE001
                 return f"it raises {type(error).__name__}: {error}"
+            if given[0] is None:
+                return "it returns nothing: put your answer in place of the dots, with return"
+            if any(_changed(mine, before) for mine, before in zip(own, arguments, strict=True)):
+                return "it changes what it is given, so that a second call begins elsewhere: work on a copy, such as x.clone()"
             for name, mine, theirs in zip(("the value", "the gradient"), given, expected, strict=False):
                 if fault := _differs(mine, theirs):
                     return f"{name} {fault}, for {_shown(arguments)}"
@@ -67,7 +74,10 @@ class Function:
 
     def _outcome(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[np.ndarray | None]:
         if not self.gradient:
-            return [_array(function(*arguments))]
+            value = function(*arguments)
+            if isinstance(value, torch.Tensor) and value.requires_grad:
+                raise ValueError("what it returns still keeps track of gradients, which numpy refuses: return it with .detach()")
+            return [_array(value)]
         first = arguments[0].detach().clone().requires_grad_()
         value = function(first, *arguments[1:])
         if not (isinstance(value, torch.Tensor) and value.requires_grad):
@@ -97,7 +107,27 @@ class Value:
         right = self.value if right is None else right
         if isinstance(right, str) or (isinstance(right, Sequence) and any(isinstance(part, str) for part in right)):
             return "" if _same_words(answer, right) else f"{answer!r} is not it"
-        return _differs(_array(answer), _array(right), 0.5000001 * 10.0**-self.digits)
+        try:
+            given = _array(answer)
+        except (TypeError, ValueError):
+            return f"{answer!r} is no number"
+        return _differs(given, _array(right), 0.5000001 * 10.0**-self.digits)
+
+    def nearly(self, answer: Any) -> str:
+        """Say what keeps an answer from being right that is right but for how it is written; nothing for any other."""
+        try:
+            given, right = _array(answer), _array(self.value)
+        except (TypeError, ValueError):
+            return ""
+        if given is None:
+            return ""
+        if self.digits > 1 and (given == np.round(given, self.digits - 1)).all():
+            coarser = 0.5000001 * 10.0 ** (1 - self.digits)
+            if not _differs(given, right, coarser):
+                return f"right as far as it goes: {self.digits} decimals are asked for, or the whole of what Python computes"
+        if not _differs(given / 100, right, 0.5000001 * 10.0**-self.digits):
+            return "that is in percent: divide by 100"
+        return ""
 
 
 Exercise = Function | Value
@@ -126,11 +156,15 @@ def verdict(name: str, answer: Any) -> str:
         _asked.pop(name, None)
         return f"right: {name}" + (f", as the package has it on {TRIALS} random inputs" if isinstance(exercise, Function) else "")
     hint = next((hint for hint, mistake in exercise.mistakes.items() if not exercise.wrong(answer, mistake)), "")
+    if not hint and isinstance(exercise, Value):
+        hint = exercise.nearly(answer)
     if not hint:
         hint = exercise.hints[min(_asked[name], len(exercise.hints) - 1)]
         _asked[name] += 1
-    more = "" if _asked[name] < len(exercise.hints) else f" To see one: lessons.solution({name!r})."
-    return f"not yet: {fault}.\nhint: {hint}{more}"
+    said = [f"not yet: {fault}.", f"hint: {hint}"]
+    if _asked[name] >= len(exercise.hints):
+        said.append(f"To see one: lessons.solution({name!r}).")
+    return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="    ", break_on_hyphens=False) for line in said)
 
 
 def solution(name: str) -> None:
@@ -168,6 +202,9 @@ def exercises() -> dict[str, Exercise]:
 
 
 def _exercise(name: str) -> Exercise:
+    for module in [module for key, module in sys.modules.items() if key.startswith("rd_utils.lessons.lesson_")]:
+        if name in module.EXERCISES:  # of the lesson that is open: importing all twelve takes seconds
+            return module.EXERCISES[name]
     if name not in exercises():
         raise ValueError(f"there is no exercise {name!r}{nearest(name, exercises())}")
     return exercises()[name]
@@ -187,7 +224,7 @@ def _array(value: Any) -> np.ndarray | None:
 def _differs(mine: np.ndarray | None, theirs: np.ndarray | None, tolerance: float = TOLERANCE) -> str:
     """Say where two arrays differ first; nothing where they do not."""
     if mine is None or theirs is None:
-        return "" if theirs is None else "is not there: return it, and detach nothing"
+        return "" if theirs is None else "is not there: compute with torch throughout, and detach nothing"
     if mine.shape != theirs.shape:
         return f"has the shape {mine.shape}, not {theirs.shape}"
     near = np.isclose(mine, theirs, rtol=TOLERANCE, atol=tolerance, equal_nan=True)
@@ -204,15 +241,25 @@ def _number(value: float) -> str:
 
 def _same_words(answer: Any, right: Any) -> bool:
     def plain(value: Any) -> list[str]:
-        return [str(part).strip().lower() for part in ([value] if isinstance(value, str) else value)]
+        return [str(part).strip().lower() for part in (value if isinstance(value, Sequence) and not isinstance(value, str) else [value])]
 
     return plain(answer) == plain(right)
 
 
+def _changed(mine: Any, before: Any) -> bool:
+    if isinstance(before, torch.Tensor):
+        return not torch.equal(mine, before)
+    return isinstance(before, np.ndarray) and not np.array_equal(mine, before, equal_nan=before.dtype.kind == "f")
+
+
 def _shown(arguments: tuple[Any, ...]) -> str:
     said = []
+    longest = 60 if len(arguments) <= 3 else 12  # of many only the first few numbers
     for argument in arguments:
         array = argument.detach().numpy() if isinstance(argument, torch.Tensor) else argument
-        text = np.array2string(np.round(array, 3), separator=", ").replace("\n", "") if isinstance(array, np.ndarray) else repr(array)
-        said.append(text if len(text) <= 60 else text[:57] + "...")
+        if isinstance(array, np.ndarray):
+            text = " ".join(np.array2string(np.round(array, 3), separator=", ").split())
+        else:
+            text = f"{array:.3g}" if isinstance(array, float) else repr(array)
+        said.append(text if len(text) <= longest else text[: longest - 3] + "...")
     return ", ".join(said)

@@ -142,6 +142,11 @@ EXERCISES: Mapping[str, Exercise] = {
             "the mean over the groups is asked for, not their sum: else the size of a batch changes the size of a step": (
                 lambda scores: -_log_shares(scores)[:, 0].sum()
             ),
+            "that is the logarithm of a mean; take each group's own logarithm first, then the mean": (
+                lambda scores: -torch.softmax(scores, dim=1)[:, 0].mean().log()
+            ),
+            "that is row 0, which is one group; the positives are column 0: [:, 0]": lambda scores: -_log_shares(scores)[0].mean(),
+            "a loss for each group; return one number, their mean": lambda scores: -_log_shares(scores)[:, 0],
             "this is the mean over all columns; only column 0 is labelled": lambda scores: -_log_shares(scores).mean(),
             "that is in bits; torch, and the suite, take the natural logarithm": lambda scores: (
                 -_log_shares(scores)[:, 0].mean() / np.log(2)
@@ -171,6 +176,9 @@ EXERCISES: Mapping[str, Exercise] = {
             ),
             "that is one step; take as many as steps says": (
                 lambda vectors, queries, documents, rows, steps, rate: trained(vectors, queries, documents, rows, 1, rate)
+            ),
+            "that is one step too few: range(steps) takes as many as steps says": (
+                lambda vectors, queries, documents, rows, steps, rate: trained(vectors, queries, documents, rows, steps - 1, rate)
             ),
             "nothing has moved: does the optimiser hold the vectors, and is step() called?": lambda *given: given[0],
             "the rate is not used: give it to the optimiser": (

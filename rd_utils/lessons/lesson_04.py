@@ -92,6 +92,8 @@ def _scored(low: float, high: float) -> Callable[[np.random.Generator], tuple[np
 
 
 _KEPT = "that is what is dropped; return which candidates are kept"
+_SCORES = "those are the scores that are kept; return the comparison itself, a True or False for every candidate"
+_PLACES = "those are the places of what is kept; return the comparison itself, a True or False for every candidate"
 
 EXERCISES: Mapping[str, Exercise] = {
     "absolute margin": Function(
@@ -104,6 +106,9 @@ EXERCISES: Mapping[str, Exercise] = {
         ),
         {
             _KEPT: lambda scores, positive, margin: scores > positive - margin,
+            _SCORES: lambda scores, positive, margin: scores[scores <= positive - margin],
+            _PLACES: lambda scores, positive, margin: np.flatnonzero(scores <= positive - margin),
+            "the margin is counted from the positive's score: positive - margin": lambda scores, positive, margin: scores <= margin,
             "the limit lies below the positive, not above: positive - margin": lambda scores, positive, margin: scores <= positive + margin,
             "this drops only what scores above the positive: where is the margin?": lambda scores, positive, margin: scores <= positive,
             "a candidate far above the positive is dropped too: compare without abs": (
@@ -124,6 +129,12 @@ EXERCISES: Mapping[str, Exercise] = {
             "below 0 this limit lies above the positive: the margin is part * abs(positive)": (
                 lambda scores, positive, part: scores <= positive - part * positive
             ),
+            "the limit lies below the positive, not above: positive - part * abs(positive)": (
+                lambda scores, positive, part: scores <= positive + part * abs(positive)
+            ),
+            "the margin is a part of the positive's score, the same for all candidates": (
+                lambda scores, positive, part: scores <= positive - part * abs(scores)
+            ),
             "that is a part of the positive, not the positive less a part of it": lambda scores, positive, part: scores <= part * positive,
             "that margin does not depend on the positive: multiply it by abs(positive)": (
                 lambda scores, positive, part: scores <= positive - part
@@ -140,6 +151,12 @@ EXERCISES: Mapping[str, Exercise] = {
         ),
         {
             _KEPT: lambda scores, positive, part: expit(scores) > part * expit(positive),
+            "the candidate's score is still a log-odds: turn both into probabilities": (
+                lambda scores, positive, part: scores <= part * expit(positive)
+            ),
+            "that asks nothing of the positive: its probability, times part, is the limit": (
+                lambda scores, positive, part: expit(scores) <= part
+            ),
             "a share of log-odds means nothing, they may be below 0: turn both into probabilities": (
                 lambda scores, positive, part: scores <= part * positive
             ),

@@ -154,6 +154,7 @@ def _margins(student: Tensor, teacher: Tensor, temperature: float, first: int = 
     return ((student[:, :1] - student[:, first:]) - (teacher[:, :1] - teacher[:, first:]) / temperature) ** 2
 
 
+_SQUARE = "no loss of the suite is multiplied by the square of the temperature"
 _FORGOTTEN = "the temperature is forgotten: divide the teacher's scores by it"
 _WRONG_SIDE = "the temperature divides the teacher's scores; this multiplies them"
 _BOTH = "the temperature divides the teacher's scores only; the student's stay as they are"
@@ -177,13 +178,18 @@ EXERCISES: Mapping[str, Exercise] = {
             "this is a mean over documents; KL sums over the documents of a group, and takes the mean over groups only": (
                 lambda f, g, t: _kl(f, g / t).mean()
             ),
+            "a sign is wrong: KL is never negative; it is the sum of p (log p - log s)": lambda f, g, t: -_kl(f, g / t).sum(1).mean(),
+            "the sum runs over the documents of a group, dim=1, and the mean over groups": lambda f, g, t: _kl(f, g / t).sum(0).mean(),
             "this sums over the groups too; take the mean over them": lambda f, g, t: _kl(f, g / t).sum(),
             "the softmax runs over the documents of a group, dim=1, not over the groups": lambda f, g, t: _kl(f, g / t, 0).sum(1).mean(),
             "this is in bits; the losses use the natural logarithm": lambda f, g, t: _kl(f, g / t).sum(1).mean() / np.log(2),
             "the gradient is right, but the value is the cross-entropy: add sum p log p, the teacher's part": (
                 lambda f, g, t: -(torch.softmax(g / t, 1) * torch.log_softmax(f, 1)).sum(1).mean()
             ),
-            "no loss of the suite is multiplied by the square of the temperature": lambda f, g, t: t**2 * _kl(f, g / t).sum(1).mean(),
+            _SQUARE: lambda f, g, t: t**2 * _kl(f, g / t).sum(1).mean(),
+            "T divides the teacher's scores only, and the suite multiplies no loss by its square": (
+                lambda f, g, t: t**2 * _kl(f / t, g / t).sum(1).mean()
+            ),
         },
         gradient=True,
     ),
@@ -208,6 +214,12 @@ EXERCISES: Mapping[str, Exercise] = {
             "these are only the pairs with the positive; RankNet takes all pairs i < j": (
                 lambda f, g, t: _cross(f[:, :1] - f[:, 1:], torch.sigmoid((g[:, :1] - g[:, 1:]) / t)).mean()
             ),
+            "a sign is wrong: the loss is minus the sum of p log s and (1 - p) log(1 - s)": (
+                lambda f, g, t: -_cross(_pairs(f), torch.sigmoid(_pairs(g) / t)).mean()
+            ),
+            "this sums over pairs and groups; take the mean over both": lambda f, g, t: _cross(
+                _pairs(f), torch.sigmoid(_pairs(g) / t)
+            ).sum(),
             "take the mean over the pairs, not the sum": lambda f, g, t: _cross(_pairs(f), torch.sigmoid(_pairs(g) / t)).sum(1).mean(),
             "a document makes no pair with itself: offset=1": (
                 lambda f, g, t: _cross(_pairs(f, 0), torch.sigmoid(_pairs(g, 0) / t)).mean()
@@ -238,6 +250,12 @@ EXERCISES: Mapping[str, Exercise] = {
             "these are the margins of all pairs; MarginMSE takes those of the positive": (
                 lambda f, g, t: ((_pairs(f) - _pairs(g) / t) ** 2).mean()
             ),
+            "this sums over margins and groups; take the mean over both": lambda f, g, t: _margins(f, g, t).sum(),
+            "square each margin's error before the mean, so that errors of two signs do not cancel": (
+                lambda f, g, t: (((f[:, :1] - f[:, 1:]) - (g[:, :1] - g[:, 1:]) / t).mean(1) ** 2).mean()
+            ),
+            "that is the root of the mean squared error; leave the root away": lambda f, g, t: _margins(f, g, t).mean().sqrt(),
+            _SQUARE: lambda f, g, t: t**2 * _margins(f, g, t).mean(),
             "take the mean over the margins, not the sum": lambda f, g, t: _margins(f, g, t).sum(1).mean(),
             "a sign is wrong: both margins are the positive's score minus the other's": (
                 lambda f, g, t: ((f[:, 1:] - f[:, :1] - (g[:, :1] - g[:, 1:]) / t) ** 2).mean()

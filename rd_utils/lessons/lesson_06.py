@@ -220,6 +220,7 @@ EXERCISES: Mapping[str, Exercise] = {
             _FORGOTTEN: lambda g, t: PAIRWISE(g, 1.0),
             _WRONG_SIDE: lambda g, t: PAIRWISE(g, 1 / t),
             "these are only the pairs with the positive, which is another entropy; take all pairs i < j": POSITIVE,
+            "an entropy for each pair; return one number, their mean": lambda g, t: _h(_sure(g, t)),
             "take the mean over the pairs, not the sum": lambda g, t: float(_h(_sure(g, t)).sum()),
             "a document makes no pair with itself: k=1": lambda g, t: float(_h(_sure(g, t, 0)).mean()),
             "this takes the mean probability first; take the entropy of every pair, then the mean": lambda g, t: float(
@@ -240,6 +241,15 @@ EXERCISES: Mapping[str, Exercise] = {
         {
             "that is in bits; divide by log2 of the number of documents, the most there can be": lambda g, t: (
                 LISTWISE(g, t) * math.log2(len(g))
+            ),
+            "that is in nats, and still to be divided by the most there can be: ln G, or log2 G for bits": lambda g, t: (
+                LISTWISE(g, t) * math.log(len(g))
+            ),
+            "that is a perplexity, a number of documents; the share is the entropy over log2 G": lambda g, t: (
+                2 ** (LISTWISE(g, t) * math.log2(len(g)))
+            ),
+            "this takes the binary entropy of each share; here the shares are one distribution: -sum p log2 p": lambda g, t: float(
+                _h(_mass(g, t)).mean()
             ),
             "divide by log2 G once; here the number of documents itself divides": lambda g, t: LISTWISE(g, t) * math.log2(len(g)) / len(g),
             "the two logarithms differ: use the binary one above and below, or the natural one in both": lambda g, t: (
@@ -316,10 +326,11 @@ EXERCISES: Mapping[str, Exercise] = {
         (
             "the loss of a student that has the teacher's own scores is all floor",
             "losses are in nats, entropies in bits: a bit is ln 2 = .693 nats",
-            ".343 x .693",
+            ".3426 x .6931",
         ),
         mistakes={
             "that is in bits; the loss is in nats, and a bit is .693 of them": PAIRWISE(np.array(_TEACHER), 1.0),
+            "that multiplies numbers that were rounded before: take four decimals of each, .3426 x .6931": 0.238,
             "a bit is ln 2 nats: multiply, where this divides": PAIRWISE(np.array(_TEACHER), 1.0) / math.log(2),
             "that is the mean over positive pairs; RankNet takes all pairs": POSITIVE(np.array(_TEACHER), 1.0) * math.log(2),
         },

@@ -28,6 +28,10 @@ def sources(path: Path, kind: str) -> list[str]:
     return ["".join(cell["source"]) for cell in cells(path) if cell["cell_type"] == kind]
 
 
+def unbroken(said: str) -> str:
+    return " ".join(said.split())
+
+
 # --- every exercise ---------------------------------------------------------------------------------------------------------------
 
 
@@ -41,7 +45,8 @@ def test_the_right_answer_is_right(name: str) -> None:
 @pytest.mark.parametrize(("name", "hint"), MISTAKES, ids=[f"{name}: {hint[:30]}" for name, hint in MISTAKES])
 def test_a_mistake_that_people_make_earns_its_own_hint(name: str, hint: str) -> None:
     said = checks.verdict(name, checks.exercises()[name].mistakes[hint])
-    assert said.startswith("not yet:") and f"\nhint: {hint}" in said
+    assert said.startswith("not yet:") and f" hint: {hint}" in unbroken(said)
+    assert max(map(len, said.splitlines())) <= checks.WIDTH
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -59,7 +64,7 @@ def test_a_solution_is_shown_when_asked_for(name: str, capsys: pytest.CaptureFix
 
 def test_hints_get_plainer_and_then_the_solution_is_offered() -> None:
     exercise = checks.exercises()["ndcg"]
-    said = [checks.verdict("ndcg", lambda grades, k: 0.123) for _ in range(4)]
+    said = [unbroken(checks.verdict("ndcg", lambda grades, k: 0.123)) for _ in range(4)]
     assert [hint in text for hint, text in zip(exercise.hints, said, strict=False)] == [True] * 3
     assert "lessons.solution('ndcg')" in said[-1] and exercise.hints[-1] in said[-1] and "solution" not in said[0]
 
@@ -69,8 +74,15 @@ def test_what_is_wrong_is_said_first_thing_first() -> None:
     assert exercise.wrong(lambda x: np.where(np.arange(3) == 1, 0.0, x * 2)).startswith("the value at 1 is 0, not right")
     assert "has the shape (2,), not (3,)" in exercise.wrong(lambda x: 2 * x[:2])
     assert "it raises ZeroDivisionError" in exercise.wrong(lambda x: 1 / 0)
-    assert "not there" in exercise.wrong(lambda x: None)
+    assert "returns nothing" in exercise.wrong(lambda x: None)
     assert exercise.wrong(lambda x: x * np.nan).startswith("the value at 0 is not a number")
+
+
+def test_an_answer_that_only_seems_right_is_not_right() -> None:
+    exercise = Function(lambda x: x * 2, lambda rng: (torch.from_numpy(rng.normal(size=3)),), ("double it",))
+    assert not exercise.wrong(lambda x: (x.clone().requires_grad_() * 2).detach())
+    assert "changes what it is given" in exercise.wrong(lambda x: x.mul_(2))
+    assert ".detach()" in exercise.wrong(lambda x: x.clone().requires_grad_() * 2)
 
 
 def test_a_gradient_is_compared_too() -> None:
@@ -85,6 +97,19 @@ def test_numbers_are_right_to_their_digits_and_words_whatever_their_case() -> No
     assert not number.wrong(0.8404) and number.wrong(0.8406) and number.wrong(None)
     words = Value(["nDCG@10", "R@10"], ("which",))
     assert not words.wrong(("ndcg@10", "R@10 ")) and words.wrong(["R@10"])
+
+
+def test_a_number_that_is_right_but_for_how_it_is_written_is_told_so() -> None:
+    numbers = Value([2 / 3, -1 / 3], ("divide",), digits=3)
+    assert numbers.wrong([0.67, -0.33]) and "3 decimals are asked for" in numbers.nearly([0.67, -0.33])
+    assert "in percent" in numbers.nearly([66.67, -33.33])
+    assert not any(map(numbers.nearly, ([0.66, -0.33], [0.7, -0.3], "b4", None, 0.67)))
+    assert "0.26" in checks.verdict("none of ten", 0.26) and "3 decimals" in checks.verdict("none of ten", 0.26)
+    assert not checks._asked
+
+
+def test_a_number_for_a_word_is_wrong_and_no_error() -> None:
+    assert Value("b4", ("which",)).wrong(0) and Value(["b4"], ("which",)).wrong(0.5) and Value(0.5, ("half",)).wrong("b4")
 
 
 def test_an_unknown_exercise_is_named_with_the_nearest() -> None:
