@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         refusals,
         resolve_model,
         static_bi,
+        static_late,
+        static_sparse,
         tiny_bert_bi,
         tiny_bert_cross,
         tokenizer_of,
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 _OF = {  # what is imported, with torch and transformers, when it is first asked for: parameters and stages are read without them
     "building": (
         "bi_encoder", "build", "cross_encoder", "interaction_cross", "load", "load_scorer", "refusals", "resolve_model", "static_bi",
-        "tiny_bert_bi", "tiny_bert_cross", "tokenizer_of",
+        "static_late", "static_sparse", "tiny_bert_bi", "tiny_bert_cross", "tokenizer_of",
     ),
     "bi_students": ("BiStudent",),
     "cross_students": ("CrossStudent",),
@@ -55,7 +57,8 @@ _OF = {  # what is imported, with torch and transformers, when it is first asked
 }  # fmt: skip
 __all__ = [
     "BiStudent", "CrossStudent", "GroupBatch", "KernelInteraction", "KernelPooling", "Student", "bi_encoder", "build", "check_precision",
-    "cross_encoder", "interaction_cross", "load", "load_scorer", "refusals", "resolve_model", "static_bi", "tiny_bert_bi",
+    "cross_encoder", "interaction_cross", "load", "load_scorer", "refusals", "resolve_model", "static_bi", "static_late",
+    "static_sparse", "tiny_bert_bi",
     "tiny_bert_cross", "tokenizer_of",
 ]  # fmt: skip
 

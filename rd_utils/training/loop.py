@@ -283,6 +283,8 @@ class _Run:
                 value = weight * group_loss(
                     self.loss, student_scores, teacher_scores, others=others, teacher_is_finite=True, **self.targets
                 )
+                if self.student.penalty is not None:
+                    value = value + self.student.pressure(step / self.steps) / len(micro_batches) * self.student.penalty
                 accelerator.backward(value)
             total += value.detach()
             self.tokens_seen += self.student.token_counts(batch)
