@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -182,20 +182,17 @@ class _TransformerCross(_Transformer):
         return None if shape is None else flops.encoder(shape, read.mean, read.square) + flops.head(shape, self.labels_of_head)
 
 
-class TinyBertBi(_TransformerBi, FromScratch):
-    """Bi-encoder from scratch: a tiny BERT over the embedded token vectors, mean pooling, dot product times ``scale``."""
+class TinyBert(_Transformer, FromScratch):
+    """Base of the tiny BERTs that read queries and documents each by itself."""
 
-    kind: Literal["tiny_bert_bi"] = "tiny_bert_bi"
     dimension: Width = Field(default=64, ge=8)
     layers: Few = 1
     heads: Few = 4
     feed_forward: Width = 128
     word_weights: Literal["equal"] = Field(default="equal", exclude_if=lambda value: value == "equal")  # LayerNorm undoes lengths
-    scale: Scale = 1.0
-    initial_norm: Scale = 4.0
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> TinyBertBi:
+    def _heads_divide(self) -> Self:
         if self.dimension % self.heads:
             raise ValueError(f"{self.heads} heads do not divide the dimension {self.dimension}; choose a divisor")
         return self
@@ -205,6 +202,14 @@ class TinyBertBi(_TransformerBi, FromScratch):
         """Return its shape."""
         words, longest = flops.LEXICON_WORDS, SCRATCH_LENGTH
         return Shape(self.layers, self.dimension, self.feed_forward, self.heads, words, positions=longest)
+
+
+class TinyBertBi(_TransformerBi, TinyBert):
+    """Bi-encoder from scratch: a tiny BERT over the embedded token vectors, mean pooling, dot product times ``scale``."""
+
+    kind: Literal["tiny_bert_bi"] = "tiny_bert_bi"
+    scale: Scale = 1.0
+    initial_norm: Scale = 4.0
 
     def build(self, lexicon: Path | None) -> Student:
         """Return a random transformer over the lexicon's vectors."""
@@ -273,6 +278,33 @@ class StaticLate(_TransformerLate, FromScratch):
         from rd_utils import models
 
         return models.static_late(self, lexicon)
+
+
+class TinyBertSparse(_TransformerSparse, TinyBert):
+    """Learned sparse encoder from scratch: SPLADE on a tiny BERT."""
+
+    kind: Literal["tiny_bert_sparse"] = "tiny_bert_sparse"
+    initial_norm: Scale = 1.0
+
+    def build(self, lexicon: Path | None) -> Student:
+        """Return a random transformer over the lexicon's vectors."""
+        from rd_utils import models
+
+        return models.tiny_bert_sparse(self, lexicon)
+
+
+class TinyBertLate(_TransformerLate, TinyBert):
+    """Late interaction from scratch: ColBERT on a tiny BERT."""
+
+    kind: Literal["tiny_bert_late"] = "tiny_bert_late"
+    projection: Width = Field(default=64, ge=2)
+    initial_norm: Scale = 4.0
+
+    def build(self, lexicon: Path | None) -> Student:
+        """Return a random transformer over the lexicon's vectors."""
+        from rd_utils import models
+
+        return models.tiny_bert_late(self, lexicon)
 
 
 class BiEncoder(_TransformerBi):

@@ -216,8 +216,6 @@ def interaction_cross(architecture: architectures.InteractionCross, lexicon: Pat
 def tiny_bert_bi(architecture: architectures.TinyBertBi, lexicon: Path | None) -> BiStudent:
     """Build a student of this architecture from a lexicon."""
     tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
-    if architecture.dimension % architecture.heads:
-        raise ValueError(f"{architecture.heads} heads do not divide the dimension {architecture.dimension}; choose a divisor")
     bert = BertModel(_bert_config(architecture, tokenizer, heads=architecture.heads))
     _start_from_vectors(bert, vectors * architecture.initial_norm)
     with torch.no_grad():
@@ -256,6 +254,25 @@ def static_late(architecture: architectures.StaticLate, lexicon: Path | None) ->
     tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
     bert = BertModel(_wordwise(architecture, tokenizer))
     _start_from_words(bert, vectors)
+    transformer = _saved_and_read(bert, tokenizer, "feature-extraction")
+    return LateStudent(architecture, _late_model(transformer, architecture.dimension, architecture.projection))
+
+
+def tiny_bert_sparse(architecture: architectures.TinyBertSparse, lexicon: Path | None) -> SparseStudent:
+    """Build a student of this architecture from a lexicon."""
+    tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
+    bert = BertForMaskedLM(_bert_config(architecture, tokenizer, heads=architecture.heads))
+    _start_from_vectors(bert.bert, vectors * architecture.initial_norm)
+    _start_from_likeness(bert)
+    transformer = _saved_and_read(bert, tokenizer, "fill-mask")
+    return SparseStudent(architecture, SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu", similarity_fn_name="dot"))
+
+
+def tiny_bert_late(architecture: architectures.TinyBertLate, lexicon: Path | None) -> LateStudent:
+    """Build a student of this architecture from a lexicon."""
+    tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
+    bert = BertModel(_bert_config(architecture, tokenizer, heads=architecture.heads))
+    _start_from_vectors(bert, vectors * architecture.initial_norm)
     transformer = _saved_and_read(bert, tokenizer, "feature-extraction")
     return LateStudent(architecture, _late_model(transformer, architecture.dimension, architecture.projection))
 
@@ -462,7 +479,7 @@ def _shown(values: np.ndarray) -> str:
 
 
 def _bert_config(
-    architecture: architectures.TinyBertBi | architectures.TinyBertCross, tokenizer: PreTrainedTokenizerFast, heads: int
+    architecture: architectures.TinyBert | architectures.TinyBertCross, tokenizer: PreTrainedTokenizerFast, heads: int
 ) -> BertConfig:
     return BertConfig(
         vocab_size=len(tokenizer),

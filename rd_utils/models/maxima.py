@@ -35,7 +35,7 @@ class SegmentMaxima(torch.autograd.Function):
 
     @staticmethod
     def forward(context: _Saved, tokens: Tensor, vectors: Tensor, bias: Tensor | None, places: np.ndarray, offsets: np.ndarray) -> Tensor:
-        """Return the maxima; a segment without a token has 0.
+        """Return the maxima, at least in float32; a segment without a token has 0.
 
         Args:
             context: of autograd.
@@ -46,7 +46,8 @@ class SegmentMaxima(torch.autograd.Function):
             offsets: int64 (S + 1,): segment s is ``places[offsets[s]:offsets[s + 1]]``.
         """
         context.save_for_backward(tokens, vectors)
-        maxima = torch.zeros(len(offsets) - 1, len(vectors), dtype=tokens.dtype, device=tokens.device)
+        dtype = torch.promote_types(tokens.dtype, torch.float32)
+        maxima = torch.zeros(len(offsets) - 1, len(vectors), dtype=dtype, device=tokens.device)
         on_cpu = tokens.device.type == "cpu"
         at = torch.full(maxima.shape, -1, dtype=torch.int32, device=tokens.device)
         most = max(1, _PRODUCTS // max(1, len(vectors)))
@@ -55,6 +56,7 @@ class SegmentMaxima(torch.autograd.Function):
             used, local = np.unique(own, return_inverse=True)
             rows = to_device(used, tokens.device)
             products = tokens[rows] @ vectors.T if bias is None else torch.addmm(bias, tokens[rows], vectors.T)
+            products = products.to(dtype)
             into, bounds = (maxima[first:last], at[first:last]), offsets[first : last + 1] - offsets[first]
             if on_cpu and products.dtype == torch.float32:
                 _largest(products.numpy(), local, bounds, used.astype(np.int32), into[0].numpy(), into[1].numpy())
@@ -74,9 +76,10 @@ class SegmentMaxima(torch.autograd.Function):
         if context.needs_input_grad[2]:
             bias = torch.zeros(len(vectors), dtype=gradient.dtype, device=gradient.device).index_add_(0, columns, values)
         if gradient.device.type == "cpu":
-            shape = len(tokens), len(vectors)
-            matrix = csr_matrix((values.numpy(), (rows.numpy(), columns.numpy())), shape=shape)
-            return torch.from_numpy(matrix @ vectors.numpy()), torch.from_numpy(matrix.T @ tokens.numpy()), bias, None, None
+            matrix = csr_matrix((values.numpy(), (rows.numpy(), columns.numpy())), shape=(len(tokens), len(vectors)))
+            x, y = tokens.to(values.dtype).numpy(), vectors.to(values.dtype).numpy()
+            own, others = torch.from_numpy(matrix @ y), torch.from_numpy(matrix.T @ x)
+            return own.to(tokens.dtype), others.to(vectors.dtype), bias, None, None
         values = values.to(tokens.dtype)[:, None]
         of_tokens = torch.zeros_like(tokens).index_add_(0, rows, values * vectors[columns])
         of_vectors = torch.zeros_like(vectors).index_add_(0, columns, values * tokens[rows])

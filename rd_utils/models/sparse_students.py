@@ -34,8 +34,8 @@ class SparseStudent(DualStudent):
 
         ``w_v = max over i of log(1 + max(0, l_iv))``.
 
-    In training ``penalty`` is ``a_q F(queries) + a_d F(documents)``, where ``F = sum over v of (mean over texts of w_v)^2`` (FLOPS), the mean
-    over the texts of a batch, of those of all processes where there are several.
+    In training ``penalty`` is ``a_q F(queries) + a_d F(documents)``, where ``F = sum over v of (mean over texts of w_v)^2``
+    (FLOPS), the mean over the texts of a batch, of those of all processes where there are several.
 
     Sources: T. Formal, B. Piwowarski, S. Clinchant, SPLADE, SIGIR 2021; T. Formal et al., SPLADE v2, 2021 (the maximum);
     B. Paria et al., Minimizing FLOPs to Learn Efficient Sparse Representations, ICLR 2020 (the penalty).

@@ -43,6 +43,8 @@ from rd_utils.models.architectures import (
     StaticSparse,
     TinyBertBi,
     TinyBertCross,
+    TinyBertLate,
+    TinyBertSparse,
 )
 from rd_utils.scoring.teacher_kinds import BM25Teacher, EncoderTeacher, EnsembleTeacher, FileTeacher, LoadedTeacher, Oracle, TrainedTeacher
 from rd_utils.study.bounds import Count, Few, Fraction, Measures, Name, PathText, Seeds, Share, Temperature, Unique, nearest
