@@ -196,7 +196,7 @@ class Prices:
         entries = [entry for entry in self.benchmarks if (entry.work, entry.precision) == (work.mode, work.precision)]
         if shape is None or not entries:
             return None
-        kind = "bi" if isinstance(work.architecture, params.BiArchitecture) else "cross"
+        kind = "bi" if isinstance(work.architecture, params.DualArchitecture) else "cross"
         entries = [entry for entry in entries if entry.kind == kind] or entries
         away = [abs(math.log(entry.hidden / shape.hidden)) + abs(math.log(entry.layers / shape.layers)) for entry in entries]
         return float(np.median([entry.flops_per_second for entry, distance in zip(entries, away, strict=True) if distance == min(away)]))

@@ -190,12 +190,17 @@ def encoder(shape: Shape, length: float, square: float | None = None) -> Flops:
     layer = 8 * length * d**2 + 4 * square * d + 4 * length * d * f
     last = 4 * length * d**2 + 4 * d**2 + 4 * length * d + 4 * d * f if shape.first_row else layer
     widening = 0.0 if shape.embedding is None else 2 * length * shape.embedding * d
-    return Flops((shape.layers - 1) * layer + last + widening)
+    return Flops((shape.layers - 1) * layer + last + widening if shape.layers else widening)
 
 
 def head(shape: Shape, labels: int = 1) -> Flops:
     """Return the operations of a classification head: a layer as wide as the encoder, and the labels."""
     return Flops(2.0 * shape.hidden**2 + 2.0 * shape.hidden * labels)
+
+
+def words_of_tokens(shape: Shape, length: float) -> Flops:
+    """Return the operations of a masked language model's head at every token: a layer, and the scores of all words."""
+    return Flops(2.0 * length * shape.hidden * (shape.hidden + shape.vocabulary))
 
 
 def static(dimension: int, length: float) -> Flops:

@@ -28,6 +28,8 @@ from rd_utils.study.kinds import (
     BiArchitecture,
     Collection,
     DenseIndex,
+    DualArchitecture,
+    LateArchitecture,
     Precision,
     Retriever,
     ScoredPool,
@@ -75,6 +77,7 @@ SECONDS = {
     "document of a group": 1.2e-5,
     "group described": 4e-5,
     "document probed": 2e-4,
+    "posting met": 2e-9,
     "pair ranked": 5e-6,  # sorted, measured and written
     "pair looked up": 1e-6,
     "oracle's pair": 1e-4,
@@ -92,6 +95,7 @@ BYTES = {
     "pair": 8.0,
     "run": 45.0,
 }
+WEIGHTS = {"query": 30.0, "document": 100.0}  # words with a weight in a learned sparse vector
 RECALL_QUERIES = 200  # for which what an inverted file found is compared with an exhaustive search
 POSTINGS = 0.75  # different words of a document, by its words
 
@@ -341,13 +345,28 @@ class Counter:
         return architecture.reads(functools.partial(self.known.lengths, collection=collection, tokenizer=tokenizer))
 
     def encoding(
-        self, architecture: BiArchitecture, collection: Collection, trained_on: Collection, docs: float, queries: float
+        self, architecture: DualArchitecture, collection: Collection, trained_on: Collection, docs: float, queries: float
     ) -> tuple[float, Flops | None]:
         """Return the tokens and operations of embedding so many documents and queries."""
         query, doc = self.reads(architecture, collection, trained_on)
         each = architecture.embedding(query), architecture.embedding(doc)
         counted = None if each[0] is None or each[1] is None else each[0] * queries + each[1] * docs
         return query.mean * queries + doc.mean * docs, counted
+
+    def searched(self, work: Work, architecture: DualArchitecture, collection: Collection, trained_on: Collection) -> Work:
+        """Add a search of all documents for every query, on the processor."""
+        sizes = self.known.sizes(collection)
+        if isinstance(architecture, BiArchitecture):
+            return dense_search(work, architecture, sizes.queries, sizes.docs)
+        query, document = self.reads(architecture, collection, trained_on)
+        if isinstance(architecture, LateArchitecture):
+            operations = architecture.matching(query, document, 0) * sizes.queries * sizes.docs
+            memory = sizes.docs * document.mean * BYTES["vector"] * (architecture.width or 0)
+            return replace(work, cpu_seconds=work.cpu_seconds + operations / DENSE_RATE, memory=work.memory + memory)
+        words = self.known.lexicon_words(architecture, collection) or getattr(architecture.shape, "vocabulary", 1)
+        met = sizes.queries * sizes.docs * WEIGHTS["query"] * WEIGHTS["document"] / words
+        memory = sizes.docs * WEIGHTS["document"] * BYTES["posting"]
+        return replace(work, cpu_seconds=work.cpu_seconds + met * SECONDS["posting met"], memory=work.memory + memory)
 
     def scoring(
         self, architecture: Architecture, collection: Collection, trained_on: Collection, pairs: float
@@ -389,9 +408,10 @@ class Counter:
     ) -> Work:
         """Add to the work of keeping scores that of a model: embedding the queries (documents' vectors are there), or reading pairs."""
         work = replace(work, mode="infer", precision=precision, cpu_seconds=pairs * SECONDS["pair looked up"])
-        if isinstance(architecture, BiArchitecture):
-            queries = self.known.sizes(collection).queries
-            tokens, counted = self.encoding(architecture, collection, trained_on, 0, min(queries, pairs))
+        if isinstance(architecture, DualArchitecture):
+            sizes = self.known.sizes(collection)
+            docs = 0.0 if isinstance(architecture, BiArchitecture) else min(sizes.docs, pairs)  # a bi-encoder's embeddings are there
+            tokens, counted = self.encoding(architecture, collection, trained_on, docs, min(sizes.queries, pairs))
         else:
             tokens, counted = self.scoring(architecture, collection, trained_on, pairs)
         return self.model(replace(work, tokens=tokens), architecture, counted, model_memory=4 * self.weights(architecture, trained_on))

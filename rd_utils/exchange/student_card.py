@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rd_utils.exchange import best_student
-from rd_utils.study.kinds import BiArchitecture
+from rd_utils.study.kinds import Architecture, BiArchitecture, DualArchitecture, LateArchitecture, SparseArchitecture
 from rd_utils.study.params import ParameterError
 
 if TYPE_CHECKING:
@@ -149,14 +149,13 @@ def as_card(told: Told) -> Any:
     from rd_utils.store import resolve_path
 
     student = told.student
-    is_bi = isinstance(student.architecture, BiArchitecture)
-    task = "sentence-similarity" if is_bi else "text-ranking"
+    task, family = _family(student.architecture)
     base = getattr(student.architecture, "model", None)
     data = ModelCardData(
         model_name=f"{told.plan.study.name} {told.point.name}, seed {told.seed}",
         library_name="sentence-transformers",
         pipeline_tag=task,
-        tags=["sentence-transformers", "ranking-distillation", "bi-encoder" if is_bi else "cross-encoder"],
+        tags=["sentence-transformers", "ranking-distillation", family],
         base_model=base if base and not resolve_path(base).is_dir() else None,  # a hub's
         eval_results=[
             EvalResult(
@@ -250,6 +249,15 @@ def _over_seeds(means: list[float]) -> str:
     return f"{statistics.mean(means):.4f}, SD {statistics.stdev(means):.4f} ({len(means)})"
 
 
+def _family(architecture: Architecture) -> tuple[str, str]:
+    """Return the hub's name of the task, and the family of an architecture."""
+    if isinstance(architecture, SparseArchitecture):
+        return "feature-extraction", "sparse-encoder"
+    if isinstance(architecture, LateArchitecture):
+        return "sentence-similarity", "late-interaction"
+    return ("sentence-similarity", "bi-encoder") if isinstance(architecture, BiArchitecture) else ("text-ranking", "cross-encoder")
+
+
 def _use(student: StudentSpec) -> str:
     """Return how a saved student is loaded and asked."""
     if isinstance(student.architecture, BiArchitecture):
@@ -261,6 +269,17 @@ model = SentenceTransformer("FOLDER")
 queries = model.encode_query(["a question"])
 documents = model.encode_document(["a document", "another one"])
 print(queries @ documents.T)
+```"""
+    if isinstance(student.architecture, DualArchitecture):
+        model = "SparseEncoder" if isinstance(student.architecture, SparseArchitecture) else "MultiVectorEncoder"
+        return f"""\
+```python
+from sentence_transformers import {model}
+
+model = {model}("FOLDER")
+queries = model.encode_query(["a question"])
+documents = model.encode_document(["a document", "another one"])
+print(model.similarity(queries, documents))
 ```"""
     trust = ", trust_remote_code=True" if student.architecture.kind == "interaction_cross" else ""
     needs = "It needs the package rd-utils installed.\n\n" if trust else ""

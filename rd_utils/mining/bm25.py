@@ -17,7 +17,7 @@ import shutil
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,7 +29,9 @@ import pyarrow.compute as pc
 from pyarrow.compute import equal, index_in, invert, is_in, not_equal, or_, sort_indices, unique  # pyright: ignore[reportAttributeAccessIssue] (made as it is imported)
 
 from rd_utils import files
-from rd_utils.data.runs import DECIMALS, ArrayWriter, Run, Strings, arrow, blocks, made_in_parts, rows_of
+from rd_utils.data.runs import ArrayWriter, Run, Strings, arrow, blocks, rows_of
+from rd_utils.mining import postings
+from rd_utils.mining.postings import Words
 from rd_utils.mining.words import Split, analysed_as, prepared, splitter, stem, stop_words
 from rd_utils.workflow.progress import Track, untracked
 
@@ -37,24 +39,14 @@ if TYPE_CHECKING:
     from rd_utils.mining.retrievers import BM25
 
 SHARD = 100_000  # documents that are tokenised and counted at once
-PART = 5_000  # queries between two writes of a long search
 _POSTINGS = 1 << 22  # postings that are put in order at once
 _TEXTS = 4096  # texts that one call of the regular expression reads
-_BLOCK = 1 << 16  # documents whose sums a search holds at once: 256 KB
-_UNITS = 10.0**DECIMALS  # of a score
 _FREQUENCIES = "frequencies.npy"
 _WORDS, _OFFSETS, _DOCS, _SCORES, _ABOUT = "words.arrow", "offsets.npy", "docs.npy", "scores.npy", "about.json"
 
 
 class BM25Error(ValueError):
     """An index cannot be made or read as asked; the message names the offender and the remedy."""
-
-
-class Words(NamedTuple):
-    """The words of texts that an index knows: text i has ``ids[offsets[i]:offsets[i + 1]]``, in its order, repeats included."""
-
-    ids: np.ndarray
-    offsets: np.ndarray
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -446,33 +438,7 @@ def search(
     Returns:
         One list a query, scores rounded to 5 decimals before ranking.
     """
-    if len(ties) != index.n_docs:
-        raise BM25Error(f"{len(ties)} ids for an index of {index.n_docs} documents; give those of the collection that was indexed")
-    if depth < 1 or workers < 1:
-        raise BM25Error(f"depth is {depth} and workers {workers}; both must be at least 1")
-    depth = min(depth, index.n_docs)
-    ties = np.ascontiguousarray(ties, dtype=np.int64)
-    order = np.empty(len(ties), dtype=np.int32)
-    order[ties] = np.arange(len(ties), dtype=np.int32)
-
-    def part(start: int, stop: int) -> Run:
-        n = stop - start
-        docs, scores, counts = np.empty((n, depth), dtype=np.int32), np.empty((n, depth)), np.zeros(n, dtype=np.int64)
-
-        def rank(low: int, high: int) -> None:
-            bounds = words.offsets[start + low : start + high + 1]
-            _rank(
-                index.offsets, index.docs, index.scores, index.n_docs, words.ids, bounds, ties, order,
-                docs[low:high], scores[low:high], counts[low:high],
-            )  # fmt: skip
-
-        shares = np.linspace(0, n, (min(n, 16 * workers) if workers > 1 else 1) + 1).astype(int)
-        with ThreadPoolExecutor(workers) as threads:
-            list(threads.map(rank, shares[:-1], shares[1:]))
-        kept = np.arange(depth) < counts[:, None]
-        return Run(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), docs[kept], scores[kept])
-
-    return made_in_parts(len(words.offsets) - 1, PART, part, folder, description="BM25 over the queries", track=track)
+    return postings.search(index, words, depth, ties, workers=workers, folder=folder, description="BM25 over the queries", track=track)
 
 
 def score_pairs(index: Index, words: Words, query_rows: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
@@ -506,75 +472,3 @@ def _score(offsets, docs, scores, words, bounds, query_rows, doc_rows, out):  # 
             if low < end and docs[low] == wanted:
                 total += scores[low]
         out[pair] = total
-
-
-@numba.njit(cache=True, nogil=True)
-def _rank(offsets, docs, scores, n_docs, words, bounds, ties, order, out_docs, out_scores, counts):  # pragma: no cover
-    """Fill each query's row with its best documents.
-
-    A document's place is one integer: its score in units, then its place among ties, so that a heap of integers keeps the best.
-    """
-    depth = out_docs.shape[1]
-    span = np.int64(1)
-    while span < n_docs:
-        span *= 2
-    sums = np.zeros(min(_BLOCK, n_docs), dtype=np.float32)
-    heap = np.empty(depth, dtype=np.int64)
-    for query in range(len(bounds) - 1):
-        own = words[bounds[query] : bounds[query + 1]]
-        at, ends = offsets[own], offsets[own + 1]
-        begun = at.copy()
-        size, floor = 0, -np.inf
-        for first in range(0, n_docs, _BLOCK):
-            for number in range(len(own)):
-                place, end, last = at[number], ends[number], first + _BLOCK
-                begun[number] = place
-                while place < end and docs[place] < last:
-                    sums[docs[place] - first] += scores[place]
-                    place += 1
-                at[number] = place
-            for number in range(len(own)):
-                for place in range(begun[number], at[number]):
-                    total = sums[docs[place] - first]
-                    sums[docs[place] - first] = 0
-                    if total <= floor or total <= 0:
-                        continue
-                    units = np.int64(np.rint(np.float64(total) * _UNITS))
-                    key = units * span + (span - 1 - ties[docs[place]])
-                    if units == 0 or (size == depth and key <= heap[0]):
-                        continue
-                    if size < depth:
-                        _rise(heap, size, key)
-                        size += 1
-                    else:
-                        _sink(heap, size, key)
-                    if size == depth:  # less than a unit below the worst that is kept: no rounding lifts it in
-                        floor = (heap[0] // span - 1) / _UNITS
-        counts[query] = size
-        for rank in range(size - 1, -1, -1):  # the worst comes off the heap first
-            out_docs[query, rank] = order[span - 1 - heap[0] % span]
-            out_scores[query, rank] = (heap[0] // span) / _UNITS
-            _sink(heap, rank, heap[rank])
-
-
-@numba.njit(cache=True, nogil=True)
-def _rise(heap, place, key):  # pragma: no cover
-    """Add a key at the end of a heap whose least key is the first."""
-    while place > 0 and heap[(place - 1) // 2] > key:
-        heap[place] = heap[(place - 1) // 2]
-        place = (place - 1) // 2
-    heap[place] = key
-
-
-@numba.njit(cache=True, nogil=True)
-def _sink(heap, size, key):  # pragma: no cover
-    """Put a key in the place of a heap's least."""
-    parent, child = 0, 1
-    while child < size:
-        if child + 1 < size and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[child] >= key:
-            break
-        heap[parent] = heap[child]
-        parent, child = child, 2 * child + 1
-    heap[parent] = key

@@ -1,9 +1,11 @@
-"""Students: bi-encoders and cross-encoders that score groups of pre-tokenised texts.
+"""Students of four families, which score groups of pre-tokenised texts.
 
-A student wraps a genuine ``SentenceTransformer`` or ``CrossEncoder`` (its ``model``), so that what is saved is theirs and scores text
+A student wraps a genuine model of sentence-transformers (its ``model``), so that what is saved is theirs and scores text
 as the student did:
 
 - bi-encoders: ``SentenceTransformer(folder)``; a student's score is ``architecture.scale`` times the dot product of its embeddings;
+- learned sparse encoders: ``SparseEncoder(folder)``; the score is ``scale`` times the dot product of its sparse embeddings;
+- late-interaction encoders: ``MultiVectorEncoder(folder)``; the score is ``scale`` times MaxSim of its token embeddings;
 - cross-encoders: ``CrossEncoder(folder)``; with ``labels=2`` the student's score is the logarithm of column 1 of
   ``predict(pairs, apply_softmax=True)``;
 - the interaction cross-encoder: ``CrossEncoder(folder, trust_remote_code=True)`` where this package is installed, because its one
@@ -35,28 +37,38 @@ if TYPE_CHECKING:
         refusals,
         resolve_model,
         static_bi,
+        static_late,
+        static_sparse,
         tiny_bert_bi,
         tiny_bert_cross,
+        tiny_bert_late,
+        tiny_bert_sparse,
         tokenizer_of,
     )
     from rd_utils.models.cross_students import CrossStudent
     from rd_utils.models.interaction import KernelInteraction, KernelPooling
+    from rd_utils.models.late_students import LateStudent
+    from rd_utils.models.sparse_students import SparseStudent
     from rd_utils.models.students import GroupBatch, Student, check_precision
 
 _OF = {  # what is imported, with torch and transformers, when it is first asked for: parameters and stages are read without them
     "building": (
         "bi_encoder", "build", "cross_encoder", "interaction_cross", "load", "load_scorer", "refusals", "resolve_model", "static_bi",
-        "tiny_bert_bi", "tiny_bert_cross", "tokenizer_of",
+        "static_late", "static_sparse", "tiny_bert_bi", "tiny_bert_cross", "tiny_bert_late", "tiny_bert_sparse", "tokenizer_of",
     ),
     "bi_students": ("BiStudent",),
+    "late_students": ("LateStudent",),
+    "sparse_students": ("SparseStudent",),
     "cross_students": ("CrossStudent",),
     "interaction": ("KernelInteraction", "KernelPooling"),
     "students": ("GroupBatch", "Student", "check_precision"),
 }  # fmt: skip
 __all__ = [
-    "BiStudent", "CrossStudent", "GroupBatch", "KernelInteraction", "KernelPooling", "Student", "bi_encoder", "build", "check_precision",
-    "cross_encoder", "interaction_cross", "load", "load_scorer", "refusals", "resolve_model", "static_bi", "tiny_bert_bi",
-    "tiny_bert_cross", "tokenizer_of",
+    "BiStudent", "CrossStudent", "GroupBatch", "KernelInteraction", "KernelPooling", "LateStudent",
+    "SparseStudent", "Student", "bi_encoder", "build", "check_precision",
+    "cross_encoder", "interaction_cross", "load", "load_scorer", "refusals", "resolve_model", "static_bi", "static_late",
+    "static_sparse", "tiny_bert_bi",
+    "tiny_bert_cross", "tiny_bert_late", "tiny_bert_sparse", "tokenizer_of",
 ]  # fmt: skip
 
 

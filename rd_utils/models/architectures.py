@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from rd_utils.cost import flops
 from rd_utils.cost.flops import Flops, Shape
 from rd_utils.study.bounds import Few, Length, ModelText, Scale, Width
-from rd_utils.study.kinds import Architecture, BiArchitecture, FromScratch, Named
+from rd_utils.study.kinds import Architecture, BiArchitecture, DualArchitecture, FromScratch, LateArchitecture, Named, SparseArchitecture
 
 if TYPE_CHECKING:
     from rd_utils.cost.workload import Length as LengthOf
@@ -108,8 +108,8 @@ class _Transformer(Architecture):
         return flops.parameters(shape, words if isinstance(self, FromScratch) else shape.vocabulary, self.labels_of_head)
 
 
-class _TransformerBi(_Transformer, BiArchitecture):
-    """Base of the bi-encoders with a transformer."""
+class _TransformerDual(_Transformer, DualArchitecture):
+    """Base of those with a transformer that read queries and documents each by itself."""
 
     def reads(self, length: LengthOf) -> tuple[Lengths, Lengths]:
         """Return queries and documents, each framed by two special tokens."""
@@ -119,6 +119,47 @@ class _TransformerBi(_Transformer, BiArchitecture):
     def embedding(self, text: Lengths) -> Flops | None:
         """Return the operations of one pass."""
         return None if self.shape is None else flops.encoder(self.shape, text.mean, text.square)
+
+
+class _TransformerBi(_TransformerDual, BiArchitecture):
+    """Base of the bi-encoders with a transformer."""
+
+
+class _TransformerSparse(_TransformerDual, SparseArchitecture):
+    """Base of the learned sparse encoders: an encoder, and a masked language model's head at every token."""
+
+    def parameters(self, words: int) -> int | None:
+        """Return those of the encoder, and of a head whose matrix is that of the words."""
+        shape, encoder = self.shape, super().parameters(words)
+        if shape is None or encoder is None:
+            return None
+        return encoder + shape.hidden**2 + 3 * shape.hidden + (words if isinstance(self, FromScratch) else shape.vocabulary)
+
+    def embedding(self, text: Lengths) -> Flops | None:
+        """Return the operations of one pass, and of the scores of all words at every token."""
+        shape, encoder = self.shape, super().embedding(text)
+        return None if shape is None or encoder is None else encoder + flops.words_of_tokens(shape, text.mean)
+
+
+class _TransformerLate(_TransformerDual, LateArchitecture):
+    """Base of the late-interaction encoders: an encoder, and a projection of every token."""
+
+    projection: Width = Field(default=128, ge=2)
+
+    @property
+    def width(self) -> int:
+        """Return the dimensions of a token's vector."""
+        return self.projection
+
+    def parameters(self, words: int) -> int | None:
+        """Return those of the encoder and of the projection."""
+        shape, encoder = self.shape, super().parameters(words)
+        return None if shape is None or encoder is None else encoder + shape.hidden * self.projection
+
+    def embedding(self, text: Lengths) -> Flops | None:
+        """Return the operations of one pass and of the projection."""
+        shape, encoder = self.shape, super().embedding(text)
+        return None if shape is None or encoder is None else encoder + flops.Flops(2.0 * text.mean * shape.hidden * self.projection)
 
 
 class _TransformerCross(_Transformer):
@@ -141,20 +182,17 @@ class _TransformerCross(_Transformer):
         return None if shape is None else flops.encoder(shape, read.mean, read.square) + flops.head(shape, self.labels_of_head)
 
 
-class TinyBertBi(_TransformerBi, FromScratch):
-    """Bi-encoder from scratch: a tiny BERT over the embedded token vectors, mean pooling, dot product times ``scale``."""
+class TinyBert(_Transformer, FromScratch):
+    """Base of the tiny BERTs that read queries and documents each by itself."""
 
-    kind: Literal["tiny_bert_bi"] = "tiny_bert_bi"
     dimension: Width = Field(default=64, ge=8)
     layers: Few = 1
     heads: Few = 4
     feed_forward: Width = 128
     word_weights: Literal["equal"] = Field(default="equal", exclude_if=lambda value: value == "equal")  # LayerNorm undoes lengths
-    scale: Scale = 1.0
-    initial_norm: Scale = 4.0
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> TinyBertBi:
+    def _heads_divide(self) -> Self:
         if self.dimension % self.heads:
             raise ValueError(f"{self.heads} heads do not divide the dimension {self.dimension}; choose a divisor")
         return self
@@ -164,6 +202,14 @@ class TinyBertBi(_TransformerBi, FromScratch):
         """Return its shape."""
         words, longest = flops.LEXICON_WORDS, SCRATCH_LENGTH
         return Shape(self.layers, self.dimension, self.feed_forward, self.heads, words, positions=longest)
+
+
+class TinyBertBi(_TransformerBi, TinyBert):
+    """Bi-encoder from scratch: a tiny BERT over the embedded token vectors, mean pooling, dot product times ``scale``."""
+
+    kind: Literal["tiny_bert_bi"] = "tiny_bert_bi"
+    scale: Scale = 1.0
+    initial_norm: Scale = 4.0
 
     def build(self, lexicon: Path | None) -> Student:
         """Return a random transformer over the lexicon's vectors."""
@@ -193,6 +239,72 @@ class TinyBertCross(_TransformerCross, FromScratch):
         from rd_utils import models
 
         return models.tiny_bert_cross(self, lexicon)
+
+
+class StaticSparse(_TransformerSparse, FromScratch):
+    """Learned sparse encoder from scratch: every word becomes, by itself, the words that it is like; SPLADE without layers."""
+
+    kind: Literal["static_sparse"] = "static_sparse"
+    dimension: Width = Field(default=64, ge=8)
+    initial_norm: Scale = 1.0
+
+    @property
+    def shape(self) -> Shape:
+        """Return the shape of an encoder without layers."""
+        return Shape(0, self.dimension, 0, 1, flops.LEXICON_WORDS, positions=SCRATCH_LENGTH)
+
+    def build(self, lexicon: Path | None) -> Student:
+        """Return the lexicon's vectors with noise."""
+        from rd_utils import models
+
+        return models.static_sparse(self, lexicon)
+
+
+class StaticLate(_TransformerLate, FromScratch):
+    """Late interaction from scratch: a vector a word, projected and normalised; ColBERT without layers."""
+
+    kind: Literal["static_late"] = "static_late"
+    dimension: Width = Field(default=64, ge=8)
+    projection: Width = Field(default=64, ge=2)
+    word_weights: Literal["equal"] = Field(default="equal", exclude_if=lambda value: value == "equal")  # normalised away
+
+    @property
+    def shape(self) -> Shape:
+        """Return the shape of an encoder without layers."""
+        return Shape(0, self.dimension, 0, 1, flops.LEXICON_WORDS, positions=SCRATCH_LENGTH)
+
+    def build(self, lexicon: Path | None) -> Student:
+        """Return the lexicon's vectors with noise."""
+        from rd_utils import models
+
+        return models.static_late(self, lexicon)
+
+
+class TinyBertSparse(_TransformerSparse, TinyBert):
+    """Learned sparse encoder from scratch: SPLADE on a tiny BERT."""
+
+    kind: Literal["tiny_bert_sparse"] = "tiny_bert_sparse"
+    initial_norm: Scale = 1.0
+
+    def build(self, lexicon: Path | None) -> Student:
+        """Return a random transformer over the lexicon's vectors."""
+        from rd_utils import models
+
+        return models.tiny_bert_sparse(self, lexicon)
+
+
+class TinyBertLate(_TransformerLate, TinyBert):
+    """Late interaction from scratch: ColBERT on a tiny BERT."""
+
+    kind: Literal["tiny_bert_late"] = "tiny_bert_late"
+    projection: Width = Field(default=64, ge=2)
+    initial_norm: Scale = 4.0
+
+    def build(self, lexicon: Path | None) -> Student:
+        """Return a random transformer over the lexicon's vectors."""
+        from rd_utils import models
+
+        return models.tiny_bert_late(self, lexicon)
 
 
 class BiEncoder(_TransformerBi):

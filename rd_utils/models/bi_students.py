@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -12,17 +13,19 @@ from scipy.sparse import csr_matrix
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Transformer
 from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Normalize, Pooling, StaticEmbedding
-from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor
 
+from rd_utils.data.runs import Run
 from rd_utils.models import packed
+from rd_utils.models.dual_students import DualStudent
 from rd_utils.models.shared import SENTENCE, TEXTS, Context, features_of, same_tokenizer
-from rd_utils.models.students import GroupBatch, Progress, Student, in_order, kept_end, long, packed_encoder
-from rd_utils.models.tokens import TokenTable, gather, is_token, join, length_buckets, plain_copy, take, tokenize
+from rd_utils.models.students import GroupBatch, Progress, in_order, long
+from rd_utils.models.tokens import TokenTable, gather, is_token, join, length_buckets, take, tokenize
 from rd_utils.study.kinds import BiArchitecture, FromScratch
+from rd_utils.workflow.progress import Track, untracked
 
 
-class BiStudent(Student):
+class BiStudent(DualStudent):
     """A bi-encoder; the score of a pair is ``architecture.scale`` times the dot product of the two embeddings."""
 
     architecture: BiArchitecture
@@ -32,29 +35,13 @@ class BiStudent(Student):
         super().__init__(architecture, model)
         self.is_static = isinstance(model[0], StaticEmbedding)
         self._is_mean_alone = len(model) == 1 or isinstance(architecture, FromScratch)  # but for its length
-        self._prompts = {kind: model.prompts.get(kind) or "" for kind in self._prompts}
         self._excluded: dict[str, int] = {}  # tokens of each kind's prompt, its special tokens included, that pooling leaves out
-        self._max_lengths: dict[str, int | None]  # most tokens of each kind
         if self.is_static:
-            cut = model.tokenizer.truncation or {}
-            self._max_lengths = dict.fromkeys(self._prompts, cut.get("max_length"))
-            self._keep = kept_end(cut.get("direction", "right"))
             return
-        # BertModel's pooler is not part of a sentence embedding: without this its missing gradient stops distributed training
-        first = cast(Transformer, model[0])
-        pooler = getattr(first.model, "pooler", None)
-        for parameter in pooler.parameters() if isinstance(pooler, nn.Module) else ():
-            parameter.requires_grad_(False)
-        self._pad: int = model.tokenizer.pad_token_id
-        self._keep = kept_end(model.tokenizer.truncation_side)
-        self._frame = _frame(model.tokenizer)
-        self._max_lengths = {
-            "query": first.query_length or model.max_seq_length,
-            "document": first.document_length or model.max_seq_length,
-        }
         if any(isinstance(module, Pooling) and not module.include_prompt for module in model):
             self._excluded = {kind: _prompt_length(model, prompt, kind) for kind, prompt in self._prompts.items() if prompt}
-        self._packed = packed_encoder(first.model) if _pools_tokens(model) and not self._excluded else None
+        if not _pools_tokens(model) or self._excluded:
+            self._packed = None
 
     def forward(self, batch: GroupBatch, in_batch: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Score groups: (B, G); with ``in_batch`` also every query with every document of the batch.
@@ -93,20 +80,7 @@ class BiStudent(Student):
         progress: Progress | None = None,
         precision: str = "fp32",
     ) -> np.ndarray:
-        """Embed every text of a table without gradients, in order of length; rows are unit vectors where the similarity is cosine.
-
-        They are what ``encode_query`` or ``encode_document`` of the model returns, its prompt and truncation included.
-
-        Args:
-            table: The token table; one that was made without the model's prompt is tokenised anew where it holds its texts.
-            kind: ``query`` or ``document``: which length limit and prompt apply.
-            max_tokens: Most padded tokens of one forward pass; None is what suits the device.
-            progress: Called with the number of texts done, and their total.
-            precision: ``fp32``, or ``bf16`` or ``fp16`` under autocast.
-
-        Returns:
-            The embeddings, float32 (n, dimension).
-        """
+        """Embed every text, float32 (n, dimension), unit vectors where the similarity is cosine; see :meth:`DualStudent.encode`."""
         if kind not in ("query", "document"):
             raise ValueError(f"kind is {kind!r}; choose from query, document")
         max_tokens = self._inference_tokens(max_tokens)
@@ -147,6 +121,32 @@ class BiStudent(Student):
             scores[part] = np.einsum("nd,nd->n", query_vectors[query_of_pair[part]], doc_vectors[doc_of_pair[part]])
         return np.float32(self.architecture.scale) * scores
 
+    def silence(self, texts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Give some texts the zero vector, in place."""
+        texts[rows] = 0.0
+        return texts
+
+    def match(self, queries: np.ndarray, query_rows: np.ndarray, docs: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
+        """Return the scaled inner products of pairs of embeddings, float64 (n,)."""
+        asked = queries * np.float32(self.architecture.scale)
+        return np.einsum("ij,ij->i", asked[query_rows], docs[doc_rows], dtype=np.float64)
+
+    def search(
+        self,
+        docs: np.ndarray,
+        queries: np.ndarray,
+        depth: int,
+        ties: np.ndarray,
+        *,
+        workers: int = 1,
+        folder: Path | None = None,
+        track: Track = untracked,
+    ) -> Run:
+        """Go through the embeddings of all documents."""
+        from rd_utils.mining import dense
+
+        return dense.search(docs, queries * np.float32(self.architecture.scale), depth, ties, folder=folder, track=track)
+
     def read_both_ways(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Yield what is compared, as the student gives it and as the model's own library does: tokens, then embeddings."""
         for kind, prompt in self._prompts.items():
@@ -163,23 +163,6 @@ class BiStudent(Student):
         for kind, encode in (("query", self.model.encode_query), ("document", self.model.encode_document)):
             ours = self.encode(tokenize(TEXTS, self.tokenizer), kind=kind, max_tokens=1)
             yield f"the embeddings of a {kind}", ours, encode(list(TEXTS), show_progress_bar=False)
-
-    def token_counts(self, batch: GroupBatch) -> int:
-        """Count every query of a batch once and every document of every group; see :meth:`Student.token_counts`."""
-        queries, docs = self._prompted(batch.queries, "query"), self._prompted(batch.docs, "document")
-        parts = [(queries, batch.query_rows, "query"), (docs, batch.doc_rows.reshape(-1), "document")]
-        return sum(int(self._framed_lengths(table, kind, rows).sum()) for table, rows, kind in parts)
-
-    def _framed_lengths(self, table: TokenTable, kind: str, rows: np.ndarray | None = None) -> np.ndarray:
-        lengths = table.lengths(rows)
-        special = 0 if self.is_static else sum(map(len, self._frame))
-        longest = self._max_lengths[kind]
-        return lengths if longest is None else np.minimum(lengths + special, longest)
-
-    def _prepared(self, table: TokenTable, rows: np.ndarray, kind: str) -> TokenTable:
-        """Return the rows as the model takes them: framed by special tokens and cut; only cut where it is static."""
-        prefix, suffix = ((), ()) if self.is_static else self._frame
-        return take(table, rows, self._max_lengths[kind], prefix=prefix, suffix=suffix, keep=self._keep)
 
     def _embed(self, texts: TokenTable, max_tokens: int, kind: str | None = None) -> Tensor:
         """Embed prepared texts, all of one kind where pooling leaves its prompt out: (n, dimension)."""
@@ -268,10 +251,3 @@ def _prompt_length(model: SentenceTransformer, prompt: str, kind: str) -> int:
     """Return how many leading positions pooling leaves out where it excludes a prompt, as the library counts them."""
     with same_tokenizer(model):
         return int(model.preprocess(["a"], prompt=prompt, task=kind)["prompt_length"])
-
-
-def _frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Return the special tokens before a text and after it."""
-    encoding = plain_copy(tokenizer).encode("a", add_special_tokens=True)
-    text = [i for i, s in enumerate(encoding.sequence_ids) if s is not None]
-    return encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 import torch
 from pydantic import TypeAdapter, ValidationError
-from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Dense, Transformer
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
+from sentence_transformers.sparse_encoder.modules import SpladePooling
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
-from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.bert.modeling_bert import BertPooler
 
 from rd_utils.models import architectures, checkpoints, loaded
@@ -25,13 +27,15 @@ from rd_utils.models.bi_students import BiStudent
 from rd_utils.models.checkpoints import CheckpointError
 from rd_utils.models.cross_students import CrossStudent
 from rd_utils.models.interaction import KernelInteraction
+from rd_utils.models.late_students import LateStudent
 from rd_utils.models.packed import layers_of
 from rd_utils.models.shared import ARCHITECTURE, FLOAT32, NOISE, SPECIAL, same_tokenizer
+from rd_utils.models.sparse_students import SparseStudent
 from rd_utils.models.students import Student
 from rd_utils.models.tokens import AnyTokenizer
 from rd_utils.scoring.teacher_kinds import LoadedTeacher
 from rd_utils.store import resolve_path
-from rd_utils.study.kinds import Architecture, BiArchitecture, FromScratch, Kind, Part
+from rd_utils.study.kinds import Architecture, BiArchitecture, FromScratch, Kind, LateArchitecture, Part, SparseArchitecture
 
 if TYPE_CHECKING:
     from rd_utils.models.checkpoints import FromCheckpoint
@@ -88,6 +92,10 @@ def load(folder: Path) -> Student:
             student = CrossStudent(architecture, _load_interaction(folder))
         elif isinstance(architecture, BiArchitecture):
             student = BiStudent(architecture, SentenceTransformer(str(folder), **options))
+        elif isinstance(architecture, SparseArchitecture):
+            student = SparseStudent(architecture, SparseEncoder(str(folder), **options))
+        elif isinstance(architecture, LateArchitecture):
+            student = LateStudent(architecture, MultiVectorEncoder(str(folder), **options))
         else:
             student = CrossStudent(architecture, CrossEncoder(str(folder), activation_fn=nn.Identity(), **options))
         found.check(student.model)
@@ -208,17 +216,11 @@ def interaction_cross(architecture: architectures.InteractionCross, lexicon: Pat
 def tiny_bert_bi(architecture: architectures.TinyBertBi, lexicon: Path | None) -> BiStudent:
     """Build a student of this architecture from a lexicon."""
     tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
-    if architecture.dimension % architecture.heads:
-        raise ValueError(f"{architecture.heads} heads do not divide the dimension {architecture.dimension}; choose a divisor")
     bert = BertModel(_bert_config(architecture, tokenizer, heads=architecture.heads))
     _start_from_vectors(bert, vectors * architecture.initial_norm)
     with torch.no_grad():
         bert.embeddings.token_type_embeddings.weight.zero_()
-    with tempfile.TemporaryDirectory() as folder:
-        bert.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        transformer = Transformer(folder, max_seq_length=SCRATCH_LENGTH, query_length=SCRATCH_QUERY_LENGTH)
-    modules = [transformer, Pooling(architecture.dimension, pooling_mode="mean")]
+    modules = [_saved_and_read(bert, tokenizer, "feature-extraction"), Pooling(architecture.dimension, pooling_mode="mean")]
     return BiStudent(architecture, SentenceTransformer(modules=modules, device="cpu", similarity_fn_name="dot"))
 
 
@@ -235,6 +237,108 @@ def tiny_bert_cross(architecture: architectures.TinyBertCross, lexicon: Path | N
         tokenizer.save_pretrained(folder)
         model = CrossEncoder(folder, device="cpu", max_length=SCRATCH_LENGTH, activation_fn=nn.Identity(), local_files_only=True)
     return CrossStudent(architecture, model)
+
+
+def static_sparse(architecture: architectures.StaticSparse, lexicon: Path | None) -> SparseStudent:
+    """Build a student of this architecture from a lexicon."""
+    tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
+    bert = BertForMaskedLM(_wordwise(architecture, tokenizer))
+    _start_from_words(bert.bert, vectors * architecture.initial_norm)
+    _start_from_likeness(bert)
+    transformer = _saved_and_read(bert, tokenizer, "fill-mask")
+    return SparseStudent(architecture, SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu", similarity_fn_name="dot"))
+
+
+def static_late(architecture: architectures.StaticLate, lexicon: Path | None) -> LateStudent:
+    """Build a student of this architecture from a lexicon."""
+    tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
+    bert = BertModel(_wordwise(architecture, tokenizer))
+    _start_from_words(bert, vectors)
+    transformer = _saved_and_read(bert, tokenizer, "feature-extraction")
+    return LateStudent(architecture, _late_model(transformer, architecture.dimension, architecture.projection))
+
+
+def tiny_bert_sparse(architecture: architectures.TinyBertSparse, lexicon: Path | None) -> SparseStudent:
+    """Build a student of this architecture from a lexicon."""
+    tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
+    bert = BertForMaskedLM(_bert_config(architecture, tokenizer, heads=architecture.heads))
+    _start_from_vectors(bert.bert, vectors * architecture.initial_norm)
+    _start_from_likeness(bert)
+    transformer = _saved_and_read(bert, tokenizer, "fill-mask")
+    return SparseStudent(architecture, SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu", similarity_fn_name="dot"))
+
+
+def tiny_bert_late(architecture: architectures.TinyBertLate, lexicon: Path | None) -> LateStudent:
+    """Build a student of this architecture from a lexicon."""
+    tokenizer, vectors = scratch_tokenizer(architecture, lexicon), _vectors(architecture, lexicon)
+    bert = BertModel(_bert_config(architecture, tokenizer, heads=architecture.heads))
+    _start_from_vectors(bert, vectors * architecture.initial_norm)
+    transformer = _saved_and_read(bert, tokenizer, "feature-extraction")
+    return LateStudent(architecture, _late_model(transformer, architecture.dimension, architecture.projection))
+
+
+def _late_model(transformer: Transformer, width: int, projection: int) -> MultiVectorEncoder:
+    """Return a late-interaction model: an encoder, a projection that begins with the first dimensions, and vectors of length 1."""
+    project = Dense(
+        width,
+        projection,
+        bias=False,
+        activation_function=nn.Identity(),
+        init_weight=torch.eye(projection, width),
+        module_input_name="token_embeddings",
+    )
+    modules = [transformer, project, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
+    return MultiVectorEncoder(modules=modules, device="cpu", similarity_fn_name="maxsim")
+
+
+def _wordwise(architecture: architectures.StaticSparse | architectures.StaticLate, tokenizer: PreTrainedTokenizerFast) -> BertConfig:
+    """Return the configuration of an encoder without layers, which reads each word by itself."""
+    return BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=architecture.dimension,
+        num_hidden_layers=0,
+        num_attention_heads=1,
+        intermediate_size=1,
+        max_position_embeddings=SCRATCH_LENGTH,
+        hidden_act="linear",
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=cast(int, tokenizer.pad_token_id),
+    )
+
+
+@torch.no_grad()
+def _start_from_words(bert: BertModel, vectors: Tensor) -> None:
+    """Set the word embeddings, and leave positions and token types out for good."""
+    bert.embeddings.word_embeddings.weight.copy_(_noisy(vectors))
+    for table in (bert.embeddings.position_embeddings.weight, bert.embeddings.token_type_embeddings.weight):
+        table.zero_()
+        table.requires_grad_(False)
+
+
+_LIKE = 0.7  # the cosine from which on a word that a token is like gets a weight, at first
+
+
+@torch.no_grad()
+def _start_from_likeness(bert: BertForMaskedLM) -> None:
+    """Let the head pass a token's state on, so that a word's score there is its length times ``sqrt(d) (cos - 0.7)``."""
+    head = bert.cls.predictions
+    head.transform.dense.weight.copy_(torch.eye(bert.config.hidden_size))
+    head.transform.dense.bias.zero_()
+    head.decoder.bias.copy_(-_LIKE * bert.config.hidden_size**0.5 * head.decoder.weight.norm(dim=1))
+
+
+def _saved_and_read(
+    bert: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, task: Literal["fill-mask", "feature-extraction"]
+) -> Transformer:
+    """Return an encoder as the library reads it from a folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        bert.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        transformer = Transformer(folder, transformer_task=task, max_seq_length=SCRATCH_LENGTH, query_length=SCRATCH_QUERY_LENGTH)
+    for name, parameter in bert.named_parameters():
+        transformer.model.get_parameter(name).requires_grad_(parameter.requires_grad)
+    return transformer
 
 
 def bi_encoder(architecture: architectures.BiEncoder) -> BiStudent:
@@ -375,7 +479,7 @@ def _shown(values: np.ndarray) -> str:
 
 
 def _bert_config(
-    architecture: architectures.TinyBertBi | architectures.TinyBertCross, tokenizer: PreTrainedTokenizerFast, heads: int
+    architecture: architectures.TinyBert | architectures.TinyBertCross, tokenizer: PreTrainedTokenizerFast, heads: int
 ) -> BertConfig:
     return BertConfig(
         vocab_size=len(tokenizer),

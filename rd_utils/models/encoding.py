@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from rd_utils.workflow.progress import Pushed
 
 if TYPE_CHECKING:
     from rd_utils.models import BiStudent, Student
+    from rd_utils.models.dual_students import DualStudent
     from rd_utils.models.students import Progress
     from rd_utils.models.tokens import TokenTable
 
@@ -38,11 +39,15 @@ def text_tokens(given: Given) -> tuple[TokenTable, TokenTable]:
     return given(TOKENS, "query_tokens"), given(TOKENS, "doc_tokens")
 
 
+def represented(student: DualStudent, texts: TokenTable, *, kind: str, precision: str = "fp32", progress: Progress | None = None) -> Any:
+    """Represent texts; one without a token says nothing, whatever a model makes of special tokens alone."""
+    found = student.encode(texts, kind=kind, precision=precision, progress=progress)
+    return student.silence(found, texts.text_lengths() == 0)
+
+
 def encoded(student: Student, texts: TokenTable, *, kind: str, precision: str = "fp32", progress: Progress | None = None) -> np.ndarray:
-    """Embed texts; one without a token has the zero vector, since what a model makes of special tokens alone says nothing of it."""
-    vectors = cast("BiStudent", student).encode(texts, kind=kind, precision=precision, progress=progress)
-    vectors[texts.text_lengths() == 0] = 0.0
-    return vectors
+    """Embed texts by a bi-encoder; one without a token has the zero vector."""
+    return represented(cast("BiStudent", student), texts, kind=kind, precision=precision, progress=progress)
 
 
 def asking(student: Student, queries: TokenTable, *, precision: str = "fp32") -> np.ndarray:

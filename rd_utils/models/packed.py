@@ -66,7 +66,7 @@ def can_pack(model: nn.Module) -> TypeGuard[BertModel]:
     config = getattr(model, "config", None)
     if type(model) not in (BertModel, ElectraModel, RobertaModel, XLMRobertaModel, CamembertModel):
         return False
-    if getattr(config, "model_type", None) not in FAMILIES:
+    if getattr(config, "model_type", None) not in FAMILIES or not layers_of(cast(BertModel, model)):
         return False
     absolute = getattr(config, "position_embedding_type", None) in (None, "absolute")
     return absolute and not any(getattr(config, name, 0) for name in ("is_decoder", "add_cross_attention", "chunk_size_feed_forward"))

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+Model = SentenceTransformer | SparseEncoder | MultiVectorEncoder | CrossEncoder
 NOISE = 0.02  # standard deviation of what the seed adds to the token vectors of students from scratch
 TRAINING_TOKENS = 8192  # most tokens of one forward pass within a training batch, on a CPU
 INTERACTION_TOKENS = 12_288  # the same for the interaction cross-encoder
@@ -51,7 +52,7 @@ def apply_module(module: nn.Module, states: Tensor) -> Tensor:
 
 
 @contextmanager
-def same_tokenizer(model: SentenceTransformer | CrossEncoder) -> Iterator[None]:
+def same_tokenizer(model: Model) -> Iterator[None]:
     """Leave the tokenizer's own cutting and padding as they were: the library sets them when it reads texts, and they are saved with it."""
     engine = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
     truncation, padding = engine.truncation, engine.padding

@@ -9,7 +9,6 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from rd_utils.models.shared import (
     INTERACTION_TOKENS,
     LOGGER,
     TRAINING_TOKENS,
+    Model,
 )
 from rd_utils.models.tokens import AnyTokenizer, TokenTable, tokenize
 from rd_utils.processor import processor
@@ -43,9 +43,15 @@ class GroupBatch(NamedTuple):
 
 
 class Student(nn.Module):
-    """What bi-encoders and cross-encoders share: an architecture, a sentence-transformers model, saving, parameter groups."""
+    """What all families share: an architecture, a sentence-transformers model, saving, parameter groups.
 
-    def __init__(self, architecture: Architecture, model: SentenceTransformer | CrossEncoder) -> None:
+    Attributes:
+        penalty: What the last forward pass adds to the loss in training, a number; None where a family adds nothing.
+    """
+
+    penalty: Tensor | None = None
+
+    def __init__(self, architecture: Architecture, model: Model) -> None:
         super().__init__()
         self.architecture = architecture
         self.model = model
@@ -113,6 +119,10 @@ class Student(nn.Module):
     def token_vectors(self) -> np.ndarray:
         """Return the token embeddings, float32 (vocabulary, dimension)."""
         return self._token_embeddings().detach().float().cpu().numpy()
+
+    def pressure(self, done: float) -> float:
+        """Return by how much of its weight ``penalty`` counts when a share of the training is done."""
+        return 1.0
 
     def token_counts(self, batch: GroupBatch) -> int:
         """Return how many tokens the texts of a batch have, each text of each group counted, cut and framed as the model sees them."""

@@ -27,7 +27,18 @@ from rd_utils.store import resolve_path
 from rd_utils.study.bounds import Fraction, Length, ModelText, PathText, Seed, Spread
 from rd_utils.study.context import Context
 from rd_utils.study.graph import collection_inputs, token_inputs, tokenizer_of, vectors_of
-from rd_utils.study.kinds import Architecture, BiArchitecture, Collection, Encoder, Named, Part, Precision, Teacher, check_teachers
+from rd_utils.study.kinds import (
+    Architecture,
+    BiArchitecture,
+    Collection,
+    DualArchitecture,
+    Encoder,
+    Named,
+    Part,
+    Precision,
+    Teacher,
+    check_teachers,
+)
 from rd_utils.study.settings import TrainedOn, groups_of
 from rd_utils.study.specs import GroupsSpec, ScoresSpec, StudentSpec, Unrefreshed
 from rd_utils.study.stage import Given, Inputs, prefixed
@@ -170,7 +181,7 @@ class ModelTeacher(ScoringTeacher):
     @property
     def fast(self) -> bool:
         """Tell whether a pair is scored without reading its texts together."""
-        return isinstance(self.underlying, BiArchitecture | InteractionCross)
+        return isinstance(self.underlying, DualArchitecture | InteractionCross)
 
     def inputs(self, collection: Collection) -> Inputs:
         """Return the texts, their tokens, and a bi-encoder's embeddings of the documents."""

@@ -21,7 +21,7 @@ from rd_utils.stages.scores import SCORES
 from rd_utils.stages.student import STUDENT
 from rd_utils.store import Draft, identity
 from rd_utils.study.graph import architecture_inputs, collection_inputs
-from rd_utils.study.kinds import BiArchitecture
+from rd_utils.study.kinds import BiArchitecture, DualArchitecture
 from rd_utils.study.specs import BehaviourSpec, Probe, ScoresSpec, StudentSpec
 from rd_utils.study.stage import Given, Inputs, Stage
 from rd_utils.workflow.progress import LOGGER
@@ -178,7 +178,7 @@ def _work(spec: BehaviourSpec, counter: Counter) -> Work:
     own, probe = spec.student, spec.probe
     architecture, collection = own.architecture, own.groups.collection
     pairs = probe.queries * own.groups.group_size
-    if isinstance(architecture, BiArchitecture):
+    if isinstance(architecture, DualArchitecture):
         tokens, counted = counter.encoding(architecture, collection, collection, 2 * (probe.docs + pairs) + probe.docs, 2 * probe.queries)
     else:
         tokens, counted = counter.scoring(architecture, collection, collection, 2 * pairs)

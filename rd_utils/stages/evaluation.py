@@ -6,30 +6,30 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
 from rd_utils.cost.flops import Flops
-from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work, dense_search
+from rd_utils.cost.workload import BYTES, SECONDS, Counter, Work
 from rd_utils.data import collections, leakage
 from rd_utils.data.runs import Run
 from rd_utils.evaluation.measures import measure_run, rank, write_run
-from rd_utils.models.encoding import asking, embedded, text_tokens
+from rd_utils.models.encoding import embedded, represented, text_tokens
 from rd_utils.stages.candidates import CANDIDATES
 from rd_utils.stages.docs import DOCS
 from rd_utils.stages.queries import QUERIES
 from rd_utils.store import Draft, identity
 from rd_utils.study.graph import collection_inputs
-from rd_utils.study.kinds import BiArchitecture, Encoder
+from rd_utils.study.kinds import BiArchitecture, DualArchitecture, Encoder
 from rd_utils.study.specs import CandidatesSpec, EvaluationSpec, QueriesSpec
 from rd_utils.study.stage import Given, Inputs, Stage, prefixed
 from rd_utils.study.systems import FirstStageSystem, TeacherSystem
 from rd_utils.workflow.progress import LOGGER, Pushed
 
 if TYPE_CHECKING:
-    from rd_utils.models import Student
+    from rd_utils.models.dual_students import DualStudent
     from rd_utils.scoring.teacher_kinds import ModelTeacher
 
 
@@ -73,8 +73,6 @@ def _make(spec: EvaluationSpec, given: Given, draft: Draft) -> None:
 
 def _scored(spec: EvaluationSpec, given: Given) -> tuple[Run, np.ndarray, int]:
     """Return the documents that a system ranks, its scores of them (n_pairs,), and how many pairs were scored for it."""
-    from rd_utils.mining import dense
-
     system, own = spec.system, given
     if isinstance(system, FirstStageSystem):
         run = given(CANDIDATES)
@@ -90,24 +88,30 @@ def _scored(spec: EvaluationSpec, given: Given) -> tuple[Run, np.ndarray, int]:
     else:
         encoder = cast("Encoder", system)
     student = encoder.open(own)
-    if run is None:  # a full retrieval: the student is a bi-encoder
-        ties = given(DOCS).ties
-        vectors = _vectors(encoder, spec, student, own)
-        run = dense.search(vectors["docs"], vectors["queries"], spec.first_stage.depth, ties)
+    if run is None:  # a full retrieval: the student reads queries and documents each by itself
+        apart, ties = cast("DualStudent", student), given(DOCS).ties
+        texts = _represented(encoder, spec, apart, own)
+        run = apart.search(texts.docs, texts.queries, spec.first_stage.depth, ties, workers=given.workers)
         return run, run.scores, len(run) * len(ties)
     query_rows, doc_rows = run.rows(), np.asarray(run.docs, dtype=np.int64)
-    if isinstance(student.architecture, BiArchitecture):
-        vectors = _vectors(encoder, spec, student, own, np.unique(doc_rows))
-        place = np.searchsorted(vectors["rows"], doc_rows)
-        return run, np.einsum("ij,ij->i", vectors["queries"][query_rows], vectors["docs"][place], dtype=np.float64), len(doc_rows)
+    if isinstance(student.architecture, DualArchitecture):
+        apart = cast("DualStudent", student)
+        texts = _represented(encoder, spec, apart, own, np.unique(doc_rows))
+        return run, apart.match(texts.queries, query_rows, texts.docs, np.searchsorted(texts.rows, doc_rows)), len(doc_rows)
     progress = Pushed(given.track, "scoring pairs")
     return run, student.score_pairs(*text_tokens(own), query_rows, doc_rows, precision=spec.precision, progress=progress), len(doc_rows)
 
 
-def _vectors(
-    encoder: Encoder, spec: EvaluationSpec, student: Student, given: Given, rows: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
-    """Return a student's query and document vectors; the last system's are kept, so that two first stages encode once."""
+class _Texts(NamedTuple):
+    """What a student makes of a collection's texts."""
+
+    rows: np.ndarray  # of the documents
+    docs: Any
+    queries: Any
+
+
+def _represented(encoder: Encoder, spec: EvaluationSpec, student: DualStudent, given: Given, rows: np.ndarray | None = None) -> _Texts:
+    """Return what a student makes of queries and documents; the last system's are kept, so that two first stages encode once."""
     from rd_utils.models.tokens import take
 
     queries, docs = text_tokens(given)
@@ -115,14 +119,19 @@ def _vectors(
     rows = every if rows is None else rows
     key = (encoder, identity(QueriesSpec(collection=spec.collection)), spec.precision)
 
-    def encode() -> dict[str, np.ndarray]:
+    def encode() -> _Texts:
         scratch = given.store.checkpoints(spec)
         scratch.mkdir(parents=True, exist_ok=True)
         read = docs if len(rows) == len(every) else take(docs, rows)
-        vectors = embedded(student, read, scratch / "vectors.npy", scratch / "chunks", given, spec.precision)
-        return {"rows": rows, "docs": vectors, "queries": asking(student, queries, precision=spec.precision)}
+        if isinstance(student.architecture, BiArchitecture):
+            found = embedded(student, read, scratch / "vectors.npy", scratch / "chunks", given, spec.precision)
+        else:
+            found = represented(
+                student, read, kind="document", precision=spec.precision, progress=Pushed(given.track, "encoding documents")
+            )
+        return _Texts(rows, found, represented(student, queries, kind="query", precision=spec.precision))
 
-    return given.latest("vectors", key, encode, lambda kept: bool(np.isin(rows, kept["rows"]).all()))
+    return given.latest("vectors", key, encode, lambda kept: bool(np.isin(rows, kept.rows).all()))
 
 
 def _read(folder: Path, spec: EvaluationSpec, given: Given) -> pd.DataFrame:
@@ -142,7 +151,7 @@ def _work(spec: EvaluationSpec, counter: Counter) -> Work:
     encoder = cast("Encoder", system)
     architecture, trained_on = encoder.underlying, encoder.trained_on
     work = replace(work, mode="infer", precision=spec.precision, model_memory=4 * counter.weights(architecture, trained_on))
-    if not isinstance(architecture, BiArchitecture):
+    if not isinstance(architecture, DualArchitecture):
         tokens, counted = counter.scoring(architecture, spec.collection, trained_on, pairs)
         return counter.model(replace(work, documents=pairs, tokens=tokens), architecture, counted)
     # of independent lists of documents this many differ; an upper bound of what real lists, which overlap, leave to be encoded
@@ -150,7 +159,7 @@ def _work(spec: EvaluationSpec, counter: Counter) -> Work:
     docs = 0.0 if counter.encoded else docs
     tokens, counted = counter.encoding(architecture, spec.collection, trained_on, docs, 0.0 if counter.encoded else sizes.queries)
     work = counter.model(replace(work, documents=docs, tokens=tokens, kind=work.kind + " again" * counter.encoded), architecture, counted)
-    return dense_search(work, architecture, sizes.queries, sizes.docs) if stage.kind == "full" else work
+    return counter.searched(work, architecture, spec.collection, trained_on) if stage.kind == "full" else work
 
 
 def _joined(work: Work, parts: list[Work]) -> Work:

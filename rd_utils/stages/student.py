@@ -23,7 +23,7 @@ from rd_utils.stages.scores import SCORES
 from rd_utils.stages.search import SEARCH
 from rd_utils.store import Draft, identity
 from rd_utils.study.graph import architecture_inputs, collection_inputs
-from rd_utils.study.kinds import Architecture, BiArchitecture
+from rd_utils.study.kinds import Architecture, BiArchitecture, DualArchitecture
 from rd_utils.study.settings import Augmentation, Training
 from rd_utils.study.specs import DescriptionSpec, Refresh, ScoresSpec, StudentSpec, search_spec, with_rate
 from rd_utils.study.stage import Given, Inputs, Stage, prefixed
@@ -212,10 +212,11 @@ def _work(spec: StudentSpec, counter: Counter) -> Work:
     n_groups, size = steps * per_step, groups.group_size
     collection = groups.collection
     weights = counter.weights(architecture, collection)
-    if isinstance(architecture, BiArchitecture):
+    if isinstance(architecture, DualArchitecture):
         tokens, counted = counter.encoding(architecture, collection, collection, n_groups * size, n_groups)
-        width = architecture.width or 0  # every query is multiplied with every document of its batch
-        more = Flops(2.0 * width * training.queries_per_batch * size * n_groups)
+        words = counter.known.lexicon_words(architecture, collection)
+        one = architecture.matching(*counter.reads(architecture, collection, collection), words)
+        more = Flops(one * training.queries_per_batch * size * n_groups)  # every query with every document of its batch
     else:
         tokens, counted = counter.scoring(architecture, collection, collection, n_groups * size)
         more = Flops()

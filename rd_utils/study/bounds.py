@@ -156,6 +156,7 @@ BelowOne = Annotated[Finite, Field(ge=0, lt=1)]  # a probability of dropping, a 
 Rate = Annotated[Finite, Field(gt=0, le=FASTEST)]  # a learning rate, a share that is not nothing
 Temperature = Annotated[Finite, Field(gt=0, ge=1e-6, le=1e12)]
 Scale = Annotated[Finite, Field(gt=0, le=1e6)]
+Weight = Annotated[Finite, Field(ge=0, le=1e6)]  # of a part of a loss
 Spread = Annotated[Finite, Field(ge=0, le=1e6)]  # the SD of noise, in units of scores
 Margin = Annotated[Finite, Field(gt=0, ge=1e-6, lt=1)]  # of equivalence, in units of a measure
 Alpha = Annotated[Finite, Field(gt=0, ge=1e-9, lt=0.5)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, TypeAdapter, model_validator
 
-from rd_utils.study.bounds import Count, Depth, ModelText, Temperature, shown
+from rd_utils.study.bounds import Count, Depth, ModelText, Scale, Share, Temperature, Weight, shown
 from rd_utils.study.context import Context, Impossible, Misnamed, UnknownName, Unsound, current
 
 if TYPE_CHECKING:
@@ -476,8 +476,22 @@ class Architecture(Kind):
         raise NotImplementedError
 
 
-class BiArchitecture(Architecture):
-    """An architecture that embeds a query and a document each by itself."""
+class DualArchitecture(Architecture):
+    """An architecture that reads a query and a document each by itself, so that documents can be searched."""
+
+    word: ClassVar[str] = "architecture that reads queries and documents each by itself"
+
+    def embedding(self, text: Lengths) -> Flops | None:
+        """Return the operations of representing one text; None where the shape is unknown."""
+        raise NotImplementedError
+
+    def matching(self, query: Lengths, document: Lengths, words: int) -> float:
+        """Return the operations of one pair of represented texts in training, with so many words in the vocabulary."""
+        raise NotImplementedError
+
+
+class BiArchitecture(DualArchitecture):
+    """An architecture that embeds a query and a document each by itself, as one vector."""
 
     word: ClassVar[str] = "bi-encoder; only these have embeddings"
     if TYPE_CHECKING:
@@ -488,9 +502,47 @@ class BiArchitecture(Architecture):
         """Return the dimensions of its embeddings; None where the shape is unknown."""
         return None if self.shape is None else self.shape.hidden
 
-    def embedding(self, text: Lengths) -> Flops | None:
-        """Return the operations of embedding one text; None where the shape is unknown."""
+    def matching(self, query: Lengths, document: Lengths, words: int) -> float:
+        """Return the operations of an inner product."""
+        return 2.0 * (self.width or 0)
+
+
+class SparseArchitecture(DualArchitecture):
+    """An architecture that makes a text a sparse vector over the vocabulary (see :class:`rd_utils.models.sparse_students.SparseStudent`).
+
+    ``query_flops`` and ``document_flops`` weigh the penalty on weights of queries and of documents in the loss; it grows to its weight with
+    the square of the training that is done, over the first ``flops_warmup`` of it.
+    """
+
+    word: ClassVar[str] = "learned sparse encoder"
+    scale: Scale = 1.0
+    query_flops: Weight = 3e-4
+    document_flops: Weight = 1e-4
+    flops_warmup: Share = 0.33
+
+    def matching(self, query: Lengths, document: Lengths, words: int) -> float:
+        """Return the operations of an inner product over all words."""
+        return 2.0 * words
+
+    def pressure(self, done: float) -> float:
+        """Return by how much of its weight the penalty counts when a share of the training is done."""
+        return min(1.0, done / self.flops_warmup) ** 2 if self.flops_warmup else 1.0
+
+
+class LateArchitecture(DualArchitecture):
+    """An architecture that makes a text a vector a token, compared by MaxSim (late interaction)."""
+
+    word: ClassVar[str] = "late-interaction encoder"
+    scale: Scale = 1.0
+
+    @property
+    def width(self) -> int | None:
+        """Return the dimensions of a token's vector; None where they are unknown."""
         raise NotImplementedError
+
+    def matching(self, query: Lengths, document: Lengths, words: int) -> float:
+        """Return the operations of every token of the query with every token of the document."""
+        return 2.0 * (self.width or 0) * query.mean * document.mean
 
 
 class FromScratch(Architecture):

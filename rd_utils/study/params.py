@@ -34,7 +34,18 @@ from rd_utils.mining.retrievers import (
     RunFile,
 )
 from rd_utils.mining.strategies import CorpusRandom, DiameterTargeted, FalseNegativeFilter, Filtering, FromCandidates, Graph, Refreshed
-from rd_utils.models.architectures import BiEncoder, CrossEncoder, InteractionCross, StaticBi, TinyBertBi, TinyBertCross
+from rd_utils.models.architectures import (
+    BiEncoder,
+    CrossEncoder,
+    InteractionCross,
+    StaticBi,
+    StaticLate,
+    StaticSparse,
+    TinyBertBi,
+    TinyBertCross,
+    TinyBertLate,
+    TinyBertSparse,
+)
 from rd_utils.scoring.teacher_kinds import BM25Teacher, EncoderTeacher, EnsembleTeacher, FileTeacher, LoadedTeacher, Oracle, TrainedTeacher
 from rd_utils.study.bounds import Count, Few, Fraction, Measures, Name, PathText, Seeds, Share, Temperature, Unique, nearest
 from rd_utils.study.context import Context
@@ -45,14 +56,17 @@ from rd_utils.study.kinds import (
     Collection,
     DenseIndex,
     Draw,
+    DualArchitecture,
     Encoder,
     FromScratch,
     IndexedRetriever,
     Kind,
+    LateArchitecture,
     Part,
     Precision,
     Refresh,
     Retriever,
+    SparseArchitecture,
     Spec,
     Strategy,
     System,

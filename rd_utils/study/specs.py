@@ -29,6 +29,7 @@ from rd_utils.study.kinds import (
     Architecture,
     BiArchitecture,
     Collection,
+    DualArchitecture,
     Encoder,
     IndexedRetriever,
     Named,
@@ -212,15 +213,15 @@ class StudentSpec(Spec):
             raise ValueError("target_entropy solves for the teacher's temperature: give a teacher, and no temperature of your own")
         if self.teacher is None and (self.augmentation.changes_scores or self.augmentation.hard_weight):
             raise ValueError("noise, top_k, ranks and hard_weight change a teacher's scores or weight, but this loss uses no teacher")
-        bi_encoder = isinstance(self.architecture, BiArchitecture)
+        apart = isinstance(self.architecture, DualArchitecture)
         if self.training.in_batch_negatives:
-            if not bi_encoder:
-                raise ValueError("in_batch_negatives needs a bi-encoder: a cross-encoder would score every query with every document")
+            if not apart:
+                raise ValueError("in_batch_negatives is not for a cross-encoder, which would score every query with every document")
             if self.loss != "lce" and not self.augmentation.hard_weight:
                 raise ValueError(
                     f"in_batch_negatives has no teacher scores for the loss {self.loss!r}; use loss: lce, or give LCE a hard_weight"
                 )
-        if self.refresh is not None and not bi_encoder:
+        if self.refresh is not None and not isinstance(self.architecture, BiArchitecture):
             raise ValueError("refresh draws from what the student retrieves, which needs a bi-encoder")
         if self.refresh is not None and self.groups.draws > 1:
             raise ValueError("refresh draws the groups anew itself; leave draws at 1")
@@ -239,7 +240,7 @@ class SearchSpec(Spec):
 
     @model_validator(mode="after")
     def _can_be_compared(self) -> SearchSpec:
-        if not isinstance(self.candidates[0].architecture, BiArchitecture) and all(stage.kind == "full" for stage in self.first_stages):
+        if not isinstance(self.candidates[0].architecture, DualArchitecture) and all(stage.kind == "full" for stage in self.first_stages):
             raise ValueError("search.first_stages: a cross-encoder serves no full retrieval; add a stage of kind rerank")
         return self
 
@@ -334,7 +335,11 @@ class EvaluationSpec(Spec):
     @model_validator(mode="after")
     def _possible(self) -> EvaluationSpec:
         check_teachers(self.collection, self.first_stage, self.system)
-        if self.first_stage.kind == "full" and self.system.kind != "first_stage" and not isinstance(self.system.underlying, BiArchitecture):
+        if (
+            self.first_stage.kind == "full"
+            and self.system.kind != "first_stage"
+            and not isinstance(self.system.underlying, DualArchitecture)
+        ):
             raise ValueError("full retrieval needs a bi-encoder or a retriever; use first_stage kind 'rerank' for others")
         return self
 

@@ -10,7 +10,7 @@ from rd_utils.models.encoding import on_device, untrained
 from rd_utils.study.bounds import Seed
 from rd_utils.study.context import Context
 from rd_utils.study.graph import architecture_inputs
-from rd_utils.study.kinds import Architecture, BiArchitecture, Collection, Encoder, Retriever, System, Teacher
+from rd_utils.study.kinds import Architecture, Collection, DualArchitecture, Encoder, Retriever, System, Teacher
 from rd_utils.study.specs import FirstStage, StudentSpec
 from rd_utils.study.stage import Given, Inputs
 
@@ -95,7 +95,7 @@ class StudentSystem(Encoder):
 
 
 def serves(system: System, stage: FirstStage) -> bool:
-    """Tell whether a system can rank a first stage: full retrieval needs a bi-encoder, and a retriever ranks what it retrieves."""
+    """Tell whether a system can rank a first stage: full retrieval asks it to read documents by themselves; a retriever ranks its own."""
     if isinstance(system, FirstStageSystem):  # a row of its own stage, not of the others
         return system.retriever == stage.retriever
-    return stage.kind == "rerank" or isinstance(system.underlying, BiArchitecture)
+    return stage.kind == "rerank" or isinstance(system.underlying, DualArchitecture)

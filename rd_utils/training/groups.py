@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rd_utils.models import BiStudent, Student
+from rd_utils.models import Student
+from rd_utils.models.dual_students import DualStudent
 from rd_utils.models.tokens import TokenTable
 from rd_utils.training.losses import find_loss
 
@@ -124,8 +125,8 @@ def check_groups(groups: GroupTable, queries: TokenTable, docs: TokenTable, loss
 
 def check_in_batch(student: Student, groups: GroupTable, docs: TokenTable, loss: str, hard_weight: float) -> None:
     """Raise a TrainingError unless the other groups of a batch can serve as negatives."""
-    if not isinstance(student, BiStudent):
-        raise TrainingError("in_batch_negatives needs a bi-encoder: a cross-encoder would score every query with every document of a batch")
+    if not isinstance(student, DualStudent):
+        raise TrainingError("in_batch_negatives is not for a cross-encoder, which would score every query with every document of a batch")
     if find_loss(loss).needs_teacher and not hard_weight:
         raise TrainingError(f"in_batch_negatives have no teacher scores for the loss {loss!r}; use the loss lce, or give it a hard_weight")
     if groups.positive_pairs is None:

@@ -53,7 +53,7 @@ OnStep = Callable[[int, int, float], None]
 class TrainingRecord:
     """What a run saw: one row of ``history`` per optimiser step, and totals."""
 
-    history: pd.DataFrame  # step, documents_seen, loss, learning_rate
+    history: pd.DataFrame  # step, documents_seen, loss, learning_rate; penalty, a part of the loss, where the family adds one
     documents_seen: int
     tokens_seen: int
     steps: int
@@ -187,6 +187,7 @@ class _Run:
             self.last = min(self.steps, training.model_copy(update={"documents": training.stop_at}).steps(self.group_size))
         self.groups_per_step = training.queries_per_batch * training.accumulation_steps
         self.losses = _Losses(training, self.last, self.groups_per_step * self.group_size)
+        self.penalties: list[float] = []  # what was added to the loss of each step, where the family adds anything
         self.tokens_seen = 0
         self.done = 0
         self.student = student.train()
@@ -268,7 +269,7 @@ class _Run:
             group["lr"] = rate * factor
         order = group_order(self.n_groups, self.seed, step * self.groups_per_step, self.groups_per_step, self.groups.draws)
         micro_batches = order.reshape(training.accumulation_steps, training.queries_per_batch)
-        total = torch.zeros((), device=accelerator.device)
+        total, added = torch.zeros((), device=accelerator.device), 0.0
         for position, rows in enumerate(micro_batches):
             mine = np.array_split(rows, accelerator.num_processes)[accelerator.process_index]
             batch = GroupBatch(queries, docs, self.groups.query_rows[mine], self.groups.doc_rows[mine])
@@ -283,6 +284,9 @@ class _Run:
                 value = weight * group_loss(
                     self.loss, student_scores, teacher_scores, others=others, teacher_is_finite=True, **self.targets
                 )
+                if self.student.penalty is not None:
+                    penalty = self.student.pressure(step / self.steps) / len(micro_batches) * self.student.penalty
+                    value, added = value + penalty, added + float(penalty.detach())
                 accelerator.backward(value)
             total += value.detach()
             self.tokens_seen += self.student.token_counts(batch)
@@ -295,6 +299,8 @@ class _Run:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.done = step + 1
+        if self.student.penalty is not None:
+            self.penalties.append(added)
         self.losses.note(before)
         if self.checkpoint is not None and self.done % self.checkpoint.every == 0 and self.done < self.last:
             self.losses.settle()
@@ -323,6 +329,8 @@ class _Run:
         if self.checkpoint is not None and self.accelerator.is_main_process:
             durable.remove(self.checkpoint.path)
         history = pd.DataFrame(self.losses.history, columns=["step", "documents_seen", "loss", "learning_rate"])
+        if self.penalties:
+            history["penalty"] = self.penalties
         documents = self.done * self.groups_per_step * self.group_size
         return TrainingRecord(history=history, documents_seen=documents, tokens_seen=tokens, steps=self.done)
 
@@ -338,6 +346,7 @@ class _Run:
                     "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
                     "done": self.done,
                     "history": self.losses.history,
+                    "penalties": self.penalties,
                     "tokens_seen": tokens,
                     "groups": _tensors(self.groups) if self.regrouped else None,
                 }
@@ -351,6 +360,7 @@ class _Run:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.done = state["done"]
         self.losses.history = [(done, seen, loss, rate) for done, seen, loss, rate in state["history"]]
+        self.penalties = list(state.get("penalties", []))
         self.tokens_seen = state["tokens_seen"][self.accelerator.process_index]
         if state["groups"] is not None:
             query_rows, doc_rows, scores = state["groups"]
@@ -367,6 +377,7 @@ class _State(TypedDict):
     scaler: dict[str, object] | None
     done: int
     history: list[tuple[int, int, float, float]]
+    penalties: list[float]
     tokens_seen: list[int]  # by each process
     groups: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None] | None  # queries, documents, teacher scores; where drawn anew
 

@@ -116,8 +116,7 @@ def test_words_say_where_an_effect_turns():
     row |= {"trend": line.trend(), "far": -0.03, "far_low": -0.04, "far_high": -0.02, "line": line}
     flat = row | {"contrast": "c less d", "trend": scaling.NO_TREND, "far": 0.0, "far_low": -0.1, "far_high": 0.1}
     assert scaling.in_words(pd.DataFrame([row, flat])) == [
-        "More documents in the collection: a less b (bi) turns at 100,000, by -0.0050 a doubling from +0.020; "
-        "the other 1: no trend shown.",
+        "More documents in the collection: a less b (bi) turns at 100,000, by -0.0050 a doubling from +0.020; the other 1: no trend shown.",
         "At MS MARCO's 8,841,823 the lines are sure of the sign of 1 of 2 effects: a less b (bi): -0.030.",
     ]
     assert scaling.in_words(pd.DataFrame([flat]))[0] == "More documents in the collection: all 1: no trend shown."

@@ -34,8 +34,8 @@ KINDS = {  # every kind of the package, in a place where others could stand, wit
         params.Refreshed(start=params.CorpusRandom(), every=2),
     ],
     "architecture": [
-        params.StaticBi(), params.InteractionCross(), params.TinyBertBi(), params.TinyBertCross(), params.BiEncoder(model="x"),
-        params.CrossEncoder(model="x"),
+        params.StaticBi(), params.InteractionCross(), params.TinyBertBi(), params.TinyBertCross(), params.StaticSparse(),
+        params.StaticLate(), params.TinyBertSparse(), params.TinyBertLate(), params.BiEncoder(model="x"), params.CrossEncoder(model="x"),
     ],
     "teacher": [
         params.Oracle(), params.LoadedTeacher(model="x"), params.TrainedTeacher(student=STUDENT), params.EncoderTeacher(encoder=ENCODER),

@@ -45,7 +45,7 @@ def student(**changes) -> params.StudentSpec:
         ({"augmentation": {"top_k": 2}}, "this loss uses no teacher"),
         ({"augmentation": {"ranks": True}}, "this loss uses no teacher"),
         ({"augmentation": {"hard_weight": 0.5}}, "this loss uses no teacher"),
-        ({"training": {"in_batch_negatives": True}, "architecture": CROSS}, "in_batch_negatives needs a bi-encoder"),
+        ({"training": {"in_batch_negatives": True}, "architecture": CROSS}, "in_batch_negatives is not for a cross-encoder"),
         ({"training": {"in_batch_negatives": True}, "loss": "kl", "teacher": ORACLE}, "no teacher scores for the loss 'kl'"),
         ({"loss": "ranknet_thresholded", "teacher": ORACLE, "temperature": 2.0}, "'ranknet_thresholded' has no use for a temperature"),
         ({"training": {"stop_at": 10}}, "stop_at is 10, not below the 10 documents of the budget"),

@@ -120,6 +120,7 @@ def margins(pipeline: Pipeline, system: params.Part) -> np.ndarray:
 ARCHITECTURES = {
     "static_bi": (params.StaticBi(dimension=8), {}),
     "tiny_bert_cross": (params.TinyBertCross(dimension=8), {"accumulation_steps": 2}),
+    "static_sparse": (params.StaticSparse(dimension=8, query_flops=0.1, document_flops=0.1), {"accumulation_steps": 2}),
 }
 
 
@@ -168,16 +169,25 @@ def train_twice(architecture: str, folder: Path, patch: pytest.MonkeyPatch) -> T
 
 @pytest.mark.parametrize(
     "architecture",
-    [pytest.param("static_bi", id="static_bi"), pytest.param("tiny_bert_cross", marks=pytest.mark.slow, id="tiny_bert_cross")],
+    [
+        pytest.param("static_bi", id="static_bi"),
+        pytest.param("static_sparse", id="static_sparse"),
+        pytest.param("tiny_bert_cross", marks=pytest.mark.slow, id="tiny_bert_cross"),
+    ],
 )
 def test_two_processes_see_the_documents_of_one_in_their_order_and_lose_as_much(trained, architecture) -> None:
     one, two, pipeline, alone, (first, second), told = trained(architecture)
     part = ARCHITECTURES[architecture][0]
     assert [len(rows) for rows, _ in first[:2]] == [3, 3] and [len(rows) for rows, _ in second[:2]] == [2, 2]
     assert [[a + b for a, b in zip(*slices, strict=True)] for slices in zip(first, second, strict=True)] == alone
-    histories = [pipeline.frame(spec, "history") for spec in (one, two)]
+    histories = [pipeline.frame(spec, "history").copy() for spec in (one, two)]
     np.testing.assert_allclose(histories[1]["loss"], histories[0]["loss"], rtol=1e-5)
-    assert histories[0].drop(columns="loss").equals(histories[1].drop(columns="loss"))
+    for history in histories:
+        history.insert(0, "added", history.pop("penalty") if "penalty" in history else 0.0)
+    np.testing.assert_allclose(histories[1]["added"], histories[0]["added"], rtol=1e-5)  # over the texts of both
+    assert (histories[0]["added"].iloc[-1] > 0) == (architecture == "static_sparse")
+    apart = [history.drop(columns=["loss", "added"]) for history in histories]
+    assert apart[0].equals(apart[1])
     manifests = [pipeline.manifest(spec) for spec in (one, two)]
     assert manifests[0]["counts"] == manifests[1]["counts"]
     # not weights: one without effect on the loss (a bias that shifts all scores) has gradients of rounding alone, which Adam scales up

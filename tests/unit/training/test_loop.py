@@ -14,7 +14,7 @@ from lexicons import make_lexicon
 from transformers import BertConfig, BertModel
 
 from rd_utils.models import GroupBatch, Student, build, tokenizer_of
-from rd_utils.models.tokens import TokenTable, tokenize
+from rd_utils.models.tokens import TokenTable, take, tokenize
 from rd_utils.study import params
 from rd_utils.study.params import Training
 from rd_utils.training import loop
@@ -25,6 +25,7 @@ from rd_utils.training.trainer_losses import BiEncoderGroupLoss, CrossEncoderGro
 
 WORDS = [f"w{i}" for i in range(40)]
 STATIC = params.StaticBi(dimension=8)
+SPARSE = params.StaticSparse(dimension=8, query_flops=0.02, document_flops=0.01, flops_warmup=0.5)
 INTERACTION = params.InteractionCross(dimension=8)
 BOTH = pytest.mark.parametrize("architecture", [STATIC, INTERACTION], ids=["static_bi", "interaction_cross"])
 RATES = {"learning_rate": 1e-2, "embedding_learning_rate": 1e-2}
@@ -271,11 +272,11 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("which", ["static", "with dropout"])
+@pytest.mark.parametrize("which", ["static", "with dropout", "sparse", "late"])
 def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights_bit_for_bit(
     which, precision, toy, lexicon, checkpoint, tmp_path
 ) -> None:
-    architecture = STATIC if which == "static" else checkpoint
+    architecture = {"static": STATIC, "sparse": SPARSE, "late": params.StaticLate(dimension=8)}.get(which, checkpoint)
     training = Training(documents=160, queries_per_batch=2, accumulation_steps=2, checkpoint_every=3, precision=precision, **RATES)
     whole = build(architecture, seed=0, lexicon=lexicon)
     expected = toy.train(whole, training=training)
@@ -649,7 +650,7 @@ def test_in_batch_negatives_without_what_they_need_are_refused_before_anything_s
         toy.train(student, loss="lce", training=training)
     with pytest.raises(TrainingError, match="have no teacher scores for the loss 'kl'; use the loss lce, or give it a hard_weight"):
         toy.train(student, loss="kl", training=training, groups=groups)
-    with pytest.raises(TrainingError, match="needs a bi-encoder"):
+    with pytest.raises(TrainingError, match="not for a cross-encoder"):
         toy.train(build(INTERACTION, seed=0, lexicon=lexicon), loss="lce", training=training, groups=groups)
     with pytest.raises(TrainingError, match="positive_pairs are not sorted"):
         toy.train(student, loss="lce", training=training, groups=groups._replace(positive_pairs=groups.positive_pairs[::-1]))
@@ -780,3 +781,26 @@ def test_two_processes_train_as_one_does(tmp_path) -> None:
     np.testing.assert_allclose(first[4], one[4], rtol=0, atol=1e-2 * float((one[4] - one[3]).std()))
     np.testing.assert_allclose(first[1], one[1], rtol=1e-4)
     assert first[2] == second[2] == one[2]
+
+
+def test_the_penalty_of_sparse_weights_is_in_the_loss_and_in_the_history_and_grows_to_its_weight(toy, lexicon) -> None:
+    student = build(SPARSE, seed=0, lexicon=lexicon)
+    training = Training(documents=160, queries_per_batch=4, learning_rate=1e-9)  # weights stay, nearly
+    record = toy.train(student, training=training)
+    plain = toy.train(
+        build(SPARSE.model_copy(update={"query_flops": 0.0, "document_flops": 0.0}), seed=0, lexicon=lexicon), training=training
+    )
+    np.testing.assert_allclose(record.history["loss"] - plain.history["loss"], record.history["penalty"], atol=1e-6)
+    assert (plain.history["penalty"] == 0).all() and "penalty" not in toy.train(
+        build(STATIC, seed=0, lexicon=lexicon), training=training
+    ).history
+    order = group_order(len(toy.groups.query_rows), 0, 0, 40, 1).reshape(10, 4)
+    for step, rows in enumerate(order):
+        queries, docs = (
+            student.encode(take(table, chosen.reshape(-1)), kind=kind).toarray()
+            for table, chosen, kind in (
+                (toy.queries, toy.groups.query_rows[rows], "query"), (toy.docs, toy.groups.doc_rows[rows], "document"),
+            )
+        )  # fmt: skip
+        flops = 0.02 * (queries.mean(axis=0) ** 2).sum() + 0.01 * (docs.mean(axis=0) ** 2).sum()
+        assert record.history["penalty"][step] == pytest.approx(min(1.0, step / 10 / 0.5) ** 2 * flops, rel=1e-4)
