@@ -307,7 +307,11 @@ def test_the_order_of_a_listwise_ranker_stands_for_scores_where_it_is_told_so(to
             "none of the 1 pairs is of the collection: the file has query 'x' and doc",
         ),
         ("scores", {"qid": "q1", "pid": "d1", "score": "high"}, "line 1: the score is 'high', no finite number"),
-        ("scores", {"qid": "q1", "doc_ids": ["d1"]}, "the file has no scores; let the order of its documents stand for them with --by-rank"),
+        (
+            "scores",
+            {"qid": "q1", "doc_ids": ["d1"]},
+            "the file has no scores; have its order stand for them with --by-rank",
+        ),
         ("negatives", {"query": "cat mat", "pos": ["d"], "neg": ["e"]}, "name the collection whose texts these are"),
         ("negatives", {"qid": "q1", "pos": [], "neg": {"x": ["d1"]}}, "nothing is left"),
         ("groups", {"query": "cat mat", "docs": ["a", "b"], "labels": [1.0]}, "line 1: labels holds 1, not one number for each of 2"),
