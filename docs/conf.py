@@ -47,6 +47,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = project
 html_static_path = ["style"]
 html_css_files = ["site.css"]
+html_search_scorer = "docs/style/scorer.js"
 html_show_sourcelink = False
 html_copy_source = False
 html_context = {"default_mode": "auto"}  # light or dark, as the reader's system says

@@ -38,6 +38,7 @@ INSIDE_TOO = (  # what kinds, losses, stages and sections of one's own rest on, 
 )  # fmt: skip
 EXPANDED = ("docs/lessons", "docs/notebooks")  # whose tables list pages that lie below them, as those of the parts do
 CHART = "application/vnd.vegalite.v"
+_MARK = re.compile(r"<!-- (?:n: [\w-]+|/n) -->")  # around a number; where one begins a line, the line would be read as HTML
 _LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])+)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 # --- the tree of pages ------------------------------------------------------------------------------------------------------------
@@ -179,14 +180,23 @@ def messages_page() -> str:
     ]
     for room in ASKED:
         title = f"``rd_utils.{room}``"
-        lines += ["", title, "-" * len(title), "", ".. list-table::", "   :header-rows: 1", "", "   * - message", "     - what helps"]
+        lines += ["", title, "-" * len(title), "", ".. list-table::", "   :header-rows: 1", "   :class: rd-messages"]
+        lines += ["", "   * - message", "     - what helps"]
         for message in messages(room):
             lines += [f"   * - {_literal(message.text)}", f"     - {_literal(message.helps)}"]
     return "\n".join(lines) + "\n"
 
 
 def _literal(text: str) -> str:
-    return re.sub(r"([\\*`|_<>\[\]])", r"\\\1", " ".join(text.split()))
+    """Return a text as reStructuredText that shows it as it stands, what is between backticks as code.
+
+    >>> _literal("`rd run *` again_")
+    '\\\\ ``rd run *``\\\\  again\\\\_'
+    """
+    parts = re.split(r"`([^`\s](?:[^`]*[^`\s])?)`", " ".join(text.split()))
+    plain = [re.sub(r"([\\*`|_<>\[\]])", r"\\\1", part) for part in parts[::2]]
+    code = [f"\\ ``{part}``\\ " for part in parts[1::2]]
+    return "".join(part for pair in zip(plain, [*code, ""], strict=True) for part in pair)
 
 
 # --- how a page is read -------------------------------------------------------------------------------------------------------------
@@ -243,7 +253,7 @@ def read(app: Sphinx, page: str, source: list[str]) -> None:
                 cell["outputs"] = [drawn(output) for output in cell["outputs"]]
         source[0] = json.dumps(notebook)
     elif path.suffix == ".md":
-        source[0] = linked(source[0], page) + contents(page)
+        source[0] = linked(_MARK.sub("", source[0]), page) + contents(page)
 
 
 def charts_script() -> str:

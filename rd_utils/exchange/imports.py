@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by-rank",
         action="store_true",
-        help="score 1 / rank, where the file's scores are another ranking's: listwise rankers of rank_llm leave the first stage's",
+        help="score 1 / rank, where the file has an order alone or another ranking's scores: rank_llm's listwise rankers leave the first's",
     )
 
 
@@ -296,8 +296,8 @@ class _Parts:
         scored = [one for one in systems.values() if not np.isnan(one.scores).all()]
         by_order = options.by_rank or not scored
         self.scores_are = "1 / rank, by the order of the file" if by_order else "the file's"
-        if options.kind == "scores" and not scored:
-            raise ParameterError("the file has no scores; import it as negatives")
+        if options.kind == "scores" and not scored and not options.by_rank:
+            raise ParameterError("the file has no scores; have its order stand for them with --by-rank, or import it as negatives")
         for system, found in systems.items():
             lists = found if options.kind in ("run", "scores") else found.take(self._negatives(found))
             if by_order:

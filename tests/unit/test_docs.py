@@ -145,7 +145,7 @@ def test_readers_of_exports_are_named_in_the_versions_that_the_tests_run():
     for form, package in {"tevatron": "tevatron", "flagembedding": "FlagEmbedding", "pylate": "PyLate"}.items():
         pinned = dict(requirement.split("==") for requirement in ENVIRONMENTS[form].requirements)
         version = {name.lower(): version for name, version in pinned.items()}[package.lower()]
-        assert f"| `{form}` | {package} {version}: " in TEXTS["docs/models.md"]
+        assert f"| `{form}` | {package} {version}: " in TEXTS["docs/export.md"]
 
 
 def test_every_page_is_listed():

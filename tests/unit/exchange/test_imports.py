@@ -288,6 +288,9 @@ def test_the_order_of_a_listwise_ranker_stands_for_scores_where_it_is_told_so(to
     source = jsonl(tmp_path / "source", {"query": {"text": "cat mat", "qid": "q1"}, "candidates": candidates})
     asked("scores", source, "--to", tmp_path / "in", "--collection", toy, "--by-rank")
     assert pd.read_parquet(tmp_path / "in" / imports.SCORES).values.tolist() == [["q1", "d6", 1.0], ["q1", "d1", 0.5], ["q1", "d3", 1 / 3]]
+    bare = jsonl(tmp_path / "bare", {"query_id": "q1", "doc_ids": ["d6", "d1"]})
+    asked("scores", bare, "--to", tmp_path / "order", "--collection", toy, "--by-rank")
+    assert pd.read_parquet(tmp_path / "order" / imports.SCORES).values.tolist() == [["q1", "d6", 1.0], ["q1", "d1", 0.5]]
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------------------------
@@ -304,7 +307,11 @@ def test_the_order_of_a_listwise_ranker_stands_for_scores_where_it_is_told_so(to
             "none of the 1 pairs is of the collection: the file has query 'x' and doc",
         ),
         ("scores", {"qid": "q1", "pid": "d1", "score": "high"}, "line 1: the score is 'high', no finite number"),
-        ("scores", {"qid": "q1", "doc_ids": ["d1"]}, "the file has no scores"),
+        (
+            "scores",
+            {"qid": "q1", "doc_ids": ["d1"]},
+            "the file has no scores; have its order stand for them with --by-rank",
+        ),
         ("negatives", {"query": "cat mat", "pos": ["d"], "neg": ["e"]}, "name the collection whose texts these are"),
         ("negatives", {"qid": "q1", "pos": [], "neg": {"x": ["d1"]}}, "nothing is left"),
         ("groups", {"query": "cat mat", "docs": ["a", "b"], "labels": [1.0]}, "line 1: labels holds 1, not one number for each of 2"),
