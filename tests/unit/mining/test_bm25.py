@@ -17,9 +17,10 @@ import pytest
 import Stemmer
 
 from rd_utils.data.runs import tie_order
-from rd_utils.mining import bm25
+from rd_utils.mining import bm25, postings
 from rd_utils.mining import words as words_of_texts
 from rd_utils.mining.bm25 import BM25Error
+from rd_utils.mining.postings import PostingsError
 from rd_utils.mining.retrieval import top_k
 from rd_utils.study import params
 
@@ -71,7 +72,7 @@ def test_scores_are_those_of_bm25s_to_the_last_bit(tmp_path, name):
 @pytest.mark.parametrize("name", RETRIEVERS)
 @pytest.mark.parametrize("depth", [1, 10, 5000])
 def test_a_search_is_a_full_sort_of_the_rounded_scores(tmp_path, monkeypatch, name, depth):
-    monkeypatch.setattr(bm25, "PART", 17)
+    monkeypatch.setattr(postings, "PART", 17)
     retriever = RETRIEVERS[name]
     index = bm25.build(DOCS, retriever, tmp_path)
     run = bm25.search(index, bm25.words_of(QUERIES, index, retriever), depth, TIES)
@@ -129,8 +130,8 @@ def test_blocks_of_documents_change_nothing(tmp_path, monkeypatch):
     index = bm25.build(DOCS, RETRIEVERS["lucene"], tmp_path)
     words = bm25.words_of(QUERIES[:6], index, RETRIEVERS["lucene"])
     whole = bm25.search(index, words, 15, TIES)
-    monkeypatch.setattr(bm25, "_BLOCK", 50)
-    monkeypatch.setattr(bm25, "_rank", bm25._rank.py_func)
+    monkeypatch.setattr(postings, "_BLOCK", 50)
+    monkeypatch.setattr(postings, "_rank", postings._rank.py_func)
     small = bm25.search(index, words, 15, TIES)
     assert small.docs.tolist() == whole.docs.tolist() and small.scores.tolist() == whole.scores.tolist()
 
@@ -196,9 +197,9 @@ def test_errors_name_what_is_wrong(tmp_path):
         bm25.build(DOCS, retriever, tmp_path / "none", shard_size=0)
     index = bm25.build(DOCS[:5], retriever, tmp_path / "few")
     words = bm25.words_of(QUERIES, index, retriever)
-    with pytest.raises(BM25Error, match="4 ids for an index of 5 documents"):
+    with pytest.raises(PostingsError, match="4 ids for an index of 5 documents"):
         bm25.search(index, words, 3, np.arange(4))
-    with pytest.raises(BM25Error, match="depth is 0"):
+    with pytest.raises(PostingsError, match="depth is 0"):
         bm25.search(index, words, 0, np.arange(5))
     np.save(tmp_path / "few" / "docs.npy", np.zeros(2, dtype=np.int32))
     with pytest.raises(BM25Error, match="is damaged: 2 documents"):
