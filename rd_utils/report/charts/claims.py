@@ -114,4 +114,6 @@ def scaling_chart(
         points.mark_rule(strokeWidth=2).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour, tooltip=told),
         points.mark_point(filled=True, size=55, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=told),
     ]
-    return facet(layers, frame, width, height, fitting(width, frame["panel"].nunique(), 60, 70), x="independent")
+    return facet(
+        layers, frame, width, height, fitting(width, frame["panel"].nunique(), 60, 150), x="independent"
+    )  # a title is wider than its panel
