@@ -22,11 +22,6 @@ class Impacts(NamedTuple):
     scores: np.ndarray
     n_docs: int
 
-    @property
-    def nbytes(self) -> int:
-        """Return the bytes of the arrays."""
-        return self.offsets.nbytes + self.docs.nbytes + self.scores.nbytes
-
 
 def index(weights: csr_matrix) -> Impacts:
     """Return the postings of documents' weights (n_docs, vocabulary).

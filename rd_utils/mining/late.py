@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from rd_utils.data.runs import DECIMALS, Run, blocks, made_in_parts
-from rd_utils.models.late_students import TokenVectors
-from rd_utils.models.maxima import segment_maxima
+from rd_utils.models.late_students import TokenVectors, largest
 from rd_utils.workflow.progress import Track, untracked
 
 _SCORES = 1 << 25  # scores of a part of the queries with all documents: 256 MB
@@ -58,11 +56,8 @@ def search(
         lengths = np.diff(own.offsets)
         keys = np.empty((stop - start, n_docs), dtype=np.int64)
         for first, last in blocks(docs.offsets, _TOKENS):
-            inside = docs.vectors[docs.offsets[first] : docs.offsets[last]]
-            offsets = docs.offsets[first : last + 1] - docs.offsets[first]
-            with torch.no_grad():
-                tokens, asked = torch.from_numpy(np.ascontiguousarray(inside)), torch.from_numpy(own.vectors)
-                best = segment_maxima(tokens, asked, None, np.arange(len(inside)), offsets).numpy()  # (documents, query tokens)
+            inside = np.ascontiguousarray(docs.vectors[docs.offsets[first] : docs.offsets[last]])
+            best = largest(TokenVectors(inside, docs.offsets[first : last + 1] - docs.offsets[first]), own.vectors)
             sums = np.zeros((stop - start, last - first))
             sums[lengths > 0] = np.add.reduceat(best.T.astype(np.float64), own.offsets[:-1][lengths > 0], axis=0)
             keys[:, first:last] = np.rint(sums * 10.0**DECIMALS).astype(np.int64) * span + (span - 1 - ties[first:last])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -18,9 +17,9 @@ from torch import Tensor
 from rd_utils.data.runs import Run
 from rd_utils.models import packed
 from rd_utils.models.dual_students import DualStudent
-from rd_utils.models.shared import SENTENCE, TEXTS, Context, features_of, same_tokenizer
+from rd_utils.models.shared import Context, same_tokenizer
 from rd_utils.models.students import GroupBatch, Progress, in_order, long
-from rd_utils.models.tokens import TokenTable, gather, is_token, join, length_buckets, take, tokenize
+from rd_utils.models.tokens import TokenTable, gather, is_token, join, length_buckets
 from rd_utils.study.kinds import BiArchitecture, FromScratch
 from rd_utils.workflow.progress import Track, untracked
 
@@ -30,6 +29,7 @@ class BiStudent(DualStudent):
 
     architecture: BiArchitecture
     model: SentenceTransformer
+    made = "the embeddings"
 
     def __init__(self, architecture: BiArchitecture, model: SentenceTransformer) -> None:
         super().__init__(architecture, model)
@@ -65,11 +65,7 @@ class BiStudent(DualStudent):
             embeddings = self._embed(join([*prepared.values()]), self._max_tokens())
             queries, docs = embeddings.split([len(batch.query_rows), len(docs)])
         scores = queries @ docs.T  # every query with every document of the batch: cheaper than gathering vectors
-        columns = long(doc_of_row.reshape(batch.doc_rows.shape), self.device)
-        group_scores = self.architecture.scale * scores.gather(1, columns)
-        if not in_batch:
-            return group_scores
-        return group_scores, (self.architecture.scale * scores).scatter(1, columns, -torch.inf)
+        return self._grouped(scores, doc_of_row.reshape(batch.doc_rows.shape), in_batch)
 
     def encode(
         self,
@@ -95,36 +91,18 @@ class BiStudent(DualStudent):
                     progress(done, len(table))
         return embeddings
 
-    def score_pairs(
-        self,
-        queries: TokenTable,
-        docs: TokenTable,
-        query_rows: np.ndarray,
-        doc_rows: np.ndarray,
-        *,
-        max_tokens: int | None = None,
-        progress: Progress | None = None,
-        precision: str = "fp32",
-    ) -> np.ndarray:
-        """Score pairs by the embeddings of their texts, each embedded once; see :meth:`Student.score_pairs`."""
-        unique_queries, query_of_pair = np.unique(query_rows, return_inverse=True)
-        unique_docs, doc_of_pair = np.unique(doc_rows, return_inverse=True)
-        vectors, done, total = [], 0, len(unique_queries) + len(unique_docs)
-        for kind, texts in (("query", take(queries, unique_queries)), ("document", take(docs, unique_docs))):
-            shifted = _shifted(progress, done, total)
-            vectors.append(self.encode(texts, kind=kind, max_tokens=max_tokens, progress=shifted, precision=precision))
-            done += len(texts)
-        query_vectors, doc_vectors = vectors
-        scores = np.empty(len(query_of_pair), dtype=np.float32)
-        for start in range(0, len(scores), 65_536):
-            part = slice(start, start + 65_536)
-            scores[part] = np.einsum("nd,nd->n", query_vectors[query_of_pair[part]], doc_vectors[doc_of_pair[part]])
-        return np.float32(self.architecture.scale) * scores
-
     def silence(self, texts: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Give some texts the zero vector, in place."""
         texts[rows] = 0.0
         return texts
+
+    def _scored(self, queries: np.ndarray, query_of_pair: np.ndarray, docs: np.ndarray, doc_of_pair: np.ndarray) -> np.ndarray:
+        """Sum products in float32, a block of pairs at a time."""
+        scores = np.empty(len(query_of_pair), dtype=np.float32)
+        for start in range(0, len(scores), 65_536):
+            part = slice(start, start + 65_536)
+            scores[part] = np.einsum("nd,nd->n", queries[query_of_pair[part]], docs[doc_of_pair[part]])
+        return np.float32(self.architecture.scale) * scores
 
     def match(self, queries: np.ndarray, query_rows: np.ndarray, docs: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:
         """Return the scaled inner products of pairs of embeddings, float64 (n,)."""
@@ -146,23 +124,6 @@ class BiStudent(DualStudent):
         from rd_utils.mining import dense
 
         return dense.search(docs, queries * np.float32(self.architecture.scale), depth, ties, folder=folder, track=track)
-
-    def read_both_ways(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Yield what is compared, as the student gives it and as the model's own library does: tokens, then embeddings."""
-        for kind, prompt in self._prompts.items():
-            limit = self._max_lengths[kind] or 1
-            texts = [*TEXTS, "", " ".join([SENTENCE] * limit)]
-            prepared = self._prepared(tokenize(texts, self.tokenizer, prompt=prompt), np.arange(len(texts)), kind)
-            features = self.model.preprocess(texts, prompt=prompt, task=kind)
-            if self.is_static:
-                yield f"the tokens of a {kind}", prepared.ids, features["input_ids"].numpy()
-                continue
-            for row in range(len(texts)):
-                ids = prepared.row(row)
-                yield f"the tokens of a {kind}", np.stack([ids, np.zeros_like(ids)]), features_of(features, row)
-        for kind, encode in (("query", self.model.encode_query), ("document", self.model.encode_document)):
-            ours = self.encode(tokenize(TEXTS, self.tokenizer), kind=kind, max_tokens=1)
-            yield f"the embeddings of a {kind}", ours, encode(list(TEXTS), show_progress_bar=False)
 
     def _embed(self, texts: TokenTable, max_tokens: int, kind: str | None = None) -> Tensor:
         """Embed prepared texts, all of one kind where pooling leaves its prompt out: (n, dimension)."""
@@ -226,10 +187,6 @@ class _MeanOfTokens(torch.autograd.Function):
     def backward(context: _Shares, gradient: Tensor) -> tuple[Tensor, None]:
         """Return the gradient of the table."""
         return torch.from_numpy(context.shares.T @ gradient.numpy()), None
-
-
-def _shifted(progress: Progress | None, by: int, total: int) -> Progress | None:
-    return None if progress is None else lambda done, _: progress(by + done, total)
 
 
 def _pools_tokens(model: SentenceTransformer) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from transformers import BertModel, PreTrainedTokenizerBase
 
 from rd_utils.data.runs import Run
 from rd_utils.models import packed
+from rd_utils.models.shared import SENTENCE, TEXTS, features_of
 from rd_utils.models.students import GroupBatch, Progress, Student, kept_end, long, packed_encoder
-from rd_utils.models.tokens import TokenTable, gather, is_token, length_buckets, plain_copy, take
+from rd_utils.models.tokens import TokenTable, gather, is_token, length_buckets, plain_copy, take, tokenize
 from rd_utils.study.kinds import DualArchitecture
 from rd_utils.workflow.progress import Track, untracked
 
@@ -34,6 +36,7 @@ class DualStudent(Student):
 
     architecture: DualArchitecture
     model: DualModel
+    made: ClassVar[str]  # what is made of texts, in messages
 
     def __init__(self, architecture: DualArchitecture, model: DualModel) -> None:
         super().__init__(architecture, model)
@@ -69,6 +72,62 @@ class DualStudent(Student):
             precision: ``fp32``, or ``bf16`` or ``fp16`` under autocast.
         """
         raise NotImplementedError
+
+    def score_pairs(
+        self,
+        queries: TokenTable,
+        docs: TokenTable,
+        query_rows: np.ndarray,
+        doc_rows: np.ndarray,
+        *,
+        max_tokens: int | None = None,
+        progress: Progress | None = None,
+        precision: str = "fp32",
+    ) -> np.ndarray:
+        """Score pairs by what is made of their texts, of each once; see :meth:`Student.score_pairs`."""
+        unique_queries, query_of_pair = np.unique(query_rows, return_inverse=True)
+        unique_docs, doc_of_pair = np.unique(doc_rows, return_inverse=True)
+        found, done, total = [], 0, len(unique_queries) + len(unique_docs)
+        for kind, texts in (("query", take(queries, unique_queries)), ("document", take(docs, unique_docs))):
+            shifted = _shifted(progress, done, total)
+            found.append(self.encode(texts, kind=kind, max_tokens=max_tokens, progress=shifted, precision=precision))
+            done += len(texts)
+        return self._scored(found[0], query_of_pair, found[1], doc_of_pair)
+
+    def _scored(self, queries: Any, query_of_pair: np.ndarray, docs: Any, doc_of_pair: np.ndarray) -> np.ndarray:
+        """Return the scores of pairs of represented texts, float32 (n,)."""
+        return self.match(queries, query_of_pair, docs, doc_of_pair).astype(np.float32)
+
+    def read_both_ways(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Yield what is compared, as the student gives it and as the model's own library does: tokens, then what is made of texts."""
+        for kind, prompt in self._prompts.items():
+            texts = [*TEXTS, "", " ".join([SENTENCE] * (self._max_lengths[kind] or 1))]
+            prepared = self._prepared(tokenize(texts, self.tokenizer, prompt=prompt), np.arange(len(texts)), kind)
+            features = self.model.preprocess(texts, prompt=prompt, task=kind)
+            if not isinstance(self.model[0], Transformer):
+                yield f"the tokens of a {kind}", prepared.ids, features["input_ids"].numpy()
+                continue
+            for row in range(len(texts)):
+                ids = prepared.row(row)
+                yield f"the tokens of a {kind}", np.stack([ids, np.zeros_like(ids)]), features_of(features, row)
+        for kind, encode in (("query", self.model.encode_query), ("document", self.model.encode_document)):
+            ours = self.encode(tokenize(TEXTS, self.tokenizer), kind=kind, max_tokens=1)
+            yield f"{self.made} of a {kind}", *self._compared(ours, encode(list(TEXTS), show_progress_bar=False))
+
+    def _compared(self, ours: Any, theirs: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the student and the library made of texts, as arrays of one shape."""
+        return ours, theirs
+
+    def _grouped(self, scores: Tensor, columns: np.ndarray, in_batch: bool) -> Tensor | tuple[Tensor, Tensor]:
+        """Return the scaled scores of the groups (B, G) out of those of every query with every document of the batch.
+
+        With ``in_batch`` also the latter (B, documents), -inf for the documents of the query's own group.
+        """
+        own = long(columns, self.device)
+        group_scores = self.architecture.scale * scores.gather(1, own)
+        if not in_batch:
+            return group_scores
+        return group_scores, (self.architecture.scale * scores).scatter(1, own, -torch.inf)
 
     def silence(self, texts: Any, rows: np.ndarray) -> Any:
         """Return represented texts, of which those of some rows (bool) say nothing: what a model makes of special tokens alone."""
@@ -143,6 +202,10 @@ def _from(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """
     ends = np.cumsum(lengths)
     return np.repeat(begins - (ends - lengths), lengths) + np.arange(int(ends[-1]) if len(ends) else 0)
+
+
+def _shifted(progress: Progress | None, by: int, total: int) -> Progress | None:
+    return None if progress is None else lambda done, _: progress(by + done, total)
 
 
 def _frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,9 +15,8 @@ from rd_utils.data.runs import Run
 from rd_utils.models.dual_students import DualStudent
 from rd_utils.models.maxima import segment_maxima
 from rd_utils.models.packed import to_device
-from rd_utils.models.shared import SENTENCE, TEXTS, features_of
-from rd_utils.models.students import GroupBatch, Progress, long
-from rd_utils.models.tokens import TokenTable, join, length_buckets, take, tokenize
+from rd_utils.models.students import GroupBatch, Progress
+from rd_utils.models.tokens import TokenTable, join, length_buckets
 from rd_utils.workflow.progress import Track, untracked
 
 if TYPE_CHECKING:
@@ -49,6 +47,7 @@ class LateStudent(DualStudent):
 
     architecture: LateArchitecture
     model: MultiVectorEncoder
+    made = "the vectors"
 
     def forward(self, batch: GroupBatch, in_batch: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Score groups: (B, G); with ``in_batch`` also every query with every document of the batch (see :meth:`BiStudent.forward`)."""
@@ -58,11 +57,8 @@ class LateStudent(DualStudent):
         vectors, places = self._vectors(join([queries, documents]), self._max_tokens())
         asking, answering = np.split(places, [len(queries.ids)])
         best = segment_maxima(vectors, vectors[to_device(asking, self.device)], None, answering, documents.offsets)  # (documents, tokens)
-        scores = self.architecture.scale * _sums(best.T, queries.offsets)
-        columns = long(doc_of_row.reshape(batch.doc_rows.shape), self.device)
-        if not in_batch:
-            return scores.gather(1, columns)
-        return scores.gather(1, columns), scores.scatter(1, columns, -torch.inf)
+        scores = _sums(best.T, queries.offsets)
+        return self._grouped(scores, doc_of_row.reshape(batch.doc_rows.shape), in_batch)
 
     def encode(
         self,
@@ -96,25 +92,6 @@ class LateStudent(DualStudent):
                     progress(done, len(table))
         return found
 
-    def score_pairs(
-        self,
-        queries: TokenTable,
-        docs: TokenTable,
-        query_rows: np.ndarray,
-        doc_rows: np.ndarray,
-        *,
-        max_tokens: int | None = None,
-        progress: Progress | None = None,
-        precision: str = "fp32",
-    ) -> np.ndarray:
-        """Score pairs by the vectors of their texts' tokens, each text's made once; see :meth:`Student.score_pairs`."""
-        found = []
-        for kind, table, rows in (("query", queries, query_rows), ("document", docs, doc_rows)):
-            unique, of_pair = np.unique(rows, return_inverse=True)
-            vectors = self.encode(take(table, unique), kind=kind, max_tokens=max_tokens, progress=progress, precision=precision)
-            found.append((vectors, of_pair))
-        return self.match(*found[0], *found[1]).astype(np.float32)
-
     def silence(self, texts: TokenVectors, rows: np.ndarray) -> TokenVectors:
         """Leave some texts no token."""
         if not rows.any():
@@ -144,22 +121,8 @@ class LateStudent(DualStudent):
         asked = queries._replace(vectors=queries.vectors * np.float32(self.architecture.scale))
         return late.search(docs, asked, depth, ties, folder=folder, track=track)
 
-    def read_both_ways(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Yield what is compared, as the student gives it and as the model's own library does: tokens, then their vectors."""
-        for kind, prompt in self._prompts.items():
-            texts = [*TEXTS, "", " ".join([SENTENCE] * (self._max_lengths[kind] or 1))]
-            prepared = self._prepared(tokenize(texts, self.tokenizer, prompt=prompt), np.arange(len(texts)), kind)
-            features = self.model.preprocess(texts, prompt=prompt, task=kind)
-            for row in range(len(texts)):
-                ids = prepared.row(row)
-                yield f"the tokens of a {kind}", np.stack([ids, np.zeros_like(ids)]), features_of(features, row)
-        for kind, encode in (("query", self.model.encode_query), ("document", self.model.encode_document)):
-            ours = self.encode(tokenize(TEXTS, self.tokenizer), kind=kind, max_tokens=1)
-            yield (
-                f"the vectors of a {kind}",
-                ours.vectors,
-                np.concatenate(encode(list(TEXTS), show_progress_bar=False, convert_to_numpy=True)),
-            )
+    def _compared(self, ours: TokenVectors, theirs: Any) -> tuple[np.ndarray, np.ndarray]:
+        return ours.vectors, np.concatenate([vectors.numpy() for vectors in theirs])
 
     def _vectors(self, texts: TokenTable, max_tokens: int) -> tuple[Tensor, np.ndarray]:
         """Return the vectors of prepared texts' distinct tokens, (U, width), and which of them stands at each place, (n,)."""
@@ -179,11 +142,11 @@ def maxsim(queries: TokenVectors, query_rows: np.ndarray, docs: TokenVectors, do
         pairs = order[first:last]
         own = queries.take(query_rows[pairs[:1]]).vectors
         documents = docs.take(doc_rows[pairs])
-        scores[pairs] = _best(documents, own).sum(axis=1, dtype=np.float64)
+        scores[pairs] = largest(documents, own).sum(axis=1, dtype=np.float64)
     return scores
 
 
-def _best(docs: TokenVectors, asked: np.ndarray) -> np.ndarray:
+def largest(docs: TokenVectors, asked: np.ndarray) -> np.ndarray:
     """Return the largest product of each document's tokens with each vector, (documents, vectors); 0 for one without a token."""
     with torch.no_grad():
         places = np.arange(len(docs.vectors))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -18,9 +17,8 @@ from rd_utils.data.runs import Run
 from rd_utils.models.dual_students import DualStudent
 from rd_utils.models.maxima import segment_maxima
 from rd_utils.models.packed import to_device
-from rd_utils.models.shared import SENTENCE, TEXTS, features_of
-from rd_utils.models.students import GroupBatch, Progress, long
-from rd_utils.models.tokens import TokenTable, join, length_buckets, take, tokenize
+from rd_utils.models.students import GroupBatch, Progress
+from rd_utils.models.tokens import TokenTable, join, length_buckets
 from rd_utils.workflow.progress import Track, untracked
 
 if TYPE_CHECKING:
@@ -43,6 +41,7 @@ class SparseStudent(DualStudent):
 
     architecture: SparseArchitecture
     model: SparseEncoder
+    made = "the weights"
 
     def forward(self, batch: GroupBatch, in_batch: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Score groups: (B, G); with ``in_batch`` also every query with every document of the batch (see :meth:`BiStudent.forward`)."""
@@ -58,11 +57,8 @@ class SparseStudent(DualStudent):
             own = self.architecture
             self.penalty = own.query_flops * flops(queries.sum(dim=0), len(queries))
             self.penalty = self.penalty + own.document_flops * flops(each @ documents, batch.doc_rows.size)
-        scores = self.architecture.scale * (queries @ documents.T)
-        columns = long(doc_of_row.reshape(batch.doc_rows.shape), self.device)
-        if not in_batch:
-            return scores.gather(1, columns)
-        return scores.gather(1, columns), scores.scatter(1, columns, -torch.inf)
+        scores = queries @ documents.T
+        return self._grouped(scores, doc_of_row.reshape(batch.doc_rows.shape), in_batch)
 
     def encode(
         self,
@@ -89,26 +85,6 @@ class SparseStudent(DualStudent):
         if not parts:
             return csr_matrix((0, len(self._decoder.weight)), dtype=np.float32)
         return cast(csr_matrix, vstack(parts, format="csr"))[np.argsort(np.concatenate(order))]
-
-    def score_pairs(
-        self,
-        queries: TokenTable,
-        docs: TokenTable,
-        query_rows: np.ndarray,
-        doc_rows: np.ndarray,
-        *,
-        max_tokens: int | None = None,
-        progress: Progress | None = None,
-        precision: str = "fp32",
-    ) -> np.ndarray:
-        """Score pairs by the vectors of their texts, each made once; see :meth:`Student.score_pairs`."""
-        found = []
-        for kind, table, rows in (("query", queries, query_rows), ("document", docs, doc_rows)):
-            unique, of_pair = np.unique(rows, return_inverse=True)
-            found.append(
-                (self.encode(take(table, unique), kind=kind, max_tokens=max_tokens, progress=progress, precision=precision), of_pair)
-            )
-        return self.match(*found[0], *found[1]).astype(np.float32)
 
     def silence(self, texts: csr_matrix, rows: np.ndarray) -> csr_matrix:
         """Give some texts no word."""
@@ -140,18 +116,8 @@ class SparseStudent(DualStudent):
         asked = queries * np.float32(self.architecture.scale)
         return impacts.search(impacts.index(docs), asked, depth, ties, workers=workers, folder=folder, track=track)
 
-    def read_both_ways(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Yield what is compared, as the student gives it and as the model's own library does: tokens, then weights."""
-        for kind, prompt in self._prompts.items():
-            texts = [*TEXTS, "", " ".join([SENTENCE] * (self._max_lengths[kind] or 1))]
-            prepared = self._prepared(tokenize(texts, self.tokenizer, prompt=prompt), np.arange(len(texts)), kind)
-            features = self.model.preprocess(texts, prompt=prompt, task=kind)
-            for row in range(len(texts)):
-                ids = prepared.row(row)
-                yield f"the tokens of a {kind}", np.stack([ids, np.zeros_like(ids)]), features_of(features, row)
-        for kind, encode in (("query", self.model.encode_query), ("document", self.model.encode_document)):
-            ours = self.encode(tokenize(TEXTS, self.tokenizer), kind=kind, max_tokens=1)
-            yield f"the weights of a {kind}", ours.toarray(), encode(list(TEXTS), show_progress_bar=False).to_dense().numpy()
+    def _compared(self, ours: csr_matrix, theirs: Any) -> tuple[np.ndarray, np.ndarray]:
+        return ours.toarray(), theirs.to_dense().numpy()
 
     def pressure(self, done: float) -> float:
         """Return by how much of its weight the penalty counts: it grows with the square of what is done."""

@@ -480,6 +480,8 @@ class DualArchitecture(Architecture):
     """An architecture that reads a query and a document each by itself, so that documents can be searched."""
 
     word: ClassVar[str] = "architecture that reads queries and documents each by itself"
+    if TYPE_CHECKING:
+        scale: float
 
     def embedding(self, text: Lengths) -> Flops | None:
         """Return the operations of representing one text; None where the shape is unknown."""
@@ -494,8 +496,6 @@ class BiArchitecture(DualArchitecture):
     """An architecture that embeds a query and a document each by itself, as one vector."""
 
     word: ClassVar[str] = "bi-encoder; only these have embeddings"
-    if TYPE_CHECKING:
-        scale: float
 
     @property
     def width(self) -> int | None:
